@@ -1,0 +1,73 @@
+"""The thirteen white-cell classes: names, lineages, order of maturation and colours.
+
+A dataset may use any subset of them, or labels of its own: `in_order_of_maturation` puts the known ones in the
+order a haematologist expects and the rest, alphabetically, behind.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One class: its code, its name, the lineage it belongs to, and the colour figures draw it in."""
+
+    code: str
+    name: str
+    lineage: str
+    colour: str
+
+
+GRANULOPOIESIS = "granulopoiesis"
+MONOCYTOPOIESIS = "monocytopoiesis"
+LYMPHOPOIESIS = "lymphopoiesis"
+UNSETTLED = "blast"  # a picture does not settle a blast's lineage
+
+# In order of maturation, lineage by lineage; this order is the one of every figure and confusion matrix.
+CELLS = {
+    cell.code: cell
+    for cell in (
+        Cell("BL", "blast", UNSETTLED, "#4d4d4d"),
+        Cell("PMY", "promyelocyte", GRANULOPOIESIS, "#7f0000"),
+        Cell("MY", "myelocyte", GRANULOPOIESIS, "#b3312c"),
+        Cell("MMY", "metamyelocyte", GRANULOPOIESIS, "#d7603f"),
+        Cell("BNE", "band neutrophil", GRANULOPOIESIS, "#ee9a5a"),
+        Cell("SNE", "segmented neutrophil", GRANULOPOIESIS, "#f6c98f"),
+        Cell("EO", "eosinophil", GRANULOPOIESIS, "#e0457b"),
+        Cell("BA", "basophil", GRANULOPOIESIS, "#6a3d9a"),
+        Cell("MO", "monocyte", MONOCYTOPOIESIS, "#2c8f6b"),
+        Cell("PLY", "prolymphocyte", LYMPHOPOIESIS, "#0b2f6b"),
+        Cell("LY", "lymphocyte", LYMPHOPOIESIS, "#2166ac"),
+        Cell("VLY", "variant lymphocyte", LYMPHOPOIESIS, "#5aa2d6"),
+        Cell("PC", "plasma cell", LYMPHOPOIESIS, "#9cc9e8"),
+    )
+}
+
+#: The thirteen codes in alphabetical order: the column order of every logit array.
+CLASSES = tuple(sorted(CELLS))
+
+#: The granulocyte stages in which a promyelocyte ripens into a segmented neutrophil.
+GRANULOCYTE_STAGES = ("PMY", "MY", "MMY", "BNE", "SNE")
+
+
+def name_of(code: str) -> str:
+    """Return the class's name, or the code itself where it is not one of the thirteen."""
+    return CELLS[code].name if code in CELLS else code
+
+
+def in_order_of_maturation(codes: Iterable[str]) -> list[str]:
+    """Sort class codes by lineage and maturation; labels outside the thirteen follow, alphabetically."""
+    rank = {code: i for i, code in enumerate(CELLS)}
+    return sorted(codes, key=lambda code: (rank.get(code, len(rank)), code))
+
+
+def lineage_blocks(codes: list[str]) -> list[tuple[str, int, int]]:
+    """Return (lineage, first, last) for each lineage that fills two or more neighbouring places of `codes`."""
+    lineages = [CELLS[code].lineage if code in CELLS else None for code in codes]
+    blocks, start = [], 0
+    for i in range(1, len(codes) + 1):
+        if i == len(codes) or lineages[i] != lineages[start]:
+            if i - start >= 2 and lineages[start] is not None:
+                blocks.append((lineages[start], start, i - 1))
+            start = i
+    return blocks

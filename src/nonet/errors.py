@@ -1,0 +1,32 @@
+"""Errors that a user can act on: each says what, where and which value, and hints at what to do."""
+
+
+class NonetError(Exception):
+    """Base of every error that nonet raises on purpose.
+
+    Parameters
+    ----------
+    message : what went wrong, where, and with which value.
+    hint : what to do about it; shown on a line of its own.
+    """
+
+    def __init__(self, message: str, hint: str | None = None):
+        self.message = message
+        self.hint = hint
+        super().__init__(message if hint is None else f"{message}\n{hint}")
+
+
+class DataError(NonetError):
+    """An image, a table, a manifest or a fold file cannot be used as it is."""
+
+
+class RecipeError(NonetError):
+    """A recipe, or a setting given with --set, is not valid."""
+
+
+class WeightsError(NonetError):
+    """Pretrained weights are not at hand or do not fit the network."""
+
+
+class RunError(NonetError):
+    """A run folder is incomplete, or does not match the recipe or dataset it is asked to continue with."""
