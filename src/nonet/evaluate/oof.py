@@ -1,0 +1,188 @@
+"""Out-of-fold logits in arrays: each image once for every architecture and view set, checked for completeness."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nonet.errors import RunError
+from nonet.evaluate.bootstrap import UnitConfusions, confusions_by_unit
+
+ENSEMBLE = "ensemble"
+NO_VIEWS = "none"
+_LOGIT = "logit_"
+_TRAIN_AGAIN = 'Run "nonet train RECIPE DATASET --out RUN" again: it completes what is missing.'
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """The predictions of a run for n images, each by members that never saw it.
+
+    `logits` has the shape (view sets, architectures, n, C); the other arrays have one entry an image. `patient` is
+    None where unknown; `unit` is what the bootstrap draws: the patient, or the image where the patient is unknown.
+    """
+
+    classes: list[str]
+    view_sets: list[str]
+    architectures: list[str]
+    num_folds: dict[str, int]
+    image_id: np.ndarray
+    true: np.ndarray
+    patient: np.ndarray
+    unit: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def final_view_set(self) -> str:
+        """The view set that predictions are made with: one with views, where the run has one."""
+        return self.view_sets[-1]
+
+    @property
+    def num_patients(self) -> int:
+        """How many known patients the images come from."""
+        return len({patient for patient in self.patient if patient is not None})
+
+    @property
+    def num_unknown_patients(self) -> int:
+        """How many images have no known patient."""
+        return sum(patient is None for patient in self.patient)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return (view set, architecture) of every row of Table 1, the ensemble behind its architectures."""
+        return [(views, name) for views in self.view_sets for name in (*self.architectures, ENSEMBLE)]
+
+    def predicted(self) -> np.ndarray:
+        """Return the predicted class numbers, int array (rows, n), in the order of `rows`."""
+        with_mean = np.concatenate([self.logits, self.logits.mean(axis=1, keepdims=True)], axis=1)
+        return with_mean.argmax(axis=-1).reshape(-1, len(self.true))
+
+    def confusions(self, view_set: str | None = None, architecture: str | None = None) -> UnitConfusions:
+        """Return confusion counts by unit: of all rows, or of one row where both arguments are given."""
+        predicted = self.predicted()
+        if view_set is not None:
+            predicted = predicted[self.rows().index((view_set, architecture))]
+        return confusions_by_unit(self.true, predicted, self.unit, len(self.classes))
+
+
+def logit_classes(oof: pd.DataFrame) -> list[str]:
+    """Return the classes of the logit columns, in their order."""
+    return [column.removeprefix(_LOGIT) for column in oof.columns if column.startswith(_LOGIT)]
+
+
+def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
+    """Turn the long table of out-of-fold logits into arrays.
+
+    Parameters
+    ----------
+    oof : columns image_id, label, patient, fold, architecture, view_set and `logit_<CLASS>`; in any order of rows.
+    classes : C class codes; those of the logit columns where None.
+
+    Raises
+    ------
+    RunError, where nothing is left to evaluate, an image lacks an architecture or view set or has it twice, a label
+    is none of the classes, or a logit is not finite.
+    """
+    classes = logit_classes(oof) if classes is None else list(classes)
+    if oof.empty or not classes:
+        raise RunError(
+            "No out-of-fold image is left to evaluate.", 'Mark images "evaluate" in the dataset\'s manifest.'
+        )
+    oof = oof.assign(image_id=oof["image_id"].astype(str)).sort_values(["view_set", "architecture", "image_id"])
+    _check_logits(oof, classes)
+    first = oof.drop_duplicates("image_id").sort_values("image_id")
+    image_id = first["image_id"].to_numpy(dtype=object)
+    view_sets = sorted(oof["view_set"].unique(), key=lambda name: (name != NO_VIEWS, name))
+    architectures = sorted(oof["architecture"].unique())
+    _check_complete(oof, view_sets, architectures, image_id)
+    columns = [_LOGIT + code for code in classes]
+    groups = dict(list(oof.groupby(["view_set", "architecture"])[columns]))
+    logits = np.stack(
+        [[groups[views, name].to_numpy(dtype=np.float64) for name in architectures] for views in view_sets]
+    )
+    patient = first["patient"].astype(object).where(first["patient"].notna(), None).to_numpy(dtype=object)
+    return OutOfFold(
+        classes=classes,
+        view_sets=view_sets,
+        architectures=architectures,
+        num_folds=oof.groupby("architecture")["fold"].nunique().to_dict(),
+        image_id=image_id,
+        true=_class_numbers(first, classes),
+        patient=patient,
+        unit=np.array([f"image {i}" if p is None else f"patient {p}" for i, p in zip(image_id, patient)]),
+        logits=logits,
+    )
+
+
+def ensemble_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> pd.DataFrame:
+    """Average the architectures' logits for each image and view set.
+
+    The sum runs over architectures in alphabetical order in float64, so that the order of the table's rows does not
+    change a bit of the result.
+
+    Parameters
+    ----------
+    oof : as in `align_oof`.
+
+    Returns
+    -------
+    A table like `oof`, with `architecture` "ensemble": one row for each image and view set, logits float64.
+    """
+    aligned = align_oof(oof, classes)
+    about = oof.assign(image_id=oof["image_id"].astype(str)).drop_duplicates("image_id").set_index("image_id")
+    about = about.loc[aligned.image_id, [c for c in ("label", "patient", "source", "fold") if c in about]]
+    parts = []
+    for number, views in enumerate(aligned.view_sets):
+        mean = aligned.logits[number].mean(axis=0)
+        logits = pd.DataFrame(mean, index=about.index, columns=[_LOGIT + code for code in aligned.classes])
+        parts.append(about.assign(architecture=ENSEMBLE, view_set=views).join(logits).reset_index())
+    return pd.concat(parts, ignore_index=True)
+
+
+def _class_numbers(images: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    number = {code: i for i, code in enumerate(classes)}
+    unknown = images[~images["label"].isin(classes)]
+    if len(unknown):
+        row = unknown.iloc[0]
+        raise RunError(
+            f"{len(unknown)} evaluated images have a label that the run was not trained on, first {row['image_id']}: "
+            f'"{row["label"]}".',
+            f"The run's classes are {', '.join(classes)}.",
+        )
+    return images["label"].map(number).to_numpy(dtype=np.int64)
+
+
+def _check_logits(oof: pd.DataFrame, classes: list[str]) -> None:
+    absent = [code for code in classes if _LOGIT + code not in oof]
+    if absent:
+        raise RunError(f"The out-of-fold table has no logits of {', '.join(absent)}.", _TRAIN_AGAIN)
+    finite = np.isfinite(oof[[_LOGIT + code for code in classes]].to_numpy()).all(axis=1)
+    if not finite.all():
+        row = oof[~finite].iloc[0]
+        raise RunError(
+            f"{(~finite).sum()} rows of out-of-fold logits are not finite, first image {row['image_id']} by "
+            f"{row['architecture']}, fold {row['fold']}, views {row['view_set']}.",
+            "That member diverged. Delete its folder under members/ and train it again with a lower learning rate.",
+        )
+
+
+def _check_complete(oof: pd.DataFrame, view_sets, architectures, image_id) -> None:
+    twice = oof[oof.duplicated(["view_set", "architecture", "image_id"])]
+    if len(twice):
+        row = twice.iloc[0]
+        raise RunError(
+            f"{len(twice)} out-of-fold rows occur twice, first image {row['image_id']} by {row['architecture']}.",
+            'Delete oof.parquet and run "nonet train" again: it writes the table anew from the members.',
+        )
+    labels = oof.groupby("image_id")["label"].nunique()
+    if (labels > 1).any():
+        raise RunError(f"Image {labels.index[labels > 1][0]} has more than one label in the out-of-fold table.")
+    present = oof.groupby(["architecture", "view_set"])["image_id"].agg(set).to_dict()
+    for name in architectures:
+        for views in view_sets:
+            missing = [i for i in image_id if i not in present.get((name, views), ())]
+            if missing:
+                raise RunError(
+                    f"{len(missing)} of {len(image_id)} images have no out-of-fold logits by {name} (views: {views}), "
+                    f"first {missing[0]}.",
+                    _TRAIN_AGAIN,
+                )

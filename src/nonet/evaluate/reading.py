@@ -1,0 +1,121 @@
+"""What an evaluation reads from a run folder."""
+
+import json
+import logging
+import tomllib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nonet.errors import RunError
+from nonet.evaluate.oof import OutOfFold, align_oof, logit_classes
+from nonet.runs import Run
+
+logger = logging.getLogger("nonet")
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run as its evaluation needs it; what the folder lacks of the optional parts is empty or None."""
+
+    name: str
+    oof: OutOfFold
+    manifest: pd.DataFrame
+    recipe_text: str
+    recipe: dict
+    provenance: dict
+    histories: dict[tuple[str, int], pd.DataFrame]
+    samples: tuple[np.ndarray, np.ndarray] | None
+    num_never_held_out: int
+
+    @property
+    def evaluated(self) -> pd.DataFrame:
+        """The manifest's rows of the images that are scored."""
+        return self.manifest[self.manifest["image_id"].isin(set(self.oof.image_id))]
+
+
+def read_run(run: Run) -> RunData:
+    """Read a run folder and leave only evaluated images in its out-of-fold table.
+
+    Raises
+    ------
+    RunError, where oof.parquet, manifest.parquet or folds.csv is missing or cannot be read, or out-of-fold logits
+    are incomplete.
+    """
+    if not run.oof.is_file():
+        raise RunError(
+            f"{run} has no oof.parquet: its members are not all trained.",
+            f'Run "nonet train RECIPE DATASET --out {run}"; it resumes where it stopped.',
+        )
+    manifest = _read(pd.read_parquet, run.manifest)
+    manifest["image_id"] = manifest["image_id"].astype(str)
+    folds = _read(pd.read_csv, run.folds, dtype={"image_id": str})
+    table = _read(pd.read_parquet, run.oof)
+    oof, num_never_held_out = _evaluated_only(table, manifest, folds, run)
+    text = run.recipe.read_text(encoding="utf-8") if run.recipe.is_file() else ""
+    return RunData(
+        name=run.folder.resolve().name,
+        oof=oof,
+        manifest=manifest,
+        recipe_text=text,
+        recipe=_read(lambda _: tomllib.loads(text), run.recipe) if text else {},
+        provenance=_read(lambda path: json.loads(path.read_text(encoding="utf-8")), run.provenance, optional=True)
+        or {},
+        histories=_read_histories(run),
+        samples=_read(_read_samples, run.samples, optional=True),
+        num_never_held_out=num_never_held_out,
+    )
+
+
+def _evaluated_only(
+    table: pd.DataFrame, manifest: pd.DataFrame, folds: pd.DataFrame, run: Run
+) -> tuple[OutOfFold, int]:
+    """Return the evaluated images' predictions, and how many evaluated images were never held out."""
+    table = table.assign(image_id=table["image_id"].astype(str))
+    strangers = table[~table["image_id"].isin(manifest["image_id"])]
+    if len(strangers):
+        raise RunError(
+            f"{strangers['image_id'].nunique()} images of {run.oof} are not in the run's manifest, first "
+            f"{strangers['image_id'].iloc[0]}.",
+            "The two files come from different runs. Train into a fresh folder.",
+        )
+    marked = manifest[manifest["evaluate"].astype(bool) & manifest["label"].notna()]
+    held_out = set(folds.loc[folds["fold"].notna(), "image_id"])
+    expected = marked.loc[marked["image_id"].isin(held_out), "image_id"]
+    table = table[table["image_id"].isin(set(marked["image_id"]))]
+    absent = sorted(set(expected) - set(table["image_id"]))
+    if absent and len(table):
+        raise RunError(
+            f"{len(absent)} of {len(expected)} evaluated images have no out-of-fold logits at all, first {absent[0]}.",
+            f'Run "nonet train RECIPE DATASET --out {run}" again: it completes what is missing.',
+        )
+    return align_oof(table, sorted(logit_classes(table))), len(marked) - len(expected)
+
+
+def _read_histories(run: Run) -> dict[tuple[str, int], pd.DataFrame]:
+    histories = {}
+    for path in sorted(run.folder.glob("members/*/fold-*/history.jsonl")):
+        fold = path.parent.name.removeprefix("fold-")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if lines and fold.isdigit():
+            table = _read(lambda _, lines=lines: pd.DataFrame([json.loads(line) for line in lines]), path)
+            histories[path.parent.parent.name, int(fold)] = table
+    return histories
+
+
+def _read_samples(path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path, allow_pickle=False) as samples:
+        return samples["image"], samples["label"].astype(str)
+
+
+def _read(reader, path, *, optional: bool = False, **options):
+    if not path.is_file():
+        if optional:
+            logger.info("%s is missing; the report goes without.", path)
+            return None
+        raise RunError(f"{path} is missing.", "A run folder is copied as a whole.")
+    try:
+        return reader(path, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,229 @@
+"""The report of an evaluation: one HTML file that needs no network."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from nonet.cells import name_of
+from nonet.evaluate.oof import ENSEMBLE, NO_VIEWS
+from nonet.evaluate.reading import RunData
+from nonet.evaluate.tables import FEW_PATIENTS, HEADINGS
+
+_TEMPLATES = Path(__file__).parent / "templates"
+#: Where a figure needs words of its own for those who do not see it.
+_FIGURE_TEXT = {
+    "confusion_counts": "Confusion matrix as counts; the numbers are in confusion.csv.",
+    "confusion_by_row": "Confusion matrix as percentages of each true class; counts are in confusion.csv.",
+    "class_counts": "Bar chart of the number of images of each class.",
+    "samples": "Prepared images of each class.",
+    "training_curves": "Loss and macro-F1 by epoch for every network.",
+}
+
+
+def render_report(
+    data: RunData,
+    table: pd.DataFrame,
+    per_class: pd.DataFrame,
+    differences: pd.DataFrame,
+    drawings: Mapping[str, str],
+    *,
+    names: Mapping[str, str] | None = None,
+    num_resamples: int,
+    confidence: float,
+    seed: int,
+) -> str:
+    """Return the report as HTML text.
+
+    Parameters
+    ----------
+    data : the run. table, per_class, differences : as `nonet.evaluate.tables` makes them.
+    drawings : {name: SVG text}.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(score=_score, interval=_interval, signed=_signed, count=_count)
+    oof = data.oof
+    headline = table[(table["architecture"] == ENSEMBLE) & (table["views"] == oof.final_view_set)].iloc[0]
+    return environment.get_template("report.html.j2").render(
+        title=data.name,
+        headline=headline,
+        blocks=[(views, table[table["views"] == views].to_dict("records")) for views in oof.view_sets],
+        scores=HEADINGS,
+        best={(views, score): rows[score].max() for views, rows in table.groupby("views") for score in HEADINGS},
+        per_class=per_class.to_dict("records"),
+        differences=differences.to_dict("records"),
+        figures={name: _inline(svg, _FIGURE_TEXT[name]) for name, svg in drawings.items()},
+        classes=[(code, name_of(code)) for code in per_class["code"]],
+        unit=_unit(data),
+        num_networks=sum(oof.num_folds.values()),
+        num_unknown_patients=oof.num_unknown_patients,
+        final_views=oof.final_view_set,
+        has_views=oof.final_view_set != NO_VIEWS,
+        no_views=NO_VIEWS,
+        ensemble=ENSEMBLE,
+        num_resamples=num_resamples,
+        percent=f"{100 * confidence:g}",
+        seed=seed,
+        optimism=reasons_for_optimism(data),
+        limits=limits(data, per_class),
+        weakest=_weakest(per_class),
+        mistakes=_mistakes(data),
+        recipe=data.recipe_text,
+        provenance=_flat(data.provenance),
+        histories=_history_rows(data, names),
+        made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+    )
+
+
+def reasons_for_optimism(data: RunData) -> list[str]:
+    """Say why the scores look better than the next patient's would, one sentence a reason; empty where none is known."""
+    reasons = []
+    if data.recipe.get("folds", {}).get("by") == "image":
+        reasons.append(
+            "The folds were made by image: cells of one patient lie on both sides of the split, so the networks had "
+            "seen other cells of the patients they are scored on."
+        )
+    evaluated = data.evaluated
+    num_stand_in = int(evaluated["patient_is_standin"].fillna(False).astype(bool).sum())
+    if num_stand_in:
+        reasons.append(
+            f"{num_stand_in:,} of {len(evaluated):,} images have a stand-in for their patient, guessed and not known: a "
+            "patient may lie on both sides of the split."
+        )
+    unknown = data.oof.num_unknown_patients
+    if unknown:
+        reasons.append(
+            f"The patients of {unknown:,} of {len(evaluated):,} images are unknown: each of these images is drawn "
+            "by itself in the bootstrap, which makes the intervals too narrow, and its patient may lie on both sides of "
+            "the split."
+        )
+    if data.recipe.get("train", {}).get("keep") == "best":
+        reasons.append(
+            "Each network's epoch was chosen by its score on the fold it is then scored on "
+            '(train.keep = "best"), which flatters it a little.'
+        )
+    return reasons
+
+
+def limits(data: RunData, per_class: pd.DataFrame) -> list[str]:
+    """Say what the scores do not cover, one sentence each."""
+    found = []
+    absent = per_class[per_class["images"] == 0]
+    if len(absent):
+        found.append(
+            f"{_listed(absent)}: no evaluated image. Such a class cannot be judged and is left out of every mean; an image "
+            "of another class taken for it counts as an error."
+        )
+    few = per_class[(per_class["images"] > 0) & (per_class["patients"].fillna(FEW_PATIENTS) < FEW_PATIENTS)]
+    if len(few):
+        found.append(
+            f"{_listed(few)}: images of fewer than {FEW_PATIENTS} patients. The scores of such a class describe these "
+            "patients, and its interval says little about the next one; yet it weighs as much in the macro means as any other."
+        )
+    if data.num_never_held_out:
+        found.append(
+            f"{data.num_never_held_out:,} images are marked to be evaluated but were never held out (no fold): "
+            "they were trained on and are not scored."
+        )
+    found.append(
+        "The intervals cover the choice of patients. They do not cover another laboratory, stain or scanner, wrong "
+        "labels, or a second training with another seed."
+    )
+    return found
+
+
+def _weakest(per_class: pd.DataFrame) -> list[dict]:
+    """Return the classes with the lowest F1, at most three."""
+    return per_class.dropna(subset="f1").nsmallest(3, "f1").to_dict("records")
+
+
+def _mistakes(data: RunData) -> list[dict]:
+    """Return the commonest confusions of the ensemble, at most five: true, predicted, count and share of the true."""
+    oof = data.oof
+    counts = oof.confusions(oof.final_view_set, ENSEMBLE).total()
+    images = counts.sum(axis=1)
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    places = [np.unravel_index(i, wrong.shape) for i in np.argsort(-wrong, axis=None, kind="stable")[:5]]
+    return [
+        {
+            "true": oof.classes[i],
+            "predicted": oof.classes[j],
+            "count": int(wrong[i, j]),
+            "share": wrong[i, j] / images[i],
+        }
+        for i, j in places
+        if wrong[i, j]
+    ]
+
+
+def _unit(data: RunData) -> str:
+    unknown = data.oof.num_unknown_patients
+    if unknown == 0:
+        return "patients"
+    return "images" if unknown == len(data.oof.true) else "patients, and images whose patient is unknown"
+
+
+def _history_rows(data: RunData, names: Mapping[str, str] | None) -> list[dict]:
+    rows = []
+    for (architecture, fold), table in sorted(data.histories.items()):
+        best = table[table["best"].astype(bool)].tail(1)
+        rows.append(
+            {
+                "name": (names or {}).get(architecture, architecture),
+                "fold": fold,
+                "num_epochs": len(table),
+                "best_epoch": int(best["epoch"].iloc[0]) if len(best) else None,
+                "macro_f1": float(best["val_macro_f1"].iloc[0]) if len(best) else float("nan"),
+                "minutes": float(table["seconds"].sum()) / 60 if "seconds" in table else float("nan"),
+            }
+        )
+    return rows
+
+
+def _flat(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
+    """Return a nested dict as (dotted key, text) pairs."""
+    pairs = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            pairs.append((f"{prefix}{key}", text))
+    return pairs
+
+
+def _inline(svg: str, words: str) -> Markup:
+    """Give an SVG of ours its description, and trust it: matplotlib escaped the labels in it."""
+    return Markup(svg.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(words), 1))
+
+
+def _listed(classes: pd.DataFrame) -> str:
+    return ", ".join(classes["code"].astype(str))
+
+
+def _score(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3f}"
+
+
+def _interval(row: Mapping, score: str) -> str:
+    low, high = row[f"{score}_low"], row[f"{score}_high"]
+    return "–" if pd.isna(low) else f"{low:.3f}–{high:.3f}"
+
+
+def _signed(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def _count(value) -> str:
+    return "–" if pd.isna(value) else f"{int(value):,}"

@@ -1,0 +1,199 @@
+"""The tables of a run's evaluation: the paper's Table 1, the classes one by one, and paired differences."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from nonet.cells import in_order_of_maturation, name_of
+from nonet.evaluate.bootstrap import bootstrap_scores, percentile_interval
+from nonet.evaluate.metrics import SCORES, macro_f1_score, per_class_scores
+from nonet.evaluate.oof import ENSEMBLE, NO_VIEWS, OutOfFold, align_oof
+
+#: How a score is headed where people read it.
+HEADINGS = {
+    "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_precision": "macro precision",
+    "macro_specificity": "macro specificity",
+}
+
+#: A class from fewer patients than this is noted: its interval rests on too few to say anything about the next.
+FEW_PATIENTS = 3
+
+
+def table_1(
+    oof: pd.DataFrame | OutOfFold,
+    classes: list[str] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Score each architecture and the ensemble, without and with views.
+
+    Parameters
+    ----------
+    oof : out-of-fold logits, as `align_oof` takes or returns them.
+    classes : the classes of the logit columns where None.
+    names : how to print an architecture's key, such as {"swinv2_tiny": "SwinV2-Tiny"}.
+    num_resamples, confidence, seed : of the bootstrap over patients (over images where patients are unknown).
+
+    Returns
+    -------
+    One row for each view set and architecture, the ensemble last in each view set. Columns: name, architecture,
+    views, then each score of `SCORES` with `_low` and `_high`, all in 0 … 1; then images, patients (known ones) and
+    units (what the bootstrap drew).
+
+    Notes
+    -----
+    Each architecture's row joins the members of all folds: an image is scored by the one that never saw it. The
+    fourth score is the specificity; the paper heads that column sensitivity.
+    """
+    oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
+    confusions = oof.confusions()
+    total = confusions.total()
+    resampled = bootstrap_scores(confusions, SCORES, num_resamples=num_resamples, seed=seed)
+    views, keys = zip(*oof.rows())
+    table = pd.DataFrame({"name": [row_name(oof, key, names) for key in keys], "architecture": keys, "views": views})
+    for score, function in SCORES.items():
+        low, high = percentile_interval(resampled[score], confidence=confidence)
+        table[score], table[f"{score}_low"], table[f"{score}_high"] = function(total), low, high
+    return table.assign(images=len(oof.true), patients=oof.num_patients, units=confusions.num_units)
+
+
+def per_class_table(
+    oof: pd.DataFrame | OutOfFold,
+    classes: list[str] | None = None,
+    *,
+    architecture: str = ENSEMBLE,
+    view_set: str | None = None,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Score each class of one row of Table 1, by default the ensemble's with views.
+
+    Returns
+    -------
+    One row a class, in order of maturation. Columns: code, name, images, patients (missing where some patients of
+    the class are unknown), precision, recall, f1, f1_low, f1_high, specificity, and note. Recall and F1 are NaN
+    without an image, and the interval too where all images come from one patient.
+    """
+    oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
+    confusions = oof.confusions(view_set or oof.final_view_set, architecture)
+    scores = per_class_scores(confusions.total())
+    resampled = bootstrap_scores(confusions, {"f1": _f1_of_classes_present}, num_resamples=num_resamples, seed=seed)
+    low, high = percentile_interval(resampled["f1"], confidence=confidence)
+    rows = []
+    for code in in_order_of_maturation(oof.classes):
+        number = oof.classes.index(code)
+        of_class = oof.true == number
+        num_units = len(set(oof.unit[of_class]))
+        patients_known = all(patient is not None for patient in oof.patient[of_class])
+        has_images, has_interval = bool(of_class.any()), num_units > 1
+        rows.append(
+            {
+                "code": code,
+                "name": name_of(code),
+                "images": int(of_class.sum()),
+                "patients": num_units if patients_known else pd.NA,
+                "precision": scores["precision"][number] if has_images else np.nan,
+                "recall": scores["recall"][number] if has_images else np.nan,
+                "f1": scores["f1"][number] if has_images else np.nan,
+                "f1_low": low[number] if has_interval else np.nan,
+                "f1_high": high[number] if has_interval else np.nan,
+                "specificity": scores["specificity"][number],
+                "note": _note(int(of_class.sum()), num_units, patients_known),
+            }
+        )
+    return pd.DataFrame(rows).astype({"patients": "Int64"})
+
+
+def difference_table(
+    oof: pd.DataFrame | OutOfFold,
+    classes: list[str] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Say what the ensemble and the views gain in macro-F1, paired on the same resamples.
+
+    Returns
+    -------
+    Columns: comparison, difference, difference_low, difference_high, in 0 … 1. An interval that holds 0 means that
+    these patients do not settle which of the two is better.
+    """
+    oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
+    rows, final = oof.rows(), oof.final_view_set
+    ensemble = (final, ENSEMBLE)
+    pairs = [
+        (f"ensemble − {row_name(oof, key, names)}", ensemble, (final, key))
+        for key in oof.architectures
+        if len(oof.architectures) > 1
+    ]
+    if final != NO_VIEWS and (NO_VIEWS, ENSEMBLE) in rows:
+        pairs.append(("ensemble with views − without", ensemble, (NO_VIEWS, ENSEMBLE)))
+    confusions = oof.confusions()
+    total = macro_f1_score(confusions.total())
+    scores = {"macro_f1": macro_f1_score}
+    resampled = bootstrap_scores(confusions, scores, num_resamples=num_resamples, seed=seed)["macro_f1"]
+    table = []
+    for name, first, second in pairs:
+        i, j = rows.index(first), rows.index(second)
+        low, high = percentile_interval(resampled[:, i] - resampled[:, j], confidence=confidence)
+        table.append((name, total[i] - total[j], float(low), float(high)))
+    return pd.DataFrame(table, columns=["comparison", "difference", "difference_low", "difference_high"])
+
+
+def confusion_table(confusion: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """Label a confusion matrix (C, C) and put it into order of maturation; the index is headed "true"."""
+    order = in_order_of_maturation(classes)
+    table = pd.DataFrame(confusion, index=pd.Index(classes, name="true"), columns=classes)
+    return table.loc[order, order]
+
+
+def row_name(oof: OutOfFold, architecture: str, names: Mapping[str, str] | None = None) -> str:
+    """Return what Table 1 calls a row: "3 × SwinV2-Tiny" for an architecture of three folds, or "ensemble"."""
+    if architecture == ENSEMBLE:
+        return ENSEMBLE
+    return f"{oof.num_folds[architecture]} × {(names or {}).get(architecture, architecture)}"
+
+
+def format_interval(value: float, low: float, high: float, *, decimals: int = 3) -> str:
+    """Return "0.512 [0.470, 0.550]"; a dash for what is not known."""
+    if np.isnan(value):
+        return "–"
+    if np.isnan(low):
+        return f"{value:.{decimals}f} [–]"
+    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def format_table(table: pd.DataFrame) -> str:
+    """Lay Table 1 out for a terminal, columns aligned."""
+    lines = [["", "views", *HEADINGS.values()]]
+    for _, row in table.iterrows():
+        cells = [format_interval(row[s], row[f"{s}_low"], row[f"{s}_high"]) for s in HEADINGS]
+        lines.append([row["name"], row["views"], *cells])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def _f1_of_classes_present(confusion: np.ndarray) -> np.ndarray:
+    scores = per_class_scores(confusion)
+    return np.where(scores["support"] > 0, scores["f1"], np.nan)
+
+
+def _note(num_images: int, num_units: int, patients_known: bool) -> str:
+    if num_images == 0:
+        return "no evaluated image: cannot be judged"
+    if not patients_known:
+        return "patients unknown: interval over images" if num_units >= FEW_PATIENTS else "very few images"
+    if num_units == 1:
+        return "1 patient: no interval"
+    if num_units < FEW_PATIENTS:
+        return f"{num_units} patients: the interval says little"
+    return ""
