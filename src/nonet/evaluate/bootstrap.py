@@ -17,7 +17,7 @@ from scipy import sparse
 from nonet.errors import DataError
 from nonet.evaluate.metrics import SCORES
 
-_DRAWS_PER_CHUNK = 4_000_000  # bounds the memory at about 100 MB, whatever the number of units
+_NUMBERS_PER_CHUNK = 4_000_000  # bounds the memory at some 200 MB, whatever the number of units or classes
 _EXACT_IN_FLOAT32 = 2**24
 
 
@@ -87,12 +87,13 @@ def bootstrap_scores(
         raise DataError(f"num_resamples is {num_resamples}; it must be at least 1.")
     rng = np.random.default_rng(seed)
     num_units = confusions.num_units
-    chunk = max(1, _DRAWS_PER_CHUNK // max(num_units, 1))
+    chunk = max(1, _NUMBERS_PER_CHUNK // max(confusions.counts.shape))
     parts: dict[str, list] = {name: [] for name in scores}
     for start in range(0, num_resamples, chunk):
         num_rows = min(chunk, num_resamples - start)
         weights = _draw(rng, num_rows, num_units).astype(confusions.counts.dtype)
-        resampled = np.moveaxis((confusions.counts @ weights.T).reshape(*confusions.shape, num_rows), -1, 0)
+        counts = (confusions.counts @ weights.T).T.astype(np.float64)
+        resampled = counts.reshape(num_rows, *confusions.shape)
         for name, score in scores.items():
             parts[name].append(np.asarray(score(resampled), dtype=np.float64))
     values = {name: np.concatenate(part) for name, part in parts.items()}

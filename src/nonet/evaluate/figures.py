@@ -61,10 +61,12 @@ def confusion_figure(confusion: pd.DataFrame, *, by_row: bool) -> Figure:
     share = np.divide(counts, counts.sum(axis=1, keepdims=True), out=np.zeros_like(counts), where=counts > 0) * 100
     values = share if by_row else counts
     norm = Normalize(0, 100) if by_row else LogNorm(0.7, max(counts.max(), 10))
-    side = float(np.clip(0.38 * len(codes), 2.6, 9.0))
+    side = float(np.clip(0.36 * len(codes), 2.6, 9.0))
     longest = max(len(_short(code)) for code in codes)
-    margin = 0.5 + 0.075 * longest
-    figure, axes = _new_figure(side + margin + 0.35, side + margin + 0.15)
+    margin = 0.32 + 0.07 * longest
+    across = margin if longest > 4 else 0.45
+    right = 0.3 if lineage_blocks(codes) else 0.08
+    figure, axes = _new_figure(side + margin + right, side + across + 0.3)
     shades = ListedColormap(_blues())
     axes.imshow(np.where(values > 0, values, np.nan), cmap=shades, norm=norm, interpolation="none", aspect="equal")
     size = float(np.clip(72 * side / len(codes) / 3.4, 4.0, 8.5))
@@ -89,7 +91,7 @@ def training_figure(
     ----------
     histories : {(architecture, fold): table with epoch, train_loss, val_loss, val_macro_f1 and best}.
     """
-    figure = Figure(figsize=(8.2, 3.1), layout="constrained")
+    figure = Figure(figsize=(9.4, 3.3), layout="constrained")
     left, right = figure.subplots(1, 2)
     colours = dict(zip(sorted({name for name, _ in histories}), PALETTE * 9))
     labelled = set()
@@ -126,7 +128,7 @@ def class_counts_figure(manifest: pd.DataFrame) -> Figure:
     codes = in_order_of_maturation(labelled["label"].astype(str).unique())
     groups = _count_groups(labelled)
     height = 0.75 / len(groups)
-    figure, axes = _new_figure(7.2, 0.9 + len(codes) * max(0.26, 0.15 * len(groups) + 0.08))
+    figure, axes = _new_figure(8.6, 0.9 + len(codes) * max(0.26, 0.15 * len(groups) + 0.08))
     most = 1
     for place, (label, colour, evaluated, rows) in enumerate(groups):
         counts = rows["label"].astype(str).value_counts().reindex(codes, fill_value=0)
@@ -138,7 +140,7 @@ def class_counts_figure(manifest: pd.DataFrame) -> Figure:
             text = f"{count:,}" if count or len(groups) == 1 else ""
             axes.text(max(count, 0.5) * 1.08, y, text, va="center", fontsize=6.8, color=INK)
     axes.set_xscale("log")
-    axes.set_xlim(0.5, most * 2.2)
+    axes.set_xlim(0.5, most * 1.9)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(codes)), [_short(code) for code in codes])
@@ -161,8 +163,8 @@ def sample_figure(images: np.ndarray, labels: Sequence[str], *, num_per_class: i
     codes = in_order_of_maturation(set(labels))
     num_columns = 2 if len(codes) > 4 else 1
     num_rows = -(-len(codes) // num_columns)
-    figure = Figure(figsize=(4.15 * num_columns, 0.68 * num_rows + 0.05))
-    name_width = 0.31 if num_columns == 2 else 0.3
+    figure = Figure(figsize=(4.7 * num_columns, 0.59 * num_rows))
+    name_width = 0.285
     for place, code in enumerate(codes):
         column, row = divmod(place, num_rows)
         strip = _strip([images[i] for i in np.flatnonzero(labels == code)[:num_per_class]], num_per_class)
@@ -223,6 +225,7 @@ def _blues() -> np.ndarray:
 def _label_matrix(axes, codes: list[str], longest: int) -> None:
     size = float(np.clip(250 / len(codes), 4.5, 8.5))
     labels = [_short(code) for code in codes]
+    axes.set(xlim=(-0.5, len(codes) - 0.5), ylim=(len(codes) - 0.5, -0.5), autoscale_on=False)
     axes.set_xticks(range(len(codes)), labels, rotation=90 if longest > 4 else 0, fontsize=size)
     axes.set_yticks(range(len(codes)), labels, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true")
@@ -236,17 +239,20 @@ def _label_matrix(axes, codes: list[str], longest: int) -> None:
 def _box_lineages(axes, codes: list[str]) -> None:
     for lineage, first, last in lineage_blocks(codes):
         width = last - first + 1
-        colour = CELLS[codes[(first + last) // 2]].colour
+        colour = CELLS[codes[first + 1]].colour
         box = Rectangle((first - 0.5, first - 0.5), width, width, fill=False, edgecolor=colour, linewidth=1.6)
         box.set(clip_on=False, zorder=5)
         axes.add_patch(box)
-        style = {"fontsize": 7, "color": colour, "fontstyle": "italic", "clip_on": False}
-        axes.text(len(codes) - 0.35, (first + last) / 2, lineage, rotation=270, ha="left", va="center", **style)
+        edge = len(codes) - 0.5 + 0.018 * len(codes)
+        axes.plot([edge, edge], [first - 0.45, last + 0.45], color=colour, linewidth=1.6, clip_on=False)
+        style = {"fontsize": 8, "color": colour, "fontstyle": "italic", "clip_on": False}
+        middle = (first + last) / 2
+        axes.text(edge + 0.012 * len(codes), middle, lineage, rotation=270, ha="left", va="center", **style)
 
 
 def _count_groups(labelled: pd.DataFrame) -> list[tuple[str, str, bool, pd.DataFrame]]:
     """Return (legend, colour, evaluated, rows) for each source and use; sources are joined where there are many."""
-    sources = sorted(labelled["source"].astype(str).unique())
+    sources = labelled["source"].astype(str).value_counts().index.tolist()  # the largest gets the first colour
     groups = []
     for evaluated, use in ((True, "evaluated"), (False, "trained on, not scored")):
         rows = labelled[labelled["evaluate"].astype(bool) == evaluated]
@@ -258,7 +264,7 @@ def _count_groups(labelled: pd.DataFrame) -> list[tuple[str, str, bool, pd.DataF
     return groups
 
 
-def _strip(images: list[np.ndarray], num_places: int, *, side_px: int = 112, gap_px: int = 6) -> np.ndarray:
+def _strip(images: list[np.ndarray], num_places: int, *, side_px: int = 104, gap_px: int = 6) -> np.ndarray:
     """Put images side by side on white, each `side_px` high and wide, and fill up with white."""
     strip = np.full((side_px, num_places * side_px, 3), 255, dtype=np.uint8)
     inner = side_px - gap_px

@@ -34,7 +34,8 @@ def confusion_matrix(true, predicted, num_classes: int) -> np.ndarray:
     for what, values in (("true", true), ("predicted", predicted)):
         if values.size and not (values.min() >= 0 and values.max() < num_classes):
             raise DataError(
-                f"A {what} class number lies outside 0 to {num_classes - 1}: {values.min()} to {values.max()} were given."
+                f"A {what} class number lies outside 0 to {num_classes - 1}: "
+                f"{values.min()} to {values.max()} were given."
             )
     flat = true.astype(np.int64) * num_classes + predicted.astype(np.int64)
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -10,7 +10,7 @@ from nonet.evaluate.bootstrap import UnitConfusions, confusions_by_unit
 
 ENSEMBLE = "ensemble"
 NO_VIEWS = "none"
-_LOGIT = "logit_"
+LOGIT = "logit_"
 _TRAIN_AGAIN = 'Run "nonet train RECIPE DATASET --out RUN" again: it completes what is missing.'
 
 
@@ -66,7 +66,7 @@ class OutOfFold:
 
 def logit_classes(oof: pd.DataFrame) -> list[str]:
     """Return the classes of the logit columns, in their order."""
-    return [column.removeprefix(_LOGIT) for column in oof.columns if column.startswith(_LOGIT)]
+    return [column.removeprefix(LOGIT) for column in oof.columns if column.startswith(LOGIT)]
 
 
 def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
@@ -94,7 +94,7 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
     view_sets = sorted(oof["view_set"].unique(), key=lambda name: (name != NO_VIEWS, name))
     architectures = sorted(oof["architecture"].unique())
     _check_complete(oof, view_sets, architectures, image_id)
-    columns = [_LOGIT + code for code in classes]
+    columns = [LOGIT + code for code in classes]
     groups = dict(list(oof.groupby(["view_set", "architecture"])[columns]))
     logits = np.stack(
         [[groups[views, name].to_numpy(dtype=np.float64) for name in architectures] for views in view_sets]
@@ -113,31 +113,6 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
     )
 
 
-def ensemble_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> pd.DataFrame:
-    """Average the architectures' logits for each image and view set.
-
-    The sum runs over architectures in alphabetical order in float64, so that the order of the table's rows does not
-    change a bit of the result.
-
-    Parameters
-    ----------
-    oof : as in `align_oof`.
-
-    Returns
-    -------
-    A table like `oof`, with `architecture` "ensemble": one row for each image and view set, logits float64.
-    """
-    aligned = align_oof(oof, classes)
-    about = oof.assign(image_id=oof["image_id"].astype(str)).drop_duplicates("image_id").set_index("image_id")
-    about = about.loc[aligned.image_id, [c for c in ("label", "patient", "source", "fold") if c in about]]
-    parts = []
-    for number, views in enumerate(aligned.view_sets):
-        mean = aligned.logits[number].mean(axis=0)
-        logits = pd.DataFrame(mean, index=about.index, columns=[_LOGIT + code for code in aligned.classes])
-        parts.append(about.assign(architecture=ENSEMBLE, view_set=views).join(logits).reset_index())
-    return pd.concat(parts, ignore_index=True)
-
-
 def _class_numbers(images: pd.DataFrame, classes: list[str]) -> np.ndarray:
     number = {code: i for i, code in enumerate(classes)}
     unknown = images[~images["label"].isin(classes)]
@@ -152,10 +127,10 @@ def _class_numbers(images: pd.DataFrame, classes: list[str]) -> np.ndarray:
 
 
 def _check_logits(oof: pd.DataFrame, classes: list[str]) -> None:
-    absent = [code for code in classes if _LOGIT + code not in oof]
+    absent = [code for code in classes if LOGIT + code not in oof]
     if absent:
         raise RunError(f"The out-of-fold table has no logits of {', '.join(absent)}.", _TRAIN_AGAIN)
-    finite = np.isfinite(oof[[_LOGIT + code for code in classes]].to_numpy()).all(axis=1)
+    finite = np.isfinite(oof[[LOGIT + code for code in classes]].to_numpy()).all(axis=1)
     if not finite.all():
         row = oof[~finite].iloc[0]
         raise RunError(
@@ -182,7 +157,7 @@ def _check_complete(oof: pd.DataFrame, view_sets, architectures, image_id) -> No
             missing = [i for i in image_id if i not in present.get((name, views), ())]
             if missing:
                 raise RunError(
-                    f"{len(missing)} of {len(image_id)} images have no out-of-fold logits by {name} (views: {views}), "
-                    f"first {missing[0]}.",
+                    f"{len(missing)} of {len(image_id)} images have no out-of-fold logits by {name} "
+                    f"(views: {views}), first {missing[0]}.",
                     _TRAIN_AGAIN,
                 )

@@ -60,8 +60,7 @@ def read_run(run: Run) -> RunData:
         manifest=manifest,
         recipe_text=text,
         recipe=_read(lambda _: tomllib.loads(text), run.recipe) if text else {},
-        provenance=_read(lambda path: json.loads(path.read_text(encoding="utf-8")), run.provenance, optional=True)
-        or {},
+        provenance=_read(_read_json, run.provenance, optional=True) or {},
         histories=_read_histories(run),
         samples=_read(_read_samples, run.samples, optional=True),
         num_never_held_out=num_never_held_out,
@@ -87,7 +86,8 @@ def _evaluated_only(
     absent = sorted(set(expected) - set(table["image_id"]))
     if absent and len(table):
         raise RunError(
-            f"{len(absent)} of {len(expected)} evaluated images have no out-of-fold logits at all, first {absent[0]}.",
+            f"{len(absent)} of {len(expected)} evaluated images have no out-of-fold logits at all, "
+            f"first {absent[0]}.",
             f'Run "nonet train RECIPE DATASET --out {run}" again: it completes what is missing.',
         )
     return align_oof(table, sorted(logit_classes(table))), len(marked) - len(expected)
@@ -102,6 +102,10 @@ def _read_histories(run: Run) -> dict[tuple[str, int], pd.DataFrame]:
             table = _read(lambda _, lines=lines: pd.DataFrame([json.loads(line) for line in lines]), path)
             histories[path.parent.parent.name, int(fold)] = table
     return histories
+
+
+def _read_json(path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _read_samples(path) -> tuple[np.ndarray, np.ndarray]:

@@ -86,7 +86,7 @@ def render_report(
 
 
 def reasons_for_optimism(data: RunData) -> list[str]:
-    """Say why the scores look better than the next patient's would, one sentence a reason; empty where none is known."""
+    """Say why the scores look better than the next patient's would, a sentence each; empty where none is known."""
     reasons = []
     if data.recipe.get("folds", {}).get("by") == "image":
         reasons.append(
@@ -97,15 +97,15 @@ def reasons_for_optimism(data: RunData) -> list[str]:
     num_stand_in = int(evaluated["patient_is_standin"].fillna(False).astype(bool).sum())
     if num_stand_in:
         reasons.append(
-            f"{num_stand_in:,} of {len(evaluated):,} images have a stand-in for their patient, guessed and not known: a "
-            "patient may lie on both sides of the split."
+            f"{num_stand_in:,} of {len(evaluated):,} images have a stand-in for their patient, guessed and not "
+            "known: a patient may lie on both sides of the split."
         )
     unknown = data.oof.num_unknown_patients
     if unknown:
         reasons.append(
             f"The patients of {unknown:,} of {len(evaluated):,} images are unknown: each of these images is drawn "
-            "by itself in the bootstrap, which makes the intervals too narrow, and its patient may lie on both sides of "
-            "the split."
+            "by itself in the bootstrap, which makes the intervals too narrow, and its patient may lie on "
+            "both sides of the split."
         )
     if data.recipe.get("train", {}).get("keep") == "best":
         reasons.append(
@@ -121,14 +121,15 @@ def limits(data: RunData, per_class: pd.DataFrame) -> list[str]:
     absent = per_class[per_class["images"] == 0]
     if len(absent):
         found.append(
-            f"{_listed(absent)}: no evaluated image. Such a class cannot be judged and is left out of every mean; an image "
-            "of another class taken for it counts as an error."
+            f"{_listed(absent)}: no evaluated image. Such a class cannot be judged and is left out of every mean; "
+            "an image of another class taken for it counts as an error."
         )
     few = per_class[(per_class["images"] > 0) & (per_class["patients"].fillna(FEW_PATIENTS) < FEW_PATIENTS)]
     if len(few):
         found.append(
-            f"{_listed(few)}: images of fewer than {FEW_PATIENTS} patients. The scores of such a class describe these "
-            "patients, and its interval says little about the next one; yet it weighs as much in the macro means as any other."
+            f"{_listed(few)}: images of fewer than {FEW_PATIENTS} patients. The scores of such a class describe "
+            "these patients, and its interval says little about the next one; yet it weighs as much in the means "
+            "as any other."
         )
     if data.num_never_held_out:
         found.append(

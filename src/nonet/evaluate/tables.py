@@ -8,7 +8,7 @@ import pandas as pd
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.evaluate.bootstrap import bootstrap_scores, percentile_interval
 from nonet.evaluate.metrics import SCORES, macro_f1_score, per_class_scores
-from nonet.evaluate.oof import ENSEMBLE, NO_VIEWS, OutOfFold, align_oof
+from nonet.evaluate.oof import ENSEMBLE, LOGIT, NO_VIEWS, OutOfFold, align_oof
 
 #: How a score is headed where people read it.
 HEADINGS = {
@@ -147,6 +147,31 @@ def difference_table(
         low, high = percentile_interval(resampled[:, i] - resampled[:, j], confidence=confidence)
         table.append((name, total[i] - total[j], float(low), float(high)))
     return pd.DataFrame(table, columns=["comparison", "difference", "difference_low", "difference_high"])
+
+
+def ensemble_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> pd.DataFrame:
+    """Average the architectures' logits for each image and view set.
+
+    The sum runs over architectures in alphabetical order in float64, so that the order of the table's rows does not
+    change a bit of the result.
+
+    Parameters
+    ----------
+    oof : as in `align_oof`.
+
+    Returns
+    -------
+    A table like `oof`, with `architecture` "ensemble": one row for each image and view set, logits float64.
+    """
+    aligned = align_oof(oof, classes)
+    about = oof.assign(image_id=oof["image_id"].astype(str)).drop_duplicates("image_id").set_index("image_id")
+    about = about.loc[aligned.image_id, [c for c in ("label", "patient", "source", "fold") if c in about]]
+    parts = []
+    for number, views in enumerate(aligned.view_sets):
+        mean = aligned.logits[number].mean(axis=0)
+        logits = pd.DataFrame(mean, index=about.index, columns=[LOGIT + code for code in aligned.classes])
+        parts.append(about.assign(architecture=ENSEMBLE, view_set=views).join(logits).reset_index())
+    return pd.concat(parts, ignore_index=True)
 
 
 def confusion_table(confusion: np.ndarray, classes: list[str]) -> pd.DataFrame:
