@@ -226,6 +226,15 @@ def test_report_warns_where_folds_are_by_image_or_patients_are_stand_ins(tmp_pat
     assert "made by image" in html and "stand-in" in html
 
 
+def test_report_says_where_epochs_were_chosen_on_the_images_scored_and_where_patients_are_few(tmp_path):
+    run = make_run(tmp_path / "run", num_images=200, num_patients=7)
+    with (run / "recipe.toml").open("a") as recipe:
+        recipe.write('\n[train]\nkeep = "best"\n')
+    evaluate(run, num_resamples=20)
+    html = (run / "evaluation" / "report.html").read_text()
+    assert "flatters it a little" in html and "rest on 7 patients only" in html
+
+
 def test_report_does_not_warn_where_patients_are_known(evaluated):
     assert "do worse than these scores say" not in (evaluated[0] / "evaluation" / "report.html").read_text()
 

@@ -1,9 +1,9 @@
 """Drawn cells of all thirteen classes, whose truth is known.
 
 Photographs of patients cannot be shipped, are labelled by people who err, and do not say how ripe a cell was. These
-drawings can be made anywhere from a seed and know all of that: they carry `nonet demo`, the tests, and every experiment
-that asks whether a planted error is found again. They are no substitute for photographs: a network trained on them
-knows nothing about blood.
+drawings can be made anywhere from a seed and know all of that: they carry `nonet demo`, the tests, and every
+experiment that asks whether a planted error is found again. They are no substitute for photographs: a network trained
+on them knows nothing about blood.
 """
 
 import csv
@@ -59,8 +59,8 @@ _NUM_IMAGES_WORTH_PROCESSES = 300  # a spawned process takes about a second to s
 class CellMasks:
     """What a drawn cell is made of.
 
-    `cell` and `nucleus` are bool arrays (size_px, size_px), the nucleus within the cell; `maturity` is None outside of
-    granulopoiesis.
+    `cell` and `nucleus` are bool arrays (size_px, size_px), the nucleus within the cell; `maturity` is None outside
+    of granulopoiesis.
     """
 
     cell: np.ndarray
@@ -85,8 +85,8 @@ def draw_cell(
     seed : the same seed and arguments give the same bytes.
     size_px : side of the image, at least 16. The frame is 24 µm wide, whatever the size.
     patient : stain, light and focus; None is a neutral look.
-    maturity : in 0–1, for the stages of granulopoiesis alone: a fifth of the range is one stage, and the value decides
-        what is drawn. None draws one that suits the label.
+    maturity : in 0–1, for the stages of granulopoiesis alone: a fifth of the range is one stage, and the value
+        decides what is drawn. None draws one that suits the label.
 
     Returns
     -------

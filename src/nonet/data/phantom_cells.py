@@ -1,93 +1,21 @@
 """The morphology of each class, as a haematologist names it, in micrometres and colours.
 
-`morphology` draws the lots of one cell: how large, how its nucleus is bent, how coarse its chromatin is. The stages of
-granulopoiesis share one function of a continuous maturity, so that a late myelocyte is an early metamyelocyte. How it
-is painted is the business of `phantom_paint`.
+`morphology` draws the lots of one cell: how large, how its nucleus is bent, how coarse its chromatin is. The stages
+of granulopoiesis share one function of a continuous maturity, so that a late myelocyte is an early metamyelocyte. How
+it is painted is the business of `phantom_paint`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from nonet.cells import GRANULOCYTE_STAGES
-from nonet.data.phantom_shapes import centreline, turned
-
-NUM_BEADS = 36
-
-
-@dataclass(frozen=True)
-class Granules:
-    """One kind of granule: how many, how large, which colour, and how much of them shows over the nucleus."""
-
-    count: int
-    radius_um: float
-    colour: tuple[int, int, int]
-    opacity: float
-    over_nucleus: float = 0.0
-
-
-@dataclass(frozen=True)
-class Morphology:
-    """One cell's measures. Colours are 8-bit RGB as seen under a white light.
-
-    `beads` (num_beads, 3) is the nucleus: x, y and radius of a string of discs, in µm from the cell's centre.
-    """
-
-    diameter_um: float
-    beads: np.ndarray
-    nucleus_colour: tuple[float, ...]
-    cytoplasm_colour: tuple[float, ...]
-    num_lobes: int = 1
-    elongation: float = 1.0
-    angle_rad: float = 0.0
-    outline_um: float = 0.25  # waviness of the cell's border
-    nucleus_outline_um: float = 0.2
-    chromatin_um: float = 0.8  # size of the clumps
-    chromatin: float = 0.2  # contrast of the clumps
-    clumping: float = 0.0  # 0: a fine haze; 1: clumps with clear borders
-    clock_face: float = 0.0
-    num_nucleoli: int = 0
-    nucleolus_um: float = 1.0
-    nucleolus: float = 0.5  # how pale
-    hof: float = 0.0  # how pale the cytoplasm is beside the nucleus
-    hof_xy_um: tuple[float, float] = (0.0, 0.0)
-    dark_edge: float = 0.0
-    texture: float = 0.06  # of the cytoplasm
-    num_vacuoles: int = 0
-    num_moulding: int = 0  # red cells that the border gives way to
-    folds: float = 0.0
-    granules: tuple[Granules, ...] = field(default_factory=tuple)
+from nonet.data.phantom_morphology import Granules, Morphology, draw_nucleus
 
 
 def _mix(t: float, knots: tuple[float, ...], colours: tuple[tuple[int, ...], ...]) -> tuple[float, ...]:
     return tuple(float(np.interp(t, knots, channel)) for channel in zip(*colours))
-
-
-def _nucleus(
-    rng: np.random.Generator,
-    radius_um: float,
-    *,
-    length_um: float,
-    bend_rad: float = 0.0,
-    s_shape: float = 0.0,
-    num_lobes: int = 1,
-    pinch: float = 0.0,
-    eccentric_um: float = 0.0,
-    uneven: float = 0.05,
-) -> tuple[np.ndarray, tuple[float, float], float]:
-    """Return the beads, the unit vector from the nucleus towards its hollow side, and the angle of its long axis."""
-    line = centreline(length_um, bend_rad, s_shape, NUM_BEADS)
-    along = np.linspace(0, 1, NUM_BEADS)
-    lobe_radius = radius_um * (1 + uneven * rng.standard_normal(max(num_lobes, 2)).clip(-1.5, 1.5))
-    radii = np.interp(along, np.linspace(0, 1, len(lobe_radius)), lobe_radius)
-    if num_lobes > 1:
-        swell = np.abs(np.cos(np.pi * (num_lobes - 1) * along)) ** 0.7
-        radii = np.maximum(radii * (1 - pinch * (1 - swell)), 0.3)
-    angle = rng.uniform(0, 2 * np.pi)
-    hollow = (-np.sin(angle), np.cos(angle))
-    line = turned(line, angle) - eccentric_um * np.array(hollow)
-    return np.column_stack([line, radii]), hollow, angle
 
 
 def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
@@ -97,13 +25,13 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
     diameter = np.interp(stage, centres, (17.2, 15.2, 14.3, 13.4, 13.0)) * rng.normal(1, 0.04)
     num_lobes = int(rng.choice([2, 3, 4, 5], p=[0.2, 0.42, 0.28, 0.1]))
     lobed = float(np.clip((stage - 3.45) / 0.85, 0, 1))
-    lobe_radius, spacing = {2: (2.7, 6.2), 3: (2.15, 5.1), 4: (1.85, 4.4), 5: (1.62, 3.9)}[num_lobes]
+    lobe_radius, spacing = {2: (2.75, 6.6), 3: (2.25, 5.5), 4: (1.95, 4.7), 5: (1.72, 4.2)}[num_lobes]
     lobe_bend = {2: 0.8, 3: 2.5, 4: 4.1, 5: 4.9}[num_lobes] * rng.uniform(0.85, 1.1)
     radius = np.interp(stage, (0.5, 1.5, 2.5, 3.3, 4), (6.3, 4.7, 3.35, 2.05, 1.85))
     length = np.interp(stage, (0.5, 1.5, 2.5, 3.3, 4), (1.0, 2.0, 5.2, 11.0, 12.0))
     bend = np.interp(stage, (0.5, 1.5, 2.2, 2.8, 3.5), (0.0, 0.3, 1.9, 2.6, 3.2)) * rng.uniform(0.8, 1.2)
     s_shape = float(rng.random() < 0.25) * np.clip(stage - 2.9, 0, 1) * (1 - lobed) * rng.uniform(0.6, 1)
-    beads, hollow, angle = _nucleus(
+    beads, hollow, angle = draw_nucleus(
         rng,
         ((1 - lobed) * radius + lobed * lobe_radius)
         * diameter
@@ -114,7 +42,8 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
         num_lobes=num_lobes if lobed > 0 else 1,
         pinch=lobed,
         eccentric_um=float(np.interp(stage, centres, (1.3, 1.7, 1.3, 0.5, 0.3))) * rng.uniform(0.5, 1.3),
-        uneven=0.05 + 0.06 * lobed,
+        uneven=0.05 + 0.07 * lobed,
+        wiggle_rad=0.15 + 0.55 * lobed,
     )
     hof_um = np.interp(stage, centres, (4.2, 3.6, 2.6, 0.5, 0))
     return Morphology(
@@ -132,7 +61,7 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
         outline_um=0.25,
         nucleus_outline_um=float(np.interp(stage, (0.5, 2, 4), (0.25, 0.25, 0.12))),
         chromatin_um=float(np.interp(stage, centres, (0.6, 0.8, 0.95, 1.0, 1.05))),
-        chromatin=float(np.interp(stage, centres, (0.14, 0.2, 0.24, 0.27, 0.3))),
+        chromatin=float(np.interp(stage, centres, (0.15, 0.22, 0.27, 0.31, 0.34))),
         clumping=float(np.interp(stage, centres, (0.0, 0.35, 0.6, 0.8, 1.0))),
         num_nucleoli=int(rng.integers(1, 4)) if stage < rng.uniform(0.8, 1.2) else 0,
         nucleolus_um=1.15,
@@ -157,7 +86,7 @@ def _neutrophil_granules(rng: np.random.Generator, stage: float) -> tuple[Granul
 def _eosinophil(rng: np.random.Generator) -> Morphology:
     num_lobes = int(rng.choice([2, 3], p=[0.85, 0.15]))
     radius, spacing = {2: (2.75, 6.0), 3: (2.15, 5.0)}[num_lobes]
-    beads, _, angle = _nucleus(
+    beads, _, angle = draw_nucleus(
         rng,
         radius,
         length_um=spacing * (num_lobes - 1),
@@ -172,7 +101,7 @@ def _eosinophil(rng: np.random.Generator) -> Morphology:
         beads=beads,
         num_lobes=num_lobes,
         nucleus_colour=(84, 50, 132),
-        cytoplasm_colour=(240, 176, 164),
+        cytoplasm_colour=(238, 190, 186),
         elongation=rng.uniform(1, 1.12),
         angle_rad=angle,
         chromatin_um=1.1,
@@ -180,14 +109,14 @@ def _eosinophil(rng: np.random.Generator) -> Morphology:
         clumping=0.9,
         nucleus_outline_um=0.12,
         granules=(
-            Granules(int(rng.uniform(110, 170)), 0.46, (226, 104, 72), 0.75),
-            Granules(int(rng.uniform(60, 110)), 0.4, (240, 138, 96), 0.8, over_nucleus=0.06),
+            Granules(int(rng.uniform(110, 170)), 0.46, (206, 88, 92), 0.75),
+            Granules(int(rng.uniform(60, 110)), 0.4, (232, 138, 128), 0.8, over_nucleus=0.06),
         ),
     )
 
 
 def _basophil(rng: np.random.Generator) -> Morphology:
-    beads, _, angle = _nucleus(
+    beads, _, angle = draw_nucleus(
         rng,
         rng.uniform(2.6, 3.1),
         length_um=rng.uniform(4.8, 6.0),
@@ -201,28 +130,28 @@ def _basophil(rng: np.random.Generator) -> Morphology:
         diameter_um=rng.normal(12.2, 0.6),
         beads=beads,
         num_lobes=2,
-        nucleus_colour=(116, 70, 150),
+        nucleus_colour=(100, 56, 144),
         cytoplasm_colour=(206, 176, 208),
         elongation=rng.uniform(1, 1.15),
         angle_rad=angle,
         outline_um=0.3,
         chromatin=0.14,
         granules=(
-            Granules(int(rng.uniform(45, 85)), 0.6, (54, 18, 88), 0.85, over_nucleus=0.9),
-            Granules(int(rng.uniform(15, 35)), 0.42, (92, 28, 110), 0.8, over_nucleus=0.8),
+            Granules(int(rng.uniform(45, 85)), 0.58, (58, 20, 96), 0.85, over_nucleus=0.7),
+            Granules(int(rng.uniform(40, 80)), 0.36, (84, 26, 112), 0.8, over_nucleus=0.6),
         ),
     )
 
 
 def _monocyte(rng: np.random.Generator) -> Morphology:
-    beads, hollow, angle = _nucleus(
+    beads, hollow, angle = draw_nucleus(
         rng,
-        rng.uniform(3.0, 3.7),
-        length_um=rng.uniform(5.5, 8.5),
+        rng.uniform(3.3, 4.1),
+        length_um=rng.uniform(6.0, 9.0),
         bend_rad=rng.uniform(1.3, 2.9),
         s_shape=rng.choice([0, 0.5], p=[0.8, 0.2]),
         num_lobes=3,
-        pinch=rng.uniform(0, 0.25),
+        pinch=rng.uniform(0.05, 0.3),
         eccentric_um=rng.uniform(0.4, 1.6),
         uneven=0.12,
     )
@@ -230,19 +159,19 @@ def _monocyte(rng: np.random.Generator) -> Morphology:
         diameter_um=rng.normal(16.4, 0.8),
         beads=beads,
         nucleus_colour=(124, 88, 166),
-        cytoplasm_colour=(168, 170, 202),
+        cytoplasm_colour=(172, 164, 206),
         elongation=rng.uniform(1.02, 1.3),
         angle_rad=angle + rng.uniform(-0.5, 0.5),
         outline_um=0.6,
         nucleus_outline_um=0.35,
-        chromatin_um=0.75,
-        chromatin=0.24,
-        clumping=0.3,
+        chromatin_um=0.65,
+        chromatin=0.26,
+        clumping=0.2,
         hof=0.15,
         hof_xy_um=(hollow[0] * 3, hollow[1] * 3),
         texture=0.11,
         num_vacuoles=int(rng.integers(2, 13)),
-        folds=rng.uniform(0.25, 0.5),
+        folds=rng.uniform(0.35, 0.6),
         granules=(Granules(int(rng.uniform(20, 70)), 0.15, (140, 90, 160), 0.5),),
     )
 
@@ -251,14 +180,14 @@ def _blast(rng: np.random.Generator) -> Morphology:
     diameter = rng.normal(14.8, 1.1)
     length = rng.uniform(0.4, 1.6)
     radius = diameter / 2 * rng.uniform(0.82, 0.88) - length / 4
-    beads, hollow, angle = _nucleus(
+    beads, hollow, angle = draw_nucleus(
         rng, radius, length_um=length, eccentric_um=rng.uniform(0.2, 0.9), bend_rad=rng.uniform(0, 0.6)
     )
     return Morphology(
         diameter_um=diameter,
         beads=beads,
         nucleus_colour=(138, 84, 172),
-        cytoplasm_colour=(116, 126, 204),
+        cytoplasm_colour=(126, 124, 206),
         elongation=rng.uniform(1, 1.14),
         angle_rad=angle,
         outline_um=0.4,
@@ -276,7 +205,7 @@ def _blast(rng: np.random.Generator) -> Morphology:
 
 def _lymphocyte(rng: np.random.Generator) -> Morphology:
     diameter = rng.normal(9.8, 0.7)
-    beads, _, angle = _nucleus(
+    beads, _, angle = draw_nucleus(
         rng,
         diameter / 2 * rng.uniform(0.78, 0.88),
         length_um=rng.uniform(0.2, 1.0),
@@ -287,12 +216,12 @@ def _lymphocyte(rng: np.random.Generator) -> Morphology:
         diameter_um=diameter,
         beads=beads,
         nucleus_colour=(78, 42, 126),
-        cytoplasm_colour=(168, 184, 226),
+        cytoplasm_colour=(170, 178, 226),
         elongation=rng.uniform(1, 1.12),
         angle_rad=angle,
         outline_um=0.2,
         chromatin_um=1.1,
-        chromatin=0.2,
+        chromatin=0.25,
         clumping=0.8,
         granules=(Granules(int(rng.integers(0, 5)), 0.22, (140, 40, 120), 0.6),),
     )
@@ -300,7 +229,7 @@ def _lymphocyte(rng: np.random.Generator) -> Morphology:
 
 def _variant_lymphocyte(rng: np.random.Generator) -> Morphology:
     diameter = rng.normal(16.2, 1.2)
-    beads, hollow, angle = _nucleus(
+    beads, hollow, _ = draw_nucleus(
         rng,
         rng.uniform(3.7, 4.5),
         length_um=rng.uniform(0.8, 3.0),
@@ -311,7 +240,7 @@ def _variant_lymphocyte(rng: np.random.Generator) -> Morphology:
         diameter_um=diameter,
         beads=beads,
         nucleus_colour=(98, 58, 148),
-        cytoplasm_colour=(170, 190, 230),
+        cytoplasm_colour=(174, 182, 230),
         elongation=rng.uniform(1.05, 1.35),
         angle_rad=rng.uniform(0, np.pi),
         outline_um=0.75,
@@ -331,7 +260,7 @@ def _variant_lymphocyte(rng: np.random.Generator) -> Morphology:
 
 def _prolymphocyte(rng: np.random.Generator) -> Morphology:
     diameter = rng.normal(12.9, 0.6)
-    beads, _, angle = _nucleus(
+    beads, _, angle = draw_nucleus(
         rng,
         diameter / 2 * rng.uniform(0.68, 0.76),
         length_um=rng.uniform(0.2, 1.0),
@@ -341,7 +270,7 @@ def _prolymphocyte(rng: np.random.Generator) -> Morphology:
         diameter_um=diameter,
         beads=beads,
         nucleus_colour=(96, 54, 146),
-        cytoplasm_colour=(160, 176, 224),
+        cytoplasm_colour=(166, 172, 224),
         elongation=rng.uniform(1, 1.12),
         angle_rad=angle,
         chromatin_um=0.95,
@@ -354,20 +283,20 @@ def _prolymphocyte(rng: np.random.Generator) -> Morphology:
 
 
 def _plasma_cell(rng: np.random.Generator) -> Morphology:
-    radius, eccentric = rng.uniform(3.1, 3.6), rng.uniform(2.6, 3.4)
-    beads, hollow, angle = _nucleus(rng, radius, length_um=rng.uniform(0.1, 0.7), eccentric_um=eccentric)
+    radius, eccentric = rng.uniform(3.4, 3.9), rng.uniform(2.4, 3.2)
+    beads, hollow, angle = draw_nucleus(rng, radius, length_um=rng.uniform(0.1, 0.7), eccentric_um=eccentric)
     return Morphology(
         diameter_um=rng.normal(13.8, 0.8),
         beads=beads,
         nucleus_colour=(94, 54, 142),
-        cytoplasm_colour=(88, 98, 188),
+        cytoplasm_colour=(104, 100, 188),
         elongation=rng.uniform(1.15, 1.4),
         angle_rad=angle + np.pi / 2,
         outline_um=0.35,
         chromatin_um=1.2,
-        chromatin=0.1,
+        chromatin=0.16,
         clumping=0.5,
-        clock_face=rng.uniform(0.32, 0.45),
+        clock_face=rng.uniform(0.2, 0.32),
         hof=rng.uniform(0.6, 0.8),
         hof_xy_um=(hollow[0] * (radius + 0.9 - eccentric), hollow[1] * (radius + 0.9 - eccentric)),
         texture=0.1,
@@ -390,8 +319,8 @@ _OTHERS: dict[str, Callable[[np.random.Generator], Morphology]] = {
 def draw_maturity(label: str, rng: np.random.Generator) -> float | None:
     """Draw how ripe a cell of this class is, in 0–1; None where the class is no stage of granulopoiesis.
 
-    A stage is a fifth of the range. The draw is normal about its middle and reaches 0.05 into both neighbours, so about
-    one cell in ten lies beyond a border, as the stages of a real smear do.
+    A stage is a fifth of the range. The draw is normal about its middle and reaches 0.05 into both neighbours, so
+    about one cell in ten lies beyond a border, as the stages of a real smear do.
     """
     if label not in GRANULOCYTE_STAGES:
         return None
@@ -402,9 +331,14 @@ def draw_maturity(label: str, rng: np.random.Generator) -> float | None:
 def morphology(label: str, rng: np.random.Generator, maturity: float | None) -> Morphology:
     """Draw one cell's measures; `maturity` counts for the granulocyte stages alone."""
     cell = _granulocyte(rng, maturity) if maturity is not None else _OTHERS[label](rng)
-    tint = rng.normal(1, 0.04, size=3)
     return replace(
         cell,
-        nucleus_colour=tuple(np.clip(np.array(cell.nucleus_colour) * tint * rng.normal(1, 0.05), 20, 250)),
-        cytoplasm_colour=tuple(np.clip(np.array(cell.cytoplasm_colour) * tint, 20, 252)),
+        nucleus_colour=_tinted(cell.nucleus_colour, rng),
+        cytoplasm_colour=_tinted(cell.cytoplasm_colour, rng),
     )
+
+
+def _tinted(colour: tuple[float, ...], rng: np.random.Generator) -> tuple[float, ...]:
+    """Take a little more or less of the stain: its amount varies by 8 %, its hue by 4 %."""
+    absorbance = -np.log(np.array(colour) / 255) * rng.normal(1, 0.08) * rng.normal(1, 0.04, size=3)
+    return tuple(255 * np.exp(-absorbance))

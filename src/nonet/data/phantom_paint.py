@@ -1,4 +1,4 @@
-"""Painting of drawn cells: the field of red cells and platelets, the white cell over it, the patient's stain and light.
+"""Painting of drawn cells: red cells and platelets, the white cell over them, the patient's stain and light.
 
 Stain is absorbance (Beer and Lambert): what lies on top covers what lies under it, a patient's stain scales the
 absorbance, and the light shines through at the end.
@@ -29,7 +29,7 @@ class PatientLook:
     """What the cells of one patient's smear have in common."""
 
     blueness: float = 0.0
-    """Hue of the stain: above 0 bluer, below 0 redder; about -0.2 to 0.2."""
+    """Hue of the stain: above 0 bluer, below 0 redder; -0.16 to 0.16."""
     stain: float = 1.0
     """Strength of the stain, about 0.75 to 1.3."""
     eosin: float = 1.0
@@ -55,7 +55,7 @@ def patient_look(seed: int) -> PatientLook:
     brightness = rng.uniform(0.93, 1.0)
     light = np.clip(np.array([1.0, 0.92 - warm / 3, 0.835 - warm]) * brightness, 0.6, 1)
     return PatientLook(
-        blueness=float(np.clip(rng.normal(0, 0.1), -0.2, 0.2)),
+        blueness=float(np.clip(rng.normal(0, 0.08), -0.16, 0.16)),
         stain=float(np.clip(rng.normal(1, 0.12), 0.75, 1.3)),
         eosin=float(np.clip(rng.normal(1, 0.2), 0.6, 1.4)),
         light=(float(light[0]), float(light[1]), float(light[2])),
@@ -138,7 +138,7 @@ def _paint_red_cell(
     pale = look.pallor * rng.uniform(0.6, 1.2) * np.clip((depth - 0.3) / 0.4, 0, 1) ** 1.5
     rim = 1 + 0.12 * np.exp(-(((depth - 0.1) / 0.1) ** 2))
     amount = soft_step(distance, 0.35) * (1 - pale) * rim
-    window.of(canvas.absorbance)[:] += (absorbance_of((212, 158, 156)) * look.eosin)[:, None, None] * amount
+    window.of(canvas.absorbance)[:] += (absorbance_of((208, 157, 160)) * look.eosin)[:, None, None] * amount
 
 
 def _paint_platelets(canvas: Canvas, rng: np.random.Generator, centre: tuple[float, float], reach_um: float) -> None:
@@ -229,7 +229,7 @@ def _paint_nucleus(
         crease = np.abs(window.of(canvas.noise(rng, 4.0)))
         density += np.float32(cell.folds) * np.exp(-((crease / np.float32(0.16)) ** 2))
     if cell.clock_face:
-        density += np.float32(cell.clock_face) * _clock_face(window, cell, rng, distance)
+        density += np.float32(cell.clock_face) * _clock_face(canvas, window, cell, rng, distance)
     tint = absorbance_of(cell.nucleus_colour)[:, None, None] * np.clip(density, 0.3, None)
     for x, y, radius in _place_nucleoli(window, cell, rng, distance):
         hole = np.sqrt((window.x - x) ** 2 + (window.y - y) ** 2) - np.float32(radius)
@@ -240,14 +240,17 @@ def _paint_nucleus(
     canvas.cover(window, np.float32(0.97) * soft_step(distance, 0.3), tint)
 
 
-def _clock_face(window: Window, cell: Morphology, rng: np.random.Generator, distance: np.ndarray) -> np.ndarray:
+def _clock_face(
+    canvas: Canvas, window: Window, cell: Morphology, rng: np.random.Generator, distance: np.ndarray
+) -> np.ndarray:
     """Return clumps like the numerals of a clock: blocks around the rim, one in the middle, pale spokes between."""
     x, y = (np.float32(v) for v in cell.beads[:, :2].mean(axis=0))
     dx, dy = window.x - x, window.y - y
-    spokes = np.cos(int(rng.integers(6, 9)) * np.arctan2(dy, dx) + np.float32(rng.uniform(0, 6)))
-    ring = np.exp(-((distance + np.float32(0.9)) ** 2) / np.float32(0.7))
+    bent = np.float32(0.9) * window.of(canvas.noise(rng, 1.6))  # no two numerals are alike
+    spokes = np.cos(int(rng.integers(6, 9)) * np.arctan2(dy, dx) + np.float32(rng.uniform(0, 6)) + bent)
+    ring = np.exp(-((distance + np.float32(0.9)) ** 2) / np.float32(0.9))
     middle = np.exp((dx * dx + dy * dy) / np.float32(-0.8))
-    return np.float32(1.5) * ring * np.tanh(2 * spokes) + middle - np.float32(0.35)
+    return np.float32(1.5) * ring * np.tanh(2 * spokes) + middle - np.float32(0.25)
 
 
 def _place_nucleoli(
@@ -308,7 +311,7 @@ def _shrink(planes: np.ndarray) -> np.ndarray:
 
 def _develop(canvas: Canvas, look: PatientLook, rng: np.random.Generator) -> np.ndarray:
     """Shine the patient's light through the patient's stain onto a sensor: uint8 (size_px, size_px, 3)."""
-    gains = look.stain * np.array([1 + look.blueness, 1, 1 - look.blueness], np.float32)
+    gains = look.stain * np.array([1 + look.blueness, 1 + abs(look.blueness) / 3, 1 - look.blueness / 2])
     light = _shrink(np.exp(-canvas.absorbance * gains[:, None, None].astype(np.float32)))
     size_px = light.shape[-1]
     sigma_px = look.focus_um * size_px / canvas.width_um

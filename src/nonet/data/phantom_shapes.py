@@ -123,7 +123,9 @@ def bead_distance(window: Window, beads: np.ndarray) -> np.ndarray:
     return distance
 
 
-def centreline(length_um: float, bend_rad: float, s_shape: float, num_points: int) -> np.ndarray:
+def centreline(
+    length_um: float, bend_rad: float, s_shape: float, wiggles_rad: np.ndarray, num_points: int
+) -> np.ndarray:
     """Return the middle line of a bent nucleus, centred on its mean, hollow side towards +y.
 
     Parameters
@@ -131,6 +133,7 @@ def centreline(length_um: float, bend_rad: float, s_shape: float, num_points: in
     length_um : from the first to the last point.
     bend_rad : how far it turns from end to end; π is a U.
     s_shape : 0 is a C, 1 is an S.
+    wiggles_rad : float array (num_wiggles,), turns added at even distances along it.
     num_points : at least 2.
 
     Returns
@@ -139,6 +142,7 @@ def centreline(length_um: float, bend_rad: float, s_shape: float, num_points: in
     """
     s = np.linspace(-0.5, 0.5, num_points)
     heading = (1 - s_shape) * bend_rad * s + s_shape * 0.5 * bend_rad * np.cos(2 * np.pi * s)
+    heading += np.interp(s, np.linspace(-0.5, 0.5, len(wiggles_rad)), wiggles_rad)
     step = length_um / (num_points - 1)
     steps = np.stack([np.cos(heading), np.sin(heading)], axis=1)[:-1] * step
     line = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])

@@ -1,5 +1,6 @@
 """The report of an evaluation: one HTML file that needs no network."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,12 +10,15 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from nonet.cells import name_of
+from nonet.cells import lineage_blocks, name_of
 from nonet.evaluate.oof import ENSEMBLE, NO_VIEWS
 from nonet.evaluate.reading import RunData
 from nonet.evaluate.tables import FEW_PATIENTS, HEADINGS
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_MOST_ENLARGED = 1.3  # a figure of few classes is not blown up to the page's width
+#: From fewer units than this a percentile bootstrap is known to give intervals that are too narrow.
+FEW_UNITS = 20
 #: Where a figure needs words of its own for those who do not see it.
 _FIGURE_TEXT = {
     "confusion_counts": "Confusion matrix as counts; the numbers are in confusion.csv.",
@@ -64,6 +68,7 @@ def render_report(
         differences=differences.to_dict("records"),
         figures={name: _inline(svg, _FIGURE_TEXT[name]) for name, svg in drawings.items()},
         classes=[(code, name_of(code)) for code in per_class["code"]],
+        has_lineages=bool(lineage_blocks(list(per_class["code"]))),
         unit=_unit(data),
         num_networks=sum(oof.num_folds.values()),
         num_unknown_patients=oof.num_unknown_patients,
@@ -107,11 +112,6 @@ def reasons_for_optimism(data: RunData) -> list[str]:
             "by itself in the bootstrap, which makes the intervals too narrow, and its patient may lie on "
             "both sides of the split."
         )
-    if data.recipe.get("train", {}).get("keep") == "best":
-        reasons.append(
-            "Each network's epoch was chosen by its score on the fold it is then scored on "
-            '(train.keep = "best"), which flatters it a little.'
-        )
     return reasons
 
 
@@ -136,6 +136,14 @@ def limits(data: RunData, per_class: pd.DataFrame) -> list[str]:
             f"{data.num_never_held_out:,} images are marked to be evaluated but were never held out (no fold): "
             "they were trained on and are not scored."
         )
+    if data.recipe.get("train", {}).get("keep") == "best":
+        found.append(
+            "Each network's epoch was chosen by its score on the fold it is then scored on "
+            '(train.keep = "best"), which flatters it a little.'
+        )
+    num_units = len(set(data.oof.unit))
+    if num_units < FEW_UNITS:
+        found.append(f"The intervals rest on {num_units} {_unit(data)} only; from so few they come out too narrow.")
     found.append(
         "The intervals cover the choice of patients. They do not cover another laboratory, stain or scanner, wrong "
         "labels, or a second training with another seed."
@@ -206,7 +214,11 @@ def _flat(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
 
 def _inline(svg: str, words: str) -> Markup:
     """Give an SVG of ours its description, and trust it: matplotlib escaped the labels in it."""
-    return Markup(svg.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(words), 1))
+    width_pt = float(re.search(r'width="([0-9.]+)pt"', svg).group(1))
+    opening = Markup('<svg role="img" aria-label="{}" style="max-width: {:.0f}pt" ').format(
+        words, _MOST_ENLARGED * width_pt
+    )
+    return Markup(svg.replace("<svg ", opening, 1))
 
 
 def _listed(classes: pd.DataFrame) -> str:

@@ -1,0 +1,278 @@
+"""The command line: each verb calls the public function of the same name. The only module that prints."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+import nonet
+from nonet.errors import NonetError
+
+app = App(
+    name="nonet",
+    help="White blood cell classification with nine small networks. Research use only.",
+    version=nonet.__version__,
+)
+data = App(name="data", help="Make and check datasets.")
+recipes = App(name="recipes", help="List the recipes, or show one with every setting.")
+app.command(data)
+app.command(recipes)
+
+Settings = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
+Names = Annotated[list[str], Parameter(negative=(), consume_multiple=True)]
+
+
+@app.command
+def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
+    """Tell the whole story on drawn cells, no download: draw, train nine small networks, evaluate, predict, report.
+
+    Parameters
+    ----------
+    out
+        Folder for the drawn cells, the run and the report. Stopped half way, the same command goes on.
+    seed
+        Of the drawing and the training.
+    """
+    nonet.demo(out, seed=seed, say=print)
+
+
+@data.command
+def build(
+    *sources: str,
+    out: Path,
+    classes: Names | None = None,
+    external: Names | None = None,
+    workers: int | None = None,
+) -> None:
+    """Make a dataset from one or more sources: read every image, write the manifest, say what is in it.
+
+    Parameters
+    ----------
+    sources
+        KIND:PATH or NAME=KIND:PATH; KIND is folder (a subfolder a class), csv (path,label and, where known,
+        patient,source,split) or wbcbench (the challenge's folder).
+    out
+        The dataset's folder. Images stay where they are.
+    classes
+        Class codes to keep, or 13 for nonet's thirteen; other labels are left out and listed. By default all labels.
+    external
+        Names of sources to train on but leave out of every score.
+    workers
+        Processes that read images; by default one a core.
+    """
+    classes = [code for item in classes for code in item.split(",")] if classes else None
+    external = [name for item in external for name in item.split(",")] if external else []
+    dataset = nonet.build_dataset(list(sources), out, classes=classes, external=external, num_workers=workers)
+    print(dataset.summary())
+
+
+@data.command
+def check(dataset: Path, *, workers: int | None = None) -> None:
+    """Read every image of a dataset again: which are missing, changed or unreadable? Exit status 1 if any.
+
+    Parameters
+    ----------
+    dataset
+        Folder made by "nonet data build".
+    workers
+        Processes that read images; by default one a core.
+    """
+    report = nonet.check_dataset(dataset, num_workers=workers)
+    print(report)
+    if not report.ok:
+        sys.exit(1)
+
+
+@data.command
+def folds(dataset: Path, *, num_folds: int = 3, by: Literal["patient", "image"] = "patient", seed: int = 0) -> None:
+    """Write DATASET/folds.csv, to look at or edit by hand; "nonet train" obeys it.
+
+    Parameters
+    ----------
+    dataset
+        Folder made by "nonet data build".
+    num_folds
+        How many parts.
+    by
+        patient keeps a patient's cells together; image does not.
+    seed
+        Of the shuffle.
+    """
+    from nonet.data.folds import make_folds, write_folds
+
+    opened = nonet.Dataset.open(dataset)
+    made, notes = make_folds(opened.manifest, num_folds=num_folds, by=by, seed=seed)
+    path = Path(dataset) / "folds.csv"
+    if path.exists():
+        raise NonetError(f"{path} is there already.", hint="Delete it first, if it is not wanted.")
+    write_folds(path, made)
+    print("\n".join([f"{path}: {num_folds} folds by {by}.", *notes]))
+
+
+@app.command
+def train(
+    recipe: str,
+    dataset: Path,
+    *,
+    out: Path,
+    set_: Settings | None = None,
+    accelerator: str = "auto",
+    devices: int = 1,
+) -> None:
+    """Train every member of a recipe. Stopped or killed, the same command goes on where it was.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe ("nonet recipes" lists them) or a TOML file.
+    dataset
+        Folder made by "nonet data build"; a folds.csv in it is obeyed.
+    out
+        The run's folder.
+    set_
+        A changed setting, like --set train.epochs=5; may be given several times.
+    accelerator
+        auto, cpu, gpu, …
+    devices
+        Processes that share each member's batches.
+    """
+    run = nonet.train(recipe, dataset, out=out, settings=set_, accelerator=accelerator, devices=devices)
+    print(f'{run} is trained. Next: nonet evaluate "{run}"')
+
+
+@app.command
+def evaluate(run: Path, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> None:
+    """Score a run on the images held out from each member; write tables, figures and report.html.
+
+    Parameters
+    ----------
+    run
+        A trained run.
+    resamples
+        Of the bootstrap over patients.
+    confidence
+        Of the intervals.
+    seed
+        Of the bootstrap.
+    """
+    from nonet.evaluate.tables import format_table
+
+    table = nonet.evaluate(run, num_resamples=resamples, confidence=confidence, seed=seed)
+    print(format_table(table))
+    print(f"Report: {Path(run) / 'evaluation' / 'report.html'}")
+
+
+@app.command
+def predict(
+    run: Path,
+    *images: str,
+    out: Path,
+    views: str | None = None,
+    split: str | None = None,
+    format: Literal["csv", "wbcbench"] = "csv",
+    sample_submission: Path | None = None,
+    unreadable_label: str | None = None,
+    accelerator: str = "auto",
+    workers: int | None = None,
+) -> None:
+    """Predict new images: predictions.csv with label, probabilities and the spread between members.
+
+    Parameters
+    ----------
+    run
+        A trained run.
+    images
+        Files, folders, globs, a CSV with a column path, or a dataset folder.
+    out
+        Folder of the results. Stopped half way, the same command goes on.
+    views
+        none, dihedral (or 8), random or random:N; by default the recipe's.
+    split
+        Of a dataset, only rows of this split, say test.
+    format
+        wbcbench writes the challenge's submission.csv (ID,labels) as well.
+    sample_submission
+        The challenge's CSV of IDs; each must be predicted.
+    unreadable_label
+        Class that unreadable images are submitted as; without it they prevent a submission.
+    accelerator
+        auto, cpu, gpu, …
+    workers
+        Processes that read images; by default one a core.
+    """
+    if not images:
+        raise NonetError("There is no image to predict.", hint="Give files, folders, globs or a dataset.")
+    predictions = nonet.predict(
+        run,
+        images,
+        out=out,
+        views=views,
+        split=split,
+        format=format,
+        sample_submission=sample_submission,
+        unreadable_label=unreadable_label,
+        accelerator=accelerator,
+        num_workers=workers,
+    )
+    print(predictions)
+
+
+@app.command
+def backbones() -> None:
+    """List the networks: parameters with the head, input size, licence of the weights, whether they are at hand."""
+    print(nonet.list_backbones().to_string(index=False))
+
+
+@app.command
+def doctor() -> None:
+    """Say what this machine can do, and what is missing. Exit status 1 where nonet could not work."""
+    findings = nonet.doctor()
+    print(findings)
+    if not findings.ok:
+        sys.exit(1)
+
+
+@recipes.default
+def list_recipes() -> None:
+    """List the recipes."""
+    listed = nonet.list_recipes()
+    width = max(map(len, listed))
+    for name, description in listed.items():
+        print(f"{name:{width}}  {description}")
+
+
+@recipes.command
+def show(name: str, *, set_: Settings | None = None) -> None:
+    """Print a recipe with every setting, as TOML to copy and change.
+
+    Parameters
+    ----------
+    name
+        Name of a recipe or a TOML file.
+    set_
+        A changed setting, like --set train.epochs=5; may be given several times.
+    """
+    print(nonet.load_recipe(name, set_).to_toml(), end="")
+
+
+def main() -> None:
+    """Run the command line; an error of the user's is a message, not a traceback."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("nonet")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        app()
+    except NonetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on where it was.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

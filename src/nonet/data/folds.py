@@ -1,0 +1,181 @@
+"""Folds: which images are held out together. A file that anyone may edit, and that is obeyed and checked."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from nonet.errors import DataError
+from nonet.runs import written_whole
+
+
+def make_folds(
+    manifest: pd.DataFrame, *, num_folds: int = 3, by: str = "patient", seed: int = 0
+) -> tuple[pd.DataFrame, list[str]]:
+    """Divide the labelled images into folds, each with about the same share of every class.
+
+    Parameters
+    ----------
+    manifest : of a dataset.
+    num_folds : how many.
+    by : "patient" keeps all images of a patient in one fold; "image" does not.
+    seed : of the shuffle.
+
+    Returns
+    -------
+    folds : columns image_id and fold (Int64); fold is missing for rows not evaluated: they are trained on in every fold.
+    notes : what a reader of the scores should know, in words.
+
+    Raises
+    ------
+    DataError where there are fewer images or patients than folds.
+    """
+    rows = _in_folds(manifest)
+    scored = rows[rows["evaluate"]]
+    if len(scored) < num_folds:
+        raise DataError(
+            f"{len(scored)} images cannot be divided into {num_folds} folds.",
+            hint="Only labelled images count that are not of split test and not external.",
+        )
+    groups = _groups(scored)
+    notes = _notes(scored, num_folds, by)
+    folds = pd.Series(pd.NA, index=rows.index, dtype="Int64")
+    if by == "patient" and groups.nunique() < num_folds:
+        raise DataError(
+            f"{groups.nunique()} patients cannot be divided into {num_folds} folds.",
+            hint="Use fewer folds (folds.num_folds), or folds.by=image, whose scores look better than the next patient.",
+        )
+    if by == "patient":
+        splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    else:
+        # Copies of one image must not part; build_dataset removes them, a manifest by hand may have them.
+        groups = scored["sha256"]
+        unique = not groups.duplicated().any()
+        kind = StratifiedKFold if unique else StratifiedGroupKFold
+        splitter = kind(num_folds, shuffle=True, random_state=seed)
+    for k, (_, held_out) in enumerate(_split_quietly(splitter, scored, groups)):
+        folds.loc[scored.index[held_out]] = k
+    table = pd.DataFrame({"image_id": rows["image_id"].to_numpy(), "fold": folds.array})
+    return table, notes
+
+
+def _split_quietly(splitter, scored: pd.DataFrame, groups: pd.Series):
+    import warnings
+
+    with warnings.catch_warnings():
+        # Small classes are named in our notes, in words about patients rather than y.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        yield from splitter.split(np.zeros(len(scored)), scored["label"], groups)
+
+
+def _in_folds(manifest: pd.DataFrame) -> pd.DataFrame:
+    return manifest[manifest["label"].notna() & (manifest["split"].fillna("") != "test")]
+
+
+def _groups(rows: pd.DataFrame) -> pd.Series:
+    """The patient, or the image itself where the patient is unknown."""
+    return rows["patient"].where(rows["patient"].notna(), "image " + rows["image_id"])
+
+
+def _notes(scored: pd.DataFrame, num_folds: int, by: str) -> list[str]:
+    notes = []
+    if by == "image":
+        notes.append(
+            "Folds by image: a patient's cells lie on both sides, so scores will look better than the next patient's."
+        )
+    unknown = int(scored["patient"].isna().sum())
+    if by == "patient" and unknown:
+        notes.append(
+            f"The patient of {unknown:,} of {len(scored):,} evaluated images is unknown; each counts as a patient of its "
+            "own, so scores may look better than the next patient's."
+        )
+    if by == "patient" and scored["patient_is_standin"].any():
+        notes.append("Patients are stand-ins, guessed from the order of images: folds by them are only nearly by patient.")
+    what = "images" if by == "image" else "patients"
+    counts = scored.groupby("label")["image_id"].nunique() if by == "image" else _patients_per_class(scored)
+    for label, count in counts[counts < num_folds].items():
+        notes.append(
+            f"Class {label} has {count} {what if count != 1 else what[:-1]}, fewer than the {num_folds} folds: "
+            "it cannot be honestly scored."
+        )
+    return notes
+
+
+def _patients_per_class(scored: pd.DataFrame) -> pd.Series:
+    return _groups(scored).groupby(scored["label"]).nunique()
+
+
+def write_folds(path: str | Path, folds: pd.DataFrame) -> None:
+    """Write image_id,fold; an empty fold is trained on in every fold and never held out."""
+    with written_whole(Path(path)) as temporary:
+        folds.to_csv(temporary, index=False)
+
+
+def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient") -> pd.DataFrame:
+    """Read a folds.csv, perhaps edited by hand.
+
+    Raises
+    ------
+    DataError, naming the row, where it does not fit the manifest, or a patient or image lies on both sides.
+    """
+    path = Path(path)
+    table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
+    if list(table.columns[:2]) != ["image_id", "fold"]:
+        raise DataError(f"{path} has columns {', '.join(map(str, table.columns))}.", hint="Give image_id,fold.")
+    twice = table["image_id"][table["image_id"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path} has {len(twice)} images twice, first {twice.iloc[0]}.")
+    given = table["fold"].str.strip().replace("", np.nan)
+    wrong = table[given.notna() & ~given.fillna("0").str.fullmatch(r"\d+(\.0+)?")]
+    if len(wrong):
+        raise DataError(
+            f"{path}: fold {wrong['fold'].iloc[0]!r} of {wrong['image_id'].iloc[0]} is not a number from 0.",
+            hint="Give 0, 1, 2 … or nothing for images trained on in every fold.",
+        )
+    wanted = _in_folds(manifest)["image_id"]
+    unknown = table["image_id"][~table["image_id"].isin(wanted)]
+    if len(unknown):
+        raise DataError(f"{path} has {len(unknown)} images that the dataset has not to train on, first {unknown.iloc[0]}.")
+    missing = wanted[~wanted.isin(table["image_id"])]
+    if len(missing):
+        raise DataError(
+            f"{path} lacks {len(missing)} images of the dataset, first {missing.iloc[0]}.",
+            hint="Add them, with an empty fold to train on them in every fold.",
+        )
+    folds = pd.DataFrame({"image_id": table["image_id"], "fold": given.astype("Float64").astype("Int64")})
+    used = sorted(folds["fold"].dropna().unique())
+    if len(used) < 2 or used != list(range(len(used))):
+        raise DataError(f"{path} uses folds {', '.join(map(str, used)) or 'none'}.", hint="Use 0, 1, … without a gap.")
+    check_folds(folds, manifest, by)
+    return folds
+
+
+def check_folds(folds: pd.DataFrame, manifest: pd.DataFrame, by: str) -> None:
+    """Make sure that no image (by content) and, where folds are by patient, no patient is on both sides of a split.
+
+    Raises
+    ------
+    DataError that names the first patient or image found on both sides.
+    """
+    table = folds.merge(manifest, on="image_id", validate="one_to_one")
+    place = table["fold"].astype("Int64").fillna(-1)  # -1: in every training set
+    stray = table[(place >= 0) & ~table["evaluate"]]
+    if len(stray):
+        raise DataError(
+            f"{len(stray)} images that are not evaluated have a fold, first {stray['image_id'].iloc[0]}.",
+            hint="Leave their fold empty.",
+        )
+    keys = [("image content", table["sha256"])]
+    if by == "patient":
+        keys.append(("patient", table["patient"]))
+    for what, key in keys:
+        places = place.groupby(key).nunique()
+        both = places[places > 1]
+        if len(both):
+            where = table[key == both.index[0]]
+            example = ", ".join(where.groupby(place)["image_id"].first().head(2))
+            raise DataError(
+                f"{what.capitalize()} {both.index[0]} is on both sides of a split ({len(both)} in all), as in {example}.",
+                hint="Put all images of one patient into one fold, and keep one copy of an image.",
+            )

@@ -1,0 +1,127 @@
+"""A dataset: a folder with manifest.parquet, the table of images, one row an image; the images stay where they are."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from nonet.cells import in_order_of_maturation, name_of
+from nonet.errors import DataError
+from nonet.runs import FORMAT_VERSION, write_json, written_whole
+
+#: Columns of manifest.parquet, in this order, with their types.
+COLUMNS = {
+    "image_id": "str",  # source/path: unique
+    "path": "str",  # relative to the source's root
+    "label": "object",  # class code, or None where unlabelled
+    "patient": "object",  # source/patient, or None where unknown
+    "patient_is_standin": "bool",  # guessed, not given
+    "source": "str",
+    "split": "object",  # "test" rows are never trained on and have no fold
+    "evaluate": "bool",  # False: trained on, left out of every score
+    "width": "int64",  # px
+    "height": "int64",  # px
+    "mode": "str",  # as stored: RGB, L, CMYK …
+    "num_bytes": "int64",
+    "sha256": "str",
+}
+
+
+class Dataset:
+    """A dataset folder, opened.
+
+    Attributes
+    ----------
+    folder : where it lies.
+    manifest : DataFrame, one row an image; see COLUMNS.
+    classes : class codes, alphabetical; the order of every array of logits.
+    description : the rest of dataset.json: roots of the sources, notes.
+    excluded : DataFrame (path, source, label, reason): what the sources had that the manifest has not.
+    """
+
+    def __init__(self, folder: Path, manifest: pd.DataFrame, description: dict, excluded: pd.DataFrame):
+        self.folder, self.manifest, self.description, self.excluded = folder, manifest, description, excluded
+        self.classes: list[str] = description["classes"]
+        self._path_of = dict(zip(manifest["image_id"], zip(manifest["source"], manifest["path"])))
+
+    @classmethod
+    def open(cls, folder: "str | Path | Dataset") -> "Dataset":
+        """Open a dataset folder.
+
+        Raises
+        ------
+        DataError where it is not there, or was made by a later nonet.
+        """
+        if isinstance(folder, Dataset):
+            return folder
+        folder = Path(folder).expanduser()
+        if not (folder / "dataset.json").exists() or not (folder / "manifest.parquet").exists():
+            raise DataError(
+                f"{folder} is no dataset: it has no {'manifest.parquet' if folder.exists() else 'folder of that name'}.",
+                hint="Make one with: nonet data build SOURCE:PATH --out DATASET",
+            )
+        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        if description["format_version"] > FORMAT_VERSION:
+            raise DataError(f"{folder} was made by a later nonet (format {description['format_version']}).")
+        excluded = pd.read_csv(folder / "excluded.csv", dtype=str, keep_default_na=False)
+        return cls(folder, pd.read_parquet(folder / "manifest.parquet"), description, excluded)
+
+    def save(self) -> None:
+        """Write the folder's files; dataset.json comes last, so a folder with it is whole."""
+        with written_whole(self.folder / "manifest.parquet") as path:
+            self.manifest.to_parquet(path, index=False)
+        with written_whole(self.folder / "excluded.csv") as path:
+            self.excluded.to_csv(path, index=False)
+        write_json(self.folder / "dataset.json", self.description)
+
+    def path_of(self, image_id: str) -> Path:
+        """Return where an image lies. Raises DataError on an unknown image_id."""
+        if image_id not in self._path_of:
+            raise DataError(f'{self.folder} has no image "{image_id}".')
+        source, path = self._path_of[image_id]
+        return Path(self.description["roots"][source]) / path
+
+    def paths(self) -> list[Path]:
+        """Return where the images lie, in the manifest's order."""
+        return [self.path_of(image_id) for image_id in self.manifest["image_id"]]
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over what training depends on: images by content, labels, patients, use. Not over places."""
+        columns = ["image_id", "label", "patient", "source", "split", "evaluate", "sha256"]
+        text = self.manifest[columns].sort_values("image_id").to_csv(index=False)
+        return hashlib.sha256((text + ",".join(self.classes)).encode()).hexdigest()
+
+    def summary(self) -> str:
+        """Say in words and a table what is in the dataset and what was left out."""
+        table = self.manifest
+        labelled, num_patients = table["label"].notna(), table["patient"].nunique()
+        standin = " (stand-ins)" if table["patient_is_standin"].any() else ""
+        lines = [
+            f"{self.folder}: {len(table):,} images, {len(self.classes)} classes, {num_patients:,} patients{standin}; "
+            f"{int((~labelled).sum()):,} unlabelled, {int((labelled & ~table['evaluate']).sum()):,} external.",
+            "",
+            _count_table(table, self.classes),
+        ]
+        if len(self.excluded):
+            lines += ["", f"{len(self.excluded):,} left out, listed in {self.folder / 'excluded.csv'}:"]
+            kinds = self.excluded["reason"].str.split(":").str[0]
+            lines += [f"  {count:,} {reason}" for reason, count in kinds.value_counts().items()]
+        if self.description["notes"]:
+            lines += ["", *self.description["notes"]]
+        return "\n".join(lines)
+
+
+def _count_table(manifest: pd.DataFrame, classes: list[str]) -> str:
+    """Images, and patients where known, per class and source."""
+    rows, sources = [], sorted(manifest["source"].unique())
+    for code in in_order_of_maturation(classes):
+        row: dict[str, object] = {"class": code, "name": name_of(code) if name_of(code) != code else ""}
+        for source in sources:
+            part = manifest[(manifest["label"] == code) & (manifest["source"] == source)]
+            row[f"{source}: images"] = len(part)
+            if manifest.loc[manifest["source"] == source, "patient"].notna().any():
+                row["patients"] = part["patient"].nunique()
+                row = {(f"{source}: patients" if key == "patients" else key): value for key, value in row.items()}
+        rows.append(row)
+    return pd.DataFrame(rows).to_string(index=False)

@@ -1,0 +1,29 @@
+"""`list_backbones`: the networks as a table."""
+
+import pandas as pd
+import torch
+
+from nonet.models.backbones import BACKBONES, weights_at_hand
+from nonet.models.network import count_parameters, make_classifier
+from nonet.recipe import Models
+
+
+def list_backbones() -> pd.DataFrame:
+    """Return one row a backbone: name, title, parameters in millions (with the paper's head on 13 classes), input size in
+    px, licence of the weights, and whether they are on this machine."""
+    rows = []
+    for name, backbone in BACKBONES.items():
+        models = Models(architectures=(name,), weights="none")
+        with torch.device("meta"):  # shapes without memory or random numbers
+            network, _ = make_classifier(name, models, 13, pretrained=False)
+        rows.append(
+            {
+                "name": name,
+                "title": backbone.title,
+                "parameters_M": round(count_parameters(network) / 1e6, 1),
+                "size_px": backbone.image_size_px,
+                "licence": backbone.licence,
+                "weights at hand": weights_at_hand(name),
+            }
+        )
+    return pd.DataFrame(rows)

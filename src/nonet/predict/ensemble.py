@@ -1,0 +1,156 @@
+"""The trained ensemble: images in, logits, probabilities or class names out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from nonet.data.prepare import prepare_sizes
+from nonet.errors import RecipeError, RunError
+from nonet.models.machine import keep_freed_memory, make_fabric
+from nonet.models.network import image_size, make_classifier
+from nonet.models.views import View, batches, logits_over_views, to_device, views_of
+from nonet.recipe import Predict, Recipe, load_recipe
+from nonet.runs import Run
+
+BATCH_SIZE = 64
+
+
+def parse_views(views: str | int | None, settings: Predict) -> Predict:
+    """Return the recipe's [predict] section with the views that were asked for.
+
+    None keeps the recipe's; 1 or "none" is the image as it is; 8 or "dihedral" the flips and quarter turns;
+    "random" the recipe's number of random views, "random:16" sixteen.
+
+    Raises
+    ------
+    RecipeError, listing what may be given.
+    """
+    if views is None:
+        return settings
+    name, _, number = str(views).partition(":")
+    name = {"1": "none", "8": "dihedral"}.get(name, name)
+    if name not in ("none", "dihedral", "random") or (number and (name != "random" or not number.isdecimal())):
+        raise RecipeError(f'views = "{views}" is not known.', hint="Give none, dihedral (or 8), random or random:N.")
+    changes = {"views": name} | ({"num_random_views": int(number)} if number else {})
+    return Predict.model_validate(settings.model_dump() | changes)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits (…, classes), float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class LoadedMember:
+    """A member ready to predict."""
+
+    name: str
+    network: torch.nn.Module
+    size_px: int
+    weight: float
+
+
+class Ensemble:
+    """A run's members, loaded; their logits are averaged over members and views.
+
+    Made by `load`. `classes` is the column order of every array returned.
+    """
+
+    def __init__(self, run: Run, recipe: Recipe, description: dict, *, accelerator: str = "auto"):
+        self.run, self.recipe = run, recipe
+        self.classes: list[str] = description["classes"]
+        self.temperature: float = description["temperature"]
+        self.fabric = make_fabric(accelerator=accelerator, precision=recipe.train.precision)
+        keep_freed_memory()
+        self.members = [self._load(member) for member in description["members"] if member["weight"] > 0]
+        self.sizes = sorted({member.size_px for member in self.members})
+
+    def _load(self, entry: dict) -> LoadedMember:
+        member = self.run.member(entry["architecture"], entry["fold"])
+        if not member.weights.exists():
+            raise RunError(f"{self.run} has no weights of {member.name}.", hint="Copy the whole run folder, or train again.")
+        models = self.recipe.models
+        network, _ = make_classifier(member.architecture, models, len(self.classes), pretrained=False)
+        network.load_state_dict(safetensors.torch.load_file(member.weights))
+        network = network.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        return LoadedMember(member.name, network, image_size(member.architecture, models), entry["weight"])
+
+    @property
+    def member_weights(self) -> np.ndarray:
+        """How much each member counts, (members,), summing to 1."""
+        weights = np.array([member.weight for member in self.members])
+        return weights / weights.sum()
+
+    def prepare(self, image: np.ndarray | str | Path) -> dict[int, np.ndarray]:
+        """Return an image as the members see it: size in px → uint8 (size, size, 3). A path or uint8 (h, w, 3)."""
+        return prepare_sizes(image, self.sizes, self.recipe.denoise)
+
+    def member_logits(self, prepared: dict[int, np.ndarray], views: Sequence[View]) -> np.ndarray:
+        """Logits of each member: size → uint8 (n, size, size, 3) gives float32 (members, n, classes)."""
+        device = self.fabric.device
+        return np.stack(
+            [
+                np.concatenate(
+                    [
+                        self._logits(member.network, to_device(batch, device), views)
+                        for batch in batches(prepared[member.size_px], BATCH_SIZE)
+                    ]
+                )
+                for member in self.members
+            ]
+        )
+
+    def _logits(self, network: torch.nn.Module, images: torch.Tensor, views: Sequence[View]) -> np.ndarray:
+        with self.fabric.autocast():
+            return logits_over_views(network, images, views).cpu().numpy()
+
+    def combine(self, member_logits: np.ndarray) -> np.ndarray:
+        """Weighted mean over members (members, n, classes) → float64 (n, classes), divided by the temperature."""
+        return np.tensordot(self.member_weights, member_logits.astype(np.float64), axes=1) / self.temperature
+
+    def predict_logits(self, images: Sequence, *, views: str | int | None = None) -> np.ndarray:
+        """Logits (n, classes) of images: paths, or uint8 arrays (h, w, 3).
+
+        Raises
+        ------
+        DataError, naming the image, where one cannot be read. `nonet.predict` lists such images instead.
+        """
+        if len(images) == 0:
+            return np.zeros((0, len(self.classes)))
+        chosen = views_of(parse_views(views, self.recipe.predict))
+        parts = []
+        for start in range(0, len(images), BATCH_SIZE):
+            prepared = [self.prepare(image) for image in images[start : start + BATCH_SIZE]]
+            stacked = {size: np.stack([one[size] for one in prepared]) for size in self.sizes}
+            parts.append(self.combine(self.member_logits(stacked, chosen)))
+        return np.concatenate(parts)
+
+    def predict_proba(self, images: Sequence, *, views: str | int | None = None) -> np.ndarray:
+        """Probabilities (n, classes), soft-max of the logits."""
+        return softmax(self.predict_logits(images, views=views))
+
+    def predict(self, images: Sequence, *, views: str | int | None = None) -> list[str]:
+        """Class codes, one an image."""
+        return [self.classes[k] for k in self.predict_logits(images, views=views).argmax(1)]
+
+
+def load(run: str | Path | Run, *, accelerator: str = "auto") -> Ensemble:
+    """Load a run's ensemble.
+
+    Raises
+    ------
+    RunError where the run is not there, or not trained to the end.
+    """
+    run = Run(run)
+    if not run.recipe.exists():
+        raise RunError(f"{run} is no run of nonet: it has no recipe.toml.", hint='Make one with "nonet train".')
+    if not run.ensemble.exists():
+        raise RunError(f"{run} is not trained to the end.", hint='Run the same "nonet train" again; it goes on.')
+    description = json.loads(run.ensemble.read_text(encoding="utf-8"))
+    return Ensemble(run, load_recipe(run.recipe), description, accelerator=accelerator)

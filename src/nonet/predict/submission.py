@@ -1,0 +1,74 @@
+"""The WBCBench challenge's submission: `ID,labels`, each ID of the sample submission once, in its order."""
+
+import logging
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from nonet.errors import DataError
+from nonet.runs import write_text
+
+log = logging.getLogger("nonet")
+
+
+def read_submission_ids(path: str | Path) -> list[str]:
+    """Read the IDs of the challenge's sample submission (CSV with a column ID; its labels are ignored).
+
+    Raises
+    ------
+    DataError where there is no such file or column, or an ID comes twice.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"There is no sample submission {path}.")
+    table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
+    if "ID" not in table.columns:
+        raise DataError(f"{path} has no column ID; it has {', '.join(map(str, table.columns))}.")
+    ids = table["ID"].dropna().str.strip()
+    twice = ids[ids.duplicated()]
+    if len(twice):
+        raise DataError(f"{path} has {len(twice)} IDs twice, first {twice.iloc[0]}.")
+    return ids.tolist()
+
+
+def write_submission(
+    path: Path, ids: list[str], predictions: Path, classes: list[str], *, unreadable_label: str | None = None
+) -> None:
+    """Write submission.csv from predictions.csv, or nothing.
+
+    An ID names an image by its file name, with or without the ending. `unreadable_label` is what images that could not
+    be read are submitted as; without it they are an error, for no class is given in silence.
+
+    Raises
+    ------
+    DataError where an ID has no image, two images, or an image that could not be read.
+    """
+    table = pd.read_csv(predictions, usecols=["image", "label", "error"], dtype=str, keep_default_na=False)
+    names = table["image"].map(lambda name: PurePosixPath(name.replace("\\", "/")).name)
+    by_id: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        for key in {name, PurePosixPath(name).stem}:
+            by_id.setdefault(key, []).append(row)
+    missing = [one for one in ids if one not in by_id]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(ids)} IDs have no predicted image, first {missing[0]}. No submission was written.",
+            hint="Predict the folder that holds the test images.",
+        )
+    twice = [one for one in ids if len(by_id[one]) > 1]
+    if twice:
+        rows = ", ".join(table["image"][by_id[twice[0]][:2]])
+        raise DataError(f"{len(twice)} IDs have more than one image, first {twice[0]}: {rows}.", hint="Predict one folder.")
+    chosen = table.iloc[[by_id[one][0] for one in ids]]
+    unreadable = chosen[~chosen["label"].isin(classes)]
+    if len(unreadable):
+        if unreadable_label is None:
+            raise DataError(
+                f"{len(unreadable)} IDs have no label, first {unreadable['image'].iloc[0]}: "
+                f"{unreadable['error'].iloc[0]} No submission was written.",
+                hint="Mend these images (predictions.csv lists them), or submit a class for them: --unreadable-label SNE.",
+            )
+        log.warning(f"{len(unreadable)} unreadable images are submitted as {unreadable_label}.")
+    chosen = chosen.assign(label=chosen["label"].where(chosen["label"].isin(classes), unreadable_label))
+    lines = [f"{one},{label}" for one, label in zip(ids, chosen["label"], strict=True)]
+    write_text(path, "\n".join(["ID,labels", *lines]) + "\n")

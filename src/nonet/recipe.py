@@ -1,0 +1,313 @@
+"""Every setting of a run, in one frozen Recipe; recipes are TOML files in `nonet/recipes` or the user's own.
+
+A docstring under each setting says what it does; `nonet recipes show NAME` prints the values.
+Where the paper is silent, the value is recorded in docs/decisions/0002-where-the-paper-is-silent.md.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nonet.errors import RecipeError
+
+RECIPE_FOLDER = Path(__file__).parent / "recipes"
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, and an unknown key is an error rather than ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Denoise(Section):
+    """Denoising before anything else: wavelet estimate of sigma, then non-local means where it is not clean."""
+
+    enabled: bool = True
+    """False leaves every image as it is."""
+    clean_below_sigma: Annotated[float, Field(ge=0)] = 2.0
+    """Images with a smaller estimated sigma (8-bit grey levels) are left alone, bit for bit."""
+    patch_size_px: Annotated[int, Field(ge=1)] = 5
+    """Side of the patches that non-local means compares."""
+    strength: Positive = 0.8
+    """h, the cut-off in grey levels, as a multiple of sigma."""
+    provide_sigma: bool = True
+    """Subtract the noise's share from patch distances, as scikit-image does when given sigma."""
+
+
+class Folds(Section):
+    """How the images are divided into held-out parts."""
+
+    num_folds: Annotated[int, Field(ge=2)] = 3
+    """Members per architecture: each is trained on all folds but one."""
+    by: Literal["patient", "image"] = "patient"
+    """'patient' keeps a patient's cells together; 'image' is what the paper did and looks better than the next patient."""
+    seed: int = 0
+    """Seed of the shuffle. A folds.csv edited by hand is obeyed whatever the seed."""
+
+
+class Models(Section):
+    """Which networks, with which weights, and the head."""
+
+    architectures: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Keys of nonet's BACKBONES; `nonet backbones` lists them."""
+    weights: Literal["pretrained", "none"] = "pretrained"
+    """'none' starts from random numbers."""
+    weight_files: dict[str, str] = {}
+    """Architecture = local file with its pretrained weights, instead of the hub's."""
+    image_size_px: Annotated[int, Field(ge=16)] | None = None
+    """Side of the square the network sees; left out: each architecture's own size."""
+    head_widths: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 128)
+    """Widths of the hidden layers between the features and the classes."""
+    head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout after each hidden layer."""
+
+    @field_validator("architectures")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"an architecture is named twice: {', '.join(value)}")
+        return value
+
+
+class Sampling(Section):
+    """How batches are drawn from the training images."""
+
+    sampler: Literal["effective_number", "uniform"] = "effective_number"
+    """'effective_number' draws rare classes about as often as common ones; 'uniform' goes through each image once."""
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    """Of the effective number (1 - beta^n) / (1 - beta); 0 draws by image, towards 1 by 1/n."""
+
+
+class Loss(Section):
+    """The training loss."""
+
+    name: Literal["focal_sigmoid", "focal_softmax", "cross_entropy"] = "focal_sigmoid"
+    """'focal_sigmoid' is focal loss as published (one yes or no a class); 'focal_softmax' its multi-class form."""
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Weight of the positive side (sigmoid form: 1 - alpha for the negative side). No effect on cross_entropy."""
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    """Focusing: 0 gives (weighted) cross-entropy. No effect on cross_entropy."""
+
+
+class Optimiser(Section):
+    """AdamW with a cosine from the first learning rate to the last."""
+
+    learning_rate_first: Positive = 5e-4
+    """Of the first step; there is no warm-up."""
+    learning_rate_last: Annotated[float, Field(ge=0)] = 5e-6
+    """Of the last step of the last epoch."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """AdamW's running-average coefficients."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay, on every parameter."""
+
+    @model_validator(mode="after")
+    def _falling(self):
+        if self.learning_rate_last > self.learning_rate_first:
+            raise ValueError(
+                f"learning_rate_last ({self.learning_rate_last}) is larger than "
+                f"learning_rate_first ({self.learning_rate_first})"
+            )
+        return self
+
+
+class Train(Section):
+    """The length of training, and what is kept."""
+
+    epochs: Annotated[int, Field(ge=1)] = 60
+    """At most; the cosine spans this many. An epoch draws as many images as there are training images."""
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    """Images a step, over all devices together."""
+    patience_epochs: Annotated[int, Field(ge=1)] = 10
+    """Stop when the held-out macro-F1 of the EMA weights has not risen for this many epochs.
+    No effect with keep = "last", which trains every epoch."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Per step; the averaged weights are those evaluated and kept. 0 keeps the raw weights."""
+    ema_warmup: bool = False
+    """Lower the decay to (1 + step) / (10 + step) at first, so that a short training forgets its random head."""
+    keep: Literal["best", "last"] = "best"
+    """'best' keeps the epoch with the best held-out macro-F1, chosen on the images then scored; 'last' chooses nothing."""
+    seed: int = 0
+    """Of everything random in training: head, batches, augmentation, dropout."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """'auto': bf16-mixed on a GPU that has it, else 32-true."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """A killed training loses at most this much work. 0 writes state after every step."""
+
+
+class Augment(Section):
+    """Random changes to training batches, made on whole batches on the device."""
+
+    mixup_probability: Probability = 0.15
+    """Of a batch being blended with itself shuffled."""
+    mixup_alpha: Positive = 0.2
+    """Of the Beta(alpha, alpha) that draws the blend."""
+    cutmix_probability: Probability = 0.15
+    """Of a batch having a rectangle exchanged with itself shuffled; never both on one batch."""
+    cutmix_alpha: Positive = 1.0
+    """Of the Beta(alpha, alpha) that draws the share of the image kept."""
+    flip_probability: Probability = 0.5
+    """Of each, left-right and top-bottom, an image."""
+    rotation_probability: Probability = 0.5
+    """Of a rotation, an image."""
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 180.0
+    """Drawn from -rotation_deg to +rotation_deg."""
+    noise_probability: Probability = 0.2
+    """Of Gaussian noise, an image."""
+    noise_sigma: Annotated[float, Field(ge=0)] = 10.0
+    """Largest standard deviation, in 8-bit grey levels."""
+    blur_probability: Probability = 0.2
+    """Of a Gaussian blur, an image."""
+    blur_sigma_px: Positive = 1.5
+    """Largest width at the size the network sees."""
+    motion_blur_probability: Probability = 0.1
+    """Of a blur along a line, an image."""
+    motion_blur_px: Annotated[int, Field(ge=3)] = 7
+    """Length of that line, odd."""
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Each image is multiplied by 1 - brightness to 1 + brightness."""
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Contrast about the image's mean is multiplied by 1 - contrast to 1 + contrast."""
+
+    @model_validator(mode="after")
+    def _one_mixing_a_batch(self):
+        if self.mixup_probability + self.cutmix_probability > 1:
+            raise ValueError("mixup_probability and cutmix_probability together exceed 1")
+        if self.motion_blur_px % 2 == 0:
+            raise ValueError(f"motion_blur_px must be odd, not {self.motion_blur_px}")
+        return self
+
+
+class Predict(Section):
+    """How an image is seen at prediction time."""
+
+    views: Literal["none", "dihedral", "random"] = "dihedral"
+    """'dihedral': the 8 flips and quarter turns; 'random': the paper's random flips and rotations; 'none': as it is."""
+    num_random_views: Annotated[int, Field(ge=1)] = 8
+    """Views an image with views = 'random', the untouched image among them."""
+    seed: int = 0
+    """Of the random views."""
+
+
+class Recipe(Section):
+    """Every setting of a run."""
+
+    name: str
+    """What the recipe is called."""
+    description: str = ""
+    """What it is for, in a sentence."""
+    denoise: Denoise = Denoise()
+    folds: Folds = Folds()
+    models: Models
+    sampling: Sampling = Sampling()
+    loss: Loss = Loss()
+    optimiser: Optimiser = Optimiser()
+    train: Train = Train()
+    augment: Augment = Augment()
+    predict: Predict = Predict()
+
+    def to_toml(self) -> str:
+        """Write the recipe, every setting named, so that it can be read back."""
+        lines, sections = [], []
+        for key, value in self.model_dump().items():
+            if isinstance(value, dict):
+                body = [f"{k} = {_toml(v)}" for k, v in value.items() if v is not None]
+                sections.append("\n".join([f"[{key}]", *body]))
+            else:
+                lines.append(f"{key} = {_toml(value)}")
+        return "\n\n".join(["\n".join(lines), *sections]) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+    return repr(value)
+
+
+def list_recipes() -> dict[str, str]:
+    """Return name → description of the recipes that come with nonet."""
+    return {path.stem: load_recipe(path.stem).description for path in sorted(RECIPE_FOLDER.glob("*.toml"))}
+
+
+def load_recipe(name: "str | Path | Recipe", settings: "list[str] | None" = None) -> Recipe:
+    """Read a recipe and change settings in it.
+
+    Parameters
+    ----------
+    name : the name of a recipe of nonet's, a TOML file, or a Recipe.
+    settings : changes like "train.epochs=5"; values are TOML, a bare word is a string.
+
+    Raises
+    ------
+    RecipeError, naming the setting and the value, on an unknown key or a value out of range.
+    """
+    if isinstance(name, Recipe):
+        data, where = name.model_dump(), name.name
+    else:
+        path = _find(name)
+        where = str(name)
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path} is not valid TOML: {error}.") from error
+        data.setdefault("name", path.stem)
+    for setting in settings or []:
+        _set(data, setting)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, where), hint='"nonet recipes show paper" lists every setting.') from error
+
+
+def _find(name: str | Path) -> Path:
+    path = Path(name).expanduser()
+    if path.suffix == ".toml":
+        if path.is_file():
+            return path
+        raise RecipeError(f"There is no recipe file {path}.")
+    built_in = RECIPE_FOLDER / f"{name}.toml"
+    if built_in.is_file():
+        return built_in
+    names = ", ".join(sorted(p.stem for p in RECIPE_FOLDER.glob("*.toml")))
+    raise RecipeError(f'There is no recipe "{name}".', hint=f"Choose one of {names}, or give a .toml file.")
+
+
+def _set(data: dict, setting: str) -> None:
+    key, separator, text = setting.partition("=")
+    if not separator or not key.strip():
+        raise RecipeError(f'"{setting}" is not a setting.', hint="Write it like train.epochs=5.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise RecipeError(f'"{key}" is not a setting: {section} holds a value, not settings.')
+    data[last] = value
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{key} = {item['input']!r}: no such setting")
+        elif item["type"] == "missing":
+            lines.append(f"{key}: missing")
+        else:
+            given = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"
+            lines.append(f"{key}{given}: {item['msg'].removeprefix('Value error, ')}")
+    return f'Recipe "{where}": ' + "; ".join(lines) + "."

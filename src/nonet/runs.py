@@ -1,0 +1,184 @@
+"""The run folder: where every file lies, how it is written, and whether a run may be continued.
+
+A file is written under another name, then renamed, so that what is there is whole. A member's `DONE` comes last.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from nonet.errors import RunError
+
+FORMAT_VERSION = 1
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, else remove it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files for the owner alone
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file or none."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write a whole JSON file or none."""
+    write_text(path, json.dumps(data, indent=2, default=str) + "\n")
+
+
+@dataclass(frozen=True)
+class Member:
+    """The folder of one network: an architecture trained on all folds but one."""
+
+    folder: Path
+    architecture: str
+    fold: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.architecture}/fold-{self.fold}"
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.jsonl"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.pt"
+
+    @property
+    def oof(self) -> Path:
+        return self.folder / "oof.parquet"
+
+    @property
+    def done(self) -> Path:
+        return self.folder / "DONE"
+
+    @property
+    def is_done(self) -> bool:
+        return self.done.exists()
+
+
+class Run:
+    """A run folder: paths only, nothing is read before it is asked for."""
+
+    def __init__(self, folder: "str | Path | Run"):
+        self.folder = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.toml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.folder / "provenance.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "manifest.parquet"
+
+    @property
+    def folds(self) -> Path:
+        return self.folder / "folds.csv"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples.npz"
+
+    @property
+    def oof(self) -> Path:
+        return self.folder / "oof.parquet"
+
+    @property
+    def ensemble(self) -> Path:
+        return self.folder / "ensemble.json"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.folder / "evaluation"
+
+    def member(self, architecture: str, fold: int) -> Member:
+        return Member(self.folder / "members" / architecture / f"fold-{fold}", architecture, fold)
+
+    def members(self, architectures: tuple[str, ...], num_folds: int) -> list[Member]:
+        """Return every member, fold by fold, so that a run cut short has whole ensembles of early folds."""
+        return [self.member(arch, fold) for fold in range(num_folds) for arch in architectures]
+
+
+def environment() -> dict:
+    """Return what decides a run's numbers beside recipe and data: versions, machine, device."""
+    packages = ("nonet", "torch", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn", "scikit-image", "pillow")
+    versions = {}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        "processor_count": os.cpu_count(),
+    }
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_same(kept: dict, asked: dict, run: Run) -> None:
+    """Refuse to continue a run whose recipe, manifest or folds changed.
+
+    Raises
+    ------
+    RunError, naming what differs.
+    """
+    differing = [key for key in asked if kept.get(key) != asked[key]]
+    if differing:
+        raise RunError(
+            f"{run} was begun with another {' and '.join(differing)}.",
+            hint="Give another --out, or put back what changed. Nothing was overwritten.",
+        )

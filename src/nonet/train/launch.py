@@ -1,0 +1,230 @@
+"""`train`: from a recipe and a dataset to the nine trained members of a run."""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from lightning_fabric import Fabric
+
+from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
+from nonet.data.manifest import Dataset
+from nonet.data.prepare import PreparedImages, prepare_images
+from nonet.errors import DataError
+from nonet.models.machine import keep_freed_memory, make_fabric, make_repeatable
+from nonet.models.network import image_size
+from nonet.progress import progress
+from nonet.recipe import Recipe, load_recipe
+from nonet.runs import FORMAT_VERSION, Run, environment, now, require_same, write_json, write_text, written_whole
+from nonet.train.member import MemberData, MemberTraining
+
+log = logging.getLogger("nonet")
+
+NUM_SAMPLES_PER_CLASS = 8  # in the report's sample grid
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process of a training needs; small enough to be sent to it."""
+
+    run: Run
+    recipe: Recipe
+    table: pd.DataFrame
+    classes: list[str]
+    images: dict[int, PreparedImages]  # by size in px
+    num_folds: int
+
+
+def train(
+    recipe: str | Path | Recipe,
+    dataset: str | Path | Dataset,
+    *,
+    out: str | Path,
+    settings: list[str] | None = None,
+    accelerator: str = "auto",
+    devices: int = 1,
+) -> Run:
+    """Train every member of a recipe on a dataset; go on where an earlier call stopped.
+
+    Parameters
+    ----------
+    recipe : name of a recipe, a TOML file, or a Recipe.
+    dataset : folder made by `build_dataset`. A folds.csv in it is obeyed.
+    out : the run folder.
+    settings : changes to the recipe, like "train.epochs=5".
+    accelerator : "auto", "cpu", "gpu" …, as Lightning Fabric names them.
+    devices : processes that share each member's batches.
+
+    Returns
+    -------
+    The run; `evaluate(run)` and `load(run)` take it.
+
+    Raises
+    ------
+    RunError where `out` was begun with another recipe, dataset or folds; DataError where a fold leaks.
+    """
+    recipe = load_recipe(recipe, settings)
+    dataset = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    run = Run(out)
+    folds, notes = _folds(recipe, dataset)
+    begin(run, recipe, dataset, folds, notes)
+    for note in notes:
+        log.warning(note)
+    table = folds.merge(dataset.manifest, on="image_id", how="left", validate="one_to_one")
+    num_folds = int(table["fold"].max()) + 1
+    members = run.members(recipe.models.architectures, num_folds)
+    if not all(member.is_done for member in members):
+        images = _prepare(recipe, dataset, table)
+        _write_samples(run, table, images)
+        job = Job(run, recipe, table, dataset.classes, images, num_folds)
+        fabric = make_fabric(accelerator=accelerator, devices=devices, precision=recipe.train.precision)
+        if devices == 1:
+            train_members(fabric, job)
+        else:
+            fabric.launch(train_members, job)
+    _finish(run, recipe, dataset.classes, num_folds)
+    return run
+
+
+def _folds(recipe: Recipe, dataset: Dataset) -> tuple[pd.DataFrame, list[str]]:
+    edited = Path(dataset.folder) / "folds.csv"
+    if edited.exists():
+        folds = read_folds(edited, dataset.manifest, by=recipe.folds.by)
+        notes = [f"The folds are those of {edited}; the recipe's [folds] num_folds and seed have no effect."]
+    else:
+        settings = recipe.folds
+        folds, notes = make_folds(
+            dataset.manifest, num_folds=settings.num_folds, by=settings.by, seed=settings.seed
+        )
+    check_folds(folds, dataset.manifest, recipe.folds.by)
+    return folds, notes
+
+
+def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes: list[str]) -> None:
+    """Write recipe, manifest, folds and provenance into a new run folder, or make sure that they are the same."""
+    fold_text = folds.sort_values("image_id").to_csv(index=False)
+    asked = {
+        "recipe": hashlib.sha256(recipe.to_toml().encode()).hexdigest(),
+        "manifest": dataset.fingerprint(),
+        "folds": hashlib.sha256(fold_text.encode()).hexdigest(),
+    }
+    if run.provenance.exists():
+        kept = json.loads(run.provenance.read_text(encoding="utf-8"))
+        require_same(kept["fingerprints"], asked, run)
+        return
+    if run.folder.exists() and any(run.folder.iterdir()):
+        known = {"recipe.toml", "manifest.parquet", "folds.csv"}  # of a begin that was cut short
+        strangers = [p.name for p in run.folder.iterdir() if p.name not in known and not p.name.startswith(".")]
+        if strangers:
+            raise DataError(
+                f"{run} is no run of nonet, and holds {strangers[0]}.", hint="Give an empty or new folder as --out."
+            )
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_text(run.recipe, recipe.to_toml())
+    with written_whole(run.manifest) as path:
+        dataset.manifest.to_parquet(path, index=False)
+    write_folds(run.folds, folds)
+    write_json(
+        run.provenance,
+        {
+            "format_version": FORMAT_VERSION,
+            "created": now(),
+            "recipe": recipe.name,
+            "dataset": str(dataset.folder),
+            "classes": dataset.classes,
+            "fingerprints": asked,
+            "notes": notes,
+            "environment": environment(),
+        },
+    )
+
+
+def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[int, PreparedImages]:
+    sizes = sorted({image_size(architecture, recipe.models) for architecture in recipe.models.architectures})
+    paths = [dataset.path_of(image_id) for image_id in table["image_id"]]
+    return {
+        size: prepare_images(
+            paths,
+            table["sha256"].tolist(),
+            size_px=size,
+            denoise=recipe.denoise,
+            cache_dir=Path(dataset.folder) / "cache",
+            description=f"denoising, {size} px" if recipe.denoise.enabled else f"reading, {size} px",
+        )
+        for size in sizes
+    }
+
+
+def train_members(fabric: Fabric, job: Job) -> None:
+    """Train every member that is not done; runs in each process of a training over several devices."""
+    make_repeatable()
+    keep_freed_memory()
+    members = job.run.members(job.recipe.models.architectures, job.num_folds)
+    todo = [member for member in members if not member.is_done]
+    fabric.barrier()  # nobody writes a DONE before all have counted
+    bar = progress(
+        total=len(members),
+        initial=len(members) - len(todo),
+        description="members",
+        unit="members",
+        disable=not fabric.is_global_zero,
+    )
+    for member in todo:
+        if fabric.is_global_zero:
+            member.folder.mkdir(parents=True, exist_ok=True)
+        training = MemberTraining(member, _data_of(job, member), job.recipe, fabric)
+        if training.origin and fabric.is_global_zero:
+            log.info(training.origin)
+        training.run()
+        fabric.barrier()
+        bar.update()
+    bar.close()
+
+
+def _data_of(job: Job, member) -> MemberData:
+    images = job.images[image_size(member.architecture, job.recipe.models)]
+    fold = job.table["fold"]
+    held_out = np.flatnonzero((fold == member.fold).fillna(False).to_numpy(dtype=bool))
+    train = np.setdiff1d(np.arange(len(fold)), held_out)
+    number = {code: i for i, code in enumerate(job.classes)}
+    labels = job.table["label"].map(number).to_numpy(dtype=np.int64)
+    return MemberData(images, labels, train, held_out, job.table, job.classes)
+
+
+def _write_samples(run: Run, table: pd.DataFrame, images: dict[int, PreparedImages]) -> None:
+    """Keep a few prepared images of each class in the run, for the report."""
+    if run.samples.exists():
+        return
+    array = images[max(images)]
+    rows = table.reset_index(drop=True).groupby("label").sample(frac=1, random_state=0)
+    rows = rows.sort_values(["evaluate"], ascending=False, kind="stable").groupby("label").head(NUM_SAMPLES_PER_CLASS)
+    chosen = np.sort(rows.index.to_numpy())
+    with written_whole(run.samples) as path, path.open("wb") as file:
+        picked = table.iloc[chosen]
+        np.savez_compressed(
+            file,
+            image=array[chosen],
+            label=picked["label"].to_numpy(dtype=str),
+            image_id=picked["image_id"].to_numpy(dtype=str),
+        )
+
+
+def _finish(run: Run, recipe: Recipe, classes: list[str], num_folds: int) -> None:
+    """Join the members' out-of-fold logits, and list the members that make up the ensemble."""
+    members = run.members(recipe.models.architectures, num_folds)
+    with written_whole(run.oof) as path:
+        pd.concat([pd.read_parquet(member.oof) for member in members]).to_parquet(path, index=False)
+    if not run.ensemble.exists():
+        write_json(
+            run.ensemble,
+            {
+                "format_version": FORMAT_VERSION,
+                "classes": classes,
+                "members": [{"architecture": m.architecture, "fold": m.fold, "weight": 1.0} for m in members],
+                "temperature": 1.0,
+                "class_priors": None,
+            },
+        )

@@ -1,0 +1,267 @@
+"""One member: train a network on all folds but one, keep its average, say what it makes of the fold held out.
+
+Nothing random has a state: each batch's seed is derived from (seed, architecture, fold, epoch, step). So a training
+that is killed and resumed from its last `state.pt` ends with the weights of an uninterrupted one, bit for bit.
+"""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+from lightning_fabric import Fabric
+from sklearn.metrics import f1_score
+
+from nonet.data.prepare import PreparedImages
+from nonet.errors import RunError
+from nonet.models.network import make_classifier
+from nonet.models.views import View, batches, logits_over_views, no_views, to_device, views_of
+from nonet.progress import progress
+from nonet.recipe import Recipe
+from nonet.runs import Member, write_json, write_text, written_whole
+from nonet.train.augment import Draws, augment, mix
+from nonet.train.ema import WeightAverage
+from nonet.train.losses import loss_of
+from nonet.train.sampling import cut_batches, derive_seed, draw_epoch
+
+
+@dataclass(frozen=True)
+class MemberData:
+    """What one member learns from and is held to.
+
+    images : uint8 (n, s, s, 3), all of the dataset's labelled images, read as they are asked for.
+    labels : int64 (n,), index into classes.
+    train, held_out : int64 row numbers, apart from each other.
+    table : one row an image: image_id, label, patient, source.
+    """
+
+    images: PreparedImages
+    labels: np.ndarray
+    train: np.ndarray
+    held_out: np.ndarray
+    table: pd.DataFrame
+    classes: list[str]
+
+
+def learning_rate(step: int, num_steps: int, *, first: float, last: float) -> float:
+    """Return the cosine from `first` at step 0 to `last` at step num_steps - 1."""
+    part = step / max(num_steps - 1, 1)
+    return last + (first - last) * (1 + math.cos(math.pi * part)) / 2
+
+
+class MemberTraining:
+    """The state of one member's training and the steps that move it on."""
+
+    def __init__(self, member: Member, data: MemberData, recipe: Recipe, fabric: Fabric):
+        self.member, self.data, self.recipe, self.fabric = member, data, recipe, fabric
+        torch.manual_seed(self._seed("start"))
+        network, self.origin = make_classifier(member.architecture, recipe.models, len(data.classes))
+        network = network.to(memory_format=torch.channels_last)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        settings = recipe.optimiser
+        optimiser = torch.optim.AdamW(
+            network.parameters(),
+            lr=settings.learning_rate_first,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=fabric.device.type in ("cpu", "cuda"),
+        )
+        self.network, self.optimiser = fabric.setup(network, optimiser)
+        self.average = WeightAverage(network, decay=recipe.train.ema_decay, warmup=recipe.train.ema_warmup)
+        self.epoch, self.step, self.loss_sum, self.seconds = 0, 0, 0.0, 0.0
+        self.history: list[dict] = []
+        self.best: dict | None = None  # {"macro_f1", "epoch", "network"}
+        self.steps_an_epoch = len(self._batches_of(0))
+
+    def _seed(self, *parts: object) -> int:
+        return derive_seed(self.recipe.train.seed, self.member.architecture, self.member.fold, *parts)
+
+    def _batches_of(self, epoch: int) -> list[np.ndarray]:
+        labels = self.data.labels[self.data.train]
+        order = draw_epoch(labels, len(self.data.classes), self.recipe.sampling, seed=self._seed("order", epoch))
+        return cut_batches(
+            self.data.train[order], self.recipe.train.batch_size, smallest=max(2, self.fabric.world_size)
+        )
+
+    def run(self) -> None:
+        """Train to the end from wherever the last state was written."""
+        self._resume()
+        started, saved = time.monotonic() - self.seconds, time.monotonic()
+        total = self.recipe.train.epochs * self.steps_an_epoch
+        bar = progress(
+            total=total,
+            initial=self.epoch * self.steps_an_epoch + self.step,
+            description=self.member.name,
+            unit="steps",
+            leave=False,
+            disable=not self.fabric.is_global_zero,
+        )
+        while not self._is_finished():
+            cut = self._batches_of(self.epoch)
+            while self.step < len(cut):
+                self.loss_sum += self._train_batch(cut[self.step])
+                self.step += 1
+                bar.update()
+                if time.monotonic() - saved >= self.recipe.train.checkpoint_seconds and self.step < len(cut):
+                    self.seconds = time.monotonic() - started
+                    self._save()
+                    saved = time.monotonic()
+            self.seconds = time.monotonic() - started
+            self._end_epoch(len(cut))
+            bar.set_postfix(macro_f1=f"{self.history[-1]['val_macro_f1']:.3f}", epoch=self.epoch)
+            self._save()
+            saved = time.monotonic()
+        bar.close()
+        self._finish()
+
+    def _train_batch(self, rows: np.ndarray) -> float:
+        loss = self.gradients(rows)
+        rate = learning_rate(
+            self.epoch * self.steps_an_epoch + self.step,
+            self.recipe.train.epochs * self.steps_an_epoch,
+            first=self.recipe.optimiser.learning_rate_first,
+            last=self.recipe.optimiser.learning_rate_last,
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.average.update(self.network.module)
+        return loss
+
+    def gradients(self, rows: np.ndarray) -> float:
+        """Leave the gradients of the mean loss over a batch in the network; return that loss.
+
+        Over several devices each one makes the whole augmented batch, so that mixing sees what one device would, and
+        passes its share of it through the network. The sum of a share's losses is scaled so that the mean over devices
+        that follows is the mean over the batch, however uneven the shares.
+        """
+        images, labels = self._augmented(rows)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        torch.manual_seed(self._seed("dropout", self.epoch, self.step, rank))
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        share_images, share_labels = images[rank::world], labels[rank::world]
+        loss = loss_of(self.recipe.loss, self.network(share_images), share_labels).sum() * (world / len(rows))
+        self.fabric.backward(loss)
+        value = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
+        if not math.isfinite(value):
+            raise RunError(
+                f"The loss of {self.member.name} is {value} at epoch {self.epoch}, step {self.step}.",
+                hint="Lower optimiser.learning_rate_first, or set train.precision=32-true.",
+            )
+        return value
+
+    def _augmented(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        device, num_classes = self.fabric.device, len(self.data.classes)
+        images = to_device(self.data.images[rows], device)
+        labels = torch.from_numpy(self.data.labels[rows]).to(device)
+        labels = torch.nn.functional.one_hot(labels, num_classes).to(torch.float32)
+        draws = Draws(len(rows), device, self._seed("augment", self.epoch, self.step))
+        images = augment(images, self.recipe.augment, draws)
+        images, labels = mix(images, labels, self.recipe.augment, draws)
+        return images.contiguous(memory_format=torch.channels_last), labels
+
+    def held_out_logits(self, views: list[View]) -> np.ndarray:
+        """Logits (n, classes), float32, of the average on the images held out."""
+        rows, device = self.data.held_out, self.fabric.device
+        with self.fabric.autocast():
+            parts = [
+                logits_over_views(self.average.network, to_device(self.data.images[batch], device), views).cpu().numpy()
+                for batch in batches(rows, 4 * self.recipe.train.batch_size)
+            ]
+        return np.concatenate(parts)
+
+    def _end_epoch(self, num_steps: int) -> None:
+        logits = self.held_out_logits(no_views())
+        truth = self.data.labels[self.data.held_out]
+        one_hot = torch.nn.functional.one_hot(torch.from_numpy(truth), logits.shape[1]).float()
+        present = np.unique(truth)
+        macro_f1 = f1_score(truth, logits.argmax(1), labels=present, average="macro", zero_division=0)
+        recall = [float((logits.argmax(1)[truth == k] == k).mean()) for k in present]
+        is_best = self.best is None or macro_f1 > self.best["macro_f1"]
+        if is_best or self.recipe.train.keep == "last":
+            state = {k: v.detach().cpu().clone() for k, v in self.average.network.state_dict().items()}
+            previous = self.best["macro_f1"] if self.best else -1.0
+            self.best = {"macro_f1": max(macro_f1, previous), "epoch": self.epoch, "network": state}
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "train_loss": self.loss_sum / num_steps,
+                "learning_rate": self.optimiser.param_groups[0]["lr"],
+                "val_loss": float(loss_of(self.recipe.loss, torch.from_numpy(logits), one_hot).mean()),
+                "val_macro_f1": float(macro_f1),
+                "val_balanced_accuracy": float(np.mean(recall)),
+                "seconds": round(self.seconds, 2),
+                "best": bool(is_best),
+            }
+        )
+        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
+
+    def _is_finished(self) -> bool:
+        if self.epoch >= self.recipe.train.epochs:
+            return True
+        if self.recipe.train.keep == "last" or self.best is None:
+            return False
+        return self.epoch - 1 - self.best["epoch"] >= self.recipe.train.patience_epochs
+
+    def _save(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        state = {
+            "network": self.network.module.state_dict(),
+            "optimiser": self.optimiser.optimizer.state_dict(),
+            "average": self.average.state_dict(),
+            "progress": {k: getattr(self, k) for k in ("epoch", "step", "loss_sum", "seconds")},
+            "history": self.history,
+            "best": self.best,
+        }
+        with written_whole(self.member.state) as path:
+            torch.save(state, path)
+        write_text(self.member.history, "".join(json.dumps(line) + "\n" for line in self.history))
+
+    def _resume(self) -> None:
+        if not self.member.state.exists():
+            return
+        state = torch.load(self.member.state, map_location=self.fabric.device, weights_only=True)
+        self.network.module.load_state_dict(state["network"])
+        self.optimiser.optimizer.load_state_dict(state["optimiser"])
+        self.average.load_state_dict(state["average"])
+        for key, value in state["progress"].items():
+            setattr(self, key, value)
+        self.history, self.best = state["history"], state["best"]
+
+    def _finish(self) -> None:
+        self.average.network.load_state_dict(self.best["network"])
+        if not self.fabric.is_global_zero:
+            return
+        sets = {"none": no_views()}
+        if self.recipe.predict.views != "none":
+            sets[self.recipe.predict.views] = views_of(self.recipe.predict)
+        tables = [self._oof_table(name, self.held_out_logits(views)) for name, views in sets.items()]
+        with written_whole(self.member.oof) as path:
+            pd.concat(tables).to_parquet(path, index=False)
+        with written_whole(self.member.weights) as path:
+            weights = {k: v.contiguous() for k, v in self.best["network"].items()}
+            safetensors.torch.save_file(weights, path)
+        write_json(
+            self.member.done,
+            {
+                "epochs": self.epoch,
+                "kept_epoch": self.best["epoch"],
+                "val_macro_f1": self.history[self.best["epoch"]]["val_macro_f1"],
+                "seconds": round(self.seconds, 1),
+                "weights_from": self.origin,
+            },
+        )
+        self.member.state.unlink(missing_ok=True)
+
+    def _oof_table(self, view_set: str, logits: np.ndarray) -> pd.DataFrame:
+        table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(drop=True)
+        table = table.assign(fold=self.member.fold, architecture=self.member.architecture, view_set=view_set)
+        columns = {f"logit_{code}": logits[:, i].astype(np.float32) for i, code in enumerate(self.data.classes)}
+        return pd.concat([table, pd.DataFrame(columns)], axis=1)
