@@ -45,6 +45,8 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
         uneven=0.05 + 0.07 * lobed,
         wiggle_rad=0.15 + 0.55 * lobed,
     )
+    # A long lobed nucleus that would be cut off by the cell's border is drawn smaller as a whole.
+    beads *= min(1.0, (diameter / 2 - 0.5) / np.max(np.hypot(beads[:, 0], beads[:, 1]) + beads[:, 2]))
     hof_um = np.interp(stage, centres, (4.2, 3.6, 2.6, 0.5, 0))
     return Morphology(
         diameter_um=diameter,
