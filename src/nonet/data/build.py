@@ -1,0 +1,243 @@
+"""`build_dataset`: from sources to a dataset folder. Nothing is lost: an image is in the manifest or in excluded.csv."""
+
+import logging
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from nonet.cells import CLASSES
+from nonet.data.duplicates import drop_same_content, drop_same_path
+from nonet.data.manifest import COLUMNS, Dataset
+from nonet.data.scan import describe_images
+from nonet.data.sources import SOURCES
+from nonet.data.sources.listing import Listing
+from nonet.errors import DataError
+from nonet.runs import FORMAT_VERSION, now
+
+log = logging.getLogger("nonet")
+
+#: What a dataset folder may hold, so that a build that was cut short can be done again.
+OURS = {"manifest.parquet", "excluded.csv", "dataset.json", "folds.csv", "cache"}
+
+
+def build_dataset(
+    sources: str | list[str],
+    out: str | Path,
+    *,
+    classes: str | list[str] | None = None,
+    external: str | list[str] = (),
+    num_workers: int | None = None,
+) -> Dataset:
+    """Make a dataset from one or more sources: read every image, write the manifest and what was left out.
+
+    Images stay where they are. Of exact copies with one label one is kept, of copies with different labels none.
+
+    Parameters
+    ----------
+    sources : each KIND:PATH or NAME=KIND:PATH; KIND is one of SOURCES: folder, csv, wbcbench.
+    out : the dataset's folder; new, empty, or a dataset, which is then replaced.
+    classes : class codes to keep, or "13" for nonet's thirteen. By default all labels that are found.
+    external : names of sources to train on but leave out of every score.
+    num_workers : threads that read images; by default one a core.
+
+    Returns
+    -------
+    The dataset; `summary()` says what is in it.
+
+    Raises
+    ------
+    DataError where a source, class or name is not there, or no image is left.
+    """
+    out = Path(out).expanduser()
+    _require_ours(out)
+    listings = read_sources([sources] if isinstance(sources, str) else list(sources))
+    table = pd.concat([listing.table() for listing in listings.values()], ignore_index=True)
+    excluded = [row for listing in listings.values() for row in listing.excluded]
+    notes = [note for listing in listings.values() for note in listing.notes]
+    roots = _roots(listings)
+
+    _mark_external(table, [external] if isinstance(external, str) else list(external))
+    table["image_id"] = table["source"] + "/" + table["path"]
+    known = table["patient"].notna()
+    table.loc[known, "patient"] = table.loc[known, "source"] + "/" + table.loc[known, "patient"]
+    table["patient_is_standin"] &= known
+    table = drop_same_path(table, excluded, notes)
+    table = _drop_other_labels(table, _wanted(classes), excluded)
+    table = _read_images(table, roots, excluded, notes, num_workers)
+    table = drop_same_content(table, excluded, notes)
+    # Rows of the test are never predicted out of fold, so they take part in no score.
+    table["evaluate"] &= table["split"].ne("test")
+    found = _classes_found(table, classes, notes, excluded)
+
+    dataset = Dataset(out, _in_columns(table), _description(found, roots, listings, notes), _excluded_table(excluded))
+    out.mkdir(parents=True, exist_ok=True)
+    dataset.save()
+    if (out / "folds.csv").exists():
+        log.warning(f"{out / 'folds.csv'} of the dataset before is kept; delete it unless it is still wanted.")
+    return dataset
+
+
+def read_sources(specs: list[str]) -> dict[str, Listing]:
+    """List what sources hold, by spec; see SOURCES for the kinds. No image is read."""
+    if not specs:
+        raise DataError("There is no source.", hint="Give one like folder:PATH, csv:TABLE.csv or wbcbench:PATH.")
+    listings = {}
+    for spec in specs:
+        match = re.fullmatch(r"(?:([^=:/\\]+)=)?([A-Za-z_]+):(.+)", spec)
+        if match is None:
+            raise DataError(
+                f'"{spec}" is not a source.', hint="Write KIND:PATH or NAME=KIND:PATH, like folder:cells."
+            )
+        name, kind, path = match.groups()
+        if kind not in SOURCES:
+            raise DataError(f'"{spec}": there is no kind "{kind}".', hint=f"Kinds: {', '.join(SOURCES)}.")
+        if spec in listings:
+            raise DataError(f'Source "{spec}" is given twice.')
+        # Absolute, but links stay: the user's name for a place may outlive where it points to today.
+        listings[spec] = SOURCES[kind](Path(path).expanduser().absolute(), name)
+    return listings
+
+
+def _require_ours(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file, not a folder.", hint="Give another --out.")
+    if out.is_dir() and not (out / "dataset.json").exists():
+        strangers = sorted(p.name for p in out.iterdir() if p.name not in OURS and not p.name.startswith("."))
+        if strangers:
+            raise DataError(
+                f"{out} is no dataset, and holds {strangers[0]}.", hint="Give a new or an empty folder as --out."
+            )
+
+
+def _roots(listings: dict[str, Listing]) -> dict[str, Path]:
+    """Source → root. One name for two places would mix their images."""
+    roots: dict[str, Path] = {}
+    for spec, listing in listings.items():
+        for source in {row["source"] for row in listing.rows} | {row["source"] for row in listing.excluded}:
+            if "/" in source or "\\" in source:
+                raise DataError(f'"{spec}": a source cannot be named "{source}".', hint="Leave out slashes.")
+            if roots.setdefault(source, listing.root) != listing.root:
+                raise DataError(
+                    f'Two sources are named "{source}": {roots[source]} and {listing.root}.',
+                    hint="Name one of them: NAME=KIND:PATH.",
+                )
+    return roots
+
+
+def _mark_external(table: pd.DataFrame, external: list[str]) -> None:
+    have = sorted(table["source"].unique())
+    unknown = sorted(set(external) - set(have))
+    if unknown:
+        raise DataError(
+            f'There is no source "{unknown[0]}" to be external.',
+            hint=f"Sources: {', '.join(have) or 'none with images'}.",
+        )
+    table.loc[table["source"].isin(external), "evaluate"] = False
+
+
+def _wanted(classes: str | list[str] | None) -> set[str] | None:
+    if classes is None:
+        return None
+    listed = [classes] if isinstance(classes, str) else list(classes)
+    wanted = {code for item in listed for code in (CLASSES if item == "13" else [item.strip()])} - {""}
+    if not wanted:
+        raise DataError("The list of classes is empty.", hint="Leave it out to keep all labels, or give 13.")
+    return wanted
+
+
+def _drop_other_labels(table: pd.DataFrame, wanted: set[str] | None, excluded: list[dict]) -> pd.DataFrame:
+    if wanted is None:
+        return table
+    other = table["label"].notna() & ~table["label"].isin(wanted)
+    for row in table[other].itertuples():
+        _exclude(excluded, row, f"label outside the classes: {row.label}")
+    return table[~other]
+
+
+def _read_images(
+    table: pd.DataFrame, roots: dict[str, Path], excluded: list[dict], notes: list[str], num_workers: int | None
+) -> pd.DataFrame:
+    """Add width, height, mode, num_bytes, sha256; exclude what is missing, unreadable or not what its table says."""
+    paths = [roots[source] / path for source, path in zip(table["source"], table["path"])]
+    kept, facts_kept = [], []
+    for row, path, facts in zip(table.itertuples(), paths, describe_images(paths, num_workers=num_workers)):
+        if isinstance(facts, DataError):
+            _exclude(
+                excluded, row, f"unreadable: {facts.message}" if path.exists() else f"missing: there is no {path}"
+            )
+        elif isinstance(row.sha256, str) and row.sha256 != facts.sha256:
+            _exclude(excluded, row, f"changed: its sha256 is {facts.sha256}, its table says {row.sha256}")
+        else:
+            kept.append(row.Index)
+            facts_kept.append(facts)
+    table = table.loc[kept].copy()
+    for column in ("width", "height", "mode", "num_bytes", "sha256"):
+        table[column] = [getattr(facts, column) for facts in facts_kept]
+    for mode, count in table.loc[table["mode"] != "RGB", "mode"].value_counts().sort_index().items():
+        notes.append(f"{count:,} images are stored as {mode}; they become RGB, 8 bits a channel, when they are read.")
+    return table
+
+
+def _classes_found(
+    table: pd.DataFrame, classes: str | list[str] | None, notes: list[str], excluded: list[dict]
+) -> list[str]:
+    found, wanted = set(table["label"].dropna()), _wanted(classes)
+    if not found:
+        reasons = pd.Series([row["reason"].split(":")[0] for row in excluded], dtype=str).value_counts()
+        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "the sources are empty"
+        raise DataError(f"No labelled image is left: {why}.", hint="Check the source's path and --classes.")
+    if wanted is None:
+        strange = sorted(found - set(CLASSES))
+        if strange and found & set(CLASSES):
+            notes.append(
+                f"Labels outside nonet's thirteen classes are classes too: {', '.join(strange)}. "
+                "To leave them out: --classes 13"
+            )
+        return sorted(found)
+    empty = sorted(wanted - found)
+    if empty and "13" not in ([classes] if isinstance(classes, str) else classes):
+        raise DataError(
+            f"{'Class' if len(empty) == 1 else 'Classes'} {', '.join(empty)} of --classes has no image.",
+            hint=f"Labels with images: {', '.join(sorted(found))}. What was left out, and why: "
+            f"{_example(excluded, empty)}.",
+        )
+    if empty:
+        notes.append(f"No image of {', '.join(empty)}: the classes are the {len(found)} others.")
+    return sorted(found)
+
+
+def _example(excluded: list[dict], labels: list[str]) -> str:
+    rows = [row for row in excluded if row["label"] in labels]
+    return f"{rows[0]['path']} ({rows[0]['reason']}), {len(rows)} in all" if rows else "none of that label"
+
+
+def _exclude(excluded: list[dict], row, reason: str) -> None:
+    excluded.append({"path": row.path, "source": row.source, "label": row.label or "", "reason": reason})
+
+
+def _in_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the manifest's columns into order and type, rows by image_id: the same images give the same file."""
+    table = table.sort_values("image_id")[list(COLUMNS)].reset_index(drop=True)
+    for column, kind in COLUMNS.items():
+        if kind == "object":
+            table[column] = table[column].astype(object).where(table[column].notna(), None)
+        else:
+            table[column] = table[column].astype(kind)
+    return table
+
+
+def _excluded_table(excluded: list[dict]) -> pd.DataFrame:
+    table = pd.DataFrame(excluded, columns=["path", "source", "label", "reason"], dtype=str)
+    return table.sort_values(["source", "path", "reason"], ignore_index=True)
+
+
+def _description(classes: list[str], roots: dict[str, Path], listings: dict[str, Listing], notes: list[str]) -> dict:
+    return {
+        "format_version": FORMAT_VERSION,
+        "created": now(),
+        "classes": classes,
+        "roots": {source: str(root) for source, root in sorted(roots.items())},
+        "built_from": list(listings),
+        "notes": list(dict.fromkeys(notes)),
+    }

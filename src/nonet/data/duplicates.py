@@ -1,0 +1,60 @@
+"""Copies: of those with one label one is kept; of those with different labels none, for nobody knows which is right."""
+
+import pandas as pd
+
+
+def drop_same_path(table: pd.DataFrame, excluded: list[dict], notes: list[str]) -> pd.DataFrame:
+    """Drop rows that name the same file of the same source.
+
+    Parameters
+    ----------
+    table : columns image_id, path, label, patient, source, split, evaluate; one row an image as the sources list it.
+    excluded : gets a row for each that is dropped.
+    notes : gets a sentence where copies differ in patient.
+    """
+    return _drop_copies(table, table["image_id"], "duplicate row", excluded, notes)
+
+
+def drop_same_content(table: pd.DataFrame, excluded: list[dict], notes: list[str]) -> pd.DataFrame:
+    """Drop images with the same bytes, so that none can be on both sides of a split.
+
+    Rows of split "test" are neither dropped nor counted as copies: each of them awaits a prediction. Parameters as of
+    `drop_same_path`, and column sha256.
+    """
+    test = table["split"].eq("test")
+    rest = _drop_copies(table[~test], table.loc[~test, "sha256"], "duplicate image", excluded, notes)
+    both = table.loc[test, "sha256"].isin(rest["sha256"]).sum()
+    if both:
+        notes.append(f'{both:,} images of split "test" are also among the others: a score on the test is too good.')
+    return pd.concat([rest, table[test]])
+
+
+def _drop_copies(
+    table: pd.DataFrame, key: pd.Series, what: str, excluded: list[dict], notes: list[str]
+) -> pd.DataFrame:
+    if not key.duplicated().any():
+        return table
+    # The one kept: labelled before unlabelled, evaluated before external, then by name; whatever the sources' order.
+    unlabelled, external = table["label"].isna(), ~table["evaluate"]
+    ranked = table.assign(_key=key, _unlabelled=unlabelled, _external=external)
+    ranked = ranked.sort_values(["_unlabelled", "_external", "image_id"], kind="stable")
+    dropped, patients_differ = {}, 0
+    for _, copies in ranked[ranked["_key"].duplicated(keep=False)].groupby("_key", sort=False):
+        labels = sorted(copies["label"].dropna().unique())
+        kept = copies.iloc[0]
+        patients_differ += copies["patient"].dropna().nunique() > 1
+        for row in copies.itertuples():
+            if len(labels) > 1:
+                others = ", ".join(copies["image_id"].drop_duplicates())
+                dropped[row.Index] = f"conflicting labels: {what}, labelled {' and '.join(labels)}: {others}"
+            elif row.Index != copies.index[0]:
+                dropped[row.Index] = f"{what}: of {kept['image_id']}, which is kept"
+    if patients_differ:
+        notes.append(
+            f"{patients_differ:,} images were given twice with different patients ({what}); where one is kept it has the "
+            "first one's patient."
+        )
+    for index, reason in dropped.items():
+        row = table.loc[index]
+        excluded.append({"path": row["path"], "source": row["source"], "label": row["label"] or "", "reason": reason})
+    return table.drop(index=list(dropped))

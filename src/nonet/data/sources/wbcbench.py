@@ -1,0 +1,112 @@
+"""The WBCBench 2026 challenge's folder, as its organisers lay it out."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nonet.data.sources.listing import Listing
+from nonet.data.sources.tables import read_table
+from nonet.errors import DataError
+
+#: Folder of images, table, the split it gets in our manifest.
+PARTS = (
+    ("phase1", "phase1_label.csv", "phase1"),
+    ("phase2/train", "phase2_train.csv", "phase2_train"),
+    ("phase2/eval", "phase2_eval.csv", "phase2_eval"),
+    ("phase2/test", "phase2_test.csv", "test"),
+)
+JUMP = 50  # phase 1: IDs that differ by more are of two patients
+BLOCK = 112  # phase 2: images a patient, 24,897 / 222
+
+
+def read_wbcbench(path: Path, name: str | None = None) -> Listing:
+    """List the images of the challenge; those of the test are kept without label, as split "test".
+
+    The challenge does not tell its patients. IDs go patient by patient, so blocks of them serve as stand-ins: in
+    phase 1 a new one begins where the ID jumps by more than 50, in phase 2 after each 112 IDs.
+
+    Parameters
+    ----------
+    path : the folder with phase1/ and phase2/, or one of them, and their tables.
+    name : of the source; by default the folder's.
+
+    Raises
+    ------
+    DataError where no part of the challenge is there, or a table is not as it was published.
+    """
+    if not path.is_dir():
+        raise DataError(f"There is no folder {path}.", hint="wbcbench: takes the challenge's folder.")
+    source, listing = name or path.resolve().name, Listing(path)
+    found = [part for part in PARTS if (path / part[0]).is_dir()]
+    if not found:
+        raise DataError(
+            f"{path} has none of {', '.join(part[0] for part in PARTS)}.", hint="Unpack the challenge into it."
+        )
+    for folder, table_name, split in found:
+        _list_part(listing, folder, _table(path, folder, table_name, split), source, split)
+    absent = [part[0] for part in PARTS if part not in found]
+    if absent:
+        listing.notes.append(f"{source}: {', '.join(absent)} of the challenge is not there.")
+    listing.notes.append(
+        f"{source}: the challenge does not tell its patients; blocks of IDs stand in for them, so folds by patient are "
+        "only nearly so."
+    )
+    return listing
+
+
+def _table(root: Path, folder: str, table_name: str, split: str) -> pd.DataFrame | None:
+    """Read ID and labels; None where the test has no table."""
+    places = [root / table_name, (root / folder).parent / table_name, root / folder / table_name]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        if split == "test":
+            return None
+        raise DataError(f"{root / folder} has images but there is no {places[0]}.", hint="Put the table there.")
+    table = read_table(file)
+    missing = [column for column in ("ID", "labels") if column not in table.columns]
+    if missing:
+        raise DataError(f"{file} has no column {missing[0]}; it has {', '.join(table.columns)}.")
+    return table
+
+
+def _list_part(listing: Listing, folder: str, table: pd.DataFrame | None, source: str, split: str) -> None:
+    files = {p.name for p in (listing.root / folder).iterdir() if p.is_file() and not p.name.startswith(".")}
+    files = {name for name in files if not name.endswith(".csv")}
+    names = sorted(files) if table is None else [_file_name(ID, files) for ID in table["ID"]]
+    labels = [""] * len(names) if table is None or split == "test" else table["labels"]
+    if table is not None and split == "test" and (table["labels"] != "").any():
+        listing.notes.append(f"{source}: the labels of the test's table are not used; it is a sample submission.")
+    for name, label, patient in zip(names, labels, _standins(names, folder)):
+        listing.add(
+            path=f"{folder}/{name}",
+            label=label or None,
+            patient=patient,
+            patient_is_standin=patient is not None,
+            source=source,
+            split=split,
+        )
+    for name in sorted(files - set(names)):
+        listing.exclude(f"{folder}/{name}", source, None, f"in no table: {folder} has it, its table has not")
+
+
+def _file_name(ID: str, files: set[str]) -> str:
+    """IDs are written with or without their ending."""
+    return ID if ID in files or Path(ID).suffix.lower() in (".jpg", ".jpeg", ".png") else f"{ID}.jpg"
+
+
+def _standins(names: list[str], folder: str) -> list[str | None]:
+    """Return a stand-in patient for each file, by its number; None for a name without one."""
+    found = [re.search(r"\d+$", Path(name).stem) for name in names]
+    numbers = np.array([int(match.group()) if match else -1 for match in found], dtype=np.int64)
+    known = np.unique(numbers[numbers >= 0])
+    if not len(known):
+        return [None] * len(names)
+    if folder == "phase1":
+        blocks = np.concatenate([[0], np.cumsum(np.diff(known) > JUMP)])
+    else:
+        blocks = (known - known[0]) // BLOCK
+    block_of = dict(zip(known.tolist(), blocks.tolist()))
+    prefix = folder.replace("/", "-")
+    return [f"{prefix}-block-{block_of[n] + 1:04d}" if n >= 0 else None for n in numbers.tolist()]
