@@ -119,6 +119,8 @@ def _draw(
         raise DataError(f"There is no drawing of class {label!r}.", f"Choose from {' '.join(CLASSES)}.")
     if size_px < 16:
         raise DataError(f"size_px is {size_px}: nothing could be told from it.", "Choose at least 16.")
+    if seed < 0:
+        raise DataError(f"seed is {seed}.", "Choose 0 or more.")
     if maturity is not None and label not in GRANULOCYTE_STAGES:
         raise DataError(
             f"maturity is {maturity}, but {label} is no stage of granulopoiesis.",

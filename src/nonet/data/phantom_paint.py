@@ -19,6 +19,7 @@ from nonet.data.phantom_shapes import (
     soft_step,
     stamp_discs,
 )
+from nonet.errors import DataError
 
 #: The canvas has this many pixels to one of the image, each way.
 SUPERSAMPLING = 2
@@ -50,6 +51,8 @@ class PatientLook:
 
 def patient_look(seed: int) -> PatientLook:
     """Draw one patient's stain, light and focus; the same seed gives the same look."""
+    if seed < 0:
+        raise DataError(f"seed is {seed}.", "Choose 0 or more.")
     rng = np.random.default_rng([seed, 0x1007])
     warm = rng.normal(0, 0.03)
     brightness = rng.uniform(0.93, 1.0)
@@ -85,11 +88,12 @@ def paint(cell: Morphology, look: PatientLook, size_px: int, rng: np.random.Gene
     """Paint one white cell in its field."""
     canvas = Canvas(size_px * SUPERSAMPLING, look.magnification)
     x, y = rng.uniform(-1.3, 1.3, size=2)
+    field_rng, rng = rng.spawn(2)  # so that another patient's field leaves the cell as it was
     reach = cell.diameter_um / 2 * np.sqrt(cell.elongation) + 2.5 * cell.outline_um
-    red_cells = _place_red_cells(cell, look, rng, (x, y))
+    red_cells = _place_red_cells(cell, look, field_rng, (x, y))
     for red_cell in red_cells:
-        _paint_red_cell(canvas, look, rng, *red_cell)
-    _paint_platelets(canvas, rng, (x, y), reach)
+        _paint_red_cell(canvas, look, field_rng, *red_cell)
+    _paint_platelets(canvas, field_rng, (x, y), reach)
     window = canvas.window(x, y, reach)
     window.x, window.y = window.x - np.float32(x), window.y - np.float32(y)
     moulds = [(rx - x, ry - y, r) for rx, ry, r in red_cells[: cell.num_moulding]]
