@@ -60,7 +60,7 @@ def class_block(code: str) -> Image.Image:
 
 def patients_block() -> Image.Image:
     """Draw one monocyte as four patients' stain, light and focus show it."""
-    looks = [replace(patient_look(seed), magnification=1.0) for seed in (11, 14, 18, 22)]
+    looks = [replace(patient_look(seed), magnification=1.0) for seed in (11, 21, 31, 15)]
     return grid([draw_cell("MO", seed=SEED + 3, size_px=CELL_PX, patient=look) for look in looks])
 
 

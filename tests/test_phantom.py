@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -114,11 +115,11 @@ def test_segmented_neutrophils_have_two_to_five_lobes_and_the_drawing_shows_them
     for seed in range(40):
         masks = cell_masks("SNE", seed=seed, size_px=256, maturity=0.95)
         told[masks.num_lobes] += 1
-        # Filaments are 0.6 µm wide and lobes 3 µm or more: an opening cuts the one and keeps the other.
+        # Lobes are 3.5 µm wide or more, what joins them is thinner: an opening keeps the one and cuts the other.
         depth = ndimage.distance_transform_edt(masks.nucleus) * 24 / 256
-        agreed += abs(ndimage.label(depth > 1.0)[1] - masks.num_lobes) <= 1
+        agreed += abs(ndimage.label(depth > 1.2)[1] - masks.num_lobes) <= 1
     assert set(told) == {2, 3, 4, 5} and told.most_common(1)[0][0] in (3, 4)
-    assert agreed >= 30
+    assert agreed >= 32
     assert all(cell_masks("MY", seed=seed, size_px=16).num_lobes == 1 for seed in range(10))
 
 
@@ -196,7 +197,7 @@ def test_degradations_are_on_record(dataset):
 
 def test_file_names_and_their_order_tell_nothing(dataset):
     labels = [row["true_label"] for row in dataset[2]]
-    same_as_before = np.mean([a == b for a, b in zip(labels, labels[1:])])
+    same_as_before = np.mean([a == b for a, b in pairwise(labels)])
     by_chance = sum((count / len(labels)) ** 2 for count in Counter(labels).values())
     assert abs(same_as_before - by_chance) < 0.1
     assert not any(code in row["path"] for row in dataset[1] for code in CLASSES)

@@ -52,7 +52,7 @@ TRUTH_HEADER = (
     "maturity",
 )
 _MARKER = "phantom.json"
-_NUM_IMAGES_WORTH_PROCESSES = 300  # a spawned process takes about a second to start: as long as 80 images
+_NUM_IMAGES_WORTH_PROCESSES = 500  # starting spawned processes takes up to 2 s: as long as 200 images
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def draw_dataset(
     degrade : leave about a quarter of the images pristine and degrade the others by noise, blur or illumination at
         severity 1–3.
     split : the value of the column `split`, if any.
-    num_workers : processes; None takes every core for more than 300 images. They are spawned, so a script must call
+    num_workers : processes; None takes every core for more than 500 images. They are spawned, so a script must call
         this under `if __name__ == "__main__"`.
 
     Returns

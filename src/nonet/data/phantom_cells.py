@@ -25,8 +25,8 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
     diameter = np.interp(stage, centres, (17.2, 15.2, 14.3, 13.4, 13.0)) * rng.normal(1, 0.04)
     num_lobes = int(rng.choice([2, 3, 4, 5], p=[0.2, 0.42, 0.28, 0.1]))
     lobed = float(np.clip((stage - 3.45) / 0.85, 0, 1))
-    lobe_radius, spacing = {2: (2.75, 6.6), 3: (2.25, 5.5), 4: (1.95, 4.7), 5: (1.72, 4.2)}[num_lobes]
-    lobe_bend = {2: 0.8, 3: 2.5, 4: 4.1, 5: 4.9}[num_lobes] * rng.uniform(0.85, 1.1)
+    lobe_radius, spacing = {2: (2.85, 6.7), 3: (2.35, 5.6), 4: (2.05, 4.9), 5: (1.8, 4.4)}[num_lobes]
+    lobe_bend = {2: 0.8, 3: 2.4, 4: 3.9, 5: 4.7}[num_lobes] * rng.uniform(0.85, 1.1)
     radius = np.interp(stage, (0.5, 1.5, 2.5, 3.3, 4), (6.3, 4.7, 3.35, 2.05, 1.85))
     length = np.interp(stage, (0.5, 1.5, 2.5, 3.3, 4), (1.0, 2.0, 5.2, 11.0, 12.0))
     bend = np.interp(stage, (0.5, 1.5, 2.2, 2.8, 3.5), (0.0, 0.3, 1.9, 2.6, 3.2)) * rng.uniform(0.8, 1.2)
@@ -43,7 +43,7 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
         pinch=lobed,
         eccentric_um=float(np.interp(stage, centres, (1.3, 1.7, 1.3, 0.5, 0.3))) * rng.uniform(0.5, 1.3),
         uneven=0.05 + 0.07 * lobed,
-        wiggle_rad=0.15 + 0.55 * lobed,
+        wiggle_rad=0.15 + 0.35 * lobed,
     )
     # A long lobed nucleus that would be cut off by the cell's border is drawn smaller as a whole.
     beads *= min(1.0, (diameter / 2 - 0.5) / np.max(np.hypot(beads[:, 0], beads[:, 1]) + beads[:, 2]))
@@ -61,7 +61,7 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
         elongation=rng.uniform(1, 1.15),
         angle_rad=angle,
         outline_um=0.25,
-        nucleus_outline_um=float(np.interp(stage, (0.5, 2, 4), (0.25, 0.25, 0.12))),
+        nucleus_outline_um=float(np.interp(stage, (0.5, 2, 4), (0.25, 0.25, 0.22))),
         chromatin_um=float(np.interp(stage, centres, (0.6, 0.8, 0.95, 1.0, 1.05))),
         chromatin=float(np.interp(stage, centres, (0.15, 0.22, 0.27, 0.31, 0.34))),
         clumping=float(np.interp(stage, centres, (0.0, 0.35, 0.6, 0.8, 1.0))),
@@ -109,7 +109,7 @@ def _eosinophil(rng: np.random.Generator) -> Morphology:
         chromatin_um=1.1,
         chromatin=0.26,
         clumping=0.9,
-        nucleus_outline_um=0.12,
+        nucleus_outline_um=0.2,
         granules=(
             Granules(int(rng.uniform(110, 170)), 0.46, (206, 88, 92), 0.75),
             Granules(int(rng.uniform(60, 110)), 0.4, (232, 138, 128), 0.8, over_nucleus=0.06),
@@ -298,7 +298,7 @@ def _plasma_cell(rng: np.random.Generator) -> Morphology:
         chromatin_um=1.2,
         chromatin=0.16,
         clumping=0.5,
-        clock_face=rng.uniform(0.28, 0.42),
+        clock_face=rng.uniform(0.24, 0.36),
         hof=rng.uniform(0.6, 0.8),
         hof_xy_um=(hollow[0] * (radius + 0.9 - eccentric), hollow[1] * (radius + 0.9 - eccentric)),
         texture=0.1,

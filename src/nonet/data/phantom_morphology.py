@@ -72,8 +72,8 @@ def draw_nucleus(
     lobe_radius = radius_um * (1 + uneven * rng.standard_normal(max(num_lobes, 2)).clip(-1.5, 1.5))
     radii = np.interp(along, np.linspace(0, 1, len(lobe_radius)), lobe_radius)
     if num_lobes > 1:
-        swell = np.abs(np.cos(np.pi * (num_lobes - 1) * along)) ** 0.9
-        radii = np.maximum(radii * (1 - pinch * (1 - swell)), 0.3)
+        swell = np.abs(np.cos(np.pi * (num_lobes - 1) * along)) ** 1.7
+        radii = np.maximum(radii * (1 - pinch * (1 - swell)), 0.42)
     angle = rng.uniform(0, 2 * np.pi)
     hollow = (-np.sin(angle), np.cos(angle))
     line = turned(line, angle) - eccentric_um * np.array(hollow)

@@ -82,7 +82,7 @@ def imbalanced_counts(total: int, minimum: int = 4) -> dict[str, int]:
     --------
     >>> counts = imbalanced_counts(1200, minimum=12)
     >>> counts["SNE"], counts["PLY"], sum(counts.values())
-    (348, 14, 1200)
+    (346, 13, 1200)
     """
     if minimum < 1 or total < minimum * len(CLASSES):
         raise DataError(
