@@ -1,4 +1,4 @@
-"""`build_dataset`: from sources to a dataset folder. Nothing is lost: an image is in the manifest or in excluded.csv."""
+"""`build_dataset`: from sources to a dataset folder. Each file ends in the manifest or in excluded.csv."""
 
 import logging
 import re
@@ -8,7 +8,7 @@ import pandas as pd
 
 from nonet.cells import CLASSES
 from nonet.data.duplicates import drop_same_content, drop_same_path
-from nonet.data.manifest import COLUMNS, Dataset
+from nonet.data.manifest import Dataset, in_columns
 from nonet.data.scan import describe_images
 from nonet.data.sources import SOURCES
 from nonet.data.sources.listing import Listing
@@ -70,7 +70,12 @@ def build_dataset(
     table["evaluate"] &= table["split"].ne("test")
     found = _classes_found(table, classes, notes, excluded)
 
-    dataset = Dataset(out, _in_columns(table), _description(found, roots, listings, notes), _excluded_table(excluded))
+    dataset = Dataset(
+        out,
+        in_columns(table.sort_values("image_id", ignore_index=True)),
+        _description(found, roots, listings, notes),
+        _excluded_table(excluded),
+    )
     out.mkdir(parents=True, exist_ok=True)
     dataset.save()
     if (out / "folds.csv").exists():
@@ -175,7 +180,8 @@ def _read_images(
     for column in ("width", "height", "mode", "num_bytes", "sha256"):
         table[column] = [getattr(facts, column) for facts in facts_kept]
     for mode, count in table.loc[table["mode"] != "RGB", "mode"].value_counts().sort_index().items():
-        notes.append(f"{count:,} images are stored as {mode}; they become RGB, 8 bits a channel, when they are read.")
+        images = "1 image is" if count == 1 else f"{count:,} images are"
+        notes.append(f"{images} stored as {mode} and read as RGB, 8 bits a channel.")
     return table
 
 
@@ -214,17 +220,6 @@ def _example(excluded: list[dict], labels: list[str]) -> str:
 
 def _exclude(excluded: list[dict], row, reason: str) -> None:
     excluded.append({"path": row.path, "source": row.source, "label": row.label or "", "reason": reason})
-
-
-def _in_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Put the manifest's columns into order and type, rows by image_id: the same images give the same file."""
-    table = table.sort_values("image_id")[list(COLUMNS)].reset_index(drop=True)
-    for column, kind in COLUMNS.items():
-        if kind == "object":
-            table[column] = table[column].astype(object).where(table[column].notna(), None)
-        else:
-            table[column] = table[column].astype(kind)
-    return table
 
 
 def _excluded_table(excluded: list[dict]) -> pd.DataFrame:

@@ -22,13 +22,14 @@ def patch_distance_px(sigma: float) -> int:
     return max(1, round(sigma**0.5))
 
 
-def denoise(image: np.ndarray, settings) -> np.ndarray:
+def denoise(image: np.ndarray, settings, *, sigma: float | None = None) -> np.ndarray:
     """Return the image denoised, or the same array where it is clean.
 
     Parameters
     ----------
     image : uint8 (height, width, 3).
     settings : the recipe's [denoise] section.
+    sigma : of the noise in grey levels, where it is known; else it is estimated.
 
     Returns
     -------
@@ -36,7 +37,7 @@ def denoise(image: np.ndarray, settings) -> np.ndarray:
     """
     if not settings.enabled:
         return image
-    sigma = estimate_sigma(image)
+    sigma = estimate_sigma(image) if sigma is None else sigma
     # A frame too small for wavelets gives NaN, which compares false: it is left alone too.
     if not sigma >= settings.clean_below_sigma:
         return image

@@ -1,4 +1,4 @@
-"""Copies: of those with one label one is kept; of those with different labels none, for nobody knows which is right."""
+"""Copies: of those with one label one is kept; of those with different labels none, as nobody knows the right one."""
 
 import pandas as pd
 
@@ -51,8 +51,8 @@ def _drop_copies(
                 dropped[row.Index] = f"{what}: of {kept['image_id']}, which is kept"
     if patients_differ:
         notes.append(
-            f"{patients_differ:,} images were given twice with different patients ({what}); where one is kept it has the "
-            "first one's patient."
+            f"{patients_differ:,} images were given with different patients ({what}); a copy that is kept keeps "
+            "its patient."
         )
     for index, reason in dropped.items():
         row = table.loc[index]

@@ -1,5 +1,6 @@
 """Folds: which images are held out together. A file that anyone may edit, and that is obeyed and checked."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,15 @@ def make_folds(
 
     Returns
     -------
-    folds : columns image_id and fold (Int64); fold is missing for rows not evaluated: they are trained on in every fold.
+    folds : columns image_id and fold (Int64); no fold where a row is not evaluated: it is trained on in every fold.
     notes : what a reader of the scores should know, in words.
 
     Raises
     ------
     DataError where there are fewer images or patients than folds.
     """
+    if num_folds < 2 or by not in ("patient", "image"):
+        raise DataError(f'{num_folds} folds by "{by}" are not possible.', hint="At least 2, by patient or by image.")
     rows = _in_folds(manifest)
     scored = rows[rows["evaluate"]]
     if len(scored) < num_folds:
@@ -38,35 +41,47 @@ def make_folds(
             f"{len(scored)} images cannot be divided into {num_folds} folds.",
             hint="Only labelled images count that are not of split test and not external.",
         )
-    groups = _groups(scored)
+    # Copies of one image must not part either; build_dataset removes them, a manifest by hand may have them.
+    groups = _groups(scored) if by == "patient" else scored["sha256"]
     notes = _notes(scored, num_folds, by)
     folds = pd.Series(pd.NA, index=rows.index, dtype="Int64")
-    if by == "patient" and groups.nunique() < num_folds:
+    if groups.nunique() < num_folds:
         raise DataError(
-            f"{groups.nunique()} patients cannot be divided into {num_folds} folds.",
-            hint="Use fewer folds (folds.num_folds), or folds.by=image, whose scores look better than the next patient.",
+            f"{groups.nunique()} {'patients' if by == 'patient' else 'different images'} cannot be divided into "
+            f"{num_folds} folds.",
+            hint="Use fewer folds (folds.num_folds), or folds.by=image, whose scores look too good.",
         )
-    if by == "patient":
-        splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-    else:
-        # Copies of one image must not part; build_dataset removes them, a manifest by hand may have them.
-        groups = scored["sha256"]
-        unique = not groups.duplicated().any()
-        kind = StratifiedKFold if unique else StratifiedGroupKFold
-        splitter = kind(num_folds, shuffle=True, random_state=seed)
-    for k, (_, held_out) in enumerate(_split_quietly(splitter, scored, groups)):
-        folds.loc[scored.index[held_out]] = k
+    folds.loc[scored.index] = _split(scored["label"], groups, num_folds, seed)
     table = pd.DataFrame({"image_id": rows["image_id"].to_numpy(), "fold": folds.array})
     return table, notes
 
 
-def _split_quietly(splitter, scored: pd.DataFrame, groups: pd.Series):
-    import warnings
-
+def _split(labels: pd.Series, groups: pd.Series, num_folds: int, seed: int) -> np.ndarray:
+    """Return the fold of each row: int64 (n,), each of 0 … num_folds - 1 used, each group in one."""
+    fold = np.full(len(labels), -1, dtype=np.int64)
+    counts = labels.value_counts()
+    if counts.max() < num_folds:
+        # scikit-learn refuses where every class is that small; there is nothing to stratify, so deal groups out.
+        shuffled = np.random.default_rng(seed).permutation(groups.unique())
+        fold[:] = groups.map({group: i % num_folds for i, group in enumerate(shuffled)})
+        return fold
+    grouped = groups.duplicated().any()
+    splitter = (StratifiedGroupKFold if grouped else StratifiedKFold)(num_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # Small classes are named in our notes, in words about patients rather than y.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        yield from splitter.split(np.zeros(len(scored)), scored["label"], groups)
+        for k, (_, held_out) in enumerate(splitter.split(labels, labels, groups if grouped else None)):
+            fold[held_out] = k
+    return _none_empty(fold, groups.to_numpy(), num_folds)
+
+
+def _none_empty(fold: np.ndarray, groups: np.ndarray, num_folds: int) -> np.ndarray:
+    """Give an empty fold the smallest group of the one with most groups: few large patients can leave it empty."""
+    for empty in set(range(num_folds)) - set(fold.tolist()):
+        places = pd.DataFrame({"fold": fold, "group": groups}).groupby(["fold", "group"]).size()
+        fullest = places.groupby(level="fold").size().idxmax()
+        fold[groups == places[fullest].idxmin()] = empty
+    return fold
 
 
 def _in_folds(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -87,11 +102,11 @@ def _notes(scored: pd.DataFrame, num_folds: int, by: str) -> list[str]:
     unknown = int(scored["patient"].isna().sum())
     if by == "patient" and unknown:
         notes.append(
-            f"The patient of {unknown:,} of {len(scored):,} evaluated images is unknown; each counts as a patient of its "
-            "own, so scores may look better than the next patient's."
+            f"The patient of {unknown:,} of {len(scored):,} evaluated images is unknown; each counts as a patient of "
+            "its own, so scores may look better than the next patient's."
         )
     if by == "patient" and scored["patient_is_standin"].any():
-        notes.append("Patients are stand-ins, guessed from the order of images: folds by them are only nearly by patient.")
+        notes.append("Patients are stand-ins, guessed from the order of images: folds are only nearly by patient.")
     what = "images" if by == "image" else "patients"
     counts = scored.groupby("label")["image_id"].nunique() if by == "image" else _patients_per_class(scored)
     for label, count in counts[counts < num_folds].items():
@@ -120,7 +135,12 @@ def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient")
     DataError, naming the row, where it does not fit the manifest, or a patient or image lies on both sides.
     """
     path = Path(path)
-    table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
+    try:
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    except FileNotFoundError as error:
+        raise DataError(f"There is no fold file {path}.") from error
+    except ValueError as error:  # pandas' parser errors, and text that is not UTF-8
+        raise DataError(f"{path} is not CSV: {error}.", hint="Give image_id,fold, separated by commas.") from error
     if list(table.columns[:2]) != ["image_id", "fold"]:
         raise DataError(f"{path} has columns {', '.join(map(str, table.columns))}.", hint="Give image_id,fold.")
     twice = table["image_id"][table["image_id"].duplicated()]
@@ -136,7 +156,10 @@ def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient")
     wanted = _in_folds(manifest)["image_id"]
     unknown = table["image_id"][~table["image_id"].isin(wanted)]
     if len(unknown):
-        raise DataError(f"{path} has {len(unknown)} images that the dataset has not to train on, first {unknown.iloc[0]}.")
+        raise DataError(
+            f"{path} has {len(unknown)} images that the dataset has not to train on, first {unknown.iloc[0]}.",
+            hint="Remove these rows, or build the dataset that they belong to.",
+        )
     missing = wanted[~wanted.isin(table["image_id"])]
     if len(missing):
         raise DataError(
@@ -146,7 +169,7 @@ def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient")
     folds = pd.DataFrame({"image_id": table["image_id"], "fold": given.astype("Float64").astype("Int64")})
     used = sorted(folds["fold"].dropna().unique())
     if len(used) < 2 or used != list(range(len(used))):
-        raise DataError(f"{path} uses folds {', '.join(map(str, used)) or 'none'}.", hint="Use 0, 1, … without a gap.")
+        raise DataError(f"{path} uses folds {', '.join(map(str, used)) or 'none'}.", hint="Use 0, 1, 2 without gaps.")
     check_folds(folds, manifest, by)
     return folds
 
@@ -176,6 +199,8 @@ def check_folds(folds: pd.DataFrame, manifest: pd.DataFrame, by: str) -> None:
             where = table[key == both.index[0]]
             example = ", ".join(where.groupby(place)["image_id"].first().head(2))
             raise DataError(
-                f"{what.capitalize()} {both.index[0]} is on both sides of a split ({len(both)} in all), as in {example}.",
-                hint="Put all images of one patient into one fold, and keep one copy of an image.",
+                f"{what.capitalize()} {both.index[0]} is on both sides of a split ({len(both)} in all), as in "
+                f"{example}.",
+                hint="Put all images of one patient into one fold, mark all of them evaluate or none, and keep one "
+                "copy of an image.",
             )

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +27,8 @@ class ImageFacts:
 def load_rgb(image: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image as uint8 (height, width, 3).
 
-    EXIF rotation is undone; greyscale, palette and CMYK become RGB; transparency is laid over white; 16 bits a channel
-    are scaled by their range to 8.
+    EXIF rotation is undone; greyscale, palette and CMYK become RGB; transparency is laid over white; 16 bits a
+    channel are scaled by their range to 8.
 
     Parameters
     ----------
@@ -65,10 +64,7 @@ def _read(image: str | Path | bytes, max_pixels: int, name: str | None = None):
     if not data:
         raise DataError(f"{name} is empty: 0 bytes.")
     try:
-        with warnings.catch_warnings():
-            # Our own limit, below, is stricter than the one Pillow warns at.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(io.BytesIO(data))
+        opened = Image.open(io.BytesIO(data))
         size, mode = opened.size, opened.mode
         if size[0] * size[1] > max_pixels:
             raise DataError(f"{name} has {size[0]} x {size[1]} px, more than the {max_pixels:,} px allowed.")
@@ -76,9 +72,13 @@ def _read(image: str | Path | bytes, max_pixels: int, name: str | None = None):
         return _to_rgb(ImageOps.exif_transpose(opened)), size, mode
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is not an image.") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} has more than the {max_pixels:,} px allowed.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+    except DataError:
+        raise
+    except (
+        Exception
+    ) as error:  # on damaged files Pillow's decoders raise nearly anything: struct.error, zlib.error, …
         raise DataError(f"{name} is cut short or damaged: {error}.") from error
 
 

@@ -1,4 +1,4 @@
-"""A dataset: a folder with manifest.parquet, the table of images, one row an image; the images stay where they are."""
+"""A dataset: a folder with manifest.parquet, the table of images. The images themselves stay where they are."""
 
 import hashlib
 import json
@@ -57,15 +57,26 @@ class Dataset:
             return folder
         folder = Path(folder).expanduser()
         if not (folder / "dataset.json").exists() or not (folder / "manifest.parquet").exists():
+            why = "it lacks manifest.parquet or dataset.json" if folder.exists() else "there is no such folder"
             raise DataError(
-                f"{folder} is no dataset: it has no {'manifest.parquet' if folder.exists() else 'folder of that name'}.",
+                f"{folder} is no dataset: {why}.",
                 hint="Make one with: nonet data build SOURCE:PATH --out DATASET",
             )
-        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        if description["format_version"] > FORMAT_VERSION:
-            raise DataError(f"{folder} was made by a later nonet (format {description['format_version']}).")
-        excluded = pd.read_csv(folder / "excluded.csv", dtype=str, keep_default_na=False)
-        return cls(folder, pd.read_parquet(folder / "manifest.parquet"), description, excluded)
+        try:
+            description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+            manifest = in_columns(pd.read_parquet(folder / "manifest.parquet"))
+            excluded = pd.read_csv(folder / "excluded.csv", dtype=str, keep_default_na=False)
+            version = description["format_version"]
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"Dataset {folder} is damaged: {error}.", hint="Build it again.") from error
+        if version > FORMAT_VERSION:
+            raise DataError(f"{folder} was made by a later nonet (format {version}).", hint="Update nonet.")
+        return cls(folder, manifest, description, excluded)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the build found worth knowing, in sentences."""
+        return self.description["notes"]
 
     def save(self) -> None:
         """Write the folder's files; dataset.json comes last, so a folder with it is whole."""
@@ -75,8 +86,10 @@ class Dataset:
             self.excluded.to_csv(path, index=False)
         write_json(self.folder / "dataset.json", self.description)
 
-    def path_of(self, image_id: str) -> Path:
-        """Return where an image lies. Raises DataError on an unknown image_id."""
+    def path_of(self, image_id: "str | pd.Series") -> Path:
+        """Return where an image lies, by its image_id or its row. Raises DataError on an unknown image_id."""
+        if isinstance(image_id, pd.Series):
+            image_id = image_id["image_id"]
         if image_id not in self._path_of:
             raise DataError(f'{self.folder} has no image "{image_id}".')
         source, path = self._path_of[image_id]
@@ -87,7 +100,7 @@ class Dataset:
         return [self.path_of(image_id) for image_id in self.manifest["image_id"]]
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over what training depends on: images by content, labels, patients, use. Not over places."""
+        """Return a SHA-256 over what training depends on: images by content, labels, patients, use; not places."""
         columns = ["image_id", "label", "patient", "source", "split", "evaluate", "sha256"]
         text = self.manifest[columns].sort_values("image_id").to_csv(index=False)
         return hashlib.sha256((text + ",".join(self.classes)).encode()).hexdigest()
@@ -95,11 +108,11 @@ class Dataset:
     def summary(self) -> str:
         """Say in words and a table what is in the dataset and what was left out."""
         table = self.manifest
-        labelled, num_patients = table["label"].notna(), table["patient"].nunique()
-        standin = " (stand-ins)" if table["patient_is_standin"].any() else ""
+        labelled = table["label"].notna()
+        external = labelled & ~table["evaluate"] & table["split"].ne("test")
         lines = [
-            f"{self.folder}: {len(table):,} images, {len(self.classes)} classes, {num_patients:,} patients{standin}; "
-            f"{int((~labelled).sum()):,} unlabelled, {int((labelled & ~table['evaluate']).sum()):,} external.",
+            f"{self.folder}: {len(table):,} images, {len(self.classes)} classes, {_patients_in_words(table)}; "
+            f"{int((~labelled).sum()):,} unlabelled, {int(external.sum()):,} external.",
             "",
             _count_table(table, self.classes),
         ]
@@ -107,9 +120,31 @@ class Dataset:
             lines += ["", f"{len(self.excluded):,} left out, listed in {self.folder / 'excluded.csv'}:"]
             kinds = self.excluded["reason"].str.split(":").str[0]
             lines += [f"  {count:,} {reason}" for reason, count in kinds.value_counts().items()]
-        if self.description["notes"]:
-            lines += ["", *self.description["notes"]]
+        if self.notes:
+            lines += ["", *self.notes]
         return "\n".join(lines)
+
+
+def in_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Put a manifest's columns into order and type; a missing value becomes None, a missing column is a KeyError."""
+    table = table[list(COLUMNS)].copy()
+    for column, kind in COLUMNS.items():
+        if kind == "object":
+            values = table[column].astype(object)
+            table[column] = values.where(values.notna(), None)
+        else:
+            table[column] = table[column].astype(kind)
+    return table
+
+
+def _patients_in_words(table: pd.DataFrame) -> str:
+    num_patients = table["patient"].nunique()
+    num_standins = table.loc[table["patient_is_standin"], "patient"].nunique()
+    unknown = int(table["patient"].isna().sum())
+    text = f"{num_patients:,} patients"
+    if num_standins:
+        text += " (all stand-ins)" if num_standins == num_patients else f" ({num_standins:,} of them stand-ins)"
+    return text + (f", {unknown:,} images of unknown patient" if unknown else "")
 
 
 def _count_table(manifest: pd.DataFrame, classes: list[str]) -> str:

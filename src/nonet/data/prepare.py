@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from nonet.data.denoise import denoise
+from nonet.data.denoise import denoise, estimate_sigma
 from nonet.data.images import load_rgb
+from nonet.errors import DataError
 from nonet.progress import progress
 
 CHUNK_SIZE = 64
 WORKERS_PAY_FROM = 256  # images; a worker process takes seconds to start
+CHECK = 'Run "nonet data check DATASET".'
 VERSION = 1  # of what is done to pixels: a change makes old caches stale
 
 
@@ -36,15 +39,27 @@ def prepare_sizes(image: np.ndarray | str | Path | bytes, sizes_px: Sequence[int
     -------
     size → uint8 (size, size, 3).
     """
+    return _prepare(image, sizes_px, settings)[0]
+
+
+def load_prepared(image: np.ndarray | str | Path | bytes, size_px: int, settings) -> np.ndarray:
+    """Return what `prepare_sizes` does for one size: uint8 (size_px, size_px, 3)."""
+    return prepare_sizes(image, [size_px], settings)[size_px]
+
+
+def _prepare(image, sizes_px: Sequence[int], settings) -> tuple[dict[int, np.ndarray], float]:
+    """Return size → pixels, and the sigma that was estimated; NaN where denoising is off."""
     pixels = image if isinstance(image, np.ndarray) else load_rgb(image)
-    clean = Image.fromarray(denoise(pixels, settings))
-    return {size: np.asarray(clean.resize((size, size), Image.Resampling.BICUBIC)) for size in sizes_px}
+    sigma = estimate_sigma(pixels) if settings.enabled else float("nan")
+    clean = Image.fromarray(denoise(pixels, settings, sigma=sigma))
+    return {size: np.asarray(clean.resize((size, size), Image.Resampling.BICUBIC)) for size in sizes_px}, sigma
 
 
 class PreparedImages:
     """Images as the networks see them, by row: uint8 (n, size, size, 3), read from disk as they are asked for.
 
-    `file` holds each content once; `rows` says where the i-th image lies in it.
+    `file` holds each content once; `rows` says where the i-th image lies in it. Indexing takes what NumPy takes for a
+    first axis, and copies.
     """
 
     def __init__(self, file: Path, size_px: int, rows: np.ndarray):
@@ -54,6 +69,15 @@ class PreparedImages:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.rows), self.size_px, self.size_px, 3
+
+    @property
+    def sigmas(self) -> np.ndarray:
+        """Estimated noise before denoising: float32 (n,), grey levels; NaN where denoising is off."""
+        return np.fromfile(self.file.with_name("sigma.f32"), dtype=np.float32)[self.rows]
 
     def __getitem__(self, index) -> np.ndarray:
         return self._store[self.rows[index]]
@@ -108,40 +132,64 @@ def _settings_name(settings) -> str:
 
 def _read_index(cache: Path, size_px: int) -> dict[str, int]:
     """Return sha256 → row of what is whole in the cache, and cut off what a killed call left half written."""
-    index, pixels, image_bytes = cache / "sha256.txt", cache / "pixels.u8", size_px * size_px * 3
-    for file in (index, pixels):
-        file.touch()
-    stored = min(index.stat().st_size // 65, pixels.stat().st_size // image_bytes)
-    os.truncate(index, stored * 65)
-    os.truncate(pixels, stored * image_bytes)
-    return {sha: row for row, sha in enumerate(index.read_text(encoding="ascii").split())}
+    bytes_per_image = {"sha256.txt": 65, "sigma.f32": 4, "pixels.u8": size_px * size_px * 3}
+    for name in bytes_per_image:
+        (cache / name).touch()
+    stored = min((cache / name).stat().st_size // size for name, size in bytes_per_image.items())
+    for name, size in bytes_per_image.items():
+        if (cache / name).stat().st_size != stored * size:
+            os.truncate(cache / name, stored * size)
+    return {sha: row for row, sha in enumerate((cache / "sha256.txt").read_text(encoding="ascii").split())}
 
 
 def _append(
-    cache: Path, todo: dict[str, Path], size_px: int, settings, num_workers: int | None, *, progress_over: tuple[int, str]
+    cache: Path,
+    todo: dict[str, Path],
+    size_px: int,
+    settings,
+    num_workers: int | None,
+    *,
+    progress_over: tuple[int, str],
 ) -> None:
-    """Prepare the images that the cache has not, chunk by chunk: pixels first, then their names."""
+    """Prepare the images that the cache has not, chunk by chunk: pixels first, their names last."""
     shas = list(todo)
     chunks = [shas[start : start + CHUNK_SIZE] for start in range(0, len(shas), CHUNK_SIZE)]
-    tasks = [([todo[sha] for sha in chunk], size_px, settings) for chunk in chunks]
+    tasks = [([(todo[sha], sha) for sha in chunk], size_px, settings) for chunk in chunks]
     count = (os.cpu_count() or 1) if num_workers is None else num_workers
     total, description = progress_over
     with (
         (cache / "pixels.u8").open("ab") as pixels,
+        (cache / "sigma.f32").open("ab") as noise,
         (cache / "sha256.txt").open("a", encoding="ascii") as index,
         progress(total=total, initial=total - len(shas), description=description, unit="images") as bar,
     ):
-        for chunk, images in zip(chunks, _map(_prepare_chunk, tasks, count if len(shas) >= WORKERS_PAY_FROM else 1)):
+        num_processes = min(count, len(chunks)) if len(shas) >= WORKERS_PAY_FROM else 1
+        for chunk, (images, sigmas) in zip(chunks, _map(_prepare_chunk, tasks, num_processes)):
             pixels.write(images.tobytes())
             pixels.flush()
+            noise.write(sigmas.tobytes())
+            noise.flush()
             index.write("".join(f"{sha}\n" for sha in chunk))
             index.flush()
             bar.update(len(chunk))
 
 
-def _prepare_chunk(task: tuple[list[Path], int, object]) -> np.ndarray:
-    paths, size_px, settings = task
-    return np.stack([prepare_sizes(path, [size_px], settings)[size_px] for path in paths])
+def _prepare_chunk(task: tuple[list[tuple[Path, str]], int, object]) -> tuple[np.ndarray, np.ndarray]:
+    """Return uint8 (n, size, size, 3) and the sigmas, float32 (n,)."""
+    files, size_px, settings = task
+    images, sigmas = [], []
+    for path, sha256 in files:
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.", hint=CHECK) from error
+        # The cache is found by content, so pixels of a file that changed would be kept under a wrong name.
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise DataError(f"{path} is not the file it was when the dataset was built.", hint=CHECK)
+        prepared, sigma = _prepare(data, [size_px], settings)
+        images.append(prepared[size_px])
+        sigmas.append(sigma)
+    return np.stack(images), np.array(sigmas, dtype=np.float32)
 
 
 def _map(function, tasks: list, num_workers: int):
@@ -150,5 +198,14 @@ def _map(function, tasks: list, num_workers: int):
         yield from map(function, tasks)
         return
     # Spawned, not forked: torch may be at work in this process.
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"))
+    try:
         yield from pool.map(function, tasks)
+    except BrokenProcessPool as error:
+        raise DataError(
+            "A process that prepares images died.",
+            hint='In a script, put the call under "if __name__ == "__main__":". Else, was memory short? '
+            "What is done is kept; run it again.",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

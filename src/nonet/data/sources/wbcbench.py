@@ -50,8 +50,8 @@ def read_wbcbench(path: Path, name: str | None = None) -> Listing:
     if absent:
         listing.notes.append(f"{source}: {', '.join(absent)} of the challenge is not there.")
     listing.notes.append(
-        f"{source}: the challenge does not tell its patients; blocks of IDs stand in for them, so folds by patient are "
-        "only nearly so."
+        f"{source}: the challenge does not tell its patients; blocks of IDs stand in for them, so folds by patient "
+        "are only nearly so."
     )
     return listing
 
