@@ -1,0 +1,216 @@
+"""Folds: every image in one, no patient and no copy on both sides, whatever the manifest; edits by hand are obeyed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
+from nonet.errors import DataError
+
+
+def manifest_of(labels, patients, **columns):
+    n = len(labels)
+    table = pd.DataFrame({"label": labels, "patient": patients}, dtype=object)
+    table["image_id"] = [f"s/{i:04d}.png" for i in range(n)]
+    table["sha256"] = [f"{i:064x}" for i in range(n)]
+    table = table.assign(source="s", split=None, evaluate=True, patient_is_standin=False)
+    return table.assign(**columns)
+
+
+@pytest.fixture
+def manifest():
+    rng = np.random.default_rng(0)
+    patients = [f"s/P{i:02d}" for i in rng.integers(0, 30, 600)]
+    return manifest_of(rng.choice(["SNE", "LY", "BL"], 600, p=[0.6, 0.3, 0.1]).tolist(), patients)
+
+
+@st.composite
+def manifests(draw):
+    n = draw(st.integers(1, 60))
+    rows = st.lists(
+        st.tuples(
+            st.sampled_from(["BL", "LY", "PLY", "SNE", None]),
+            st.sampled_from([None, *"ABCDEFGH"]),
+            st.sampled_from([None, None, "train", "test"]),
+        ),
+        min_size=n,
+        max_size=n,
+    )
+    labels, patients, splits = zip(*draw(rows))
+    evaluate = {patient: draw(st.booleans()) for patient in set(patients)}
+    return manifest_of(labels, patients, split=splits, evaluate=[evaluate[p] for p in patients])
+
+
+@settings(max_examples=150, deadline=None)
+@given(manifests(), st.integers(2, 5), st.sampled_from(["patient", "image"]), st.integers(0, 3))
+def test_folds_partition_the_images_and_part_no_patient(manifest, num_folds, by, seed):
+    try:
+        folds, _ = make_folds(manifest, num_folds=num_folds, by=by, seed=seed)
+    except DataError as error:
+        scored = manifest[manifest["label"].notna() & (manifest["split"] != "test") & manifest["evaluate"]]
+        groups = scored["patient"].fillna(scored["image_id"]) if by == "patient" else scored["image_id"]
+        assert groups.nunique() < num_folds, error
+        return
+    table = folds.merge(manifest, on="image_id", validate="one_to_one")
+    in_folds = manifest["label"].notna() & (manifest["split"] != "test")
+    assert set(folds["image_id"]) == set(manifest.loc[in_folds, "image_id"])
+    assert (table["fold"].notna() == table["evaluate"]).all()
+    assert set(table["fold"].dropna()) == set(range(num_folds))
+    if by == "patient":
+        assert (table.groupby("patient")["fold"].nunique() <= 1).all()
+    check_folds(folds, manifest, by)
+
+
+def test_folds_are_stratified(manifest):
+    folds, notes = make_folds(manifest)
+    table = folds.merge(manifest, on="image_id")
+    shares = pd.crosstab(table["fold"], table["label"], normalize="index")
+    assert (shares.max() - shares.min()).max() < 0.08
+    assert table["fold"].value_counts().min() > 150
+    assert notes == []
+
+
+def test_seed_decides(manifest):
+    one, two, other = (make_folds(manifest, seed=seed)[0] for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(one, two)
+    assert not one.equals(other)
+    assert str(one["fold"].dtype) == "Int64"
+
+
+def test_few_large_patients_leave_no_fold_empty():
+    patients = ["s/A"] * 30 + ["s/B"] * 2 + ["s/C"]
+    for seed in range(20):
+        folds, _ = make_folds(manifest_of(["SNE"] * 33, patients), seed=seed)
+        assert folds["fold"].nunique() == 3
+
+
+def test_unknown_patients_count_each_for_itself_with_a_note(manifest):
+    manifest.loc[:99, "patient"] = None
+    folds, notes = make_folds(manifest)
+    assert folds["fold"][:100].nunique() == 3
+    assert any("100 of 600" in note and "unknown" in note for note in notes)
+
+
+def test_standins_are_noted(manifest):
+    assert any("stand-ins" in note for note in make_folds(manifest.assign(patient_is_standin=True))[1])
+
+
+def test_folds_by_image_are_noted_as_too_good(manifest):
+    assert any("better than the next patient" in note for note in make_folds(manifest, by="image")[1])
+
+
+def test_too_few_patients_is_an_error(manifest):
+    with pytest.raises(DataError, match="1 patients cannot be divided into 3 folds"):
+        make_folds(manifest.assign(patient="s/P"))
+
+
+@pytest.mark.parametrize(("num_folds", "by"), [(1, "patient"), (3, "patients")])
+def test_impossible_settings_are_errors(manifest, num_folds, by):
+    with pytest.raises(DataError, match="not possible"):
+        make_folds(manifest, num_folds=num_folds, by=by)
+
+
+def test_copies_of_an_image_stay_together_even_by_image(manifest):
+    manifest["sha256"] = [f"{i // 2:064x}" for i in range(len(manifest))]
+    folds, _ = make_folds(manifest, by="image")
+    assert (folds["fold"].to_numpy()[::2] == folds["fold"].to_numpy()[1::2]).all()
+
+
+# The file.
+
+
+def test_file_comes_back_as_written(manifest, tmp_path):
+    manifest.loc[manifest["patient"] == "s/P03", "evaluate"] = False
+    folds, _ = make_folds(manifest)
+    write_folds(tmp_path / "folds.csv", folds)
+    pd.testing.assert_frame_equal(
+        read_folds(tmp_path / "folds.csv", manifest, by="patient"), folds, check_dtype=False
+    )
+
+
+def test_edit_by_hand_is_obeyed(manifest, tmp_path):
+    folds, _ = make_folds(manifest)
+    mine = manifest["patient"].isin(["s/P00", "s/P01"]).to_numpy()
+    folds["fold"] = folds["fold"].where(~mine, 2)
+    write_folds(tmp_path / "folds.csv", folds)
+    read = read_folds(tmp_path / "folds.csv", manifest, by="patient")
+    assert (read.loc[mine, "fold"] == 2).all()
+
+
+def test_file_saved_by_a_spreadsheet_is_read(manifest, tmp_path):
+    folds, _ = make_folds(manifest)
+    text = folds.astype({"fold": float}).to_csv(index=False, lineterminator="\r\n")
+    (tmp_path / "folds.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert (read_folds(tmp_path / "folds.csv", manifest, by="patient")["fold"] == folds["fold"]).all()
+
+
+def drop_last(lines):
+    return lines[:-1]
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (drop_last, "lacks 1 images"),
+        (lambda lines: [*lines, "s/stranger.png,0"], "first s/stranger.png"),
+        (lambda lines: [*lines, lines[-1]], "twice"),
+        (lambda lines: [*drop_last(lines), lines[-1].split(",")[0] + ",first"], "fold 'first'"),
+        (lambda lines: [*drop_last(lines), lines[-1].split(",")[0] + ",-1"], "fold '-1'"),
+        (lambda lines: [*drop_last(lines), lines[-1].split(",")[0] + ",1.5"], "fold '1.5'"),
+        (lambda lines: [lines[0], *(line.split(",")[0] + ",0" for line in lines[1:])], "uses folds 0"),
+        (lambda lines: [line.replace(",2", ",7") for line in lines], "uses folds 0, 1, 7"),
+        (lambda lines: ["image,fold", *lines[1:]], "Give image_id,fold"),
+        (lambda lines: [line.replace(",", ";") for line in lines], "Give image_id,fold"),
+        (lambda lines: [], "Give image_id,fold"),
+        (lambda lines: [*lines, "a,b,c,d"], "Give image_id,fold"),
+    ],
+)
+def test_wrong_files_are_explained(manifest, tmp_path, edit, words):
+    folds, _ = make_folds(manifest)
+    lines = folds.to_csv(index=False).splitlines()
+    (tmp_path / "folds.csv").write_text("".join(f"{line}\n" for line in edit(lines)))
+    with pytest.raises(DataError) as caught:
+        read_folds(tmp_path / "folds.csv", manifest, by="patient")
+    assert words in str(caught.value)
+
+
+def test_missing_file_is_explained(manifest, tmp_path):
+    with pytest.raises(DataError, match="no fold file"):
+        read_folds(tmp_path / "folds.csv", manifest, by="patient")
+
+
+def test_patient_on_both_sides_is_named(manifest, tmp_path):
+    folds, _ = make_folds(manifest)
+    rows = np.flatnonzero(manifest["patient"] == "s/P05")
+    folds.loc[rows[0], "fold"] = (folds.loc[rows[0], "fold"] + 1) % 3
+    with pytest.raises(DataError, match="Patient s/P05 is on both sides"):
+        check_folds(folds, manifest, "patient")
+    check_folds(folds, manifest, "image")
+    write_folds(tmp_path / "folds.csv", folds)
+    with pytest.raises(DataError, match="s/P05"):
+        read_folds(tmp_path / "folds.csv", manifest, by="patient")
+
+
+def test_image_content_on_both_sides_is_named(manifest):
+    folds, _ = make_folds(manifest)
+    one, two = (folds.index[folds["fold"] == k][0] for k in (0, 1))
+    manifest.loc[two, "sha256"] = manifest.loc[one, "sha256"]
+    for by in ("patient", "image"):
+        with pytest.raises(DataError, match="Image content"):
+            check_folds(folds, manifest, by)
+
+
+def test_external_row_of_a_held_out_patient_is_a_leak(manifest):
+    manifest.loc[manifest.index[manifest["patient"] == "s/P07"][0], "evaluate"] = False
+    folds, _ = make_folds(manifest)
+    with pytest.raises(DataError, match="s/P07"):
+        check_folds(folds, manifest, "patient")
+
+
+def test_external_row_with_a_fold_is_an_error(manifest):
+    folds, _ = make_folds(manifest)
+    manifest.loc[5, "evaluate"] = False
+    with pytest.raises(DataError, match="Leave their fold empty"):
+        check_folds(folds, manifest, "image")

@@ -1,0 +1,151 @@
+"""Prepared images: the same from cache and anew, done once, resumed where a call was killed, found by content."""
+
+import hashlib
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nonet.data.prepare
+from nonet.data.denoise import denoise, estimate_sigma
+from nonet.data.images import load_rgb
+from nonet.data.prepare import CHUNK_SIZE, load_prepared, prepare_images, prepare_sizes
+from nonet.errors import DataError
+from nonet.recipe import Denoise
+
+ON, OFF = Denoise(), Denoise(enabled=False)
+
+
+def write_images(folder, count, size=(24, 20)):
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(count)
+    paths = [folder / f"{i:04d}.png" for i in range(count)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)).save(path)
+    return paths, [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_images(tmp_path / "images", 10)
+
+
+def prepare(images, tmp_path, **changes):
+    options = {"size_px": 16, "denoise": OFF, "cache_dir": tmp_path / "cache"} | changes
+    return prepare_images(*images, **options)
+
+
+def test_square_of_the_denoised_image(images):
+    path = images[0][0]
+    expected = Image.fromarray(denoise(load_rgb(path), ON)).resize((16, 16), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(load_prepared(path, 16, ON), np.asarray(expected))
+    both = prepare_sizes(path, [16, 12], ON)
+    assert {size: image.shape for size, image in both.items()} == {16: (16, 16, 3), 12: (12, 12, 3)}
+    np.testing.assert_array_equal(both[16], load_prepared(load_rgb(path), 16, ON))
+
+
+@pytest.mark.parametrize("settings", [ON, OFF])
+def test_cached_is_the_same_as_anew(images, tmp_path, settings):
+    prepared = prepare(images, tmp_path, denoise=settings)
+    assert len(prepared) == 10 and prepared.shape == (10, 16, 16, 3)
+    for i, path in enumerate(images[0]):
+        np.testing.assert_array_equal(prepared[i], load_prepared(path, 16, settings))
+    np.testing.assert_array_equal(prepared[[3, 1]], np.stack([prepared[3], prepared[1]]))
+    assert prepared[:].dtype == np.uint8
+
+
+def test_second_call_reads_no_image(images, tmp_path):
+    before = prepare(images, tmp_path)[:]
+    for path in images[0]:
+        path.unlink()
+    np.testing.assert_array_equal(prepare(images, tmp_path)[:], before)
+
+
+def test_cache_is_found_by_content_whatever_the_order(images, tmp_path):
+    first = prepare(images, tmp_path)[:]
+    again = prepare((images[0][::-1], images[1][::-1]), tmp_path)
+    np.testing.assert_array_equal(again[:], first[::-1])
+    twice = prepare((images[0][:2] * 2, images[1][:2] * 2), tmp_path)
+    np.testing.assert_array_equal(twice[:], first[[0, 1, 0, 1]])
+
+
+def test_sizes_and_settings_have_caches_of_their_own(images, tmp_path):
+    plain = prepare(images, tmp_path)
+    smooth = prepare(images, tmp_path, denoise=ON)
+    stronger = prepare(images, tmp_path, denoise=Denoise(strength=2.0))
+    assert (plain[:] != smooth[:]).any() and (smooth[:] != stronger[:]).any()
+    assert prepare(images, tmp_path, size_px=8).shape == (10, 8, 8, 3)
+    assert len({plain.file, smooth.file, stronger.file}) == 3
+
+
+def test_sigmas_are_kept(images, tmp_path):
+    expected = [estimate_sigma(load_rgb(path)) for path in images[0]]
+    np.testing.assert_allclose(prepare(images, tmp_path, denoise=ON).sigmas, expected, rtol=1e-6)
+    assert np.isnan(prepare(images, tmp_path).sigmas).all()
+
+
+def test_killed_call_goes_on_where_it_was(tmp_path, monkeypatch):
+    images = write_images(tmp_path / "images", 2 * CHUNK_SIZE + 5)
+    real, done = nonet.data.prepare._prepare_chunk, []
+
+    def killed_in_the_third(task):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nonet.data.prepare, "_prepare_chunk", killed_in_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(images, tmp_path)
+    for path in images[0][: 2 * CHUNK_SIZE]:
+        path.unlink()  # no longer needed
+    prepared = prepare(images, tmp_path)
+    assert len(prepared) == 2 * CHUNK_SIZE + 5
+    np.testing.assert_array_equal(prepared[-1], load_prepared(images[0][-1], 16, OFF))
+
+
+@pytest.mark.parametrize("name", ["pixels.u8", "sigma.f32", "sha256.txt"])
+def test_half_written_file_is_cut_back_to_what_is_whole(images, tmp_path, name):
+    whole = prepare(images, tmp_path)
+    expected, file = whole[:], whole.file.with_name(name)
+    with file.open("rb+") as opened:
+        opened.truncate(file.stat().st_size * 2 // 3 + 1)
+    np.testing.assert_array_equal(prepare(images, tmp_path)[:], expected)
+
+
+def test_several_processes_give_the_same(tmp_path, monkeypatch):
+    images = write_images(tmp_path / "images", 20)
+    monkeypatch.setattr(nonet.data.prepare, "WORKERS_PAY_FROM", 1)
+    monkeypatch.setattr(nonet.data.prepare, "CHUNK_SIZE", 4)
+    many = prepare(images, tmp_path, num_workers=2)
+    one = prepare(images, tmp_path, num_workers=1, cache_dir=tmp_path / "other")
+    np.testing.assert_array_equal(many[:], one[:])
+
+
+def test_changed_image_is_not_cached_under_a_wrong_name(images, tmp_path):
+    Image.new("RGB", (24, 20), "red").save(images[0][4])
+    with pytest.raises(DataError, match=r"0004\.png is not the file it was(.|\n)*nonet data check"):
+        prepare(images, tmp_path)
+
+
+def test_missing_image_is_named(images, tmp_path):
+    images[0][4].unlink()
+    with pytest.raises(DataError, match=r"0004\.png cannot be read"):
+        prepare(images, tmp_path)
+
+
+def test_sent_to_another_process_it_is_a_place_on_disk(images, tmp_path):
+    prepared = prepare(images, tmp_path)
+    sent = pickle.dumps(prepared)
+    assert len(sent) < 2000
+    np.testing.assert_array_equal(pickle.loads(sent)[:], prepared[:])
+
+
+def test_images_cannot_be_overwritten_by_mistake(images, tmp_path):
+    prepared = prepare(images, tmp_path)
+    view = prepared[0]
+    if view.flags.writeable:
+        view[:] = 0
+    assert prepare(images, tmp_path)[0].any()
