@@ -4,6 +4,7 @@ A docstring under each setting says what it does; `nonet recipes show NAME` prin
 Where the paper is silent, the value is recorded in docs/decisions/0002-where-the-paper-is-silent.md.
 """
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +22,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A group of settings: immutable, and an unknown key is an error rather than ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Denoise(Section):
@@ -227,7 +228,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        # JSON's escapes are TOML's; TOML wants DEL escaped, too.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     if isinstance(value, dict):
@@ -295,7 +297,10 @@ def _set(data: dict, setting: str) -> None:
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
-            raise RecipeError(f'"{key}" is not a setting: {section} holds a value, not settings.')
+            raise RecipeError(
+                f'"{key}" is not a setting: {section} holds a value, not settings.',
+                hint='"nonet recipes show paper" lists every setting.',
+            )
     data[last] = value
 
 

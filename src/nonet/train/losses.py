@@ -13,15 +13,20 @@ def focal_sigmoid(logits: torch.Tensor, labels: torch.Tensor, *, alpha: float, g
     sides. Lin et al., ICCV 2017, equation 5. At gamma 0 and alpha 0.5: half the binary cross-entropy.
     """
     p = torch.sigmoid(logits)
-    positive = alpha * labels * (1 - p) ** gamma * -F.logsigmoid(logits)
-    negative = (1 - alpha) * (1 - labels) * p**gamma * -F.logsigmoid(-logits)
+    positive = alpha * labels * _power(1 - p, gamma) * -F.logsigmoid(logits)
+    negative = (1 - alpha) * (1 - labels) * _power(p, gamma) * -F.logsigmoid(-logits)
     return (positive + negative).sum(1)
 
 
 def focal_softmax(logits: torch.Tensor, labels: torch.Tensor, *, alpha: float, gamma: float) -> torch.Tensor:
     """Focal loss over soft-max probabilities: -alpha sum_k y_k (1 - p_k)^gamma log p_k. At gamma 0: alpha x cross-entropy."""
     log_p = F.log_softmax(logits, 1)
-    return -alpha * (labels * (1 - log_p.exp()) ** gamma * log_p).sum(1)
+    return -alpha * (labels * _power(1 - log_p.exp(), gamma) * log_p).sum(1)
+
+
+def _power(probability: torch.Tensor, gamma: float) -> torch.Tensor:
+    """probability^gamma with a finite slope at 0, where that of gamma < 1 is infinite and would make gradients nan."""
+    return probability.clamp_min(torch.finfo(probability.dtype).tiny) ** gamma
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, *, alpha: float, gamma: float) -> torch.Tensor:

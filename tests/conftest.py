@@ -1,0 +1,74 @@
+"""Small fixtures that many tests share: a folder of learnable pictures, the dataset made of it, a recipe for it."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COLOURS = {"BL": (60, 40, 140), "EO": (220, 90, 90), "LY": (60, 160, 220), "SNE": (235, 200, 150)}
+
+
+def draw_pictures(
+    folder: Path, counts: dict[str, int], *, size_px: int = 24, num_patients: int = 6, seed: int = 0
+) -> Path:
+    """Write noisy PNGs, a disc in its class's colour each, and the table of them, which is returned.
+
+    The table, cells.csv, has path, label and patient; image i of a class is of patient i modulo num_patients.
+    """
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:size_px, :size_px] - (size_px - 1) / 2
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for label, count in counts.items():
+        (folder / label).mkdir(exist_ok=True)
+        for i in range(count):
+            picture = np.full((size_px, size_px, 3), 215.0)
+            picture[x**2 + y**2 < (size_px * generator.uniform(0.25, 0.4)) ** 2] = COLOURS[label]
+            picture = (picture + generator.normal(0, 12, picture.shape)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(folder / label / f"{i}.png")
+            rows.append({"path": f"{label}/{i}.png", "label": label, "patient": f"P{i % num_patients}"})
+    with (folder / "cells.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["path", "label", "patient"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "cells.csv"
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory):
+    """30 pictures of three classes and six patients. Shared: read it, change nothing in it."""
+    from nonet.data.build import build_dataset
+
+    folder = tmp_path_factory.mktemp("tiny")
+    table = draw_pictures(folder / "pictures", {"EO": 6, "LY": 12, "SNE": 12})
+    return build_dataset(f"csv:{table}", folder / "dataset")
+
+
+TINY_SETTINGS = {
+    "name": "tiny",
+    "denoise": {"enabled": False},
+    "folds": {"num_folds": 2},
+    "models": {"architectures": ["vit_mini"], "weights": "none", "image_size_px": 16, "head_widths": [16]},
+    "optimiser": {"learning_rate_first": 1e-3, "learning_rate_last": 1e-5},
+    "train": {"epochs": 2, "batch_size": 8, "ema_decay": 0.9, "keep": "last"},
+    "augment": {"blur_sigma_px": 1.0, "motion_blur_px": 3},
+    "predict": {"views": "dihedral"},
+}
+
+
+@pytest.fixture(scope="session")
+def make_recipe():
+    """A function of changed settings, like make_recipe("train.epochs=3"): two ViT-Minis at 16 px, two epochs."""
+    from nonet.recipe import Recipe, load_recipe
+
+    return lambda *settings: load_recipe(Recipe.model_validate(TINY_SETTINGS), list(settings))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_dataset, make_recipe, tmp_path_factory):
+    """A finished run of `make_recipe()` on `tiny_dataset`. Shared: copy it before changing anything in it."""
+    from nonet.train.launch import train
+
+    return train(make_recipe(), tiny_dataset, out=tmp_path_factory.mktemp("runs") / "tiny", accelerator="cpu")
