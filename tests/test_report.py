@@ -60,6 +60,7 @@ def make_run(folder, *, num_images=600, num_patients=40, num_external=80, classe
     (folder / "recipe.toml").write_text(f'name = "paper"\n\n[folds]\nby = "{by}"\nnum_folds = 3\n')
     versions = {"python": "3.12.3", "versions": {"torch": "2.9.1", "timm": "1.0.22"}, "device": "1 × H100"}
     (folder / "provenance.json").write_text(json.dumps(versions))
+    (folder / "ensemble.json").write_text(json.dumps({"titles": NAMES}))
     sample_label = np.repeat(classes, 6)
     images = _cells(rng, len(sample_label))
     np.savez(folder / "samples.npz", image=images, label=sample_label, image_id=np.arange(len(images)).astype(str))
@@ -122,7 +123,7 @@ def _cells(rng, num_images, side=96):
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     run = make_run(tmp_path_factory.mktemp("runs") / "paper")
-    return run, evaluate(run, num_resamples=200, names=NAMES)
+    return run, evaluate(run, num_resamples=200)
 
 
 class _Links(HTMLParser):
@@ -198,7 +199,7 @@ def test_external_images_change_nothing_but_the_counts(evaluated, tmp_path):
     stray = manifest[~manifest["evaluate"]].iloc[:30]
     extra = oof.iloc[:30].assign(image_id=stray["image_id"].to_numpy(), label="SNE")
     pd.concat([oof, extra]).to_parquet(run / "oof.parquet")
-    pd.testing.assert_frame_equal(evaluate(run, num_resamples=200, names=NAMES), table)
+    pd.testing.assert_frame_equal(evaluate(run, num_resamples=200), table)
 
 
 def test_labels_are_escaped_and_may_be_anything(tmp_path):

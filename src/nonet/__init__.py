@@ -29,7 +29,7 @@ _HOME = {
     "NonetError": "nonet.errors",
 }
 
-__all__ = [*_HOME, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOME, "__version__"]
 
 
 def __dir__() -> list[str]:

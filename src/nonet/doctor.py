@@ -103,5 +103,7 @@ def _weights() -> list[Finding]:
             lines.append(Finding("ok", f"recipe {name}: weights at hand"))
         else:
             names = ", ".join(BACKBONES[a].title for a in absent)
-            lines.append(Finding("note", f"recipe {name}: weights of {names} not at hand ({next(iter(absent.values()))})"))
+            lines.append(
+                Finding("note", f"recipe {name}: weights of {names} not at hand ({next(iter(absent.values()))})")
+            )
     return lines

@@ -145,7 +145,17 @@ class Run:
 
 def environment() -> dict:
     """Return what decides a run's numbers beside recipe and data: versions, machine, device."""
-    packages = ("nonet", "torch", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn", "scikit-image", "pillow")
+    packages = (
+        "nonet",
+        "torch",
+        "timm",
+        "lightning-fabric",
+        "numpy",
+        "pandas",
+        "scikit-learn",
+        "scikit-image",
+        "pillow",
+    )
     versions = {}
     for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):

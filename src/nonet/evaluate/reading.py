@@ -25,6 +25,7 @@ class RunData:
     recipe_text: str
     recipe: dict
     provenance: dict
+    titles: dict[str, str]
     histories: dict[tuple[str, int], pd.DataFrame]
     samples: tuple[np.ndarray, np.ndarray] | None
     num_never_held_out: int
@@ -61,6 +62,7 @@ def read_run(run: Run) -> RunData:
         recipe_text=text,
         recipe=_read(lambda _: tomllib.loads(text), run.recipe) if text else {},
         provenance=_read(_read_json, run.provenance, optional=True) or {},
+        titles=(_read(_read_json, run.ensemble, optional=True) or {}).get("titles", {}),
         histories=_read_histories(run),
         samples=_read(_read_samples, run.samples, optional=True),
         num_never_held_out=num_never_held_out,

@@ -23,7 +23,6 @@ def evaluate(
     num_resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
-    names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Score a run on its held-out images and write tables, figures and a report.
 
@@ -33,7 +32,6 @@ def evaluate(
     ----------
     run : the run's folder.
     num_resamples, confidence, seed : of the bootstrap over patients (over images where patients are unknown).
-    names : how to print an architecture's key, such as {"swinv2_tiny": "SwinV2-Tiny"}.
 
     Returns
     -------
@@ -46,6 +44,7 @@ def evaluate(
     """
     run = Run(run)
     data = read_run(run)
+    names = data.titles
     options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     table = table_1(data.oof, names=names, **options)
     per_class = per_class_table(data.oof, **options)

@@ -163,7 +163,8 @@ def load_pretrained(network: nn.Module, name: str, file: str | Path | None = Non
         path, origin = weights.hub_file(backbone.hub, name), backbone.hub
     else:
         raise RecipeError(
-            f"{name} has no pretrained weights.", hint='Set models.weights = "none", or name a file in models.weight_files.'
+            f"{name} has no pretrained weights.",
+            hint='Set models.weights = "none", or name a file in models.weight_files.',
         )
     state = weights.read(path)
     weights.load_strictly(network, backbone.convert(state, network), name=name, origin=origin)

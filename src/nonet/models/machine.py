@@ -46,6 +46,7 @@ def make_repeatable() -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS itself; it has no other switch
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a search for sloppy code, paid for at each tensor
     torch.backends.cudnn.benchmark = False
 
 

@@ -74,7 +74,9 @@ class Ensemble:
     def _load(self, entry: dict) -> LoadedMember:
         member = self.run.member(entry["architecture"], entry["fold"])
         if not member.weights.exists():
-            raise RunError(f"{self.run} has no weights of {member.name}.", hint="Copy the whole run folder, or train again.")
+            raise RunError(
+                f"{self.run} has no weights of {member.name}.", hint="Copy the whole run folder, or train again."
+            )
         models = self.recipe.models
         network, _ = make_classifier(member.architecture, models, len(self.classes), pretrained=False)
         network.load_state_dict(safetensors.torch.load_file(member.weights))

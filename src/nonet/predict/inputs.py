@@ -51,7 +51,8 @@ def _expand(item: str, split: str | None) -> list[Input]:
         files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         if not files:
             raise DataError(
-                f"Folder {path} holds no image.", hint=f"Looked for {', '.join(sorted(IMAGE_SUFFIXES))}, in subfolders too."
+                f"Folder {path} holds no image.",
+                hint=f"Looked for {', '.join(sorted(IMAGE_SUFFIXES))}, in subfolders too.",
             )
         return [Input(str(file), file) for file in files]
     if path.suffix.lower() in (".csv", ".parquet") and path.is_file():
@@ -61,7 +62,9 @@ def _expand(item: str, split: str | None) -> list[Input]:
     matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(item) else []
     if not matches:
         raise DataError(f"There is no image, folder or pattern {item}.", hint="Check the path; quote patterns.")
-    return [one for match in matches for one in _expand(glob.escape(match) if not Path(match).exists() else match, split)]
+    return [
+        one for match in matches for one in _expand(glob.escape(match) if not Path(match).exists() else match, split)
+    ]
 
 
 def _of_dataset(folder: Path, split: str | None) -> list[Input]:

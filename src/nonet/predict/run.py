@@ -108,7 +108,9 @@ def predict(
     chosen = views_of(settings)
     done = _parts_done(folder, len(inputs))
     with _workers(len(inputs), num_workers) as pool:
-        bar = progress(total=len(inputs), initial=min(done * CHUNK_SIZE, len(inputs)), description="predicting", unit="images")
+        bar = progress(
+            total=len(inputs), initial=min(done * CHUNK_SIZE, len(inputs)), description="predicting", unit="images"
+        )
         for number, chunk, prepared in _prepared_chunks(inputs, done, ensemble, pool):
             _write_part(folder, number, _predict_chunk(ensemble, chunk, prepared, chosen))
             bar.update(len(chunk))

@@ -58,7 +58,9 @@ def write_submission(
     twice = [one for one in ids if len(by_id[one]) > 1]
     if twice:
         rows = ", ".join(table["image"][by_id[twice[0]][:2]])
-        raise DataError(f"{len(twice)} IDs have more than one image, first {twice[0]}: {rows}.", hint="Predict one folder.")
+        raise DataError(
+            f"{len(twice)} IDs have more than one image, first {twice[0]}: {rows}.", hint="Predict one folder."
+        )
     chosen = table.iloc[[by_id[one][0] for one in ids]]
     unreadable = chosen[~chosen["label"].isin(classes)]
     if len(unreadable):

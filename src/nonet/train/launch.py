@@ -14,6 +14,7 @@ from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.data.prepare import PreparedImages, prepare_images
 from nonet.errors import DataError
+from nonet.models.backbones import get_backbone
 from nonet.models.machine import keep_freed_memory, make_fabric, make_repeatable
 from nonet.models.network import image_size
 from nonet.progress import progress
@@ -96,9 +97,7 @@ def _folds(recipe: Recipe, dataset: Dataset) -> tuple[pd.DataFrame, list[str]]:
         notes = [f"The folds are those of {edited}; the recipe's [folds] num_folds and seed have no effect."]
     else:
         settings = recipe.folds
-        folds, notes = make_folds(
-            dataset.manifest, num_folds=settings.num_folds, by=settings.by, seed=settings.seed
-        )
+        folds, notes = make_folds(dataset.manifest, num_folds=settings.num_folds, by=settings.by, seed=settings.seed)
     check_folds(folds, dataset.manifest, recipe.folds.by)
     return folds, notes
 
@@ -217,12 +216,14 @@ def _finish(run: Run, recipe: Recipe, classes: list[str], num_folds: int) -> Non
     members = run.members(recipe.models.architectures, num_folds)
     with written_whole(run.oof) as path:
         pd.concat([pd.read_parquet(member.oof) for member in members]).to_parquet(path, index=False)
-    if not run.ensemble.exists():
+    if not run.ensemble.exists():  # it may have been given other weights since
+        titles = {architecture: get_backbone(architecture).title for architecture in recipe.models.architectures}
         write_json(
             run.ensemble,
             {
                 "format_version": FORMAT_VERSION,
                 "classes": classes,
+                "titles": titles,
                 "members": [{"architecture": m.architecture, "fold": m.fold, "weight": 1.0} for m in members],
                 "temperature": 1.0,
                 "class_priors": None,

@@ -171,7 +171,9 @@ class MemberTraining:
         rows, device = self.data.held_out, self.fabric.device
         with self.fabric.autocast():
             parts = [
-                logits_over_views(self.average.network, to_device(self.data.images[batch], device), views).cpu().numpy()
+                logits_over_views(self.average.network, to_device(self.data.images[batch], device), views)
+                .cpu()
+                .numpy()
                 for batch in batches(rows, 4 * self.recipe.train.batch_size)
             ]
         return np.concatenate(parts)
@@ -261,7 +263,9 @@ class MemberTraining:
         self.member.state.unlink(missing_ok=True)
 
     def _oof_table(self, view_set: str, logits: np.ndarray) -> pd.DataFrame:
-        table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(drop=True)
+        table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(
+            drop=True
+        )
         table = table.assign(fold=self.member.fold, architecture=self.member.architecture, view_set=view_set)
         columns = {f"logit_{code}": logits[:, i].astype(np.float32) for i, code in enumerate(self.data.classes)}
         return pd.concat([table, pd.DataFrame(columns)], axis=1)
