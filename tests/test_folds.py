@@ -125,9 +125,7 @@ def test_file_comes_back_as_written(manifest, tmp_path):
     manifest.loc[manifest["patient"] == "s/P03", "evaluate"] = False
     folds, _ = make_folds(manifest)
     write_folds(tmp_path / "folds.csv", folds)
-    pd.testing.assert_frame_equal(
-        read_folds(tmp_path / "folds.csv", manifest, by="patient"), folds, check_dtype=False
-    )
+    pd.testing.assert_frame_equal(read_folds(tmp_path / "folds.csv", manifest, by="patient"), folds, check_dtype=False)
 
 
 def test_edit_by_hand_is_obeyed(manifest, tmp_path):

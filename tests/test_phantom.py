@@ -151,9 +151,7 @@ def test_severity_0_changes_nothing_and_more_changes_more(kind):
 
 def test_noise_is_measurable_and_blur_takes_detail_away():
     image = draw_cell("SNE", seed=3, size_px=128, patient=patient_look(2))
-    noisy = [
-        estimate_sigma(degrade(image, "noise", s, seed=1), channel_axis=2, average_sigmas=True) for s in range(4)
-    ]
+    noisy = [estimate_sigma(degrade(image, "noise", s, seed=1), channel_axis=2, average_sigmas=True) for s in range(4)]
     assert noisy == sorted(noisy) and noisy[0] < 3 and noisy[1] > 4 and noisy[3] > 12
     detail = [ndimage.laplace(degrade(image, "blur", s, seed=1).astype(float)).std() for s in range(4)]
     assert detail == sorted(detail, reverse=True)

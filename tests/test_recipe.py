@@ -17,9 +17,7 @@ def sections(model=Recipe, prefix=""):
             yield from sections(field.annotation, f"{prefix}{name}.")
 
 
-LEAVES = [
-    (n, f) for n, f in sections() if not (isinstance(f.annotation, type) and issubclass(f.annotation, BaseModel))
-]
+LEAVES = [(n, f) for n, f in sections() if not (isinstance(f.annotation, type) and issubclass(f.annotation, BaseModel))]
 
 
 @pytest.mark.parametrize("name, field", LEAVES, ids=[name for name, _ in LEAVES])
@@ -104,9 +102,7 @@ def test_settings_take_toml_values_and_bare_words():
     assert recipe.models.weights == "none"
     assert recipe.optimiser.betas == (0.8, 0.9)
     assert recipe.train.keep == "last"
-    assert load_recipe(recipe, ["models.weight_files.vit_mini=a b.pth"]).models.weight_files == {
-        "vit_mini": "a b.pth"
-    }
+    assert load_recipe(recipe, ["models.weight_files.vit_mini=a b.pth"]).models.weight_files == {"vit_mini": "a b.pth"}
 
 
 def test_changing_a_recipe_leaves_the_first_one_alone():

@@ -46,7 +46,7 @@ class Folds(Section):
     num_folds: Annotated[int, Field(ge=2)] = 3
     """Members per architecture: each is trained on all folds but one."""
     by: Literal["patient", "image"] = "patient"
-    """'patient' keeps a patient's cells together; 'image' is what the paper did and looks better than the next patient."""
+    """'patient' keeps a patient's cells together; 'image', as in the paper, looks better than the next patient."""
     seed: int = 0
     """Seed of the shuffle. A folds.csv edited by hand is obeyed whatever the seed."""
 
@@ -132,7 +132,7 @@ class Train(Section):
     ema_warmup: bool = False
     """Lower the decay to (1 + step) / (10 + step) at first, so that a short training forgets its random head."""
     keep: Literal["best", "last"] = "best"
-    """'best' keeps the epoch with the best held-out macro-F1, chosen on the images then scored; 'last' chooses nothing."""
+    """'best' keeps the epoch of the best held-out macro-F1, so the score is of a choice; 'last' chooses nothing."""
     seed: int = 0
     """Of everything random in training: head, batches, augmentation, dropout."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"

@@ -87,6 +87,13 @@ class Member:
     def is_done(self) -> bool:
         return self.done.exists()
 
+    def clear(self) -> None:
+        """Remove what a finished training has no use for: its state, and what a kill left half written."""
+        self.state.unlink(missing_ok=True)
+        for file in (self.weights, self.history, self.state, self.oof, self.done):
+            for leftover in self.folder.glob(f".{file.name}.*"):
+                leftover.unlink(missing_ok=True)
+
 
 class Run:
     """A run folder: paths only, nothing is read before it is asked for."""
@@ -179,8 +186,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_same(kept: dict, asked: dict, run: Run) -> None:
+def require_same(kept: dict, asked: dict, run: Run, details: str = "") -> None:
     """Refuse to continue a run whose recipe, manifest or folds changed.
+
+    Parameters
+    ----------
+    kept, asked : fingerprints by name.
+    details : what else is known of the difference, in words.
 
     Raises
     ------
@@ -189,6 +201,6 @@ def require_same(kept: dict, asked: dict, run: Run) -> None:
     differing = [key for key in asked if kept.get(key) != asked[key]]
     if differing:
         raise RunError(
-            f"{run} was begun with another {' and '.join(differing)}.",
+            f"{run} was begun with another {' and '.join(differing)}{': ' + details if details else ''}.",
             hint="Give another --out, or put back what changed. Nothing was overwritten.",
         )

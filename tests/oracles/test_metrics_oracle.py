@@ -11,9 +11,7 @@ from sklearn import metrics as oracle
 from nonet.evaluate import metrics
 
 NUM_CLASSES = 5
-labels = st.lists(
-    st.tuples(st.integers(0, NUM_CLASSES - 1), st.integers(0, NUM_CLASSES - 1)), min_size=1, max_size=40
-)
+labels = st.lists(st.tuples(st.integers(0, NUM_CLASSES - 1), st.integers(0, NUM_CLASSES - 1)), min_size=1, max_size=40)
 
 
 def _ours_and_theirs(pairs):

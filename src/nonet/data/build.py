@@ -91,9 +91,7 @@ def read_sources(specs: list[str]) -> dict[str, Listing]:
     for spec in specs:
         match = re.fullmatch(r"(?:([^=:/\\]+)=)?([A-Za-z_]+):(.+)", spec)
         if match is None:
-            raise DataError(
-                f'"{spec}" is not a source.', hint="Write KIND:PATH or NAME=KIND:PATH, like folder:cells."
-            )
+            raise DataError(f'"{spec}" is not a source.', hint="Write KIND:PATH or NAME=KIND:PATH, like folder:cells.")
         name, kind, path = match.groups()
         if kind not in SOURCES:
             raise DataError(f'"{spec}": there is no kind "{kind}".', hint=f"Kinds: {', '.join(SOURCES)}.")
@@ -168,9 +166,7 @@ def _read_images(
     kept, facts_kept = [], []
     for row, path, facts in zip(table.itertuples(), paths, describe_images(paths, num_workers=num_workers)):
         if isinstance(facts, DataError):
-            _exclude(
-                excluded, row, f"unreadable: {facts.message}" if path.exists() else f"missing: there is no {path}"
-            )
+            _exclude(excluded, row, f"unreadable: {facts.message}" if path.exists() else f"missing: there is no {path}")
         elif isinstance(row.sha256, str) and row.sha256 != facts.sha256:
             _exclude(excluded, row, f"changed: its sha256 is {facts.sha256}, its table says {row.sha256}")
         else:

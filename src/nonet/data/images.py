@@ -76,9 +76,7 @@ def _read(image: str | Path | bytes, max_pixels: int, name: str | None = None):
         raise DataError(f"{name} has more than the {max_pixels:,} px allowed.") from error
     except DataError:
         raise
-    except (
-        Exception
-    ) as error:  # on damaged files Pillow's decoders raise nearly anything: struct.error, zlib.error, …
+    except Exception as error:  # on damaged files Pillow's decoders raise nearly anything: struct.error, zlib.error, …
         raise DataError(f"{name} is cut short or damaged: {error}.") from error
 
 

@@ -129,9 +129,7 @@ def _draw(
     if maturity is not None and not 0 <= maturity <= 1:
         raise DataError(f"maturity is {maturity}.", "Choose from 0 (promyelocyte) to 1 (segmented neutrophil).")
     rng = np.random.default_rng([seed, CLASSES.index(label)])
-    drawn = draw_maturity(
-        label, rng
-    )  # drawn in any case, so that a given maturity leaves the other lots as they were
+    drawn = draw_maturity(label, rng)  # drawn in any case, so that a given maturity leaves the other lots as they were
     maturity = drawn if maturity is None else maturity
     cell = morphology(label, rng, maturity)
     return paint(cell, patient or PatientLook(), size_px, rng), cell.num_lobes, maturity

@@ -132,9 +132,7 @@ def _place_red_cells(
     return placed
 
 
-def _paint_red_cell(
-    canvas: Canvas, look: PatientLook, rng: np.random.Generator, x: float, y: float, r: float
-) -> None:
+def _paint_red_cell(canvas: Canvas, look: PatientLook, rng: np.random.Generator, x: float, y: float, r: float) -> None:
     window = canvas.window(x, y, r * 1.2)
     stretch = rng.uniform(1, 1.12)
     distance = ellipse_distance(window, x, y, r * stretch, r / stretch, rng.uniform(0, np.pi))
@@ -215,9 +213,7 @@ def _paint_vacuoles(
     if not cell.num_vacuoles:
         return
     place = np.flatnonzero((distance < -0.6) & (nucleus > 0.2))
-    cover = _scattered(
-        canvas, distance.shape, place, cell.num_vacuoles, rng.uniform(0.25, 0.6, cell.num_vacuoles), rng
-    )
+    cover = _scattered(canvas, distance.shape, place, cell.num_vacuoles, rng.uniform(0.25, 0.6, cell.num_vacuoles), rng)
     canvas.cover(window, np.float32(0.75) * cover * (nucleus > 0), absorbance_of((242, 236, 246)))
 
 

@@ -154,9 +154,7 @@ def _checked_counts(num_images: int | dict[str, int]) -> dict[str, int]:
     return counts
 
 
-def _share_among_patients(
-    counts: dict[str, int], num_patients: int, rng: np.random.Generator
-) -> list[tuple[str, int]]:
+def _share_among_patients(counts: dict[str, int], num_patients: int, rng: np.random.Generator) -> list[tuple[str, int]]:
     """Give each class to some patients: all of them where it is common, at least four where it is rare."""
     cells = []
     burden = np.zeros(num_patients)

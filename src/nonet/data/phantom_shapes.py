@@ -48,9 +48,7 @@ class Canvas:
     def _span(self, centre_um: float, radius_um: float) -> slice:
         centre = (centre_um / self.width_um + 0.5) * self.side_px
         radius = radius_um * self.px_per_um + 1
-        return slice(
-            int(np.clip(centre - radius, 0, self.side_px)), int(np.clip(centre + radius + 1, 0, self.side_px))
-        )
+        return slice(int(np.clip(centre - radius, 0, self.side_px)), int(np.clip(centre + radius + 1, 0, self.side_px)))
 
     def cover(self, window: Window, alpha: np.ndarray, absorbance: np.ndarray) -> None:
         """Lay something over what is there: `alpha` (h, w) in 0–1, `absorbance` (3,) or (3, h, w)."""

@@ -103,9 +103,7 @@ def training_figure(
         left.plot(table["epoch"], table["val_loss"], **style)
         right.plot(table["epoch"], table["val_macro_f1"], label=label, **style)
         best = table[table["best"].astype(bool)].tail(1)
-        right.plot(
-            best["epoch"], best["val_macro_f1"], "o", markersize=4, color=colours[name], markeredgecolor="white"
-        )
+        right.plot(best["epoch"], best["val_macro_f1"], "o", markersize=4, color=colours[name], markeredgecolor="white")
     left.set(title="Loss: training dotted, held-out solid", xlabel="epoch")
     right.set(title="Macro-F1 on the held-out fold", xlabel="epoch", ylim=(0, 1))
     for axes in (left, right):

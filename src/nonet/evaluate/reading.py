@@ -88,8 +88,7 @@ def _evaluated_only(
     absent = sorted(set(expected) - set(table["image_id"]))
     if absent and len(table):
         raise RunError(
-            f"{len(absent)} of {len(expected)} evaluated images have no out-of-fold logits at all, "
-            f"first {absent[0]}.",
+            f"{len(absent)} of {len(expected)} evaluated images have no out-of-fold logits at all, first {absent[0]}.",
             f'Run "nonet train RECIPE DATASET --out {run}" again: it completes what is missing.',
         )
     return align_oof(table, sorted(logit_classes(table))), len(marked) - len(expected)

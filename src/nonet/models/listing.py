@@ -9,8 +9,11 @@ from nonet.recipe import Models
 
 
 def list_backbones() -> pd.DataFrame:
-    """Return one row a backbone: name, title, parameters in millions (with the paper's head on 13 classes), input size in
-    px, licence of the weights, and whether they are on this machine."""
+    """Return one row a backbone.
+
+    Its name and title, parameters in millions (with the paper's head on 13 classes), input size in px, the licence of
+    the weights, and whether they are on this machine.
+    """
     rows = []
     for name, backbone in BACKBONES.items():
         models = Models(architectures=(name,), weights="none")

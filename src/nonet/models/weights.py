@@ -17,7 +17,7 @@ _DERIVED_SUFFIXES = ("relative_position_index", "relative_coords_table", "attn_m
 
 
 def as_is(state: dict, network: nn.Module) -> dict:
-    """timm's own layout: drop the classifier, which a feature extractor has not, and tables that it works out itself."""
+    """timm's own layout: drop the classifier, which a feature extractor has not, and tables it works out itself."""
     wanted = network.state_dict()
     return {
         k: v

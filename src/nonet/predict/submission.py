@@ -68,7 +68,7 @@ def write_submission(
             raise DataError(
                 f"{len(unreadable)} IDs have no label, first {unreadable['image'].iloc[0]}: "
                 f"{unreadable['error'].iloc[0]} No submission was written.",
-                hint="Mend these images (predictions.csv lists them), or submit a class for them: --unreadable-label SNE.",
+                hint="Mend these images (predictions.csv lists them), or submit a class for them: --unreadable-label.",
             )
         log.warning(f"{len(unreadable)} unreadable images are submitted as {unreadable_label}.")
     chosen = chosen.assign(label=chosen["label"].where(chosen["label"].isin(classes), unreadable_label))

@@ -4,16 +4,18 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from lightning_fabric import Fabric
+from torch.multiprocessing import ProcessRaisedException
 
 from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.data.prepare import PreparedImages, prepare_images
-from nonet.errors import DataError
+from nonet.errors import DataError, NonetError, RecipeError
 from nonet.models.backbones import get_backbone
 from nonet.models.machine import keep_freed_memory, make_fabric, make_repeatable
 from nonet.models.network import image_size
@@ -77,6 +79,9 @@ def train(
     table = folds.merge(dataset.manifest, on="image_id", how="left", validate="one_to_one")
     num_folds = int(table["fold"].max()) + 1
     members = run.members(recipe.models.architectures, num_folds)
+    for member in members:
+        if member.is_done:
+            member.clear()
     if not all(member.is_done for member in members):
         images = _prepare(recipe, dataset, table)
         _write_samples(run, table, images)
@@ -85,7 +90,7 @@ def train(
         if devices == 1:
             train_members(fabric, job)
         else:
-            fabric.launch(train_members, job)
+            _launch(fabric, job)
     _finish(run, recipe, dataset.classes, num_folds)
     return run
 
@@ -112,7 +117,7 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
     }
     if run.provenance.exists():
         kept = json.loads(run.provenance.read_text(encoding="utf-8"))
-        require_same(kept["fingerprints"], asked, run)
+        require_same(kept["fingerprints"], asked, run, _changed_settings(run, recipe))
         return
     if run.folder.exists() and any(run.folder.iterdir()):
         known = {"recipe.toml", "manifest.parquet", "folds.csv"}  # of a begin that was cut short
@@ -141,6 +146,26 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
     )
 
 
+def _changed_settings(run: Run, recipe: Recipe) -> str:
+    """Name the settings in which a recipe differs from the one that a run was begun with."""
+    try:
+        before = _flat(load_recipe(run.recipe).model_dump())
+    except RecipeError:  # gone, or of another nonet
+        return ""
+    after = _flat(recipe.model_dump())
+    return ", ".join(
+        f"{key} was {before.get(key)!r}, is {after[key]!r}" for key in after if before.get(key) != after[key]
+    )
+
+
+def _flat(settings: dict) -> dict:
+    """{"train": {"epochs": 5}} → {"train.epochs": 5}"""
+    flat = {}
+    for key, value in settings.items():
+        flat |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
+
+
 def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[int, PreparedImages]:
     sizes = sorted({image_size(architecture, recipe.models) for architecture in recipe.models.architectures})
     paths = [dataset.path_of(image_id) for image_id in table["image_id"]]
@@ -155,6 +180,26 @@ def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[int,
         )
         for size in sizes
     }
+
+
+def _launch(fabric: Fabric, job: Job) -> None:
+    """Train in processes of their own; an error that one of them raises on purpose is raised here, as it was."""
+    errors = get_context("spawn").SimpleQueue()
+    try:
+        fabric.launch(_train_in_process, job, errors)
+    except ProcessRaisedException:
+        if errors.empty():
+            raise
+        kind, message, hint = errors.get()
+        raise kind(message, hint) from None
+
+
+def _train_in_process(fabric: Fabric, job: Job, errors) -> None:
+    try:
+        train_members(fabric, job)
+    except NonetError as error:
+        errors.put((type(error), error.message, error.hint))
+        raise  # which ends the other processes, too
 
 
 def train_members(fabric: Fabric, job: Job) -> None:

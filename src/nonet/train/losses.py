@@ -19,7 +19,10 @@ def focal_sigmoid(logits: torch.Tensor, labels: torch.Tensor, *, alpha: float, g
 
 
 def focal_softmax(logits: torch.Tensor, labels: torch.Tensor, *, alpha: float, gamma: float) -> torch.Tensor:
-    """Focal loss over soft-max probabilities: -alpha sum_k y_k (1 - p_k)^gamma log p_k. At gamma 0: alpha x cross-entropy."""
+    """Focal loss over soft-max probabilities, -alpha sum_k y_k (1 - p_k)^gamma log p_k.
+
+    At gamma 0: alpha x cross-entropy.
+    """
     log_p = F.log_softmax(logits, 1)
     return -alpha * (labels * _power(1 - log_p.exp(), gamma) * log_p).sum(1)
 

@@ -171,19 +171,18 @@ class MemberTraining:
         rows, device = self.data.held_out, self.fabric.device
         with self.fabric.autocast():
             parts = [
-                logits_over_views(self.average.network, to_device(self.data.images[batch], device), views)
-                .cpu()
-                .numpy()
+                logits_over_views(self.average.network, to_device(self.data.images[batch], device), views).cpu().numpy()
                 for batch in batches(rows, 4 * self.recipe.train.batch_size)
             ]
         return np.concatenate(parts)
 
     def _end_epoch(self, num_steps: int) -> None:
-        logits = self.held_out_logits(no_views())
+        # One process's numbers decide for all, so that none stops while the others go on.
+        logits = self.fabric.broadcast(self.held_out_logits(no_views()))
         truth = self.data.labels[self.data.held_out]
         one_hot = torch.nn.functional.one_hot(torch.from_numpy(truth), logits.shape[1]).float()
         present = np.unique(truth)
-        macro_f1 = f1_score(truth, logits.argmax(1), labels=present, average="macro", zero_division=0)
+        macro_f1 = float(f1_score(truth, logits.argmax(1), labels=present, average="macro", zero_division=0))
         recall = [float((logits.argmax(1)[truth == k] == k).mean()) for k in present]
         is_best = self.best is None or macro_f1 > self.best["macro_f1"]
         if is_best or self.recipe.train.keep == "last":
@@ -196,7 +195,7 @@ class MemberTraining:
                 "train_loss": self.loss_sum / num_steps,
                 "learning_rate": self.optimiser.param_groups[0]["lr"],
                 "val_loss": float(loss_of(self.recipe.loss, torch.from_numpy(logits), one_hot).mean()),
-                "val_macro_f1": float(macro_f1),
+                "val_macro_f1": macro_f1,
                 "val_balanced_accuracy": float(np.mean(recall)),
                 "seconds": round(self.seconds, 2),
                 "best": bool(is_best),
@@ -218,12 +217,16 @@ class MemberTraining:
             "network": self.network.module.state_dict(),
             "optimiser": self.optimiser.optimizer.state_dict(),
             "average": self.average.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),  # the scale of 16-mixed
             "progress": {k: getattr(self, k) for k in ("epoch", "step", "loss_sum", "seconds")},
             "history": self.history,
             "best": self.best,
         }
         with written_whole(self.member.state) as path:
             torch.save(state, path)
+        self._write_history()
+
+    def _write_history(self) -> None:
         write_text(self.member.history, "".join(json.dumps(line) + "\n" for line in self.history))
 
     def _resume(self) -> None:
@@ -233,6 +236,7 @@ class MemberTraining:
         self.network.module.load_state_dict(state["network"])
         self.optimiser.optimizer.load_state_dict(state["optimiser"])
         self.average.load_state_dict(state["average"])
+        self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
         for key, value in state["progress"].items():
             setattr(self, key, value)
         self.history, self.best = state["history"], state["best"]
@@ -250,6 +254,7 @@ class MemberTraining:
         with written_whole(self.member.weights) as path:
             weights = {k: v.contiguous() for k, v in self.best["network"].items()}
             safetensors.torch.save_file(weights, path)
+        self._write_history()  # again: a kill may have come between the last state and it
         write_json(
             self.member.done,
             {
@@ -260,7 +265,7 @@ class MemberTraining:
                 "weights_from": self.origin,
             },
         )
-        self.member.state.unlink(missing_ok=True)
+        self.member.clear()
 
     def _oof_table(self, view_set: str, logits: np.ndarray) -> pd.DataFrame:
         table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(
