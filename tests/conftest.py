@@ -1,11 +1,16 @@
 """Small fixtures that many tests share: a folder of learnable pictures, the dataset made of it, a recipe for it."""
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# Before torch is imported, and for processes that tests start: these networks are too small for threads to pay, and
+# threads that wait for each other on a busy machine are slow.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 COLOURS = {"BL": (60, 40, 140), "EO": (220, 90, 90), "LY": (60, 160, 220), "SNE": (235, 200, 150)}
 

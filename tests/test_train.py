@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -10,7 +11,7 @@ from conftest import draw_pictures
 
 from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds
-from nonet.errors import DataError, NonetError, RecipeError, RunError
+from nonet.errors import DataError, RecipeError, RunError, WeightsError
 from nonet.models.machine import make_fabric
 from nonet.recipe import load_recipe
 from nonet.runs import Run
@@ -38,7 +39,7 @@ def test_the_learning_rate_falls_along_a_cosine_between_its_ends():
     assert rates[-1] == pytest.approx(5e-6, rel=1e-12)
     assert rates[50] == pytest.approx((5e-4 + 5e-6) / 2, rel=1e-12)
     assert rates[25] == pytest.approx(5e-6 + (5e-4 - 5e-6) * (1 + math.sqrt(0.5)) / 2, rel=1e-12)
-    assert all(a > b for a, b in zip(rates, rates[1:]))
+    assert all(a > b for a, b in itertools.pairwise(rates))
     assert learning_rate(0, 1, first=5e-4, last=5e-6) == 5e-4
 
 
@@ -102,7 +103,9 @@ def test_history_has_a_line_an_epoch_and_the_cosines_last_rate(tiny_run, make_re
 
 def test_it_learns(tiny_dataset, make_recipe, tmp_path):
     off = [f"augment.{name}_probability=0" for name in ("mixup", "cutmix", "noise", "blur", "motion_blur")]
-    recipe = make_recipe("train.epochs=12", "loss.name=cross_entropy", "augment.brightness=0", *off)
+    network = ['models.architectures=["convnextv2_mini"]', "models.image_size_px=32"]
+    length = ["train.epochs=15", "train.ema_decay=0.7", "optimiser.learning_rate_first=3e-3"]
+    recipe = make_recipe("loss.name=cross_entropy", "augment.brightness=0", *network, *length, *off)
     run = train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
     oof = pd.read_parquet(run.oof).query("view_set == 'dihedral'")
     logits = oof[[f"logit_{code}" for code in tiny_dataset.classes]].to_numpy()
@@ -224,19 +227,15 @@ def member_training(dataset, recipe, folder, fold=0):
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_names_member_epoch_and_step(tiny_dataset, make_recipe, tmp_path, monkeypatch, bad):
     training = member_training(tiny_dataset, make_recipe(), tmp_path)
+    assert training.steps_an_epoch == 2
     real, calls = member_module.loss_of, []
 
     def loss_of(settings, logits, labels):
         calls.append(1)
-        loss = real(settings, logits, labels)
-        return (
-            loss * bad if len(calls) == 3 else loss
-        )  # two steps an epoch, one validation: the first of epoch 1 is 4th
+        return real(settings, logits, labels) * (bad if len(calls) == 4 else 1)  # two steps, validation, the third step
 
     monkeypatch.setattr(member_module, "loss_of", loss_of)
-    assert training.steps_an_epoch == 2
-    calls.append(1)
-    with pytest.raises(RunError, match=r"vit_mini/fold-0 is (nan|inf) at epoch 0, step 1") as caught:
+    with pytest.raises(RunError, match=r"vit_mini/fold-0 is (nan|inf) at epoch 1, step 0") as caught:
         training.run()
     assert "learning_rate" in caught.value.hint
     assert not training.member.is_done
@@ -335,10 +334,21 @@ def test_settings_are_given_as_on_the_command_line(tiny_dataset, make_recipe, tm
 
 
 def test_weights_that_are_not_at_hand_stop_training_with_words(tiny_dataset, make_recipe, tmp_path):
-    with pytest.raises(NonetError, match="gone.pth"):
+    with pytest.raises(WeightsError, match=r"gone\.pth"):
         train(
             make_recipe("models.weights=pretrained", "models.weight_files.vit_mini=gone.pth"),
             tiny_dataset,
             out=tmp_path / "run",
             accelerator="cpu",
         )
+
+
+def test_a_run_that_came_to_nothing_may_be_begun_with_other_settings(tiny_dataset, make_recipe, tmp_path):
+    """As the hint of the error above says: the folder holds no training yet that could be mixed up."""
+    wrong = make_recipe("models.weights=pretrained", "models.weight_files.vit_mini=gone.pth", "train.epochs=1")
+    with pytest.raises(WeightsError):
+        train(wrong, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
+    run = train(wrong, tiny_dataset, out=tmp_path / "run", settings=["models.weights=none"], accelerator="cpu")
+    assert load_recipe(run.recipe).models.weights == "none"
+    assert json.loads(run.provenance.read_text())["fingerprints"]["recipe"]
+    assert run.member("vit_mini", 1).is_done

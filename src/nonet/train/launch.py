@@ -72,6 +72,8 @@ def train(
     recipe = load_recipe(recipe, settings)
     dataset = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     run = Run(out)
+    for architecture in recipe.models.architectures:
+        get_backbone(architecture)  # a name misspelt is an error before anything is written
     folds, notes = _folds(recipe, dataset)
     begin(run, recipe, dataset, folds, notes)
     for note in notes:
@@ -115,11 +117,13 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
         "manifest": dataset.fingerprint(),
         "folds": hashlib.sha256(fold_text.encode()).hexdigest(),
     }
-    if run.provenance.exists():
+    begun = any((run.folder / "members").glob("*/*/*"))
+    if run.provenance.exists() and begun:
         kept = json.loads(run.provenance.read_text(encoding="utf-8"))
         require_same(kept["fingerprints"], asked, run, _changed_settings(run, recipe))
         return
-    if run.folder.exists() and any(run.folder.iterdir()):
+    # A run without a first state, say because its weights were not at hand, is begun anew.
+    if run.folder.exists() and not run.provenance.exists():
         known = {"recipe.toml", "manifest.parquet", "folds.csv"}  # of a begin that was cut short
         strangers = [p.name for p in run.folder.iterdir() if p.name not in known and not p.name.startswith(".")]
         if strangers:
@@ -127,6 +131,7 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
                 f"{run} is no run of nonet, and holds {strangers[0]}.", hint="Give an empty or new folder as --out."
             )
     run.folder.mkdir(parents=True, exist_ok=True)
+    run.samples.unlink(missing_ok=True)
     write_text(run.recipe, recipe.to_toml())
     with written_whole(run.manifest) as path:
         dataset.manifest.to_parquet(path, index=False)
