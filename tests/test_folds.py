@@ -1,4 +1,4 @@
-"""Folds: every image in one, no patient and no copy on both sides, whatever the manifest; edits by hand are obeyed."""
+"""Folds: every image in one, no patient and no copy on both sides, whatever the manifest; edits are obeyed."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
+from nonet.data.folds import _none_empty, check_folds, make_folds, read_folds, write_folds
 from nonet.errors import DataError
 
 
@@ -84,6 +84,12 @@ def test_few_large_patients_leave_no_fold_empty():
     for seed in range(20):
         folds, _ = make_folds(manifest_of(["SNE"] * 33, patients), seed=seed)
         assert folds["fold"].nunique() == 3
+
+
+def test_fold_left_empty_gets_a_group():
+    # A class in one patient only draws the other groups into one fold.
+    fold = _none_empty(np.array([0, 0, 0, 1, 1]), np.array(["A", "A", "B", "C", "C"]), 3)
+    assert fold.tolist() == [0, 0, 2, 1, 1]
 
 
 def test_unknown_patients_count_each_for_itself_with_a_note(manifest):

@@ -2,6 +2,8 @@
 
 import hashlib
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -122,6 +124,25 @@ def test_several_processes_give_the_same(tmp_path, monkeypatch):
     many = prepare(images, tmp_path, num_workers=2)
     one = prepare(images, tmp_path, num_workers=1, cache_dir=tmp_path / "other")
     np.testing.assert_array_equal(many[:], one[:])
+
+
+def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
+    write_images(tmp_path / "images", 8)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import hashlib, pathlib\n"
+        "import nonet.data.prepare as prepare\n"
+        "from nonet.recipe import Denoise\n"
+        "prepare.WORKERS_PAY_FROM, prepare.CHUNK_SIZE = 1, 4\n"
+        f"paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
+        "names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
+        f"cache = {str(tmp_path / 'cache')!r}\n"
+        "prepare.prepare_images(paths, names, size_px=8, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240)
+    assert done.returncode != 0
+    assert "DataError: A process that prepares images died" in done.stderr
+    assert "put the calls under `if __name__" in done.stderr
 
 
 def test_changed_image_is_not_cached_under_a_wrong_name(images, tmp_path):

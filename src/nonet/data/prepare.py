@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from nonet.progress import progress
 CHUNK_SIZE = 64
 WORKERS_PAY_FROM = 256  # images; a worker process takes seconds to start
 CHECK = 'Run "nonet data check DATASET".'
+GUARD = "In a script, put the calls under `if __name__ == '__main__':`."
 VERSION = 1  # of what is done to pixels: a change makes old caches stale
 
 
@@ -110,6 +111,10 @@ def prepare_images(
     cache_dir : where the cache lies.
     num_workers : processes; by default one a core where there are enough images.
     """
+    # A spawned process runs its parent's script again up to `if __name__`; without one it would come by here and wait
+    # forever for the lock that its parent holds.
+    if getattr(current_process(), "_inheriting", False):
+        raise DataError("A script calls nonet outside of `if __name__ == '__main__':`.", hint=GUARD)
     cache = Path(cache_dir) / f"{size_px}px-{_settings_name(denoise)}"
     cache.mkdir(parents=True, exist_ok=True)
     # The lock goes with the process that holds it, so a killed one leaves nothing behind.
@@ -204,8 +209,7 @@ def _map(function, tasks: list, num_workers: int):
     except BrokenProcessPool as error:
         raise DataError(
             "A process that prepares images died.",
-            hint='In a script, put the call under "if __name__ == "__main__":". Else, was memory short? '
-            "What is done is kept; run it again.",
+            hint=f"{GUARD} Else, was memory short? What is done is kept; run it again.",
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
