@@ -1,11 +1,13 @@
 """The command line: each verb calls the public function of the same name. The only module that prints."""
 
+import difflib
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 import nonet
 from nonet.errors import NonetError
@@ -257,6 +259,31 @@ def show(name: str, *, set_: Settings | None = None) -> None:
     print(nonet.load_recipe(name, set_).to_toml(), end="")
 
 
+def _say_error(error: NonetError) -> int:
+    """Print an error of the user's, and return the exit status that goes with it."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def _wrong_use(error: CycloptsError) -> NonetError:
+    """Say in the words of our help what is wrong with a command's words."""
+    chain = [*(error.command_chain or ())]
+    message, argument, unused = str(error).strip(), error.argument, error.unused_tokens
+    if type(error).__name__ == "MissingArgumentError" and argument is not None:
+        positional = argument.field_info.kind is not argument.field_info.KEYWORD_ONLY
+        if positional and not argument.tokens:
+            message = f"{argument.name.lstrip('-').upper()} is missing."
+        elif argument.required:
+            message = f"{argument.name} is missing, or has no value."
+        else:
+            message = f"{argument.name} has no value."
+    elif type(error).__name__ == "UnusedCliTokensError" and unused:
+        message = f'"{" ".join(["nonet", *chain])}" does not take {" ".join(unused)}.'
+        close = difflib.get_close_matches(unused[0], list(recipes), n=1) if chain == ["recipes"] else []
+        message += f' Did you mean "{close[0]}"?' if close else ""
+    return NonetError(message, hint=f'"{" ".join(["nonet", *chain, "--help"])}" says how it is used.')
+
+
 def main() -> None:
     """Run the command line; an error of the user's is a message, not a traceback."""
     handler = logging.StreamHandler(sys.stderr)
@@ -265,10 +292,20 @@ def main() -> None:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        app()
+        app(exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        sys.exit(_say_error(_wrong_use(error)))
     except NonetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(_say_error(error))
+    except BrokenPipeError:  # the reader of a pipe, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        hint = "Is the path right, may it be written, and is there room on the disk?"
+        sys.exit(_say_error(NonetError(f"{error.filename}: {error.strerror}.", hint)))
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on where it was.", file=sys.stderr)
         sys.exit(130)

@@ -1,16 +1,18 @@
 """The trained ensemble: images in, logits, probabilities or class names out."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
 
 from nonet.data.prepare import prepare_sizes
-from nonet.errors import RecipeError, RunError
+from nonet.errors import DataError, RecipeError, RunError
 from nonet.models.machine import keep_freed_memory, make_fabric
 from nonet.models.network import image_size, make_classifier
 from nonet.models.views import View, batches, logits_over_views, to_device, views_of
@@ -18,6 +20,7 @@ from nonet.recipe import Predict, Recipe, load_recipe
 from nonet.runs import Run
 
 BATCH_SIZE = 64
+REMAKE = 'Mend it; or delete it and run the same "nonet train" again, which writes it anew.'
 
 
 def parse_views(views: str | int | None, settings: Predict) -> Predict:
@@ -32,9 +35,10 @@ def parse_views(views: str | int | None, settings: Predict) -> Predict:
     """
     if views is None:
         return settings
-    name, _, number = str(views).partition(":")
-    name = {"1": "none", "8": "dihedral"}.get(name, name)
-    if name not in ("none", "dihedral", "random") or (number and (name != "random" or not number.isdecimal())):
+    name, colon, number = str(views).partition(":")
+    name = name if colon else {"1": "none", "8": "dihedral"}.get(name, name)
+    counted = name == "random" and number.isdecimal() and int(number) > 0
+    if name not in ("none", "dihedral", "random") or (colon and not counted):
         raise RecipeError(f'views = "{views}" is not known.', hint="Give none, dihedral (or 8), random or random:N.")
     changes = {"views": name} | ({"num_random_views": int(number)} if number else {})
     return Predict.model_validate(settings.model_dump() | changes)
@@ -51,6 +55,7 @@ class LoadedMember:
     """A member ready to predict."""
 
     name: str
+    file: Path
     network: torch.nn.Module
     size_px: int
     weight: float
@@ -79,9 +84,17 @@ class Ensemble:
             )
         models = self.recipe.models
         network, _ = make_classifier(member.architecture, models, len(self.classes), pretrained=False)
-        network.load_state_dict(safetensors.torch.load_file(member.weights))
+        try:
+            network.load_state_dict(safetensors.torch.load_file(member.weights))
+        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+            raise RunError(
+                f"{member.weights} does not hold the weights of {member.name}: {str(error).splitlines()[0]}",
+                hint="Copy the whole run folder again, or train again.",
+            ) from error
         network = network.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        return LoadedMember(member.name, network, image_size(member.architecture, models), entry["weight"])
+        return LoadedMember(
+            member.name, member.weights, network, image_size(member.architecture, models), entry["weight"]
+        )
 
     @property
     def member_weights(self) -> np.ndarray:
@@ -91,6 +104,11 @@ class Ensemble:
 
     def prepare(self, image: np.ndarray | str | Path) -> dict[int, np.ndarray]:
         """Return an image as the members see it: size in px → uint8 (size, size, 3). A path or uint8 (h, w, 3)."""
+        if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3):
+            raise DataError(
+                f"An image is {image.dtype} of shape {image.shape}.",
+                hint="Give uint8 arrays (height, width, 3), RGB, or paths.",
+            )
         return prepare_sizes(image, self.sizes, self.recipe.denoise)
 
     def member_logits(self, prepared: dict[int, np.ndarray], views: Sequence[View]) -> np.ndarray:
@@ -116,13 +134,15 @@ class Ensemble:
         """Weighted mean over members (members, n, classes) → float64 (n, classes), divided by the temperature."""
         return np.tensordot(self.member_weights, member_logits.astype(np.float64), axes=1) / self.temperature
 
-    def predict_logits(self, images: Sequence, *, views: str | int | None = None) -> np.ndarray:
+    def predict_logits(self, images: Sequence | str | Path, *, views: str | int | None = None) -> np.ndarray:
         """Logits (n, classes) of images: paths, or uint8 arrays (h, w, 3).
 
         Raises
         ------
         DataError, naming the image, where one cannot be read. `nonet.predict` lists such images instead.
         """
+        if isinstance(images, (str, Path)):
+            images = [images]  # and not its letters
         if len(images) == 0:
             return np.zeros((0, len(self.classes)))
         chosen = views_of(parse_views(views, self.recipe.predict))
@@ -150,9 +170,28 @@ def load(run: str | Path | Run, *, accelerator: str = "auto") -> Ensemble:
     RunError where the run is not there, or not trained to the end.
     """
     run = Run(run)
+    if not run.folder.is_dir():
+        raise RunError(f"There is no run {run}.", hint='Make one with "nonet train".')
     if not run.recipe.exists():
         raise RunError(f"{run} is no run of nonet: it has no recipe.toml.", hint='Make one with "nonet train".')
     if not run.ensemble.exists():
         raise RunError(f"{run} is not trained to the end.", hint='Run the same "nonet train" again; it goes on.')
-    description = json.loads(run.ensemble.read_text(encoding="utf-8"))
-    return Ensemble(run, load_recipe(run.recipe), description, accelerator=accelerator)
+    return Ensemble(run, load_recipe(run.recipe), _read_description(run), accelerator=accelerator)
+
+
+def _read_description(run: Run) -> dict:
+    """Read ensemble.json, which people may edit, and check what is used of it."""
+    try:
+        description = json.loads(run.ensemble.read_text(encoding="utf-8"))
+        classes, members = [*description["classes"]], [*description["members"]]
+        temperature = float(description["temperature"])
+        weights = [float(member["weight"]) for member in members]
+        places = [(str(member["architecture"]), int(member["fold"])) for member in members]
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read: {error}"
+        raise RunError(f"{run.ensemble} {what}.", hint=REMAKE) from error
+    if not classes or not places or not all(math.isfinite(w) and w >= 0 for w in weights) or not sum(weights) > 0:
+        raise RunError(f"{run.ensemble}: weights must be 0 or more, and one of them more than 0.", hint=REMAKE)
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise RunError(f"{run.ensemble}: temperature is {temperature}, and must be more than 0.", hint=REMAKE)
+    return description

@@ -1,14 +1,20 @@
-"""What `predict` takes: files, folders, globs, a dataset's or a run's manifest, a table of paths."""
+"""What `predict` takes: files, folders, globs, a dataset, a table of paths. No torch here."""
 
 import glob
+import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from nonet.data.manifest import Dataset
+from nonet.data.prepare import prepare_sizes
+from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
+from nonet.recipe import Denoise
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
@@ -26,21 +32,28 @@ def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> li
 
     Parameters
     ----------
-    images : files; folders, searched with what is in them; globs such as "slides/*.png"; a dataset folder; a CSV file
-        with a column `path`, relative to the file.
+    images : files; folders, searched with what is in them (hidden files are passed over); globs such as
+        "slides/*.png"; a dataset folder; a CSV file with a column `path`, relative to the file.
     split : of a dataset, predict only rows of this split, say "test".
 
     Raises
     ------
     DataError where something named is not there, or nothing is found.
     """
-    found: dict[Path, Input] = {}
+    found: dict[str, Input] = {}
     for item in images:
         for one in _expand(str(item), split):
-            found.setdefault(one.path.resolve(), one)
+            # Links stay: two names of one file are two images to predict, as in a cache that keeps a content once.
+            found.setdefault(os.path.normpath(one.path.absolute()), one)
     if not found:
         raise DataError("There is no image to predict.", hint="Give image files, folders, globs or a dataset.")
-    return list(found.values())
+    counts = Counter(one.name for one in found.values())
+    return [Input(_as_utf8(one.name if counts[one.name] == 1 else str(one.path)), one.path) for one in found.values()]
+
+
+def _as_utf8(name: str) -> str:
+    """A file's name may hold bytes that are no UTF-8; tables cannot."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _expand(item: str, split: str | None) -> list[Input]:
@@ -48,7 +61,10 @@ def _expand(item: str, split: str | None) -> list[Input]:
     if path.is_dir():
         if (path / "manifest.parquet").exists() and (path / "dataset.json").exists():
             return _of_dataset(path, split)
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        _require_no_split(item, split)
+        files = sorted(p for p in path.rglob("*") if _is_image(p, path))
+        if not files and (path / "recipe.toml").exists():
+            raise DataError(f"{path} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
         if not files:
             raise DataError(
                 f"Folder {path} holds no image.",
@@ -56,8 +72,9 @@ def _expand(item: str, split: str | None) -> list[Input]:
             )
         return [Input(str(file), file) for file in files]
     if path.suffix.lower() in (".csv", ".parquet") and path.is_file():
-        return _of_table(path)
+        return _of_table(path, split)
     if path.is_file():
+        _require_no_split(item, split)
         return [Input(item, path)]
     matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(item) else []
     if not matches:
@@ -65,6 +82,16 @@ def _expand(item: str, split: str | None) -> list[Input]:
     return [
         one for match in matches for one in _expand(glob.escape(match) if not Path(match).exists() else match, split)
     ]
+
+
+def _is_image(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
+
+
+def _require_no_split(item: str, split: str | None) -> None:
+    if split is not None:
+        raise DataError(f"--split {split} is of datasets, and {item} is none.", hint="Leave --split out.")
 
 
 def _of_dataset(folder: Path, split: str | None) -> list[Input]:
@@ -78,13 +105,32 @@ def _of_dataset(folder: Path, split: str | None) -> list[Input]:
     return [Input(image_id, dataset.path_of(image_id)) for image_id in rows["image_id"]]
 
 
-def _of_table(path: Path) -> list[Input]:
+def _of_table(path: Path, split: str | None) -> list[Input]:
     if path.name == "manifest.parquet":
-        return _expand(str(path.parent), None)
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str)
+        return _of_dataset(path.parent, split)
+    _require_no_split(str(path), split)
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_table(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a table: {error}.") from error
     if "path" not in table.columns:
         raise DataError(
             f"{path} has no column path; it has {', '.join(map(str, table.columns))}.",
             hint="Name the column of image files path; they are read relative to the table.",
         )
-    return [Input(name, path.parent / name) for name in table["path"].astype(str)]
+    names = table["path"].fillna("").astype(str)
+    if (names == "").any():
+        raise DataError(f"{path} has {int((names == '').sum())} rows without a path.", hint="Fill or remove them.")
+    return [Input(name, path.parent / name) for name in names]
+
+
+def try_to_prepare(task: tuple[Path, list[int], Denoise]) -> dict[int, np.ndarray] | str:
+    """One image for the members, by size in px, or in words why it cannot be read.
+
+    Runs in worker processes, which import this module: without torch they start in a fraction of the time.
+    """
+    path, sizes, denoise = task
+    try:
+        return prepare_sizes(path, sizes, denoise)
+    except DataError as error:
+        return error.message

@@ -1,20 +1,21 @@
 """`predict`: new images in, predictions.csv out; a stream, so memory does not grow with the number of images.
 
 Images go through in chunks. A finished chunk is a small file in `parts/`; a killed prediction starts again behind the
-last one. When all are there they are joined and removed.
+last one. When all are there they are joined and removed. `plan.json` says of what the prediction is, so that it is
+neither mixed with another nor, once finished, made again.
 """
 
 import csv
 import hashlib
 import json
-import logging
+import os
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
-from os import cpu_count
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +23,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nonet.data.prepare import prepare_sizes
 from nonet.errors import DataError, RunError
 from nonet.models.views import View, views_of
 from nonet.predict.ensemble import Ensemble, load, parse_views, softmax
-from nonet.predict.inputs import Input, find_inputs
-from nonet.predict.submission import read_submission_ids, write_submission
+from nonet.predict.inputs import Input, find_inputs, try_to_prepare
+from nonet.predict.submission import read_submission_ids, require_ids, write_submission
 from nonet.progress import progress
-from nonet.recipe import Denoise
 from nonet.runs import Run, now, write_json, written_whole
-
-log = logging.getLogger("nonet")
 
 CHUNK_SIZE = 64
 WORKERS_PAY_FROM = 256  # images; a worker process takes two seconds to start
@@ -51,8 +48,15 @@ class Predictions:
         return self.folder / "predictions.csv"
 
     def table(self) -> pd.DataFrame:
-        """Read predictions.csv."""
-        return pd.read_csv(self.csv, keep_default_na=False, na_values={"confidence": [""], "spread": [""]})
+        """Read predictions.csv; numbers of unreadable images are NaN."""
+        words = ("image", "label", "error")
+        numbers = [name for name in pd.read_csv(self.csv, nrows=0) if name not in words]
+        return pd.read_csv(
+            self.csv,
+            dtype=dict.fromkeys(words, str) | dict.fromkeys(numbers, float),
+            keep_default_na=False,
+            na_values={name: [""] for name in numbers},
+        )
 
     def __str__(self) -> str:
         unreadable = f", {self.num_unreadable} of them unreadable (see column error)" if self.num_unreadable else ""
@@ -78,7 +82,8 @@ def predict(
     ----------
     run : a trained run, or an Ensemble from `load`.
     images : files, folders, globs, a CSV with a column `path`, or a dataset folder.
-    out : folder of the results; made if it is not there. Begun with the same images, it goes on where it stopped.
+    out : folder of the results; made if it is not there. Begun with the same images, it goes on where it stopped;
+        finished with them, nothing is predicted again.
     views : "none", "dihedral" (or 8), "random" or "random:N"; the recipe's where left out.
     split : of a dataset, only rows of this split.
     format : "csv", or "wbcbench" for submission.csv (ID,labels) as well.
@@ -93,29 +98,34 @@ def predict(
     """
     if format not in ("csv", "wbcbench"):
         raise DataError(f'There is no format "{format}".', hint="Choose csv or wbcbench.")
+    if format == "csv" and sample_submission is not None:
+        raise DataError("--sample-submission has no effect without --format wbcbench.")
+    if format == "csv" and unreadable_label is not None:
+        raise DataError("--unreadable-label has no effect without --format wbcbench.")
     if format == "wbcbench" and sample_submission is None:
         raise DataError(
             "--format wbcbench needs the challenge's table of IDs.", hint="Add --sample-submission phase2_test.csv."
         )
     wanted_ids = read_submission_ids(sample_submission) if sample_submission is not None else None
     inputs = find_inputs([images] if isinstance(images, (str, Path)) else images, split=split)
-    if unreadable_label is not None and format != "wbcbench":
-        raise DataError("--unreadable-label has no effect without --format wbcbench.")
+    if wanted_ids is not None:
+        require_ids(wanted_ids, [one.name for one in inputs])
     ensemble = run if isinstance(run, Ensemble) else load(run, accelerator=accelerator)
+    if unreadable_label is not None and unreadable_label not in ensemble.classes:
+        raise DataError(
+            f'--unreadable-label "{unreadable_label}" is no class of the run.',
+            hint=f"Classes: {', '.join(ensemble.classes)}.",
+        )
     settings = parse_views(views, ensemble.recipe.predict)
     folder = Path(out).expanduser()
-    _begin(folder, ensemble, inputs, settings.model_dump())
-    chosen = views_of(settings)
-    done = _parts_done(folder, len(inputs))
-    with _workers(len(inputs), num_workers) as pool:
-        bar = progress(
-            total=len(inputs), initial=min(done * CHUNK_SIZE, len(inputs)), description="predicting", unit="images"
-        )
-        for number, chunk, prepared in _prepared_chunks(inputs, done, ensemble, pool):
-            _write_part(folder, number, _predict_chunk(ensemble, chunk, prepared, chosen))
-            bar.update(len(chunk))
-        bar.close()
-    unreadable = _join(folder, len(inputs), ensemble.classes)
+    plan = _plan(ensemble, inputs, settings.model_dump())
+    unreadable = _already_done(folder, plan)
+    if unreadable is None:
+        _begin(folder, plan)
+        _predict_chunks(folder, inputs, ensemble, views_of(settings), num_workers)
+        unreadable = _join(folder, len(inputs), ensemble.classes)
+        write_json(folder / "plan.json", plan | {"finished": now(), "num_unreadable": unreadable})
+    shutil.rmtree(folder / "parts", ignore_errors=True)
     if wanted_ids is not None:
         write_submission(
             folder / "submission.csv",
@@ -127,31 +137,88 @@ def predict(
     return Predictions(folder, len(inputs), unreadable)
 
 
-def _begin(folder: Path, ensemble: Ensemble, inputs: list[Input], views: dict) -> None:
-    """Note what is being predicted; refuse to mix it with another prediction half done."""
-    digest = hashlib.sha256()
+def _plan(ensemble: Ensemble, inputs: list[Input], views: dict) -> dict:
+    """Return what decides a prediction: the same plan gives the same predictions."""
+    images, weights = hashlib.sha256(), hashlib.sha256()
     for one in inputs:
-        digest.update(f"{one.name}\0".encode())
-    weights = [f"{member.name}={member.weight}" for member in ensemble.members]
-    plan = {
+        images.update(f"{one.name}\0{_state_of(one.path)}\0".encode())
+    for member in ensemble.members:
+        weights.update(f"{member.name}\0{_state_of(member.file)}\0".encode())
+    return {
         "run": str(ensemble.run.folder.resolve()),
-        "images": digest.hexdigest(),
+        "weights": weights.hexdigest(),
+        "recipe": hashlib.sha256(ensemble.recipe.to_toml().encode()).hexdigest(),
+        "images": images.hexdigest(),
+        "num_images": len(inputs),
         "views": views,
-        "members": weights,
+        "members": [f"{member.name}={member.weight}" for member in ensemble.members],
         "temperature": ensemble.temperature,
     }
-    file = folder / "plan.json"
-    if file.exists() and (folder / "parts").exists():
-        kept = json.loads(file.read_text(encoding="utf-8"))
+
+
+def _state_of(path: Path) -> str:
+    """Place, size and time of a file, which change when it does; reading it whole would take too long."""
+    place = os.fsencode(path.absolute()).hex()
+    try:
+        facts = path.stat()
+    except OSError:
+        return f"{place} missing"
+    return f"{place} {facts.st_size} {facts.st_mtime_ns}"
+
+
+def _kept_plan(folder: Path) -> dict:
+    try:
+        return json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _already_done(folder: Path, plan: dict) -> int | None:
+    """Return the number of unreadable images where the folder holds this prediction whole, else None."""
+    kept = _kept_plan(folder)
+    whole = all((folder / name).exists() for name in ("predictions.csv", "logits.parquet"))
+    same = all(kept.get(key) == value for key, value in plan.items())
+    return kept["num_unreadable"] if whole and same and "finished" in kept else None
+
+
+def _begin(folder: Path, plan: dict) -> None:
+    """Note what is being predicted; refuse to mix it with another prediction half done."""
+    kept = _kept_plan(folder)
+    if kept and "finished" not in kept and (folder / "parts").exists():
         differing = [key for key in plan if kept.get(key) != plan[key]]
         if differing:
             raise RunError(
                 f"{folder} holds a prediction half done, with other {' and '.join(differing)}.",
                 hint="Give another --out, or delete that folder.",
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "parts").mkdir(exist_ok=True)
-    write_json(file, plan | {"num_images": len(inputs), "begun": now()})
+    else:
+        shutil.rmtree(folder / "parts", ignore_errors=True)
+    (folder / "parts").mkdir(parents=True, exist_ok=True)
+    write_json(folder / "plan.json", plan | {"begun": now()})
+    (folder / "submission.csv").unlink(missing_ok=True)  # of a prediction before: not to be taken for this one's
+    for name in ("plan.json", "predictions.csv", "logits.parquet", "submission.csv"):
+        for leftover in folder.glob(f".{name}.*"):  # a kill left it half written
+            leftover.unlink(missing_ok=True)
+
+
+def _predict_chunks(
+    folder: Path, inputs: list[Input], ensemble: Ensemble, views: list[View], num_workers: int | None
+) -> None:
+    """Write the parts that are not there yet."""
+    done = _parts_done(folder, len(inputs))
+    initial = min(done * CHUNK_SIZE, len(inputs))
+    bar = progress(total=len(inputs), initial=initial, description="predicting", unit="images")
+    try:
+        with bar, _workers(len(inputs) - initial, num_workers) as pool:
+            for number, chunk, prepared in _prepared_chunks(inputs, done, ensemble, pool):
+                _write_part(folder, number, _predict_chunk(ensemble, chunk, prepared, views))
+                bar.update(len(chunk))
+    except BrokenProcessPool as error:
+        raise DataError(
+            "A process that reads images died.",
+            hint='In a script, put the call under "if __name__ == "__main__":". Else, was memory short? '
+            "What is done is kept; run it again.",
+        ) from error
 
 
 def _part(folder: Path, number: int) -> Path:
@@ -179,19 +246,10 @@ class _InProcess(Executor):
 
 
 def _workers(num_images: int, num_workers: int | None) -> Executor:
-    count = (cpu_count() or 1) if num_workers is None else num_workers
+    count = (os.cpu_count() or 1) if num_workers is None else num_workers
     if num_images < WORKERS_PAY_FROM or count <= 1:
         return _InProcess()
     return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
-
-
-def _try_to_prepare(task: tuple[Path, list[int], Denoise]) -> dict[int, np.ndarray] | str:
-    """One image for the members, or in words why it cannot be read. Runs in a worker."""
-    path, sizes, denoise = task
-    try:
-        return prepare_sizes(path, sizes, denoise)
-    except DataError as error:
-        return error.message
 
 
 def _prepared_chunks(
@@ -204,7 +262,7 @@ def _prepared_chunks(
 
     def submit(number: int):
         tasks = [(one.path, ensemble.sizes, ensemble.recipe.denoise) for one in chunk(number)]
-        return number, pool.map(_try_to_prepare, tasks, chunksize=8)
+        return number, pool.map(try_to_prepare, tasks, chunksize=8)
 
     last = -(-len(inputs) // CHUNK_SIZE)
     waiting = deque(submit(number) for number in range(first, min(first + 2, last)))
@@ -265,5 +323,4 @@ def _join(folder: Path, num_images: int, classes: list[str]) -> int:
                 writer = writer or pq.ParquetWriter(path, logits.schema)
                 writer.write_table(logits)
         writer.close()
-    shutil.rmtree(folder / "parts")
     return unreadable

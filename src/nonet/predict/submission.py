@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 from nonet.runs import write_text
 
@@ -21,14 +22,49 @@ def read_submission_ids(path: str | Path) -> list[str]:
     path = Path(path).expanduser()
     if not path.is_file():
         raise DataError(f"There is no sample submission {path}.")
-    table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
+    table = read_table(path)
     if "ID" not in table.columns:
         raise DataError(f"{path} has no column ID; it has {', '.join(map(str, table.columns))}.")
-    ids = table["ID"].dropna().str.strip()
+    ids = table["ID"][table["ID"] != ""]
+    if ids.empty:
+        raise DataError(f"{path} has no IDs.", hint="Give the challenge's table of the images to submit.")
     twice = ids[ids.duplicated()]
     if len(twice):
         raise DataError(f"{path} has {len(twice)} IDs twice, first {twice.iloc[0]}.")
     return ids.tolist()
+
+
+def require_ids(ids: list[str], names: list[str]) -> None:
+    """Check before anything is predicted that each ID names one image.
+
+    Raises
+    ------
+    DataError where an ID has no image, or two.
+    """
+    _rows_of(ids, names)
+
+
+def _rows_of(ids: list[str], names: list[str]) -> list[int]:
+    """Return the place in `names` of each ID's image; an ID is a file name, with or without the ending."""
+    by_id: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        file = PurePosixPath(name.replace("\\", "/"))
+        for key in {file.name, file.stem}:
+            by_id.setdefault(key, []).append(row)
+    missing = [one for one in ids if one not in by_id]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(ids)} IDs have no image to predict, first {missing[0]}.",
+            hint="Predict the folder that holds the test images, or the dataset with --split test.",
+        )
+    twice = [one for one in ids if len(by_id[one]) > 1]
+    if twice:
+        rows = ", ".join(names[row] for row in by_id[twice[0]][:2])
+        raise DataError(
+            f"{len(twice)} of {len(ids)} IDs have more than one image, first {twice[0]}: {rows}.",
+            hint="Predict one folder, or the dataset with --split test.",
+        )
+    return [by_id[one][0] for one in ids]
 
 
 def write_submission(
@@ -44,24 +80,7 @@ def write_submission(
     DataError where an ID has no image, two images, or an image that could not be read.
     """
     table = pd.read_csv(predictions, usecols=["image", "label", "error"], dtype=str, keep_default_na=False)
-    names = table["image"].map(lambda name: PurePosixPath(name.replace("\\", "/")).name)
-    by_id: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        for key in {name, PurePosixPath(name).stem}:
-            by_id.setdefault(key, []).append(row)
-    missing = [one for one in ids if one not in by_id]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(ids)} IDs have no predicted image, first {missing[0]}. No submission was written.",
-            hint="Predict the folder that holds the test images.",
-        )
-    twice = [one for one in ids if len(by_id[one]) > 1]
-    if twice:
-        rows = ", ".join(table["image"][by_id[twice[0]][:2]])
-        raise DataError(
-            f"{len(twice)} IDs have more than one image, first {twice[0]}: {rows}.", hint="Predict one folder."
-        )
-    chosen = table.iloc[[by_id[one][0] for one in ids]]
+    chosen = table.iloc[_rows_of(ids, table["image"].tolist())]
     unreadable = chosen[~chosen["label"].isin(classes)]
     if len(unreadable):
         if unreadable_label is None:
