@@ -1,0 +1,57 @@
+"""`doctor`: what it says where something is missing."""
+
+from importlib import metadata
+
+import nonet
+from nonet.recipe import list_recipes
+
+
+def test_this_machine_is_well(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    findings = nonet.doctor()
+    text = str(findings)
+    assert findings.ok
+    assert "missing" not in {line.state for line in findings.lines}
+    for word in ("Python", "torch", "processors", "can be written", *(f"recipe {name}" for name in list_recipes())):
+        assert word in text
+    assert "recipe demo: needs no weights" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named_and_nothing_else_is_tried(monkeypatch):
+    version = metadata.version
+
+    def without_timm(package):
+        if package == "timm":
+            raise metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(metadata, "version", without_timm)
+    findings = nonet.doctor()
+    assert not findings.ok
+    assert [line.what.split(":")[0] for line in findings.lines if line.state == "missing"] == ["timm"]
+    assert "timm: pip install" in str(findings)
+
+
+def test_a_folder_that_cannot_be_written_is_a_note(tmp_path, monkeypatch):
+    import tempfile
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    findings = nonet.doctor()
+    assert findings.ok
+    assert "cannot be written (Permission denied): give --out elsewhere" in str(findings)
+
+
+def test_backbones_are_listed_with_licence_and_size():
+    table = nonet.list_backbones().set_index("name")
+    assert table.index.is_unique
+    assert {"swinv2_mini", "convnextv2_mini", "vit_mini"} <= set(table.index)
+    assert (table["parameters_M"] > 0).all()
+    assert (table["size_px"] >= 16).all()
+    assert table["licence"].str.len().gt(0).all()
+    tiny = table[table["title"].str.contains("ConvNeXtV2")]
+    assert 28.4 in tiny["parameters_M"].tolist()  # the paper's

@@ -1,0 +1,81 @@
+"""`import nonet`: quick, lazy, and the verbs stay functions beside subpackages of the same name."""
+
+import subprocess
+import sys
+
+import pytest
+
+import nonet
+
+HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "pandas", "sklearn", "skimage", "matplotlib")
+
+
+def python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def loaded_after(statement, modules):
+    return python(f"import sys\n{statement}\nprint(*[name for name in {modules!r} if name in sys.modules])").split()
+
+
+def test_importing_nonet_loads_nothing_heavy():
+    assert loaded_after("import nonet, nonet.cli, nonet.errors, nonet.recipe; dir(nonet)", HEAVY) == []
+
+
+def test_this_would_see_torch_if_it_were_loaded():
+    assert "pandas" in loaded_after("import nonet; nonet.Dataset", HEAVY)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import nonet; nonet.evaluate",
+        "import nonet.evaluate.run, nonet.evaluate.report",
+        "import nonet; nonet.build_dataset, nonet.check_dataset, nonet.draw_dataset, nonet.load_recipe, nonet.Run",
+        "import nonet.predict.inputs",  # what worker processes import
+    ],
+)
+def test_data_and_evaluation_need_no_torch(statement):
+    assert loaded_after(statement, HEAVY[:4]) == []
+
+
+def test_verbs_stay_functions_beside_subpackages():
+    import nonet.evaluate.run
+    import nonet.predict.ensemble
+    import nonet.train.launch
+
+    for verb, home in (
+        ("train", "nonet.train.launch"),
+        ("predict", "nonet.predict.run"),
+        ("evaluate", "nonet.evaluate.run"),
+    ):
+        function = getattr(nonet, verb)
+        assert callable(function)
+        assert (function.__name__, function.__module__) == (verb, home)
+    from nonet.train import launch
+
+    assert launch.train is nonet.train
+
+
+@pytest.mark.parametrize("name", sorted(set(nonet.__all__) - {"__version__"}))
+def test_every_public_name_is_there_and_explained(name):
+    thing = getattr(nonet, name)
+    assert callable(thing)
+    assert thing.__doc__ and len(thing.__doc__) > 20
+    assert thing.__module__.startswith("nonet.")
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="prdict"):
+        nonet.prdict  # noqa: B018
+    with pytest.raises(ImportError):
+        from nonet import prdict  # noqa: F401
+    assert set(dir(nonet)) >= {"train", "predict", "evaluate", "load", "demo"}
+
+
+def test_the_version_is_the_packages():
+    from importlib import metadata
+
+    assert nonet.__version__ == metadata.version("nonet")
