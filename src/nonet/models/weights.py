@@ -31,7 +31,7 @@ def from_dinobloom(state: dict, network: nn.Module) -> dict:
 
     A file already in timm's layout passes unchanged. `mask_token` serves DINOv2's training only.
     """
-    teacher = state.get("teacher", state)
+    teacher = state["teacher"] if isinstance(state.get("teacher"), dict) else state
     backbone = {k.removeprefix("backbone."): v for k, v in teacher.items() if k.startswith("backbone.")}
     if not backbone:
         return as_is(state, network)
@@ -146,10 +146,11 @@ def load_strictly(network: nn.Module, state: dict, *, name: str, origin: str) ->
     wanted = network.state_dict()
     missing = [key for key in wanted if key not in state]
     extra = [key for key in state if key not in wanted]
+    given = {key: tuple(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__ for key, v in state.items()}
     shapes = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+        f"{key} {given[key]} instead of {tuple(wanted[key].shape)}"
         for key in wanted
-        if key in state and tuple(getattr(state[key], "shape", ())) != tuple(wanted[key].shape)
+        if key in state and given[key] != tuple(wanted[key].shape)
     ]
     problems = [
         f"{len(items)} {what}, first {items[0]}"

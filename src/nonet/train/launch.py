@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -117,12 +118,12 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
         "manifest": dataset.fingerprint(),
         "folds": hashlib.sha256(fold_text.encode()).hexdigest(),
     }
-    begun = any((run.folder / "members").glob("*/*/*"))
-    if run.provenance.exists() and begun:
-        kept = json.loads(run.provenance.read_text(encoding="utf-8"))
-        require_same(kept["fingerprints"], asked, run, _changed_settings(run, recipe))
-        return
-    # A run without a first state, say because its weights were not at hand, is begun anew.
+    if run.provenance.exists():
+        kept = json.loads(run.provenance.read_text(encoding="utf-8"))["fingerprints"]
+        # Without a first state, say because weights were not at hand, there is nothing yet that could be mixed up.
+        if kept == asked or any((run.folder / "members").glob("*/*/*")):
+            require_same(kept, asked, run, _changed_settings(run, recipe))
+            return
     if run.folder.exists() and not run.provenance.exists():
         known = {"recipe.toml", "manifest.parquet", "folds.csv"}  # of a begin that was cut short
         strangers = [p.name for p in run.folder.iterdir() if p.name not in known and not p.name.startswith(".")]
@@ -191,7 +192,8 @@ def _launch(fabric: Fabric, job: Job) -> None:
     """Train in processes of their own; an error that one of them raises on purpose is raised here, as it was."""
     errors = get_context("spawn").SimpleQueue()
     try:
-        fabric.launch(_train_in_process, job, errors)
+        # Bound, as Fabric searches the arguments for networks and stumbles over frozen dataclasses.
+        fabric.launch(partial(_train_in_process, job=job, errors=errors))
     except ProcessRaisedException:
         if errors.empty():
             raise

