@@ -21,6 +21,7 @@ data = App(name="data", help="Make and check datasets.")
 recipes = App(name="recipes", help="List the recipes, or show one with every setting.")
 app.command(data)
 app.command(recipes)
+app.suppress_keyboard_interrupt = False  # `main` says how to go on
 
 Settings = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
 Names = Annotated[list[str], Parameter(negative=(), consume_multiple=True)]
@@ -292,7 +293,7 @@ def main() -> None:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
         sys.exit(_say_error(_wrong_use(error)))

@@ -32,6 +32,7 @@ from nonet.progress import progress
 from nonet.runs import Run, now, write_json, written_whole
 
 CHUNK_SIZE = 64
+ADD_FORMAT = "Leave it out, or add --format wbcbench."
 WORKERS_PAY_FROM = 256  # images; a worker process takes two seconds to start
 
 
@@ -99,9 +100,9 @@ def predict(
     if format not in ("csv", "wbcbench"):
         raise DataError(f'There is no format "{format}".', hint="Choose csv or wbcbench.")
     if format == "csv" and sample_submission is not None:
-        raise DataError("--sample-submission has no effect without --format wbcbench.")
+        raise DataError("--sample-submission has no effect without --format wbcbench.", hint=ADD_FORMAT)
     if format == "csv" and unreadable_label is not None:
-        raise DataError("--unreadable-label has no effect without --format wbcbench.")
+        raise DataError("--unreadable-label has no effect without --format wbcbench.", hint=ADD_FORMAT)
     if format == "wbcbench" and sample_submission is None:
         raise DataError(
             "--format wbcbench needs the challenge's table of IDs.", hint="Add --sample-submission phase2_test.csv."

@@ -21,7 +21,7 @@ def read_submission_ids(path: str | Path) -> list[str]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise DataError(f"There is no sample submission {path}.")
+        raise DataError(f"There is no sample submission {path}.", hint="Give the challenge's table: phase2_test.csv.")
     table = read_table(path)
     if "ID" not in table.columns:
         raise DataError(f"{path} has no column ID; it has {', '.join(map(str, table.columns))}.")

@@ -1,0 +1,287 @@
+"""The command line before clumsy hands: one message, a hint, exit status 2, never a traceback."""
+
+import importlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nonet import cli
+from nonet.recipe import list_recipes, load_recipe
+
+
+@pytest.fixture
+def nonet(monkeypatch, capsys, tmp_path):
+    """Run the program in this process: (exit status, stdout, stderr). An exception that escapes fails the test."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        log = logging.getLogger("nonet")
+        handlers, level = log.handlers[:], log.level
+        monkeypatch.setattr(sys, "argv", ["nonet", *map(str, words)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+        finally:
+            log.handlers[:] = handlers
+            log.setLevel(level)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(nonet):
+    """Run it and return what it said, once it was refused as a user's error should be."""
+
+    def run(*words):
+        status, out, err = nonet(*words)
+        assert status == 2, (out, err)
+        assert out == ""
+        said = err[err.rindex("\r") + 1 :] if "\r" in err else err  # behind a progress bar
+        lines = said[said.index("error: ") :].removeprefix("error: ").strip().splitlines()
+        assert lines[0]
+        if words[0] in ("train", "predict"):
+            assert len(lines) > 1, "what to do about it is not said"
+        assert "Traceback" not in err
+        assert "Exception" not in err
+        return err
+
+    return run
+
+
+@pytest.fixture
+def places(tiny_run, tiny_dataset, tmp_path):
+    """What words in braces stand for."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "ids.csv").write_text("ID,labels\n0,\n")
+    (tmp_path / "broken.toml").write_text("[models\n")
+    return {
+        "run": tiny_run.folder,
+        "dataset": tiny_dataset.folder,
+        "image": tiny_dataset.paths()[0],
+        "tmp": tmp_path,
+        "missing": tmp_path / "missing",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        # words of the command itself
+        ("trian", 'Did you mean "train"?'),
+        ("data buidl", 'Did you mean "build"?'),
+        ("recipes shwo", 'Did you mean "show"?'),
+        ("recipes show", "NAME is missing."),
+        ("train", "RECIPE is missing."),
+        ("train demo", "DATASET is missing."),
+        ("train demo {dataset}", "--out is missing"),
+        ("train demo {dataset} --out", "--out is missing, or has no value"),
+        ("predict", "RUN is missing."),
+        ("predict {run} {image}", "--out is missing"),
+        ("predict {run} {image} --out x --formt wbcbench", "Did you mean --format?"),
+        ("predict {run} {image} --out x --format wbc", "wbcbench"),
+        ("evaluate", "RUN is missing."),
+        ("evaluate {run} {run}", '"nonet evaluate" does not take'),
+        ("evaluate {run} --resamples many", "--resamples"),
+        ("evaluate {run} --seed 1 --seed 2", "--seed"),
+        ("data build --out x", "no source"),
+        ("data folds {dataset} --by cell", "--by"),
+        ("data folds {dataset} --num-folds 1", "folds"),
+        # recipes and settings
+        ("recipes show papr", "paper"),
+        ("recipes show {tmp}/none.toml", "none.toml"),
+        ("recipes show {tmp}/broken.toml", "not valid TOML"),
+        ("recipes show demo --set train.epohcs=3", "train.epohcs = 3: no such setting"),
+        ("recipes show demo --set train.epochs", "is not a setting"),
+        ("train dmeo {dataset} --out {tmp}/r", 'no recipe "dmeo"'),
+        ("train demo {dataset} --out {tmp}/r --set train.epochs=none", "train.epochs"),
+        ("train demo {dataset} --out {tmp}/r --set train.epochs=0", "train.epochs"),
+        ('train demo {dataset} --out {tmp}/r --set models.architectures=["vit_maxi"]', "vit_maxi"),
+        ("train demo {dataset} --out {tmp}/r --set folds.num_folds=50", "cannot be divided"),
+        # one thing for another
+        ("train {dataset} demo --out {tmp}/r", "no recipe"),
+        ("train demo {run} --out {tmp}/r", "is no dataset"),
+        ("train demo {missing} --out {tmp}/r", "is no dataset: there is no such folder"),
+        ("train demo {tmp}/empty --out {tmp}/r", "is no dataset"),
+        ("train demo {dataset} --out {run}", "begun with another"),
+        ("train demo {dataset} --out {tmp}/notes.txt", "notes.txt"),
+        ("evaluate {missing}", "missing"),
+        ("evaluate {dataset}", "oof.parquet"),
+        ("data check {run}", "is no dataset"),
+        ("data check {missing}", "is no dataset: there is no such folder"),
+        ("data folds {tmp}/empty", "is no dataset"),
+        ("data build {tmp}/empty --out {tmp}/d", "is not a source"),
+        ("data build fodler:{tmp}/empty --out {tmp}/d", 'no kind "fodler"'),
+        ("data build folder:{missing} --out {tmp}/d", "There is no folder"),
+        ("data build folder:{tmp}/empty --out {tmp}/d", "has no subfolder"),
+        ("data build csv:{missing}.csv --out {tmp}/d", "There is no table"),
+        ("data build wbcbench:{tmp}/empty --out {tmp}/d", "phase1"),
+        ("data build folder:{tmp} --out {tmp}", "is no dataset, and holds"),
+        ("predict {run} --out {tmp}/p", "no image to predict"),
+        ("predict {missing} {image} --out {tmp}/p", "There is no run"),
+        ("predict {dataset} {image} --out {tmp}/p", "is no run of nonet"),
+        ("predict {image} {run} --out {tmp}/p", "is a run, not images"),
+        ("predict {run} {run} --out {tmp}/p", "is a run, not images"),
+        ("predict {run} {missing} --out {tmp}/p", "missing"),
+        ("predict {run} {tmp}/empty --out {tmp}/p", "holds no image"),
+        ("predict {run} {tmp}/*.png --out {tmp}/p", "*.png"),
+        ("predict {run} {image} --out {tmp}/notes.txt", "notes.txt"),
+        ("predict {run} {image} --out {tmp}/p --views many", "is not known"),
+        ("predict {run} {image} --out {tmp}/p --views random:0", "is not known"),
+        ("predict {run} {dataset} --out {tmp}/p --split test", 'no split "test"'),
+        ("predict {run} {image} --out {tmp}/p --split test", "--split test"),
+        ("predict {run} {image} --out {tmp}/p --accelerator abacus", "abacus"),
+        ("predict {run} {image} --out {tmp}/p --format wbcbench", "--sample-submission"),
+        ("predict {run} {image} --out {tmp}/p --sample-submission {tmp}/ids.csv", "--format wbcbench"),
+        ("predict {run} {image} --out {tmp}/p --format wbcbench --sample-submission {missing}", "no sample submission"),
+        (
+            "predict {run} {image} --out {tmp}/p --format wbcbench --sample-submission {tmp}/ids.csv "
+            "--unreadable-label XX",
+            "no class",
+        ),
+        ("predict {run} {image} --out {tmp}/p --unreadable-label LY", "--unreadable-label"),
+    ],
+)
+def test_a_wrong_command_is_refused_in_words(refused, places, words, said):
+    err = refused(*(word.format(**places) for word in words.split(" ")))
+    assert said in err
+    assert not (places["tmp"] / "p").exists()
+    assert not (places["tmp"] / "d").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "evaluate {run} --resamples 0",
+        "evaluate {run} --confidence 2",
+        "train demo {dataset} --out {tmp}/r --devices 0",
+        "train demo {dataset} --out {tmp}/r --devices 99 --accelerator gpu",
+        "train demo {dataset} --out {tmp}/r --accelerator abacus",
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_in_words(refused, places, words, tmp_path):
+    places["run"] = shutil.copytree(places["run"], tmp_path / "copy")
+    refused(*(word.format(**places) for word in words.split(" ")))
+
+
+def test_an_unfinished_run_is_refused(refused, places, tmp_path):
+    run = shutil.copytree(places["run"], tmp_path / "copy")
+    (run / "ensemble.json").unlink()
+    (run / "oof.parquet").unlink()
+    assert "nonet train" in refused("predict", run, places["image"], "--out", tmp_path / "p")
+    assert "nonet train" in refused("evaluate", run)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs a folder that refuses")
+def test_a_folder_that_may_not_be_written_is_an_error_in_words(refused, places, tmp_path):
+    (tmp_path / "empty").chmod(0o500)
+    assert "Permission denied" in refused("predict", places["run"], places["image"], "--out", tmp_path / "empty" / "p")
+
+
+def test_recipes_are_listed_and_shown_so_that_they_can_be_read_back(nonet, tmp_path):
+    status, out, _ = nonet("recipes")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(list_recipes())
+    for name in list_recipes():
+        status, out, _ = nonet("recipes", "show", name, "--set", "train.epochs=7", "--set", "train.seed=3")
+        assert status == 0
+        (tmp_path / f"{name}.toml").write_text(out)
+        assert load_recipe(tmp_path / f"{name}.toml") == load_recipe(name, ["train.epochs=7", "train.seed=3"])
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("data",), ("predict", "--help"), ("demo", "-h")])
+def test_help_is_given(nonet, words):
+    status, out, err = nonet(*words)
+    assert status == 0
+    assert "Usage: nonet" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "parameters"),
+    [
+        ("predict", ["RUN", "IMAGES", "--out", "--views", "--split", "--format", "--unreadable-label"]),
+        ("train", ["RECIPE", "DATASET", "--out", "--set", "--devices"]),
+        ("data build", ["SOURCES", "--out", "--classes", "--external"]),
+        ("evaluate", ["RUN", "--resamples", "--confidence"]),
+    ],
+)
+def test_help_names_every_parameter_and_says_what_it_is(nonet, words, parameters):
+    out = nonet(*words.split(), "--help")[1]
+    for parameter in parameters:
+        assert parameter in out
+
+
+def test_version_backbones_and_doctor(nonet):
+    assert nonet("--version")[1].strip() == cli.nonet.__version__
+    status, out, _ = nonet("backbones")
+    assert status == 0
+    assert {"swinv2_tiny", "vit_mini"} <= {line.split()[0] for line in out.splitlines()}
+    status, out, _ = nonet("doctor")
+    assert status == 0
+    assert "Python" in out
+
+
+def test_doctor_that_finds_something_missing_has_exit_status_1(nonet, monkeypatch):
+    from nonet.doctor import Finding, Findings
+
+    findings = Findings((Finding("missing", "timm"),))
+    monkeypatch.setattr(importlib.import_module("nonet.doctor"), "doctor", lambda: findings)
+    status, out, _ = nonet("doctor")
+    assert (status, out) == (1, "missing timm\n")
+
+
+def test_predict_prints_where_the_table_is(nonet, places, tmp_path):
+    status, out, _ = nonet("predict", places["run"], places["image"], "--out", tmp_path / "p", "--accelerator", "cpu")
+    assert status == 0
+    assert out.strip() == f"1 images: {tmp_path / 'p' / 'predictions.csv'}"
+
+
+def test_classes_and_externals_are_lists(nonet, tiny_dataset, tmp_path):
+    import nonet as package
+
+    table = Path(tiny_dataset.description["roots"]["cells"]) / "cells.csv"
+    for words in (["--classes", "LY,SNE"], ["--classes", "LY", "SNE"], ["--classes", "LY", "--classes", "SNE"]):
+        status, _, err = nonet("data", "build", f"csv:{table}", "--out", tmp_path / "d", *words)
+        assert status == 0, err
+        assert package.Dataset.open(tmp_path / "d").classes == ["LY", "SNE"]
+
+
+def test_a_stop_by_hand_says_how_to_go_on(nonet, monkeypatch, places):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("nonet.predict.run"), "predict", stop)
+    status, _, err = nonet("predict", places["run"], places["image"], "--out", "p")
+    assert status == 130
+    assert "The same command goes on" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's pipe")
+def test_a_reader_that_leaves_early_is_no_error():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nonet.cli", "recipes", "show", "paper"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    process.wait()
+    process.stderr.close()
+    assert err == ""
+
+
+def test_the_program_is_installed_under_its_name():
+    program = shutil.which("nonet", path=str(Path(sys.executable).parent))
+    if program is None:
+        pytest.skip("nonet is not installed here as a program")
+    done = subprocess.run([program, "trian"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: Unknown command "trian". Did you mean "train"?')
