@@ -82,7 +82,10 @@ def report(dataset, runs: dict, tables: dict[str, pd.DataFrame], arguments: argp
         "",
         "## Time",
         "",
-        *[f"- `{name}`: {value:.0f} minutes of training and out-of-fold prediction." for name, value in minutes.items()],
+        *[
+            f"- `{name}`: {value:.0f} minutes of training and out-of-fold prediction."
+            for name, value in minutes.items()
+        ],
         "",
     ]
     return "\n".join(lines)

@@ -1,0 +1,113 @@
+"""One member over two processes: the same gradients as in one, and a whole run."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+from test_train import member_training
+
+from nonet.errors import WeightsError
+from nonet.models.machine import make_fabric
+from nonet.runs import Run
+from nonet.train.launch import Job, _data_of, _folds, _prepare, train, train_members
+from nonet.train.member import MemberTraining
+
+TWO = {"accelerator": "cpu", "devices": 2}
+
+
+def job_of(dataset, recipe, folder) -> Job:
+    folds, _ = _folds(recipe, dataset)
+    table = folds.merge(dataset.manifest, on="image_id", how="left")
+    return Job(Run(folder), recipe, table, dataset.classes, _prepare(recipe, dataset, table), 2)
+
+
+def gradients(fabric, job: Job, sizes: list[int]) -> list[dict]:
+    """Loss and gradients of batches of these sizes, one step after each; runs in every process."""
+    member = job.run.member(job.recipe.models.architectures[0], 0)
+    training = MemberTraining(member, _data_of(job, member), job.recipe, fabric)
+    results = []
+    for size in sizes:
+        loss = training.gradients(training.data.train[:size])
+        named = training.network.module.named_parameters()
+        results.append({"loss": loss} | {name: p.grad.numpy().copy() for name, p in named})
+        training.optimiser.step()
+        training.average.update(training.network.module)
+        training.step += 1
+    return results
+
+
+def gradients_of_each(fabric, jobs: list[Job], sizes: list[int]) -> list[list[dict]]:
+    return [gradients(fabric, job, sizes) for job in jobs]
+
+
+def test_two_processes_give_the_gradients_of_one(make_recipe, tiny_dataset, tmp_path):
+    """Batches of 8, and of 7, 3 and 2, whose shares are uneven or one image each."""
+    settings = ["models.head_dropout=0", "augment.mixup_probability=0.5", "augment.cutmix_probability=0.5"]
+    # So small that weights stay: AdamW's first step moves a weight as far for a gradient of 1e-12 as for one of 1.
+    settings += ["optimiser.learning_rate_first=1e-12", "optimiser.learning_rate_last=0.0", "models.image_size_px=32"]
+    names = ["vit_mini", "swinv2_mini"]
+    recipes = [make_recipe(f'models.architectures=["{name}"]', *settings) for name in names]
+    jobs = [job_of(tiny_dataset, recipe, tmp_path) for recipe in recipes]
+    sizes = [8, 7, 3, 2]
+    alone = gradients_of_each(make_fabric(accelerator="cpu"), jobs, sizes)
+    together = make_fabric(**TWO).launch(partial(gradients_of_each, jobs=jobs, sizes=sizes))
+    assert [len(steps) for steps in together] == [len(steps) for steps in alone] == [4, 4]
+    for architecture, ones, twos in zip(names, alone, together):
+        for size, one, two in zip(sizes, ones, twos):
+            assert one.keys() == two.keys()
+            assert two["loss"] == pytest.approx(one["loss"], rel=1e-6)
+            scale = max(np.abs(gradient).max() for gradient in one.values())
+            for name, gradient in one.items():
+                where = f"{architecture}, batch of {size}: {name}"
+                np.testing.assert_allclose(two[name], gradient, rtol=1e-5, atol=1e-6 * scale, err_msg=where)
+        assert max(np.abs(gradient).max() for name, gradient in ones[0].items() if name != "loss") > 1e-4
+
+
+def test_a_run_over_two_processes(make_recipe, tiny_dataset, tiny_run, tmp_path):
+    run = train(make_recipe(), tiny_dataset, out=tmp_path / "run", **TWO)
+    for fold in (0, 1):
+        member = run.member("vit_mini", fold)
+        files = sorted(p.name for p in member.folder.iterdir())
+        assert files == ["DONE", "history.jsonl", "oof.parquet", "weights.safetensors"]
+        assert len(member.history.read_text().splitlines()) == 2
+    oof = pd.read_parquet(run.oof)
+    assert sorted(oof.query("view_set == 'none'")["image_id"]) == sorted(tiny_dataset.manifest["image_id"])
+    first = json.loads(run.member("vit_mini", 0).history.read_text().splitlines()[0])
+    alone = json.loads(tiny_run.member("vit_mini", 0).history.read_text().splitlines()[0])
+    assert first["train_loss"] == pytest.approx(alone["train_loss"], rel=0.2)  # dropout is drawn by process
+    again = {p: p.stat().st_mtime_ns for p in run.folder.rglob("members/**/*")}
+    train(make_recipe(), tiny_dataset, out=tmp_path / "run", **TWO)
+    assert {p: p.stat().st_mtime_ns for p in run.folder.rglob("members/**/*")} == again
+
+
+def test_an_error_in_a_process_is_the_users_to_read(make_recipe, tiny_dataset, tmp_path):
+    recipe = make_recipe("models.weights=pretrained", "models.weight_files.vit_mini=gone.pth")
+    with pytest.raises(WeightsError, match=r"gone\.pth") as caught:
+        train(recipe, tiny_dataset, out=tmp_path / "run", **TWO)
+    assert "weight_files" in caught.value.hint
+    assert "Traceback" not in str(caught.value)
+
+
+def test_one_process_may_go_on_where_two_were_stopped(make_recipe, tiny_dataset, tmp_path):
+    """The state is of the network alone, without the wrapping that several processes put around it."""
+    recipe = make_recipe("train.epochs=2")
+    job = job_of(tiny_dataset, recipe, tmp_path / "run")
+    make_fabric(**TWO).launch(partial(train_one_epoch, job=job))
+    assert job.run.member("vit_mini", 0).state.exists()
+    train_members(make_fabric(accelerator="cpu"), job)
+    member = job.run.member("vit_mini", 0)
+    assert [json.loads(line)["epoch"] for line in member.history.read_text().splitlines()] == [0, 1]
+    expected = member_training(tiny_dataset, recipe, tmp_path / "other").network.module.state_dict()
+    kept = safetensors.torch.load_file(member.weights)
+    assert kept.keys() == expected.keys()
+
+
+def train_one_epoch(fabric, job: Job) -> None:
+    member = job.run.member("vit_mini", 0)
+    training = MemberTraining(member, _data_of(job, member), job.recipe, fabric)
+    training._is_finished = lambda: training.epoch >= 1
+    training._finish = lambda: None
+    training.run()
