@@ -54,8 +54,8 @@ def report(dataset, runs: dict, tables: dict[str, pd.DataFrame], arguments: argp
         "",
         f"Made by `benchmarks/real_cells.py` on {os.cpu_count()} CPU cores, from {len(scored):,} evaluated images of "
         f"{scored['patient'].nunique()} patients ({arguments.evaluated}), grouped by patient, and "
-        f"{len(dataset.manifest) - len(scored):,} external images ({', '.join(arguments.external)}) that every member is "
-        "trained on and that are not scored. The last epoch is kept, so nothing was chosen on the images scored. "
+        f"{len(dataset.manifest) - len(scored):,} external images ({', '.join(arguments.external)}) that every member "
+        "is trained on and that are not scored. The last epoch is kept, so nothing was chosen on the images scored. "
         "In brackets, 95 % intervals by bootstrap over patients.",
         "",
         "## Recipe `cpu`: three EfficientNet-Lite on three folds, the paper's loss, sampling, mixing and views",
