@@ -26,8 +26,8 @@ def settings() -> str:
         "# Settings",
         "",
         "Each setting of a recipe, and its value in the recipes that come with nonet. Change one with `--set "
-        "section.setting=value`, or write a TOML file: `nonet recipes show cpu > mine.toml`, then `nonet train mine.toml "
-        "…`.",
+        "section.setting=value`, or write a TOML file: `nonet recipes show cpu > mine.toml`, then "
+        "`nonet train mine.toml …`.",
         "",
         *[f"- `{name}`: {description}" for name, description in list_recipes().items()],
     ]
