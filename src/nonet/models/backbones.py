@@ -50,6 +50,7 @@ BACKBONES = {
         licence="MIT",
         hub="swinv2_tiny_window8_256.ms_in1k",
         takes_size=True,
+        options={"drop_path_rate": 0.1},  # as published, and timm's own; the other two families have none
     ),
     "convnextv2_tiny": Backbone(
         title="ConvNeXtV2-Tiny",
@@ -92,7 +93,13 @@ BACKBONES = {
         timm_name="swinv2_tiny_window8_256",
         image_size_px=64,
         takes_size=True,
-        options={"embed_dim": 32, "depths": (1, 1, 2), "num_heads": (1, 2, 4), "window_size": 4},
+        options={
+            "embed_dim": 32,
+            "depths": (1, 1, 2),
+            "num_heads": (1, 2, 4),
+            "window_size": 4,
+            "drop_path_rate": 0.0,
+        },
     ),
     "convnextv2_mini": Backbone(
         title="ConvNeXtV2-Mini",
