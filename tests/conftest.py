@@ -1,44 +1,13 @@
 """Small fixtures that many tests share: a folder of learnable pictures, the dataset made of it, a recipe for it."""
 
-import csv
 import os
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from pictures import draw_pictures
 
 # Before torch is imported, and for processes that tests start: these networks are too small for threads to pay, and
 # threads that wait for each other on a busy machine are slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-COLOURS = {"BL": (60, 40, 140), "EO": (220, 90, 90), "LY": (60, 160, 220), "SNE": (235, 200, 150)}
-
-
-def draw_pictures(
-    folder: Path, counts: dict[str, int], *, size_px: int = 24, num_patients: int = 6, seed: int = 0
-) -> Path:
-    """Write noisy PNGs, a disc in its class's colour each, and the table of them, which is returned.
-
-    The table, cells.csv, has path, label and patient; image i of a class is of patient i modulo num_patients.
-    """
-    generator = np.random.default_rng(seed)
-    y, x = np.mgrid[:size_px, :size_px] - (size_px - 1) / 2
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for label, count in counts.items():
-        (folder / label).mkdir(exist_ok=True)
-        for i in range(count):
-            picture = np.full((size_px, size_px, 3), 215.0)
-            picture[x**2 + y**2 < (size_px * generator.uniform(0.25, 0.4)) ** 2] = COLOURS[label]
-            picture = (picture + generator.normal(0, 12, picture.shape)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(picture).save(folder / label / f"{i}.png")
-            rows.append({"path": f"{label}/{i}.png", "label": label, "patient": f"P{i % num_patients}"})
-    with (folder / "cells.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["path", "label", "patient"])
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder / "cells.csv"
 
 
 @pytest.fixture(scope="session")

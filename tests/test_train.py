@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
-from conftest import draw_pictures
+from pictures import draw_pictures
 
 from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds
