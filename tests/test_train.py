@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from filelock import FileLock
 from pictures import draw_pictures
 
 from nonet.data.build import build_dataset
@@ -352,3 +353,10 @@ def test_a_run_that_came_to_nothing_may_be_begun_with_other_settings(tiny_datase
     assert load_recipe(run.recipe).models.weights == "none"
     assert json.loads(run.provenance.read_text())["fingerprints"]["recipe"]
     assert run.member("vit_mini", 1).is_done
+
+
+def test_a_second_training_of_the_same_run_is_refused(tiny_dataset, make_recipe, tmp_path):
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    with FileLock(run.lock), pytest.raises(RunError, match="being trained by another process"):
+        train(make_recipe(), tiny_dataset, out=run.folder)

@@ -1,5 +1,6 @@
 """`demo`: the whole story on drawn cells, top to bottom as a user's own study would go. No download."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +84,12 @@ def demo(
 
 
 def _draw(folder: Path, num_images: int, *, seed: int, degrade: bool) -> Path:
-    if (folder / "truth.csv").exists() and len(pd.read_csv(folder / "truth.csv")) == num_images:
-        return folder  # of an earlier call that was stopped
+    asked = {"num_images": num_images, "num_patients": NUM_PATIENTS, "seed": seed, "degrade": degrade}
+    marker = folder / "phantom.json"
+    if (folder / "truth.csv").exists() and marker.exists():
+        drawn = json.loads(marker.read_text(encoding="utf-8"))
+        if all(drawn.get(key) == value for key, value in asked.items()):
+            return folder  # of an earlier call
     return draw_dataset(
         folder, num_images=num_images, num_patients=NUM_PATIENTS, size_px=96, seed=seed, degrade=degrade
     )

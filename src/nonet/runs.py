@@ -111,6 +111,10 @@ class Run:
         return f"Run({str(self.folder)!r})"
 
     @property
+    def lock(self) -> Path:
+        return self.folder / ".lock"
+
+    @property
     def recipe(self) -> Path:
         return self.folder / "recipe.toml"
 

@@ -79,7 +79,7 @@ def build_dataset(
     out.mkdir(parents=True, exist_ok=True)
     dataset.save()
     if (out / "folds.csv").exists():
-        log.warning(f"{out / 'folds.csv'} of the dataset before is kept; delete it unless it is still wanted.")
+        log.info(f"{out / 'folds.csv'} is kept from before, and will be obeyed; delete it unless it is still wanted.")
     return dataset
 
 

@@ -44,6 +44,10 @@ def read_run(run: Run) -> RunData:
     RunError, where oof.parquet, manifest.parquet or folds.csv is missing or cannot be read, or out-of-fold logits
     are incomplete.
     """
+    if not run.recipe.is_file():
+        raise RunError(
+            f"{run} is no run: it has no recipe.toml.", 'Make one with "nonet train RECIPE DATASET --out RUN".'
+        )
     if not run.oof.is_file():
         raise RunError(
             f"{run} has no oof.parquet: its members are not all trained.",

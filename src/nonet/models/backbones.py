@@ -112,7 +112,8 @@ BACKBONES = {
         timm_name="vit_small_patch14_dinov2",
         image_size_px=64,
         takes_size=True,
-        options={"embed_dim": 96, "depth": 4, "num_heads": 3, "patch_size": 8},
+        # A LayerScale of 1: DINOv2's 1e-5 is for deep networks that train for long.
+        options={"embed_dim": 96, "depth": 4, "num_heads": 3, "patch_size": 8, "init_values": 1.0},
     ),
 }
 
@@ -175,7 +176,8 @@ def load_pretrained(network: nn.Module, name: str, file: str | Path | None = Non
         )
     state = weights.read(path)
     weights.load_strictly(network, backbone.convert(state, network), name=name, origin=origin)
-    return f"{backbone.title}: weights from {origin}, licence {backbone.licence}"
+    licence = backbone.licence if file is None else f"your file's; of the published weights: {backbone.licence}"
+    return f"{backbone.title}: weights from {origin}, licence {licence}"
 
 
 def weights_at_hand(name: str) -> str:

@@ -1,5 +1,6 @@
 """`train`: from a recipe and a dataset to the nine trained members of a run."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch.multiprocessing import ProcessRaisedException
 
 from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.data.prepare import PreparedImages, prepare_images
-from nonet.errors import DataError, NonetError, RecipeError
+from nonet.errors import DataError, NonetError, RecipeError, RunError
 from nonet.models.backbones import get_backbone
 from nonet.models.machine import keep_freed_memory, make_fabric, make_repeatable
 from nonet.models.network import image_size
@@ -75,10 +77,44 @@ def train(
     run = Run(out)
     for architecture in recipe.models.architectures:
         get_backbone(architecture)  # a name misspelt is an error before anything is written
+    fabric = make_fabric(accelerator=accelerator, devices=devices, precision=recipe.train.precision)
     folds, notes = _folds(recipe, dataset)
-    begin(run, recipe, dataset, folds, notes)
-    for note in notes:
-        log.warning(note)
+    _require_ours(run)
+    with _alone(run):
+        begin(run, recipe, dataset, folds, notes)
+        for note in notes:
+            log.warning(note)
+        _train_what_is_left(fabric, run, recipe, dataset, folds)
+    return run
+
+
+def _require_ours(run: Run) -> None:
+    """Leave alone a folder that is neither new nor empty nor a run."""
+    if not run.folder.exists() or run.provenance.exists():
+        return
+    known = {"recipe.toml", "manifest.parquet", "folds.csv"}  # of a begin that was cut short
+    strangers = [p.name for p in run.folder.iterdir() if p.name not in known and not p.name.startswith(".")]
+    if strangers:
+        raise DataError(
+            f"{run} is no run of nonet, and holds {strangers[0]}.", hint="Give an empty or new folder as --out."
+        )
+
+
+@contextlib.contextmanager
+def _alone(run: Run):
+    """Refuse a second training of the same run at the same time; the lock goes with the process that holds it."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.lock, timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise RunError(
+            f"{run} is being trained by another process.", hint="Wait for it, or give another --out."
+        ) from error
+
+
+def _train_what_is_left(fabric: Fabric, run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame) -> None:
     table = folds.merge(dataset.manifest, on="image_id", how="left", validate="one_to_one")
     num_folds = int(table["fold"].max()) + 1
     members = run.members(recipe.models.architectures, num_folds)
@@ -89,13 +125,11 @@ def train(
         images = _prepare(recipe, dataset, table)
         _write_samples(run, table, images)
         job = Job(run, recipe, table, dataset.classes, images, num_folds)
-        fabric = make_fabric(accelerator=accelerator, devices=devices, precision=recipe.train.precision)
-        if devices == 1:
+        if fabric.world_size == 1:
             train_members(fabric, job)
         else:
             _launch(fabric, job)
     _finish(run, recipe, dataset.classes, num_folds)
-    return run
 
 
 def _folds(recipe: Recipe, dataset: Dataset) -> tuple[pd.DataFrame, list[str]]:
@@ -124,14 +158,6 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
         if kept == asked or any((run.folder / "members").glob("*/*/*")):
             require_same(kept, asked, run, _changed_settings(run, recipe))
             return
-    if run.folder.exists() and not run.provenance.exists():
-        known = {"recipe.toml", "manifest.parquet", "folds.csv"}  # of a begin that was cut short
-        strangers = [p.name for p in run.folder.iterdir() if p.name not in known and not p.name.startswith(".")]
-        if strangers:
-            raise DataError(
-                f"{run} is no run of nonet, and holds {strangers[0]}.", hint="Give an empty or new folder as --out."
-            )
-    run.folder.mkdir(parents=True, exist_ok=True)
     run.samples.unlink(missing_ok=True)
     write_text(run.recipe, recipe.to_toml())
     with written_whole(run.manifest) as path:
