@@ -18,6 +18,7 @@ from pathlib import Path
 from nonet.errors import RunError
 
 FORMAT_VERSION = 1
+MAKE_ONE = 'Make one with "nonet train RECIPE DATASET --out RUN".'
 
 
 @contextlib.contextmanager
@@ -145,6 +146,13 @@ class Run:
     @property
     def evaluation(self) -> Path:
         return self.folder / "evaluation"
+
+    def require(self) -> None:
+        """Raise RunError where this folder is not there or is no run."""
+        if not self.folder.is_dir():
+            raise RunError(f"There is no run {self}.", hint=MAKE_ONE)
+        if not self.recipe.is_file():
+            raise RunError(f"{self} is no run of nonet: it has no recipe.toml.", hint=MAKE_ONE)
 
     def member(self, architecture: str, fold: int) -> Member:
         return Member(self.folder / "members" / architecture / f"fold-{fold}", architecture, fold)

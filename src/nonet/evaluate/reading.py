@@ -44,10 +44,7 @@ def read_run(run: Run) -> RunData:
     RunError, where oof.parquet, manifest.parquet or folds.csv is missing or cannot be read, or out-of-fold logits
     are incomplete.
     """
-    if not run.recipe.is_file():
-        raise RunError(
-            f"{run} is no run: it has no recipe.toml.", 'Make one with "nonet train RECIPE DATASET --out RUN".'
-        )
+    run.require()
     if not run.oof.is_file():
         raise RunError(
             f"{run} has no oof.parquet: its members are not all trained.",
@@ -58,13 +55,13 @@ def read_run(run: Run) -> RunData:
     folds = _read(pd.read_csv, run.folds, dtype={"image_id": str})
     table = _read(pd.read_parquet, run.oof)
     oof, num_never_held_out = _evaluated_only(table, manifest, folds, run)
-    text = run.recipe.read_text(encoding="utf-8") if run.recipe.is_file() else ""
+    text = run.recipe.read_text(encoding="utf-8")
     return RunData(
         name=run.folder.resolve().name,
         oof=oof,
         manifest=manifest,
         recipe_text=text,
-        recipe=_read(lambda _: tomllib.loads(text), run.recipe) if text else {},
+        recipe=_read(lambda _: tomllib.loads(text), run.recipe),
         provenance=_read(_read_json, run.provenance, optional=True) or {},
         titles=(_read(_read_json, run.ensemble, optional=True) or {}).get("titles", {}),
         histories=_read_histories(run),

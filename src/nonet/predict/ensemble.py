@@ -170,10 +170,7 @@ def load(run: str | Path | Run, *, accelerator: str = "auto") -> Ensemble:
     RunError where the run is not there, or not trained to the end.
     """
     run = Run(run)
-    if not run.folder.is_dir():
-        raise RunError(f"There is no run {run}.", hint='Make one with "nonet train".')
-    if not run.recipe.exists():
-        raise RunError(f"{run} is no run of nonet: it has no recipe.toml.", hint='Make one with "nonet train".')
+    run.require()
     if not run.ensemble.exists():
         raise RunError(f"{run} is not trained to the end.", hint='Run the same "nonet train" again; it goes on.')
     return Ensemble(run, load_recipe(run.recipe), _read_description(run), accelerator=accelerator)
