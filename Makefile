@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[cpu,dev]'
 	@touch $@
 
-demo: $(READY)  ## the whole story on drawn cells: report in demo/report.html
+demo: $(READY)  ## the whole story on drawn cells: report in demo/run/evaluation/report.html
 	$(BIN)/nonet demo demo
 
 test: $(READY)  ## the tests

@@ -3,11 +3,16 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pictures import draw_pictures
 
 # Before torch is imported, and for processes that tests start: these networks are too small for threads to pay, and
 # threads that wait for each other on a busy machine are slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How fast examples are made and tried is the machine's affair, and no matter of right or wrong.
+settings.register_profile("nonet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("nonet")
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ any_settings = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(chosen=any_settings, seed=st.integers(0, 2**62), n=st.integers(1, 7))
 def test_values_stay_in_range_and_labels_sum_to_one(chosen, seed, n):
     made = draws(n, seed)
@@ -80,7 +80,7 @@ def test_values_stay_in_range_and_labels_sum_to_one(chosen, seed, n):
     torch.testing.assert_close(labels.sum(1), torch.ones(n))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(chosen=any_settings, seed=st.integers(0, 2**62))
 def test_the_seed_decides_every_bit(chosen, seed):
     def once():

@@ -43,7 +43,7 @@ def manifests(draw):
     return manifest_of(labels, patients, split=splits, evaluate=[evaluate[p] for p in patients])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(manifests(), st.integers(2, 5), st.sampled_from(["patient", "image"]), st.integers(0, 3))
 def test_folds_partition_the_images_and_part_no_patient(manifest, num_folds, by, seed):
     try:

@@ -16,10 +16,12 @@ from nonet.data.images import load_rgb
 from nonet.data.manifest import Dataset
 from nonet.data.phantom import draw_dataset
 from nonet.data.prepare import prepare_sizes
+from nonet.errors import RunError
 from nonet.evaluate.run import evaluate
 from nonet.evaluate.tables import format_table
 from nonet.predict.run import predict
 from nonet.recipe import load_recipe
+from nonet.runs import write_json
 from nonet.train.launch import train
 
 NUM_TRAINING_IMAGES, NUM_TEST_IMAGES, NUM_PATIENTS = 1200, 400, 24
@@ -52,8 +54,13 @@ def demo(
     num_training_images, num_test_images : how many cells to draw; the test set's patients are others.
     settings : changes to the recipe `demo`, like "train.epochs=2".
     say : told what happens, step by step.
+
+    Raises
+    ------
+    RunError, where `out` holds a demo of another seed or other numbers of cells.
     """
     out = Path(out).expanduser()
+    _require_same(out, {"seed": seed, "training images": num_training_images, "test images": num_test_images})
     say("1. Draw: thirteen classes, every patient with a stain, a light and a focus of its own.")
     drawn = {
         "training": _draw(out / "drawn" / "training", num_training_images, seed=2 * seed, degrade=False),
@@ -81,6 +88,19 @@ def demo(
     report = run.evaluation / "report.html"
     say(f"8. The report: {report}")
     return DemoResult(table, float(scores["macro_f1"].iloc[0]), report)
+
+
+def _require_same(out: Path, asked: dict[str, int]) -> None:
+    """Refuse a folder with a demo of other cells: its dataset, folds and run would not fit these."""
+    file = out / "demo.json"
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else asked
+    differing = [f"{key} was {kept.get(key)}, is {asked[key]}" for key in asked if kept.get(key) != asked[key]]
+    if differing:
+        raise RunError(
+            f"{out} holds a demo of other cells: {', '.join(differing)}.",
+            hint="Give another folder, or delete that one.",
+        )
+    write_json(file, asked)
 
 
 def _draw(folder: Path, num_images: int, *, seed: int, degrade: bool) -> Path:

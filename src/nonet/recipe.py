@@ -262,7 +262,10 @@ def load_recipe(name: "str | Path | Recipe", settings: "list[str] | None" = None
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path} is not valid TOML: {error}.") from error
+            raise RecipeError(
+                f"{path} is not valid TOML: {error}.",
+                hint='"nonet recipes show cpu > mine.toml" gives one to start from.',
+            ) from error
         data.setdefault("name", path.stem)
     for setting in settings or []:
         _set(data, setting)
@@ -277,7 +280,7 @@ def _find(name: str | Path) -> Path:
     if path.suffix == ".toml":
         if path.is_file():
             return path
-        raise RecipeError(f"There is no recipe file {path}.")
+        raise RecipeError(f"There is no recipe file {path}.", hint='"nonet recipes" lists the built-in ones.')
     built_in = RECIPE_FOLDER / f"{name}.toml"
     if built_in.is_file():
         return built_in

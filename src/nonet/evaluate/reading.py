@@ -124,4 +124,7 @@ def _read(reader, path, *, optional: bool = False, **options):
     try:
         return reader(path, **options)
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
+        raise RunError(
+            f"{path} cannot be read: {error}",
+            'Copy the run folder anew, or run the same "nonet train" again.',
+        ) from error

@@ -27,12 +27,11 @@ from nonet.errors import DataError, RunError
 from nonet.models.views import View, views_of
 from nonet.predict.ensemble import Ensemble, load, parse_views, softmax
 from nonet.predict.inputs import Input, find_inputs, try_to_prepare
-from nonet.predict.submission import read_submission_ids, require_ids, write_submission
+from nonet.predict.submission import read_submission_ids, require_class, require_format, require_ids, write_submission
 from nonet.progress import progress
 from nonet.runs import Run, now, write_json, written_whole
 
 CHUNK_SIZE = 64
-ADD_FORMAT = "Leave it out, or add --format wbcbench."
 WORKERS_PAY_FROM = 256  # images; a worker process takes two seconds to start
 
 
@@ -97,26 +96,14 @@ def predict(
     -------
     Predictions: where they are, how many, how many unreadable. An unreadable image is a row with its error.
     """
-    if format not in ("csv", "wbcbench"):
-        raise DataError(f'There is no format "{format}".', hint="Choose csv or wbcbench.")
-    if format == "csv" and sample_submission is not None:
-        raise DataError("--sample-submission has no effect without --format wbcbench.", hint=ADD_FORMAT)
-    if format == "csv" and unreadable_label is not None:
-        raise DataError("--unreadable-label has no effect without --format wbcbench.", hint=ADD_FORMAT)
-    if format == "wbcbench" and sample_submission is None:
-        raise DataError(
-            "--format wbcbench needs the challenge's table of IDs.", hint="Add --sample-submission phase2_test.csv."
-        )
+    require_format(format, sample_submission=sample_submission, unreadable_label=unreadable_label)
     wanted_ids = read_submission_ids(sample_submission) if sample_submission is not None else None
     inputs = find_inputs([images] if isinstance(images, (str, Path)) else images, split=split)
     if wanted_ids is not None:
         require_ids(wanted_ids, [one.name for one in inputs])
     ensemble = run if isinstance(run, Ensemble) else load(run, accelerator=accelerator)
-    if unreadable_label is not None and unreadable_label not in ensemble.classes:
-        raise DataError(
-            f'--unreadable-label "{unreadable_label}" is no class of the run.',
-            hint=f"Classes: {', '.join(ensemble.classes)}.",
-        )
+    if unreadable_label is not None:
+        require_class(unreadable_label, ensemble.classes)
     settings = parse_views(views, ensemble.recipe.predict)
     folder = Path(out).expanduser()
     plan = _plan(ensemble, inputs, settings.model_dump())

@@ -12,6 +12,33 @@ from nonet.runs import write_text
 log = logging.getLogger("nonet")
 
 
+def require_format(format: str, *, sample_submission: object, unreadable_label: object) -> None:
+    """Check that `format` is known and has the options that belong to it, and no others.
+
+    Raises
+    ------
+    DataError, naming the option.
+    """
+    if format not in ("csv", "wbcbench"):
+        raise DataError(f'There is no format "{format}".', hint="Choose csv or wbcbench.")
+    if format == "csv":
+        for name, value in (("--sample-submission", sample_submission), ("--unreadable-label", unreadable_label)):
+            if value is not None:
+                raise DataError(
+                    f"{name} has no effect without --format wbcbench.", hint="Leave it out, or add --format wbcbench."
+                )
+    elif sample_submission is None:
+        raise DataError(
+            "--format wbcbench needs the challenge's table of IDs.", hint="Add --sample-submission phase2_test.csv."
+        )
+
+
+def require_class(label: str, classes: list[str]) -> None:
+    """Raise DataError where the label to submit unreadable images as is none of the run's classes."""
+    if label not in classes:
+        raise DataError(f'--unreadable-label "{label}" is no class of the run.', hint=f"Classes: {', '.join(classes)}.")
+
+
 def read_submission_ids(path: str | Path) -> list[str]:
     """Read the IDs of the challenge's sample submission (CSV with a column ID; its labels are ignored).
 
@@ -24,13 +51,18 @@ def read_submission_ids(path: str | Path) -> list[str]:
         raise DataError(f"There is no sample submission {path}.", hint="Give the challenge's table: phase2_test.csv.")
     table = read_table(path)
     if "ID" not in table.columns:
-        raise DataError(f"{path} has no column ID; it has {', '.join(map(str, table.columns))}.")
+        raise DataError(
+            f"{path} has no column ID; it has {', '.join(map(str, table.columns))}.",
+            hint="Give the challenge's table of the images to submit.",
+        )
     ids = table["ID"][table["ID"] != ""]
     if ids.empty:
         raise DataError(f"{path} has no IDs.", hint="Give the challenge's table of the images to submit.")
     twice = ids[ids.duplicated()]
     if len(twice):
-        raise DataError(f"{path} has {len(twice)} IDs twice, first {twice.iloc[0]}.")
+        raise DataError(
+            f"{path} has {len(twice)} IDs twice, first {twice.iloc[0]}.", hint="Remove the rows that repeat an ID."
+        )
     return ids.tolist()
 
 
