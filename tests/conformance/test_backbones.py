@@ -33,6 +33,13 @@ class TestEveryBackbone:
             size = BACKBONES[name].image_size_px
             assert network(torch.empty(2, 3, size, size)).shape == (2, 13)
 
+    def test_its_smallest_size_works_and_a_smaller_one_is_refused(self, name):
+        size = BACKBONES[name].smallest_px
+        with torch.device("meta"):
+            assert make_backbone(name, size)(torch.empty(2, 3, size, size)).shape[0] == 2
+        with pytest.raises(RecipeError, match=f"{name} cannot be built for images of 8 px"):
+            make_backbone(name, 8)
+
     def test_logits_and_gradients_are_finite(self, name):
         size = SMALL.get(name, 64)
         models = Models(architectures=(name,), weights="none", image_size_px=size, head_widths=(16,))

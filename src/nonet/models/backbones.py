@@ -26,6 +26,9 @@ class Backbone:
     """As it is written in tables."""
     timm_name: str
     image_size_px: int
+    """Side of the images that its weights were trained on, and that it is given where a recipe names no other."""
+    smallest_px: int = 16
+    """Below it the network's last stage has nothing left to look at."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     licence: str = "none: trained from scratch"
@@ -56,6 +59,7 @@ BACKBONES = {
         title="ConvNeXtV2-Tiny",
         timm_name="convnextv2_tiny",
         image_size_px=224,
+        smallest_px=32,
         licence="CC-BY-NC-4.0 (no commercial use)",
         hub="convnextv2_tiny.fcmae_ft_in22k_in1k",
     ),
@@ -72,6 +76,7 @@ BACKBONES = {
         title="ConvNeXt-Tiny",
         timm_name="convnext_tiny",
         image_size_px=224,
+        smallest_px=32,
         licence="Apache-2.0",
         hub="convnext_tiny.in12k_ft_in1k",
     ),
@@ -105,6 +110,7 @@ BACKBONES = {
         title="ConvNeXtV2-Mini",
         timm_name="convnextv2_atto",
         image_size_px=64,
+        smallest_px=32,
         options={"dims": (24, 48, 96, 160), "depths": (1, 1, 2, 1), "patch_size": 2},
     ),
     "vit_mini": Backbone(
@@ -131,8 +137,18 @@ def get_backbone(name: str) -> Backbone:
 
 
 def make_backbone(name: str, image_size_px: int | None = None) -> nn.Module:
-    """Build a backbone without its classifier and with random weights: images (n, 3, s, s) → features (n, f)."""
+    """Build a backbone without its classifier and with random weights: images (n, 3, s, s) → features (n, f).
+
+    Raises
+    ------
+    RecipeError where there is no such backbone, or it does not take images of this size.
+    """
     backbone = get_backbone(name)
+    if image_size_px is not None and image_size_px < backbone.smallest_px:
+        raise RecipeError(
+            f"{name} cannot be built for images of {image_size_px} px: it needs {backbone.smallest_px} or more.",
+            hint=f"Its own size is {backbone.image_size_px} px: leave models.image_size_px out.",
+        )
     options = dict(backbone.options)
     if backbone.takes_size:
         options["img_size"] = image_size_px or backbone.image_size_px
