@@ -101,7 +101,7 @@ RAABIN = Source(
     title="Raabin-WBC: microscope-camera photographs of normal blood, Tehran",
     read=read_raabin,
     published="https://raabindata.com/free-data/",
-    licence="free for research, as its page says; see it before use",
+    licence="not known here; free of access, as its paper says; see the page before use",
     citation="Kouzehkanan ZM, Saghari S, Tavakoli S, et al. A large dataset of white blood cells containing cell "
     "locations and types, along with segmented nuclei and cytoplasm. Scientific Reports 12 (2022) 1123.",
     layout="crops: DIR/{Train,TestA,TestB}/CLASS/*.jpg; the split is the first folder's name\n"
