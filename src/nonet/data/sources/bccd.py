@@ -3,8 +3,8 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from nonet.data.sources.boxes import Box, BoxedImages
-from nonet.data.sources.layout import IMAGES, list_class_folders, require_folder, require_rows
+from nonet.data.sources.boxes import Box, BoxedImages, Fields
+from nonet.data.sources.layout import list_class_folders, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.source import Download, Source
 from nonet.data.sources.tables import read_table
@@ -46,7 +46,6 @@ def read_bccd(path: Path, name: str | None = None) -> Listing:
     if not annotations:
         list_class_folders(listing, source, LABELS, beside=(".csv",))
         return require_rows(listing, path, "bccd")
-    fields = {p.stem: p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGES}
     table = next(iter(sorted(path.rglob("labels.csv"))), None)
     categories = _categories(table) if table else {}
     if table is None:
@@ -54,15 +53,15 @@ def read_bccd(path: Path, name: str | None = None) -> Listing:
             f"{source}: there is no labels.csv (Image, Category), so no white cell has a class. It comes with the copy "
             "of BCCD on Kaggle (paultimothymooney/blood-cells, dataset-master)."
         )
-    places = {}
+    fields, places = Fields(path), {}
     for annotation in annotations:
-        field = fields.get(annotation.stem)
-        if field is None:
-            listing.exclude(annotation.relative_to(path).as_posix(), source, None, "missing: its field is not there")
-            continue
-        _list_field(listing, annotation, field, source, categories.get(_number(field.stem)), places)
-    for stem in sorted(set(fields) - {annotation.stem for annotation in annotations}):
-        listing.exclude(fields[stem].relative_to(path).as_posix(), source, None, "no boxes: there is no XML for it")
+        field = fields.of(annotation)
+        if isinstance(field, str):
+            listing.exclude(annotation.relative_to(path).as_posix(), source, None, field)
+        else:
+            _list_field(listing, annotation, field, source, categories.get(_number(field.stem)), places)
+    for unused in fields.unused():
+        listing.exclude(unused, source, None, "no boxes: there is no XML for it")
     listing.packed = BoxedImages(places)
     return require_rows(listing, path, "bccd")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nonet.data.sources.layout import list_class_folders, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.packed import ParquetImages, image_suffix, read_parquet, safe_name
+from nonet.data.sources.packed import ParquetImages, image_suffix, parquet_files, read_parquet, safe_name
 from nonet.data.sources.source import Download, Source
 from nonet.errors import DataError
 
@@ -37,7 +37,7 @@ def read_blood8(path: Path, name: str | None = None) -> Listing:
     """
     require_folder(path, "blood8")
     listing, source = Listing(path), name or "blood8"
-    files = sorted(p for p in path.rglob("*.parquet") if not any(part.startswith(".") for part in p.parts[-3:]))
+    files = parquet_files(path)
     if not files:
         list_class_folders(listing, source, LABELS)
         return require_rows(listing, path, "blood8")

@@ -1,6 +1,7 @@
 """Cells cut out of photographs of whole fields, where a data set gives boxes."""
 
 import hashlib
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nonet.data.sources.layout import IMAGES
+from nonet.data.sources.listing import path_within
 from nonet.data.sources.packed import as_png, stamp_of
 from nonet.errors import DataError
 
@@ -42,6 +45,41 @@ class Box:
 
 def _moved_in(start: int, length: int, room: int) -> int:
     return max(0, min(start, room - length))
+
+
+class Fields:
+    """The photographs below a folder, to be found by the name of a table of boxes."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.by_stem: dict[str, list[Path]] = {}
+        self.used: set[Path] = set()
+        for file in sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGES and not p.name.startswith(".")):
+            if path_within(root, file.relative_to(root).as_posix()) is not None:
+                self.by_stem.setdefault(file.stem, []).append(file)
+
+    def of(self, table: Path) -> Path | str:
+        """Return the field of a table of boxes, the nearest by folder of those with its name, or why there is none."""
+        named = self.by_stem.get(table.stem, [])
+        if not named:
+            return "missing: its field is not there"
+        shared = [_num_shared(table.parent, field.parent) for field in named]
+        nearest = [field for field, num in zip(named, shared) if num == max(shared)]
+        if len(nearest) > 1:
+            others = " and ".join(field.relative_to(self.root).as_posix() for field in nearest[:2])
+            return f"several fields: {others} are both as near"
+        self.used.add(nearest[0])
+        return nearest[0]
+
+    def unused(self) -> list[str]:
+        """Return the paths, relative to the root, of fields that no table was found for."""
+        files = [file for named in self.by_stem.values() for file in named if file not in self.used]
+        return sorted(file.relative_to(self.root).as_posix() for file in files)
+
+
+def _num_shared(one: Path, other: Path) -> int:
+    """How many folders two paths share from their start."""
+    return len(Path(os.path.commonpath([one, other])).parts)
 
 
 @dataclass

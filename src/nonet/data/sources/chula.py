@@ -1,5 +1,6 @@
 """Chulalongkorn University's white blood cells: photographs with a table of labels, or a folder a class."""
 
+from collections import Counter
 from pathlib import Path
 
 from nonet.data.sources.layout import list_class_folders, list_images, require_folder, require_rows
@@ -54,8 +55,12 @@ def read_chula(path: Path, name: str | None = None) -> Listing:
         list_class_folders(listing, source, LABELS)
         return require_rows(listing, path, "chula")
     labels = _labels(table_file)
-    for file in list_images(listing, source, beside=(".csv",)):
-        if file.name not in labels:
+    files = list(list_images(listing, source, beside=(".csv",)))
+    num_named = Counter(file.name for file in files)
+    for file in files:
+        if num_named[file.name] > 1:
+            listing.exclude(str(file), source, None, "name twice: the table's line may mean another folder's file")
+        elif file.name not in labels:
             listing.exclude(str(file), source, None, f"in no table: {table_file.name} does not have it")
         elif not labels[file.name]:
             listing.exclude(str(file), source, None, "no label: its experts gave none")
@@ -77,7 +82,7 @@ def _labels(table_file: Path) -> dict[str, str]:
             hint=f"Expected {' and '.join(COLUMNS[0])}, or {' and '.join(COLUMNS[1])}.",
         )
     names = [Path(file).name if Path(file).suffix else f"{file}.jpg" for file in table[columns[0]]]
-    twice = sorted({file for file in names if names.count(file) > 1}) if len(set(names)) < len(names) else []
+    twice = sorted(file for file, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"{table_file} has {twice[0]} twice.", hint="Remove one of its lines.")
     return dict(zip(names, table[columns[1]]))

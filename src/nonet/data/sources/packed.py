@@ -107,6 +107,11 @@ def read_parquet(file: Path, columns: list[str]) -> tuple[dict[str, list], dict[
     return values, names
 
 
+def parquet_files(path: Path) -> list[Path]:
+    """Return the Parquet files below a folder, in order; hidden folders, like a download's cache, are passed over."""
+    return sorted(p for p in path.rglob("*.parquet") if not any(q.startswith(".") for q in p.relative_to(path).parts))
+
+
 def image_suffix(name: str | None) -> str:
     """Return the ending that an image's recorded name gives it, or .img: what it is, its bytes say."""
     suffix = Path(name or "").suffix.lower()

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from nonet.data.sources.boxes import Box, BoxedImages
-from nonet.data.sources.layout import IMAGES, list_class_folders, require_folder, require_rows
-from nonet.data.sources.listing import LabelMap, LeftOut, Listing, path_within, plain
+from nonet.data.sources.boxes import Box, BoxedImages, Fields
+from nonet.data.sources.layout import RECORD, list_class_folders, require_folder, require_rows
+from nonet.data.sources.listing import LabelMap, LeftOut, Listing, plain
 from nonet.data.sources.packed import safe_name
 from nonet.data.sources.source import Source
 from nonet.errors import DataError
@@ -48,21 +48,19 @@ def read_raabin(path: Path, name: str | None = None) -> Listing:
     """
     require_folder(path, "raabin")
     listing, source = Listing(path), name or "raabin"
-    tables = sorted(p for p in path.rglob("*.json") if p.name != "fetched.json")
+    tables = sorted(p for p in path.rglob("*.json") if p.name != RECORD)
     if not tables:
         list_class_folders(listing, source, LABELS, split_at=0)
         return require_rows(listing, path, "raabin")
-    fields = {p.stem: p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGES}
-    places = {}
+    fields, places = Fields(path), {}
     for table in tables:
-        field = fields.get(table.stem)
-        inside = table.relative_to(path).as_posix()
-        if field is None or path_within(path, field.relative_to(path).as_posix()) is None:
-            listing.exclude(inside, source, None, "missing: its field is not there")
-            continue
-        _list_field(listing, table, field, source, places)
-    for field in sorted(set(fields) - {table.stem for table in tables}):
-        listing.exclude(fields[field].relative_to(path).as_posix(), source, None, "no boxes: there is no JSON for it")
+        field = fields.of(table)
+        if isinstance(field, str):
+            listing.exclude(table.relative_to(path).as_posix(), source, None, field)
+        else:
+            _list_field(listing, table, field, source, places)
+    for unused in fields.unused():
+        listing.exclude(unused, source, None, "no boxes: there is no JSON for it")
     listing.packed = BoxedImages(places)
     return require_rows(listing, path, "raabin")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from nonet.cells import CLASSES
 from nonet.data.sources.layout import require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, Listing
-from nonet.data.sources.packed import ParquetImages, image_suffix, read_parquet, safe_name
+from nonet.data.sources.packed import ParquetImages, image_suffix, parquet_files, read_parquet, safe_name
 from nonet.data.sources.source import Download, Source
 from nonet.errors import DataError
 
@@ -35,7 +35,7 @@ def read_wbcbench_hf(path: Path, name: str | None = None) -> Listing:
     """
     require_folder(path, "wbcbench-hf")
     listing, source, places = Listing(path), name or "wbcbench-hf", {}
-    for file in sorted(p for p in path.rglob("*.parquet") if "/." not in p.relative_to(path).as_posix()):
+    for file in parquet_files(path):
         split = next((split for start, split in SPLITS.items() if file.name.startswith(start)), None)
         if split is None:
             listing.exclude(
@@ -67,7 +67,8 @@ def _list_file(listing: Listing, file: Path, source: str, split: str, places: di
     severities, patients, originals, names = (
         values.get(column) or blank for column in ("severity", "patient_hash", "original_image_id", "image.path")
     )
-    config = "degraded" if "degraded" in file.parts else "pristine"
+    folders = (listing.root.name, *file.relative_to(listing.root).parts)
+    config = "degraded" if "degraded" in folders else "pristine"
     for row, (image_id, label) in enumerate(zip(values["image_id"], values["label"])):
         severity = f"/severity-{safe_name(str(severities[row]))}" if severities[row] not in (None, "") else ""
         suffix = image_suffix(names[row] or image_id)
