@@ -52,11 +52,11 @@ def test_complete_acevedo_gives_exactly_the_papers_counts(tmp_path):
             for number in range(COUNTS[prefix]):
                 (tmp_path / folder / f"{prefix}_{number}.jpg").touch()
     (listing,) = read_sources([f"acevedo:{tmp_path}"]).values()
-    excluded = []
-    kept = keep_paper(listing.table(), [listing], ["acevedo"], excluded)
+    notes = []
+    kept = keep_paper(listing.table(), [listing], ["acevedo"], [], notes)
     kept = kept[kept["only_if_asked"].isna()]
     assert kept["label"].value_counts().to_dict() == PAPER
-    assert len(kept) == 10132
+    assert len(kept) == 10132 and "10,132 of 12,992 images" in notes[0]
     assert len(listing.rows) == 17092 and not listing.excluded
     assert not any("complete" in note for note in listing.notes)
 

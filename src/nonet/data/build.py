@@ -73,7 +73,8 @@ def build_dataset(
     roots = _roots(listings)
 
     mark_external(table, [external] if isinstance(external, str) else list(external))
-    table = keep_paper(table, listings.values(), [paper] if isinstance(paper, str) else list(paper), excluded)
+    limited = [paper] if isinstance(paper, str) else list(paper)
+    table = keep_paper(table, listings.values(), limited, excluded, notes)
     table["image_id"] = table["source"] + "/" + table["path"]
     known = table["patient"].notna()
     table.loc[known, "patient"] = table.loc[known, "source"] + "/" + table.loc[known, "patient"]

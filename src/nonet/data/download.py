@@ -81,7 +81,7 @@ class Downloader:
         try:
             answer = urllib.request.urlopen(request, timeout=self.silence_s)
         except urllib.error.HTTPError as error:
-            if error.code != 416:  # nothing lies behind what we have: it is not what we think
+            if error.code != 416 or not have:  # 416: nothing lies behind what we have, so it is not what we think
                 raise
             self.part.unlink(missing_ok=True)
             return self._attempt(url, bar)

@@ -29,9 +29,9 @@ def mark_external(table: pd.DataFrame, external: list[str]) -> None:
 
 
 def keep_paper(
-    table: pd.DataFrame, listings: Iterable[Listing], names: list[str], excluded: list[dict]
+    table: pd.DataFrame, listings: Iterable[Listing], names: list[str], excluded: list[dict], notes: list[str]
 ) -> pd.DataFrame:
-    """Of the sources named, keep only what the paper takes; the rest is listed.
+    """Of the sources named, keep only what the paper takes; the rest is listed, and a note says so.
 
     Raises
     ------
@@ -50,7 +50,13 @@ def keep_paper(
             )
         # What has no code is left out for that reason, which says more.
         has_code = table["label"].notna() & table["only_if_asked"].isna()
-        dropped |= table["source"].eq(name) & has_code & ~table["label"].isin(taken)
+        here = table["source"].eq(name) & has_code
+        dropped |= here & ~table["label"].isin(taken)
+        notes.append(
+            f"{name}: limited to what the paper takes, {', '.join(sorted(taken))}: "
+            f"{int((here & table['label'].isin(taken)).sum()):,} of {int(here.sum()):,} images with a code, before copies "
+            "are left out."
+        )
     for row in table[dropped].itertuples():
         exclude(excluded, row, f"not taken by the paper: {row.label}")
     return table[~dropped]
