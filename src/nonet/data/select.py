@@ -52,10 +52,10 @@ def keep_paper(
         has_code = table["label"].notna() & table["only_if_asked"].isna()
         here = table["source"].eq(name) & has_code
         dropped |= here & ~table["label"].isin(taken)
+        num_kept, num_here = int((here & ~dropped).sum()), int(here.sum())
         notes.append(
-            f"{name}: limited to what the paper takes, {', '.join(sorted(taken))}: "
-            f"{int((here & table['label'].isin(taken)).sum()):,} of {int(here.sum()):,} images with a code, before copies "
-            "are left out."
+            f"{name}: limited to what the paper takes, {', '.join(sorted(taken))}: {num_kept:,} of {num_here:,} images "
+            "with a code, before copies are left out."
         )
     for row in table[dropped].itertuples():
         exclude(excluded, row, f"not taken by the paper: {row.label}")
