@@ -35,6 +35,7 @@ class Behaviour:
         self.body, self.etag, self.status = BODY, '"one"', 200
         self.cut_after: list[int] = []  # bytes after which each of the next answers is cut off
         self.ranges = True
+        self.honest = True  # about which part of the file it sends
         self.pause_s = 0.0
         self.asked: list[str | None] = []  # Range header of each request
         self.sent = 0
@@ -52,10 +53,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if asked and does.ranges and same:
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
             if start >= len(does.body):
-                self.send_error(416)
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(does.body)}")
+                self.end_headers()
                 return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(does.body) - start))
+        if start:
+            at = start if does.honest else start - 7
+            self.send_header("Content-Range", f"bytes {at}-{len(does.body) - 1}/{len(does.body)}")
         if does.etag:
             self.send_header("ETag", does.etag)
         self.end_headers()
@@ -152,6 +158,22 @@ def test_a_part_that_is_longer_than_the_file_is_thrown_away(url, does, tmp_path)
     downloader.part.write_bytes(BODY + b"more")
     downloader.mark.write_text(json.dumps({"url": url, "validator": does.etag}))
     fetch_file(url, path, MD5, downloader)
+    assert path.read_bytes() == BODY
+
+
+def test_a_part_that_is_all_of_the_file_is_not_fetched_again(url, does, tmp_path):
+    path = tmp_path / "data.npz"
+    downloader = quick(path)
+    downloader.part.write_bytes(BODY)
+    downloader.mark.write_text(json.dumps({"url": url, "validator": does.etag}))
+    fetch_file(url, path, MD5, downloader)
+    assert path.read_bytes() == BODY and does.sent == 0
+
+
+def test_another_range_than_was_asked_for_is_not_believed(url, does, tmp_path):
+    does.honest, does.cut_after = False, [100_000]
+    path = tmp_path / "data.npz"
+    fetch_file(url, path, None, quick(path))
     assert path.read_bytes() == BODY
 
 

@@ -83,10 +83,17 @@ class Downloader:
         except urllib.error.HTTPError as error:
             if error.code != 416 or not have:  # 416: nothing lies behind what we have, so it is not what we think
                 raise
+            if error.headers.get("Content-Range") == f"bytes */{have}":  # but all of it is there already
+                return True
             self.part.unlink(missing_ok=True)
             return self._attempt(url, bar)
         with answer:
-            if answer.status != 206:
+            if answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                # Gone before the mark says what is in it: a stop in between must not leave one file's start with
+                # another's mark.
+                self.part.unlink(missing_ok=True)
+                if answer.status == 206:  # some other range than was asked for
+                    return False
                 have = 0
             length = answer.headers.get("Content-Length")
             total = have + int(length) if length is not None else None
