@@ -72,6 +72,18 @@ def test_acevedos_copies_are_listed_as_such(acevedo, tmp_path):
     assert labels(dataset) == dict.fromkeys(PAPER, 2) | {"MY": 1}
 
 
+def test_a_copy_under_a_label_that_is_left_out_contests_the_one_that_is_kept(acevedo, tmp_path):
+    (acevedo / "neutrophil/NEUTROPHIL_7.jpg").write_bytes((acevedo / "neutrophil/BNE_1.jpg").read_bytes())
+    (acevedo / "lymphocyte/LY_7.jpg").write_bytes((acevedo / "monocyte/MO_1.jpg").read_bytes())
+    (acevedo / "ig/IG_7.jpg").write_bytes((acevedo / "ig/IG_1.jpg").read_bytes())
+    dataset = build_dataset(f"acevedo:{acevedo}", tmp_path / "out", paper="acevedo")
+    assert labels(dataset) == dict.fromkeys(PAPER, 2) | {"BNE": 1, "MO": 1}
+    contested = dataset.excluded[dataset.excluded["reason"].str.startswith("conflicting")].set_index("path")["reason"]
+    assert "BNE and, left out, NEU: acevedo/neutrophil/NEUTROPHIL_7.jpg" in contested["neutrophil/BNE_1.jpg"]
+    assert "LY: acevedo/lymphocyte/LY_7.jpg" in contested["monocyte/MO_1.jpg"]
+    assert len(dataset.manifest) + len(dataset.excluded) == 29
+
+
 def test_acevedo_where_folder_and_name_disagree(acevedo, tmp_path):
     draw(acevedo / "basophil/EO_9.jpg")
     draw(acevedo / "basophil/XY_9.jpg")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.cells import CLASSES
-from nonet.data.duplicates import drop_same_content, drop_same_path
+from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_path
 from nonet.data.manifest import Dataset, in_columns
 from nonet.data.scan import describe_images
 from nonet.data.select import (
@@ -21,7 +21,7 @@ from nonet.data.select import (
     wanted_classes,
 )
 from nonet.data.sources import SOURCES
-from nonet.data.sources.listing import Listing
+from nonet.data.sources.listing import Listing, Packed
 from nonet.data.unpack import FOLDER, remove_stale, unpack, unpacked_root
 from nonet.errors import DataError
 from nonet.runs import FORMAT_VERSION, now
@@ -66,24 +66,27 @@ def build_dataset(
     """
     out = Path(out).expanduser()
     _require_ours(out)
-    listings = read_sources([sources] if isinstance(sources, str) else list(sources))
+    listings = read_sources(_listed(sources))
     table = pd.concat([listing.table() for listing in listings.values()], ignore_index=True)
     excluded = [row for listing in listings.values() for row in listing.excluded]
     notes = [note for listing in listings.values() for note in listing.notes]
     roots = _roots(listings)
 
-    mark_external(table, [external] if isinstance(external, str) else list(external))
-    limited = [paper] if isinstance(paper, str) else list(paper)
-    table = keep_paper(table, listings.values(), limited, excluded, notes)
-    table["image_id"] = table["source"] + "/" + table["path"]
+    mark_external(table, _listed(external))
+    everything = table.assign(image_id=table["source"] + "/" + table["path"])
+    table = keep_paper(everything, listings.values(), _listed(paper), excluded, notes)
     known = table["patient"].notna()
     table.loc[known, "patient"] = table.loc[known, "source"] + "/" + table.loc[known, "patient"]
     table["patient_is_standin"] &= known
     table = drop_same_path(table, excluded, notes)
     table = drop_unasked(table, wanted_classes(classes), excluded, notes)
     table = drop_other_labels(table, wanted_classes(classes), excluded)
+    others = everything.drop(index=table.index)
+
+    files = {source: root for source, root in roots.items() if source not in _packed(listings)}
     table = _unpack(table, listings, roots, out, excluded)
     table = _read_images(table, {source: out / root for source, root in roots.items()}, excluded, notes, num_workers)
+    table = drop_contested(table, others, files, excluded)
     table = drop_same_content(table, excluded, notes)
     # Rows of the test are never predicted out of fold, so they take part in no score.
     table["evaluate"] &= table["split"].ne("test")
@@ -101,6 +104,10 @@ def build_dataset(
     if (out / "folds.csv").exists():
         log.info(f"{out / 'folds.csv'} is kept from before, and will be obeyed; delete it unless it is still wanted.")
     return dataset
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def read_sources(specs: list[str]) -> dict[str, Listing]:
@@ -159,15 +166,19 @@ def _unpack(
 ) -> pd.DataFrame:
     """Write packed images as files, point their source's root to them, relative to `out`; exclude what fails."""
     failed: list[int] = []
-    for listing in listings.values():
-        for source in {row["source"] for row in listing.rows} if listing.packed else ():
-            here = table[table["source"] == source]
-            roots[source] = unpacked_root(source, listing.packed)
-            errors = unpack(listing.packed, list(here["path"]), out / roots[source])
-            for row in here[here["path"].isin(list(errors))].itertuples():
-                exclude(excluded, row, f"unreadable: {errors[row.path].message}")
-                failed.append(row.Index)
+    for source, packed in _packed(listings).items():
+        here = table[table["source"] == source]
+        roots[source] = unpacked_root(source, packed)
+        errors = unpack(packed, list(here["path"]), out / roots[source])
+        for row in here[here["path"].isin(list(errors))].itertuples():
+            exclude(excluded, row, f"unreadable: {errors[row.path].message}")
+            failed.append(row.Index)
     return table.drop(index=failed)
+
+
+def _packed(listings: dict[str, Listing]) -> dict[str, Packed]:
+    """Source → what gives its images, of those whose images are no files yet."""
+    return {row["source"]: listing.packed for listing in listings.values() if listing.packed for row in listing.rows}
 
 
 def _read_images(

@@ -59,7 +59,7 @@ def keep_paper(
         )
     for row in table[dropped].itertuples():
         exclude(excluded, row, f"not taken by the paper: {row.label}")
-    return table[~dropped]
+    return table[~dropped].copy()
 
 
 def drop_unasked(table: pd.DataFrame, wanted: set[str] | None, excluded: list[dict], notes: list[str]) -> pd.DataFrame:
