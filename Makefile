@@ -36,8 +36,9 @@ format: $(READY)  ## put the code into its form
 bench: $(READY)  ## the benchmarks that need nothing but this machine; results in benchmarks/
 	$(BIN)/python benchmarks/speed.py
 
-docs: $(READY)  ## make the pictures and the reference pages of docs/ again
+docs: demo  ## make the pictures and the reference pages of docs/ again
 	$(BIN)/python docs/make_contact_sheet.py
+	$(BIN)/python docs/make_result.py
 	$(BIN)/python docs/make_reference.py
 
 clean:  ## remove the environment and the demo

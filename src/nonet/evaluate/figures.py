@@ -193,8 +193,8 @@ def svg_text(figure: Figure, prefix: str) -> str:
     return re.sub(r'(href="#|url\(#)', rf"\1{prefix}-", text)
 
 
-def in_house_style(draw, *args, **kwargs) -> Figure:
-    """Call one of the functions above with the fonts and colours of the report."""
+def in_house_style(draw, *args, **kwargs):
+    """Call one of the functions above, or one that calls it, with the fonts and colours of the report."""
     with rc_context(_STYLE):
         return draw(*args, **kwargs)
 
@@ -210,7 +210,7 @@ def _short(label: str) -> str:
 
 
 def _percent(value: float) -> str:
-    return "<1" if value < 0.5 else f"{value:.0f}"
+    return "<1" if value < 1 else f"{value:.0f}"
 
 
 def _blues() -> np.ndarray:
