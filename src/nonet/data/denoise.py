@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nonet.data.denoise_kernels import LARGEST_DISTANCE, diagonal_details
+from nonet.data.denoise_kernels import SMALLEST_H2, diagonal_details, values_near_median
 from nonet.data.denoise_kernels import non_local_means as compiled_non_local_means
 
 # The median of |x| where x is normal with a standard deviation of 1.
@@ -28,14 +28,12 @@ def estimate_sigma(image: np.ndarray) -> float:
 
 
 def _median_but_zeros(values: np.ndarray) -> float:
-    """The median of values, none negative, that leaves out zeros; these come first when sorted."""
-    values = values.ravel()
-    num_other = np.count_nonzero(values)
-    if num_other == 0:
+    """The median of values, none negative, that leaves out zeros; NaN where nothing is left."""
+    near, low, high = values_near_median(values)
+    if near.size == 0:
         return float("nan")
-    low, high = (values.size - num_other + k for k in ((num_other - 1) // 2, num_other // 2))
-    values.partition((low, high))
-    return (values[low] + values[high]) / 2
+    near.partition((low, high))
+    return (near[low] + near[high]) / 2
 
 
 def patch_distance_px(sigma: float) -> int:
@@ -58,7 +56,7 @@ def non_local_means(
     image : uint8 (height, width, 3), of any memory layout.
     patch_size_px : side of the patches that are compared, at least 2; an even one counts as the next odd one.
     patch_distance_px : how far away they are sought, at least 1.
-    h : the cut-off in grey levels.
+    h : the cut-off in grey levels. With 0, only patches that are the same are averaged.
     sigma : of the noise in grey levels; its share is subtracted from patch distances. 0 subtracts nothing.
 
     Returns
@@ -66,12 +64,8 @@ def non_local_means(
     float32 (height, width, 3), grey levels.
     """
     half = patch_size_px // 2
-    unit = 3 * (2 * half + 1) ** 2 * h**2
+    unit = 3 * (2 * half + 1) ** 2 * max(h**2, SMALLEST_H2)
     noise = 3 * (2 * half) ** 2 * 2 * sigma**2
-    # Where patches that differ by one grey level in one place are too far apart, only those are averaged that are the
-    # same. Also keeps numbers within float32.
-    if noise + LARGEST_DISTANCE * unit < 1:
-        return image.astype(np.float32)
     margin = 2 * patch_distance_px + half
     planes = _planes(image, margin, "reflect", np.float32)
     return compiled_non_local_means(planes, half, patch_distance_px, noise, 1 / unit, margin)

@@ -10,6 +10,7 @@ import numpy as np
 
 # Daubechies' wavelet with two vanishing moments ("db2"): its high-pass filter.
 HIGH_PASS = (-0.48296291314453416, 0.8365163037378079, -0.2241438680420134, -0.12940952255126037)
+BINS_PER_GREY_LEVEL = 64  # in which a median is sought
 # exp(x) by Schraudolph, Neural Computation 1999, for float32: x goes straight into the bits of the exponent; 60801, in
 # units of 2**-20, makes the mean error least. It is off by up to 6 %, and scikit-image weighs by it: with the true
 # exponential, pixels differ from its by half a grey level.
@@ -17,6 +18,7 @@ EXP_SCALE = 2**23 / math.log(2)
 EXP_OF_ZERO = (127 << 23) - (60801 << 3)
 WEIGHT_OF_SELF = np.array([EXP_OF_ZERO], dtype=np.int32).view(np.float32)[0]
 LARGEST_DISTANCE = 5.0  # patches that differ more, in units of h**2, have no weight
+SMALLEST_H2 = 1e-6  # squared grey levels; with less, patches that differ are as far apart, and float32 overflows
 
 ZERO, SELF_BITS = np.float32(0), np.int32(EXP_OF_ZERO)
 FAST = {"contract", "nsz", "arcp"}  # fused multiply-adds and the like; nothing that takes numbers to be finite
@@ -75,6 +77,48 @@ def _order_of_sum(is_last, size):
     if not is_last:
         return 0, 1, 2, 3
     return (1, 0, 2, 3) if size % 2 == 0 else (2, 1, 0, 3)
+
+
+@compiled
+def values_near_median(values):
+    """Return the values, of those that are not zero, that share a bin with their median or lie between its two.
+
+    Sorting a few hundred of them takes a tenth of what sorting all does.
+
+    Parameters
+    ----------
+    values : float64, any shape, none negative or much larger than grey levels.
+
+    Returns
+    -------
+    near : float64 (k,)
+    low, high : the places in it, when sorted, of the two values whose mean is the median. All empty or 0 without any.
+    """
+    flat = values.ravel()
+    counts = np.zeros(1 + int(flat.max() * BINS_PER_GREY_LEVEL), np.int64)
+    num_zeros = 0
+    for value in flat:
+        if value == 0:
+            num_zeros += 1
+        else:
+            counts[int(value * BINS_PER_GREY_LEVEL)] += 1
+    num_others = flat.size - num_zeros
+    low, high = max(num_others - 1, 0) // 2, num_others // 2
+    first, num_before = 0, 0
+    while first < counts.size - 1 and num_before + counts[first] <= low:
+        num_before += counts[first]
+        first += 1
+    last, num_near = first, counts[first]
+    while last < counts.size - 1 and num_before + num_near <= high:
+        last += 1
+        num_near += counts[last]
+    near = np.empty(num_near)
+    k = 0
+    for value in flat:
+        if value != 0 and first <= int(value * BINS_PER_GREY_LEVEL) <= last:
+            near[k] = value
+            k += 1
+    return near, low - num_before, high - num_before
 
 
 @compiled
