@@ -35,6 +35,7 @@ format: $(READY)  ## put the code into its form
 
 bench: $(READY)  ## the benchmarks that need nothing but this machine; results in benchmarks/
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/denoise.py
 
 docs: demo  ## make the pictures and the reference pages of docs/ again
 	$(BIN)/python docs/make_contact_sheet.py

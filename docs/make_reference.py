@@ -1,4 +1,4 @@
-"""Write docs/reference/: every command and every setting, from the docstrings in the code.
+"""Write docs/reference/: every command, every setting and every source, from what the code says of them.
 
 python docs/make_reference.py           # write
 python docs/make_reference.py --check   # exit 1 where a page is out of date
@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 from nonet.cli import app
+from nonet.data.catalogue import facts_of, label_table, list_sources, verified_words
+from nonet.data.sources import SOURCES
+from nonet.data.sources.source import EXTRA_LABELS
 from nonet.recipe import Recipe, list_recipes, load_recipe
 
 FOLDER = Path(__file__).parent / "reference"
@@ -44,8 +47,59 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def sources() -> str:
+    """Return the page of sources: what is published where, on what terms, and how its labels map to ours."""
+    lines = [
+        "# Sources",
+        "",
+        "What `nonet data build` reads: `KIND:PATH`, where KIND is a name of this page. `nonet data sources NAME` "
+        "prints the same about one. `--paper NAME` keeps only what the paper takes of it, `--external NAME` trains on "
+        "it and never scores it. Every file is in the manifest, or in `excluded.csv` with a reason.",
+        "",
+        "**Verified** means that address and checksum are the publishers' own, and that `nonet data fetch` checks the "
+        "file against it. Whatever is marked **UNVERIFIED** has not been confirmed: its hash is printed and written "
+        "down when it is fetched, no more.",
+        "",
+        "Labels that the thirteen codes have no place for are left out, unless `--classes` names them: "
+        + "; ".join(f"`{code}` {words}" for code, words in EXTRA_LABELS.items())
+        + ".",
+        "",
+    ]
+    table = list_sources()
+    lines += ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
+    for row in table.itertuples(index=False):
+        lines.append("| " + " | ".join(_cell(value) for value in (f"[{row[0]}](#{row[0]})", *row[1:])) + " |")
+    for source in SOURCES.values():
+        lines += ["", f"## {source.name}", "", f"{source.title[0].upper()}{source.title[1:]}.", ""]
+        for heading, text in facts_of(source):
+            parts = [f"`{part}`" if heading == "Layout" else part for part in text.splitlines()]
+            lines.append(f"- **{heading}**: {' '.join(parts)}")
+        for download in source.downloads:
+            variant = f" `--variant {download.variant}`" if download.variant else ""
+            lines.append(
+                f"- **Fetch**{variant}: `{download.address}`, checksum {download.checksum or 'none known'}: "
+                f"{verified_words(download)}. {download.evidence}"
+            )
+        lines += [f"- **By hand**: {source.by_hand}"] if source.by_hand else []
+        lines += [f"- **Beware**: {note}" for note in source.notes]
+        if source.labels:
+            lines += ["", "| upstream label | code | in words | images |", "|---|---|---|---|"]
+            for upstream, code, words in label_table(source):
+                count = f"{source.counts[upstream]:,}" if upstream in source.counts else ""
+                lines.append(f"| {_cell(upstream)} | {code or '–'} | {_cell(words)} | {count} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return str(text).replace("|", "\\|")
+
+
 def main() -> None:
-    pages = {FOLDER / "commands.md": commands(), FOLDER / "settings.md": settings()}
+    pages = {
+        FOLDER / "commands.md": commands(),
+        FOLDER / "settings.md": settings(),
+        FOLDER / "sources.md": sources(),
+    }
     if "--check" in sys.argv:
         stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]
         if stale:

@@ -157,7 +157,7 @@ def test_labels_beside_the_thirteen_are_kept_by_default_with_a_note(cells, tmp_p
     ("spec", "words"),
     [
         ("cells", "is not a source"),
-        ("zip:cells", "Kinds: folder, csv, wbcbench"),
+        ("zip:cells", "Kinds: folder, csv, wbcbench, wbcbench-hf, acevedo"),
         ("folder:nowhere", "no folder"),
         ("csv:nowhere.csv", "no table"),
         ("wbcbench:nowhere", "no folder"),
@@ -306,9 +306,9 @@ def test_challenge_in_part(challenge, tmp_path):
 
 def test_every_kind_of_source_refuses_an_empty_folder(tmp_path):
     (tmp_path / "empty").mkdir()
-    for read in SOURCES.values():
+    for source in SOURCES.values():
         with pytest.raises(DataError):
-            read(tmp_path / "empty", None)
+            source.read(tmp_path / "empty", None)
 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason="needs the shared photographs")

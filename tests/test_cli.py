@@ -120,6 +120,16 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("data check {missing}", "is no dataset: there is no such folder"),
         ("data folds {tmp}/empty", "is no dataset"),
         ("data build {tmp}/empty --out {tmp}/d", "is not a source"),
+        ("data sources acevdo", 'Did you mean "acevedo"?'),
+        ("data fetch", "NAME is missing."),
+        ("data fetch bloodmnist", "--out is missing"),
+        ("data fetch bloodmist --out {tmp}/d", 'Did you mean "bloodmnist"?'),
+        ("data fetch folder --out {tmp}/d", "folder cannot be fetched by nonet"),
+        ("data fetch lmu-aml --out {tmp}/d", "IBM Aspera Connect"),
+        ("data fetch bloodmnist --out {tmp}/d --variant 32", "Variants: 64, 28, 128, 224"),
+        ("data fetch acevedo --out {tmp}/d --variant 2", "leave --variant out"),
+        ("data fetch bloodmnist --out {tmp}/notes.txt", "is a file, not a folder"),
+        ("data build acevedo:{tmp}/empty --out {tmp}/d", "has no folder basophil"),
         ("data build fodler:{tmp}/empty --out {tmp}/d", 'no kind "fodler"'),
         ("data build folder:{missing} --out {tmp}/d", "There is no folder"),
         ("data build folder:{tmp}/empty --out {tmp}/d", "has no subfolder"),
@@ -211,7 +221,8 @@ def test_help_is_given(nonet, words):
     [
         ("predict", ["RUN", "IMAGES", "--out", "--views", "--split", "--format", "--unreadable-label"]),
         ("train", ["RECIPE", "DATASET", "--out", "--set", "--devices"]),
-        ("data build", ["SOURCES", "--out", "--classes", "--external"]),
+        ("data build", ["SOURCES", "--out", "--classes", "--external", "--paper"]),
+        ("data fetch", ["NAME", "--out", "--variant"]),
         ("evaluate", ["RUN", "--resamples", "--confidence"]),
     ],
 )
@@ -238,6 +249,18 @@ def test_doctor_that_finds_something_missing_has_exit_status_1(nonet, monkeypatc
     monkeypatch.setattr(importlib.import_module("nonet.doctor"), "doctor", lambda: findings)
     status, out, _ = nonet("doctor")
     assert (status, out) == (1, "missing timm\n")
+
+
+def test_sources_are_listed_and_described(nonet):
+    status, out, _ = nonet("data", "sources")
+    assert status == 0
+    lines = out.splitlines()
+    assert lines[0].split() == ["name", "what", "licence", "images", "patients", "fetch"]
+    assert {"acevedo", "bloodmnist", "mll-bm"} <= {line.split()[0] for line in lines}
+    assert len({line.index("yes") for line in lines if "yes," in line}) == 1
+    status, out, _ = nonet("data", "sources", "mll-bm")
+    assert status == 0
+    assert "NOT BLOOD" in out and "By hand:" in out
 
 
 def test_predict_prints_where_the_table_is(nonet, places, tmp_path):

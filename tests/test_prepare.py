@@ -4,8 +4,10 @@ import hashlib
 import pickle
 import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -124,6 +126,54 @@ def test_several_processes_give_the_same(tmp_path, monkeypatch):
     many = prepare(images, tmp_path, num_workers=2)
     one = prepare(images, tmp_path, num_workers=1, cache_dir=tmp_path / "other")
     np.testing.assert_array_equal(many[:], one[:])
+
+
+def test_tasks_are_handed_out_as_results_are_taken():
+    taken = []
+
+    def tasks():
+        for number in range(60):
+            taken.append(number)
+            yield -number
+
+    results = nonet.data.prepare._map(abs, tasks(), 2)
+    assert next(results) == 0 and len(taken) <= 6
+    assert list(results) == list(range(1, 60))
+
+
+def test_a_killed_call_leaves_no_process_and_goes_on(tmp_path):
+    images = write_images(tmp_path / "images", 400)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import hashlib, pathlib\n"
+        "import nonet.data.prepare as prepare\n"
+        "from nonet.recipe import Denoise\n"
+        "if __name__ == '__main__':\n"
+        "    prepare.CHUNK_SIZE = 2\n"
+        f"    paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
+        "    names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
+        f"    cache = {str(tmp_path / 'cache')!r}\n"
+        "    prepare.prepare_images(paths, names, size_px=256, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
+    )
+    started = psutil.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
+    until(lambda: any(file.stat().st_size for file in tmp_path.glob("cache/*/sha256.txt")))
+    workers = started.children(recursive=True)
+    started.kill()
+    started.wait()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert len(workers) >= 2 and not alive
+    done = len(next(tmp_path.glob("cache/*/sha256.txt")).read_text().split())
+    for path in images[0][: min(done, 399)]:
+        path.unlink()  # no longer needed
+    prepared = prepare(images, tmp_path, size_px=256, denoise=ON, num_workers=1)
+    np.testing.assert_array_equal(prepared[-1], load_prepared(images[0][-1], 256, ON))
+
+
+def until(holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):

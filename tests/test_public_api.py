@@ -7,7 +7,7 @@ import pytest
 
 import nonet
 
-HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "pandas", "sklearn", "skimage", "matplotlib")
+HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "pandas", "sklearn", "numba", "matplotlib")
 
 
 def python(code):

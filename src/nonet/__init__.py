@@ -11,6 +11,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "build_dataset": "nonet.data.build",
+    "list_sources": "nonet.data.catalogue",
+    "describe_source": "nonet.data.catalogue",
+    "fetch_source": "nonet.data.fetch",
     "check_dataset": "nonet.data.check",
     "Dataset": "nonet.data.manifest",
     "draw_dataset": "nonet.data.phantom",

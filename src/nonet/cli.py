@@ -42,11 +42,40 @@ def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
 
 
 @data.command
+def sources(name: str | None = None) -> None:
+    """List the data sets that nonet reads, or say everything about one: labels, licence, what to get, where to put it.
+
+    Parameters
+    ----------
+    name
+        Of one of them.
+    """
+    print(_in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
+
+
+@data.command
+def fetch(name: str, *, out: Path, variant: str | None = None) -> None:
+    """Download a published data set and check it. Cut off, the same command goes on where it was.
+
+    Parameters
+    ----------
+    name
+        Of a source; "nonet data sources" lists them, and says which can be fetched.
+    out
+        Folder to put it into; "nonet data build NAME:FOLDER" reads it.
+    variant
+        Which of several, like 224 of bloodmnist; by default the first.
+    """
+    print(nonet.fetch_source(name, out, variant=variant))
+
+
+@data.command
 def build(
     *sources: str,
     out: Path,
     classes: Names | None = None,
     external: Names | None = None,
+    paper: Names | None = None,
     workers: int | None = None,
 ) -> None:
     """Make a dataset from one or more sources: read every image, write the manifest, say what is in it.
@@ -55,19 +84,25 @@ def build(
     ----------
     sources
         KIND:PATH or NAME=KIND:PATH; KIND is folder (a subfolder a class), csv (path,label and, where known,
-        patient,source,split) or wbcbench (the challenge's folder).
+        patient,source,split), wbcbench (the challenge's folder) or another that "nonet data sources" lists.
     out
-        The dataset's folder. Images stay where they are.
+        The dataset's folder. Images stay where they are; those inside tables or photographs of fields are written here.
     classes
-        Class codes to keep, or 13 for nonet's thirteen; other labels are left out and listed. By default all labels.
+        Class codes to keep, or 13 for nonet's thirteen; other labels are left out and listed. By default all labels;
+        what a published set has beyond the thirteen is left out unless it is named here.
     external
         Names of sources to train on but leave out of every score.
+    paper
+        Names of sources of which only those images are kept that the paper takes.
     workers
         Processes that read images; by default one a core.
     """
     classes = [code for item in classes for code in item.split(",")] if classes else None
     external = [name for item in external for name in item.split(",")] if external else []
-    dataset = nonet.build_dataset(list(sources), out, classes=classes, external=external, num_workers=workers)
+    paper = [name for item in paper for name in item.split(",")] if paper else []
+    dataset = nonet.build_dataset(
+        list(sources), out, classes=classes, external=external, paper=paper, num_workers=workers
+    )
     print(dataset.summary())
 
 
@@ -258,6 +293,13 @@ def show(name: str, *, set_: Settings | None = None) -> None:
         A changed setting, like --set train.epochs=5; may be given several times.
     """
     print(nonet.load_recipe(name, set_).to_toml(), end="")
+
+
+def _in_columns(table) -> str:
+    """Return a table of text with its columns flush left."""
+    columns = [[str(name), *map(str, table[name])] for name in table.columns]
+    widths = [max(map(len, column)) for column in columns]
+    return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in zip(*columns))
 
 
 def _say_error(error: NonetError) -> int:

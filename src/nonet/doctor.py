@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "scikit-image", "pandas", "pyarrow", "safetensors")
+REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "numba", "pandas", "pyarrow", "safetensors")
 
 
 @dataclass(frozen=True)

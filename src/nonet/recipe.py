@@ -32,8 +32,8 @@ class Denoise(Section):
     """False leaves every image as it is."""
     clean_below_sigma: Annotated[float, Field(ge=0)] = 2.0
     """Images with a smaller estimated sigma (8-bit grey levels) are left alone, bit for bit."""
-    patch_size_px: Annotated[int, Field(ge=1)] = 5
-    """Side of the patches that non-local means compares."""
+    patch_size_px: Annotated[int, Field(ge=2)] = 5
+    """Side of the patches that non-local means compares; of one pixel they would be too small to compare."""
     strength: Positive = 0.8
     """h, the cut-off in grey levels, as a multiple of sigma."""
     provide_sigma: bool = True

@@ -172,7 +172,7 @@ def environment() -> dict:
         "numpy",
         "pandas",
         "scikit-learn",
-        "scikit-image",
+        "numba",
         "pillow",
     )
     versions = {}

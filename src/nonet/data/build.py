@@ -1,5 +1,6 @@
 """`build_dataset`: from sources to a dataset folder. Each file ends in the manifest or in excluded.csv."""
 
+import difflib
 import logging
 import re
 from pathlib import Path
@@ -7,18 +8,28 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.cells import CLASSES
-from nonet.data.duplicates import drop_same_content, drop_same_path
+from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_path
 from nonet.data.manifest import Dataset, in_columns
 from nonet.data.scan import describe_images
+from nonet.data.select import (
+    count_notes,
+    drop_other_labels,
+    drop_unasked,
+    exclude,
+    keep_paper,
+    mark_external,
+    wanted_classes,
+)
 from nonet.data.sources import SOURCES
-from nonet.data.sources.listing import Listing
+from nonet.data.sources.listing import Listing, Packed
+from nonet.data.unpack import FOLDER, remove_stale, unpack, unpacked_root
 from nonet.errors import DataError
 from nonet.runs import FORMAT_VERSION, now
 
 log = logging.getLogger("nonet")
 
 #: What a dataset folder may hold, so that a build that was cut short can be done again.
-OURS = {"manifest.parquet", "excluded.csv", "dataset.json", "folds.csv", "cache"}
+OURS = {"manifest.parquet", "excluded.csv", "dataset.json", "folds.csv", "cache", FOLDER}
 
 
 def build_dataset(
@@ -27,18 +38,22 @@ def build_dataset(
     *,
     classes: str | list[str] | None = None,
     external: str | list[str] = (),
+    paper: str | list[str] = (),
     num_workers: int | None = None,
 ) -> Dataset:
     """Make a dataset from one or more sources: read every image, write the manifest and what was left out.
 
-    Images stay where they are. Of exact copies with one label one is kept, of copies with different labels none.
+    Images stay where they are; those inside tables, arrays or photographs of fields are written as files into the
+    dataset's folder. Of exact copies with one label one is kept, of copies with different labels none.
 
     Parameters
     ----------
-    sources : each KIND:PATH or NAME=KIND:PATH; KIND is one of SOURCES: folder, csv, wbcbench.
+    sources : each KIND:PATH or NAME=KIND:PATH; KIND is one of SOURCES; `nonet.list_sources()` lists them.
     out : the dataset's folder; new, empty, or a dataset, which is then replaced.
-    classes : class codes to keep, or "13" for nonet's thirteen. By default all labels that are found.
+    classes : class codes to keep, or "13" for nonet's thirteen. By default all labels that are found; what a published
+        set has beyond the thirteen (erythroblasts, undivided neutrophils) is left out unless its label is named here.
     external : names of sources to train on but leave out of every score.
+    paper : names of sources of which only those images are kept that the paper takes.
     num_workers : threads that read images; by default one a core.
 
     Returns
@@ -51,20 +66,27 @@ def build_dataset(
     """
     out = Path(out).expanduser()
     _require_ours(out)
-    listings = read_sources([sources] if isinstance(sources, str) else list(sources))
+    listings = read_sources(_listed(sources))
     table = pd.concat([listing.table() for listing in listings.values()], ignore_index=True)
     excluded = [row for listing in listings.values() for row in listing.excluded]
     notes = [note for listing in listings.values() for note in listing.notes]
     roots = _roots(listings)
 
-    _mark_external(table, [external] if isinstance(external, str) else list(external))
-    table["image_id"] = table["source"] + "/" + table["path"]
+    mark_external(table, _listed(external))
+    everything = table.assign(image_id=table["source"] + "/" + table["path"])
+    table = keep_paper(everything, listings.values(), _listed(paper), excluded, notes)
     known = table["patient"].notna()
     table.loc[known, "patient"] = table.loc[known, "source"] + "/" + table.loc[known, "patient"]
     table["patient_is_standin"] &= known
     table = drop_same_path(table, excluded, notes)
-    table = _drop_other_labels(table, _wanted(classes), excluded)
-    table = _read_images(table, roots, excluded, notes, num_workers)
+    table = drop_unasked(table, wanted_classes(classes), excluded, notes)
+    table = drop_other_labels(table, wanted_classes(classes), excluded)
+    others = everything.drop(index=table.index)
+
+    files = {source: root for source, root in roots.items() if source not in _packed(listings)}
+    table = _unpack(table, listings, roots, out, excluded)
+    table = _read_images(table, {source: out / root for source, root in roots.items()}, excluded, notes, num_workers)
+    table = drop_contested(table, others, files, excluded)
     table = drop_same_content(table, excluded, notes)
     # Rows of the test are never predicted out of fold, so they take part in no score.
     table["evaluate"] &= table["split"].ne("test")
@@ -78,9 +100,14 @@ def build_dataset(
     )
     out.mkdir(parents=True, exist_ok=True)
     dataset.save()
+    remove_stale(out, {root.as_posix() for root in roots.values()})
     if (out / "folds.csv").exists():
         log.info(f"{out / 'folds.csv'} is kept from before, and will be obeyed; delete it unless it is still wanted.")
     return dataset
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def read_sources(specs: list[str]) -> dict[str, Listing]:
@@ -89,16 +116,22 @@ def read_sources(specs: list[str]) -> dict[str, Listing]:
         raise DataError("There is no source.", hint="Give one like folder:PATH, csv:TABLE.csv or wbcbench:PATH.")
     listings = {}
     for spec in specs:
-        match = re.fullmatch(r"(?:([^=:/\\]+)=)?([A-Za-z_]+):(.+)", spec)
+        match = re.fullmatch(r"(?:([^=:/\\]+)=)?([A-Za-z][A-Za-z0-9_-]*):(.+)", spec)
         if match is None:
             raise DataError(f'"{spec}" is not a source.', hint="Write KIND:PATH or NAME=KIND:PATH, like folder:cells.")
         name, kind, path = match.groups()
         if kind not in SOURCES:
-            raise DataError(f'"{spec}": there is no kind "{kind}".', hint=f"Kinds: {', '.join(SOURCES)}.")
+            close = difflib.get_close_matches(kind, SOURCES, n=1)
+            hint = f'Did you mean "{close[0]}"? ' if close else ""
+            raise DataError(f'"{spec}": there is no kind "{kind}".', hint=f"{hint}Kinds: {', '.join(SOURCES)}.")
         if spec in listings:
             raise DataError(f'Source "{spec}" is given twice.')
         # Absolute, but links stay: the user's name for a place may outlive where it points to today.
-        listings[spec] = SOURCES[kind](Path(path).expanduser().absolute(), name)
+        listing = SOURCES[kind].read(Path(path).expanduser().absolute(), name)
+        listing.kind = kind
+        named = name or kind
+        listing.notes += [f"{named}: {note}" for note in (*count_notes(SOURCES[kind], listing), *SOURCES[kind].notes)]
+        listings[spec] = listing
     return listings
 
 
@@ -128,34 +161,24 @@ def _roots(listings: dict[str, Listing]) -> dict[str, Path]:
     return roots
 
 
-def _mark_external(table: pd.DataFrame, external: list[str]) -> None:
-    have = sorted(table["source"].unique())
-    unknown = sorted(set(external) - set(have))
-    if unknown:
-        raise DataError(
-            f'There is no source "{unknown[0]}" to be external.',
-            hint=f"Sources: {', '.join(have) or 'none with images'}.",
-        )
-    table.loc[table["source"].isin(external), "evaluate"] = False
+def _unpack(
+    table: pd.DataFrame, listings: dict[str, Listing], roots: dict[str, Path], out: Path, excluded: list[dict]
+) -> pd.DataFrame:
+    """Write packed images as files, point their source's root to them, relative to `out`; exclude what fails."""
+    failed: list[int] = []
+    for source, packed in _packed(listings).items():
+        here = table[table["source"] == source]
+        roots[source] = unpacked_root(source, packed)
+        errors = unpack(packed, list(here["path"]), out / roots[source])
+        for row in here[here["path"].isin(list(errors))].itertuples():
+            exclude(excluded, row, f"unreadable: {errors[row.path].message}")
+            failed.append(row.Index)
+    return table.drop(index=failed)
 
 
-def _wanted(classes: str | list[str] | None) -> set[str] | None:
-    if classes is None:
-        return None
-    listed = [classes] if isinstance(classes, str) else list(classes)
-    wanted = {code for item in listed for code in (CLASSES if item == "13" else [item.strip()])} - {""}
-    if not wanted:
-        raise DataError("The list of classes is empty.", hint="Leave it out to keep all labels, or give 13.")
-    return wanted
-
-
-def _drop_other_labels(table: pd.DataFrame, wanted: set[str] | None, excluded: list[dict]) -> pd.DataFrame:
-    if wanted is None:
-        return table
-    other = table["label"].notna() & ~table["label"].isin(wanted)
-    for row in table[other].itertuples():
-        _exclude(excluded, row, f"label outside the classes: {row.label}")
-    return table[~other]
+def _packed(listings: dict[str, Listing]) -> dict[str, Packed]:
+    """Source → what gives its images, of those whose images are no files yet."""
+    return {row["source"]: listing.packed for listing in listings.values() if listing.packed for row in listing.rows}
 
 
 def _read_images(
@@ -166,9 +189,9 @@ def _read_images(
     kept, facts_kept = [], []
     for row, path, facts in zip(table.itertuples(), paths, describe_images(paths, num_workers=num_workers)):
         if isinstance(facts, DataError):
-            _exclude(excluded, row, f"unreadable: {facts.message}" if path.exists() else f"missing: there is no {path}")
+            exclude(excluded, row, f"unreadable: {facts.message}" if path.exists() else f"missing: there is no {path}")
         elif isinstance(row.sha256, str) and row.sha256 != facts.sha256:
-            _exclude(excluded, row, f"changed: its sha256 is {facts.sha256}, its table says {row.sha256}")
+            exclude(excluded, row, f"changed: its sha256 is {facts.sha256}, its table says {row.sha256}")
         else:
             kept.append(row.Index)
             facts_kept.append(facts)
@@ -184,7 +207,7 @@ def _read_images(
 def _classes_found(
     table: pd.DataFrame, classes: str | list[str] | None, notes: list[str], excluded: list[dict]
 ) -> list[str]:
-    found, wanted = set(table["label"].dropna()), _wanted(classes)
+    found, wanted = set(table["label"].dropna()), wanted_classes(classes)
     if not found:
         reasons = pd.Series([row["reason"].split(":")[0] for row in excluded], dtype=str).value_counts()
         why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "the sources are empty"
@@ -212,10 +235,6 @@ def _classes_found(
 def _example(excluded: list[dict], labels: list[str]) -> str:
     rows = [row for row in excluded if row["label"] in labels]
     return f"{rows[0]['path']} ({rows[0]['reason']}), {len(rows)} in all" if rows else "none of that label"
-
-
-def _exclude(excluded: list[dict], row, reason: str) -> None:
-    excluded.append({"path": row.path, "source": row.source, "label": row.label or "", "reason": reason})
 
 
 def _excluded_table(excluded: list[dict]) -> pd.DataFrame:

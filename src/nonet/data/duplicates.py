@@ -1,5 +1,8 @@
 """Copies: of those with one label one is kept; of those with different labels none, as nobody knows the right one."""
 
+import hashlib
+from pathlib import Path
+
 import pandas as pd
 
 
@@ -27,6 +30,35 @@ def drop_same_content(table: pd.DataFrame, excluded: list[dict], notes: list[str
     if both:
         notes.append(f'{both:,} images of split "test" are also among the others: a score on the test is too good.')
     return pd.concat([rest, table[test]])
+
+
+def drop_contested(
+    table: pd.DataFrame, others: pd.DataFrame, roots: dict[str, Path], excluded: list[dict]
+) -> pd.DataFrame:
+    """Drop images of which a copy with another label was left out for its label: nobody knows which label is right.
+
+    Parameters
+    ----------
+    table : images that were read, with columns num_bytes and sha256 beside those of `drop_same_path`.
+    others : rows left out for their label, which were not read; only those as large as one that was are.
+    roots : source → folder that paths are relative to; a source that is not in it has no files to compare.
+    excluded : gets a row for each that is dropped.
+    """
+    sizes, labels = set(table["num_bytes"]), {}
+    for row in others.dropna(subset=["label"]).itertuples():
+        path = roots[row.source] / row.path if row.source in roots else None
+        if path is not None and path.is_file() and path.stat().st_size in sizes:
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            labels.setdefault(sha256, {})[row.label] = f"{row.source}/{row.path}"
+    dropped = []
+    for row in table[table["sha256"].isin(list(labels)) & table["split"].ne("test")].itertuples():
+        contrary = {label: image for label, image in labels[row.sha256].items() if label != row.label}
+        if row.label is not None and contrary:
+            dropped.append(row.Index)
+            label, image = next(iter(contrary.items()))
+            reason = f"conflicting labels: duplicate image, labelled {row.label} and, left out, {label}: {image}"
+            excluded.append({"path": row.path, "source": row.source, "label": row.label, "reason": reason})
+    return table.drop(index=dropped)
 
 
 def _drop_copies(

@@ -93,7 +93,7 @@ class Dataset:
         if image_id not in self._path_of:
             raise DataError(f'{self.folder} has no image "{image_id}".')
         source, path = self._path_of[image_id]
-        return Path(self.description["roots"][source]) / path
+        return self.folder / self.description["roots"][source] / path  # an absolute root wins
 
     def paths(self) -> list[Path]:
         """Return where the images lie, in the manifest's order."""

@@ -3,17 +3,19 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import current_process, get_context
+from multiprocessing import current_process, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from nonet.data.denoise import denoise, estimate_sigma
+from nonet.data.denoise import denoise, estimate_sigma, warm_up
 from nonet.data.images import load_rgb
 from nonet.errors import DataError
 from nonet.progress import progress
@@ -22,7 +24,7 @@ CHUNK_SIZE = 64
 WORKERS_PAY_FROM = 256  # images; a worker process takes seconds to start
 CHECK = 'Run "nonet data check DATASET".'
 GUARD = "In a script, put the calls under `if __name__ == '__main__':`."
-VERSION = 1  # of what is done to pixels: a change makes old caches stale
+VERSION = 2  # of what is done to pixels: a change makes old caches stale
 
 
 def prepare_sizes(image: np.ndarray | str | Path | bytes, sizes_px: Sequence[int], settings) -> dict[int, np.ndarray]:
@@ -101,7 +103,7 @@ def prepare_images(
     """Prepare many images once, over all cores; what the cache has is not done again.
 
     The cache is found by content and settings, not by path: images added to a dataset are the only ones read. Killed
-    half way, the same call goes on behind the last finished chunk.
+    half way, the same call goes on behind the last finished chunk. However many there are, memory holds a few chunks.
 
     Parameters
     ----------
@@ -159,7 +161,7 @@ def _append(
     """Prepare the images that the cache has not, chunk by chunk: pixels first, their names last."""
     shas = list(todo)
     chunks = [shas[start : start + CHUNK_SIZE] for start in range(0, len(shas), CHUNK_SIZE)]
-    tasks = [([(todo[sha], sha) for sha in chunk], size_px, settings) for chunk in chunks]
+    tasks = (([(todo[sha], sha) for sha in chunk], size_px, settings) for chunk in chunks)
     count = (os.cpu_count() or 1) if num_workers is None else num_workers
     total, description = progress_over
     with (
@@ -197,15 +199,43 @@ def _prepare_chunk(task: tuple[list[tuple[Path, str]], int, object]) -> tuple[np
     return np.stack(images), np.array(sigmas, dtype=np.float32)
 
 
-def _map(function, tasks: list, num_workers: int):
-    """Yield results in order; in this process where there is one worker."""
+def worker_pool(num_workers: int) -> ProcessPoolExecutor:
+    """Return processes that prepare images; they end when this one does, also when it is killed.
+
+    The loops of denoising are compiled first, once, and not by each of them.
+    """
+    warm_up()
+    # Spawned, not forked: torch may be at work in this process.
+    return ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Without this, workers of a killed process would wait for tasks for ever."""
+
+    def watch() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def _map(function: Callable, tasks: Iterable, num_workers: int) -> Iterator:
+    """Yield results in order; in this process where there is one worker.
+
+    Tasks are handed out as results are taken, so that no more than a few wait in memory.
+    """
     if num_workers <= 1:
         yield from map(function, tasks)
         return
-    # Spawned, not forked: torch may be at work in this process.
-    pool = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"))
+    pool = worker_pool(num_workers)
+    waiting = deque()
     try:
-        yield from pool.map(function, tasks)
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) > 2 * num_workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise DataError(
             "A process that prepares images died.",

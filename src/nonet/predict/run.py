@@ -12,10 +12,9 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nonet.data.prepare import worker_pool
 from nonet.errors import DataError, RunError
 from nonet.models.views import View, views_of
 from nonet.predict.ensemble import Ensemble, load, parse_views, softmax
@@ -237,7 +237,7 @@ def _workers(num_images: int, num_workers: int | None) -> Executor:
     count = (os.cpu_count() or 1) if num_workers is None else num_workers
     if num_images < WORKERS_PAY_FROM or count <= 1:
         return _InProcess()
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    return worker_pool(count)
 
 
 def _prepared_chunks(

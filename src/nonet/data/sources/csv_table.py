@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.data.sources.listing import Listing, path_within
+from nonet.data.sources.source import Source
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 
@@ -97,3 +98,15 @@ def _truths(path: Path, values: pd.Series) -> pd.Series:
             hint="Give true, false or nothing (true).",
         )
     return values.str.lower().map(TRUTHS).astype(bool)
+
+
+CSV = Source(
+    name="csv",
+    title="your own table: path and label, and patient, source, split where known",
+    read=read_csv,
+    layout="TABLE.csv with the columns path,label and, where known, patient,source,split,evaluate,sha256; paths are "
+    "relative to its folder",
+    patients="as given",
+    paper=None,
+    paper_words="all that you give",
+)

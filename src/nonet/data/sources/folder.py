@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from nonet.data.sources.listing import Listing, path_within
+from nonet.data.sources.source import Source
 from nonet.errors import DataError
 
 
@@ -56,3 +57,13 @@ def _list_class(listing: Listing, folder: Path, source: str) -> int:
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+
+
+FOLDER = Source(
+    name="folder",
+    title="your own folder with one subfolder a class",
+    read=read_folder,
+    layout="DIR/CLASS/**: every file below a class's folder is an image of it; the folders' names are the labels",
+    paper=None,
+    paper_words="all that you give",
+)

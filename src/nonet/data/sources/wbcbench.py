@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nonet.data.sources.listing import Listing
+from nonet.cells import CLASSES
+from nonet.data.sources.listing import LabelMap, Listing
+from nonet.data.sources.source import Source
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 
@@ -110,3 +112,26 @@ def _standins(names: list[str], folder: str) -> list[str | None]:
     block_of = dict(zip(known.tolist(), blocks.tolist()))
     prefix = folder.replace("/", "-")
     return [f"{prefix}-block-{block_of[n] + 1:04d}" if n >= 0 else None for n in numbers.tolist()]
+
+
+WBCBENCH = Source(
+    name="wbcbench",
+    title="WBCBench 2026, the challenge's own folder",
+    read=read_wbcbench,
+    published="Kaggle, https://www.kaggle.com/competitions/wbc-bench-2026",
+    licence="the challenge's rules; its later release (wbcbench-hf) is CC BY-NC 4.0",
+    citation="Tian X, et al. WBCBench 2026: a challenge for robust white blood cell classification under class "
+    "imbalance. ISBI 2026, arXiv:2604.10797.",
+    layout="DIR/phase1/*.jpg and phase1_label.csv; DIR/phase2/{train,eval,test}/*.jpg and phase2_{train,eval,test}.csv",
+    labels=LabelMap({code: code for code in CLASSES}),
+    num_images=55012,
+    patients="stand-ins",
+    paper=None,
+    paper_words="all: 38,535 labelled images to train on, 16,477 of the test to predict.",
+    notes=(
+        "The order of IDs gives class and patient away; nonet uses it only to make blocks that stand in for patients.",
+        "A few images are 368 x 370 px instead of 368 x 368, some are cut short.",
+    ),
+    by_hand="Take part in the challenge on https://www.kaggle.com/competitions/wbc-bench-2026, download its data and "
+    "unpack it; then: nonet data build wbcbench:FOLDER",
+)

@@ -1,0 +1,291 @@
+"""The loops of denoising, compiled by numba: wavelet details for the noise, and non-local means of an RGB image.
+
+One image is worked on by one thread; many images go to many processes, so that there is one level of parallelism.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+# Daubechies' wavelet with two vanishing moments ("db2"): its high-pass filter.
+HIGH_PASS = (-0.48296291314453416, 0.8365163037378079, -0.2241438680420134, -0.12940952255126037)
+BINS_PER_GREY_LEVEL = 64  # in which a median is sought
+# exp(x) by Schraudolph, Neural Computation 1999, for float32: x goes straight into the bits of the exponent; 60801, in
+# units of 2**-20, makes the mean error least. It is off by up to 6 %, and scikit-image weighs by it: with the true
+# exponential, pixels differ from its by half a grey level.
+EXP_SCALE = 2**23 / math.log(2)
+EXP_OF_ZERO = (127 << 23) - (60801 << 3)
+WEIGHT_OF_SELF = np.array([EXP_OF_ZERO], dtype=np.int32).view(np.float32)[0]
+LARGEST_DISTANCE = 5.0  # patches that differ more, in units of h**2, have no weight
+SMALLEST_H2 = 1e-6  # squared grey levels; with less, patches that differ are as far apart, and float32 overflows
+
+ZERO, SELF_BITS = np.float32(0), np.int32(EXP_OF_ZERO)
+FAST = {"contract", "nsz", "arcp"}  # fused multiply-adds and the like; nothing that takes numbers to be finite
+
+
+def compiled(function):
+    """Compile for this machine at the first call, and keep the result on disk for later processes.
+
+    numba keeps it beside this file or, where that cannot be written, in the user's cache folder; NUMBA_CACHE_DIR names
+    another. Where there is none, each process compiles for itself, which takes it some seconds.
+    """
+    try:
+        return numba.njit(function, nogil=True, cache=True)
+    except RuntimeError:
+        return numba.njit(function, nogil=True)
+
+
+@compiled
+def diagonal_details(planes):
+    """Return the absolute finest diagonal wavelet coefficients: float64 (channels, rows, columns).
+
+    The same to the last bit as PyWavelets' `dwt2(plane, "db2")`, as the sums are made in the same
+    order. It matters: where an image is flat, the last bits decide which coefficients are zero and do not count. The
+    other three quarters of the transform are not needed here.
+
+    Parameters
+    ----------
+    planes : uint8 (channels, height + 6, width + 6), mirrored at the borders with their outermost pixels repeated.
+    """
+    num_channels, height, width = planes.shape[0], planes.shape[1] - 6, planes.shape[2] - 6
+    rows, columns = (height + 3) // 2, (width + 3) // 2
+    details = np.empty((num_channels, rows, columns))
+    line = np.empty(planes.shape[2])
+    f0, f1, f2, f3 = HIGH_PASS
+    for channel in range(num_channels):
+        plane = planes[channel]
+        for y in range(rows):
+            i, j, k, m = _order_of_sum(y == rows - 1, height)
+            a, b, c, d = plane[2 * y + 4 - i], plane[2 * y + 4 - j], plane[2 * y + 4 - k], plane[2 * y + 4 - m]
+            fa, fb, fc, fd = HIGH_PASS[i], HIGH_PASS[j], HIGH_PASS[k], HIGH_PASS[m]
+            for x in range(line.shape[0]):
+                line[x] = fa * a[x] + fb * b[x] + fc * c[x] + fd * d[x]
+            out = details[channel, y]
+            for x in range(columns - 1):
+                out[x] = abs(f0 * line[2 * x + 4] + f1 * line[2 * x + 3] + f2 * line[2 * x + 2] + f3 * line[2 * x + 1])
+            total = 0.0
+            for i in _order_of_sum(True, width):
+                total += HIGH_PASS[i] * line[2 * columns + 2 - i]
+            out[columns - 1] = abs(total)
+    return details
+
+
+@numba.njit
+def _order_of_sum(is_last, size):
+    """PyWavelets starts with what lies outside at the far border, the nearest first."""
+    if not is_last:
+        return 0, 1, 2, 3
+    return (1, 0, 2, 3) if size % 2 == 0 else (2, 1, 0, 3)
+
+
+@compiled
+def values_near_median(values):
+    """Return the values, of those that are not zero, that share a bin with their median or lie between its two.
+
+    Sorting a few hundred of them takes a tenth of what sorting all does.
+
+    Parameters
+    ----------
+    values : float64, any shape, none negative or much larger than grey levels.
+
+    Returns
+    -------
+    near : float64 (k,)
+    low, high : the places in it, when sorted, of the two values whose mean is the median. All empty or 0 without any.
+    """
+    flat = values.ravel()
+    counts = np.zeros(1 + int(flat.max() * BINS_PER_GREY_LEVEL), np.int64)
+    num_zeros = 0
+    for value in flat:
+        if value == 0:
+            num_zeros += 1
+        else:
+            counts[int(value * BINS_PER_GREY_LEVEL)] += 1
+    num_others = flat.size - num_zeros
+    low, high = max(num_others - 1, 0) // 2, num_others // 2
+    first, num_before = 0, 0
+    while first < counts.size - 1 and num_before + counts[first] <= low:
+        num_before += counts[first]
+        first += 1
+    last, num_near = first, counts[first]
+    while last < counts.size - 1 and num_before + num_near <= high:
+        last += 1
+        num_near += counts[last]
+    near = np.empty(num_near)
+    k = 0
+    for value in flat:
+        if value != 0 and first <= int(value * BINS_PER_GREY_LEVEL) <= last:
+            near[k] = value
+            k += 1
+    return near, low - num_before, high - num_before
+
+
+@compiled
+def non_local_means(planes, half, reach, noise, per_h2, margin):
+    """Average each pixel with those around it, by how alike their patches are: float32 (height, width, 3).
+
+    Shifts are gone through by half, as a pixel is as much like its neighbour as the neighbour is like it. For each
+    shift, sums over the patches' rows move down with the row that is worked on, and never leave the cache.
+
+    Parameters
+    ----------
+    planes : float32 (3, height + 2 margin, width + 2 margin) of whole grey levels, so that sums are exact.
+    half : of the patch's size, rounded down, at least 1; patches reach from 1 - half to half.
+    reach : how far neighbours are sought, px.
+    noise : what is subtracted from a patch's squared distance.
+    per_h2 : one over the squared distance that counts as 1.
+    margin : at least 2 reach + half.
+    """
+    height, width = planes.shape[1] - 2 * margin, planes.shape[2] - 2 * margin
+    total = np.empty((3, height, width), np.float32)
+    for c in range(3):
+        for y in range(height):
+            total[c, y] = planes[c, y + margin, margin : margin + width] * WEIGHT_OF_SELF
+    weight = np.full((height, width), WEIGHT_OF_SELF)
+    noise, scale = np.float32(noise), np.float32(-EXP_SCALE * per_h2)
+    furthest = np.float32(LARGEST_DISTANCE / per_h2)
+    # Columns from -reach to width + reach: every pair of which one pixel is in the image. Patches stick out of them.
+    num_columns = width + 2 * reach
+    num_sums = num_columns + 2 * half - 1
+    squares = np.empty((2 * reach + 1, 2 * half, num_sums), np.float32)
+    sums = np.empty((2 * reach + 1, num_sums), np.float32)
+    distance = np.empty(num_columns, np.float32)
+    bits = np.empty((2 * reach + 1, num_columns), np.int32)
+    weights = bits.view(np.float32)
+    for down in range(reach + 1):
+        # Without a step down, the shifts to the left are those to the right, seen from the other pixel.
+        first = -reach if down else 1
+        num_shifts = reach - first + 1
+        squares[:] = ZERO
+        sums[:] = ZERO
+        for y in range(-down - half + 1, height + half):
+            start = margin - reach - half + 1
+            for k in range(num_shifts):
+                _move_down(planes, y + margin, down, start, first + k, squares[k, y % (2 * half)], sums[k])
+            centre = y - half
+            if centre < -down:
+                continue
+            for k in range(num_shifts):
+                _sum_along(sums[k], distance, half)
+                _weigh(distance, bits[k], noise, scale, furthest)
+            if centre >= 0:
+                _average(total, weight, centre, planes, centre + down, weights, num_shifts, first, 1, reach, margin)
+            if centre + down < height:
+                _average(total, weight, centre + down, planes, centre, weights, num_shifts, first, -1, reach, margin)
+    return _divide(total, weight)
+
+
+@numba.njit(fastmath=FAST)
+def _move_down(planes, row, down, start, right, oldest, sums):
+    """Add a row's squared differences to the sums over the patches' rows; take out those of the row they leave."""
+    r, other_r = _two_lines(planes[0], row, down, start, right, sums.shape[0])
+    g, other_g = _two_lines(planes[1], row, down, start, right, sums.shape[0])
+    b, other_b = _two_lines(planes[2], row, down, start, right, sums.shape[0])
+    for x in range(sums.shape[0]):
+        red, green, blue = r[x] - other_r[x], g[x] - other_g[x], b[x] - other_b[x]
+        square = red * red + green * green + blue * blue
+        sums[x] += square - oldest[x]
+        oldest[x] = square
+
+
+@numba.njit
+def _two_lines(plane, row, down, start, right, n):
+    return plane[row, start : start + n], plane[row + down, start + right : start + right + n]
+
+
+@numba.njit(fastmath=FAST)
+def _sum_along(sums, distance, half):
+    """Sum over the patches' columns, two at a time."""
+    n = distance.shape[0]
+    left, right = sums[:n], sums[1 : n + 1]
+    for x in range(n):
+        distance[x] = left[x] + right[x]
+    for k in range(2, 2 * half, 2):
+        left, right = sums[k : n + k], sums[k + 1 : n + k + 1]
+        for x in range(n):
+            distance[x] += left[x] + right[x]
+
+
+@numba.njit(fastmath=FAST)
+def _weigh(distance, bits, noise, scale, furthest):
+    """Turn squared distances into the bits of their weights."""
+    for x in range(bits.shape[0]):
+        excess = max(distance[x] - noise, ZERO)
+        value = np.int32(excess * scale) + SELF_BITS
+        bits[x] = value if excess <= furthest else np.int32(0)
+
+
+@numba.njit(fastmath=FAST)
+def _average(total, weight, row, planes, source, weights, num_shifts, first, sign, reach, margin):
+    """Add to a row of the averages what it gets from the pixels of another row, shift by shift.
+
+    With sign 1, a pixel gets its neighbours; with -1, the neighbours get the pixel.
+    """
+    width = weight.shape[1]
+    k = 0
+    while k < num_shifts:
+        # Four shifts at a time: the averages, which all shifts change, are then read and written a quarter as often.
+        w0 = _weights_of(weights, k, first, sign, reach, width)
+        shift = margin + sign * (first + k)
+        if k + 4 <= num_shifts:
+            w1 = _weights_of(weights, k + 1, first, sign, reach, width)
+            w2 = _weights_of(weights, k + 2, first, sign, reach, width)
+            w3 = _weights_of(weights, k + 3, first, sign, reach, width)
+            for c in range(3):
+                line = planes[c, source + margin]
+                s1, s2, s3 = shift + sign, shift + 2 * sign, shift + 3 * sign
+                p0, p1 = line[shift : shift + width], line[s1 : s1 + width]
+                p2, p3 = line[s2 : s2 + width], line[s3 : s3 + width]
+                _add_four(total[c, row], w0, w1, w2, w3, p0, p1, p2, p3)
+            _add_four_weights(weight[row], w0, w1, w2, w3)
+            k += 4
+        else:
+            for c in range(3):
+                _add_one(total[c, row], w0, planes[c, source + margin, shift : shift + width])
+            _add_one_weight(weight[row], w0)
+            k += 1
+
+
+@numba.njit
+def _weights_of(weights, k, first, sign, reach, width):
+    start = reach if sign > 0 else reach - first - k
+    return weights[k, start : start + width]
+
+
+# Loops of their own, each writing one array: so the compiler can tell that it reads no other that it writes.
+
+
+@numba.njit(fastmath=FAST)
+def _add_four(total, w0, w1, w2, w3, p0, p1, p2, p3):
+    for x in range(total.shape[0]):
+        total[x] += (w0[x] * p0[x] + w1[x] * p1[x]) + (w2[x] * p2[x] + w3[x] * p3[x])
+
+
+@numba.njit(fastmath=FAST)
+def _add_four_weights(weight, w0, w1, w2, w3):
+    for x in range(weight.shape[0]):
+        weight[x] += (w0[x] + w1[x]) + (w2[x] + w3[x])
+
+
+@numba.njit(fastmath=FAST)
+def _add_one(total, w, p):
+    for x in range(total.shape[0]):
+        total[x] += w[x] * p[x]
+
+
+@numba.njit(fastmath=FAST)
+def _add_one_weight(weight, w):
+    for x in range(weight.shape[0]):
+        weight[x] += w[x]
+
+
+@numba.njit(fastmath=FAST)
+def _divide(total, weight):
+    _, height, width = total.shape
+    image = np.empty((height, width, 3), np.float32)
+    for y in range(height):
+        for x in range(width):
+            for c in range(3):
+                image[y, x, c] = total[c, y, x] / weight[y, x]
+    return image

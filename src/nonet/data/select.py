@@ -1,0 +1,111 @@
+"""Which images of the sources a dataset takes: by class, by what the paper takes, by what the user asks for."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from nonet.cells import CLASSES
+from nonet.data.sources import SOURCES
+from nonet.data.sources.listing import Listing
+from nonet.data.sources.source import Source
+from nonet.errors import DataError
+
+
+def wanted_classes(classes: str | list[str] | None) -> set[str] | None:
+    """Return the codes that --classes names, "13" standing for nonet's thirteen; None where it is not given."""
+    if classes is None:
+        return None
+    listed = [classes] if isinstance(classes, str) else list(classes)
+    wanted = {code for item in listed for code in (CLASSES if item == "13" else [item.strip()])} - {""}
+    if not wanted:
+        raise DataError("The list of classes is empty.", hint="Leave it out to keep all labels, or give 13.")
+    return wanted
+
+
+def mark_external(table: pd.DataFrame, external: list[str]) -> None:
+    """Set evaluate to False for these sources, in place. Raises DataError on a name that is no source."""
+    _require_sources(table, external, "to be external")
+    table.loc[table["source"].isin(external), "evaluate"] = False
+
+
+def keep_paper(
+    table: pd.DataFrame, listings: Iterable[Listing], names: list[str], excluded: list[dict], notes: list[str]
+) -> pd.DataFrame:
+    """Of the sources named, keep only what the paper takes; the rest is listed, and a note says so.
+
+    Raises
+    ------
+    DataError on a name that is no source, or of which the paper takes nothing.
+    """
+    _require_sources(table, names, "to limit to what the paper takes")
+    kinds = {row["source"]: SOURCES[listing.kind] for listing in listings for row in listing.rows}
+    dropped = pd.Series(False, index=table.index)
+    for name in names:
+        taken = kinds[name].paper
+        if taken is None:
+            continue
+        if not taken:
+            raise DataError(
+                f"The paper takes no image of {name} ({kinds[name].name}).", hint=f"Leave {name} out of --paper."
+            )
+        # What has no code is left out for that reason, which says more.
+        has_code = table["label"].notna() & table["only_if_asked"].isna()
+        here = table["source"].eq(name) & has_code
+        dropped |= here & ~table["label"].isin(taken)
+        num_kept, num_here = int((here & ~dropped).sum()), int(here.sum())
+        notes.append(
+            f"{name}: limited to what the paper takes, {', '.join(sorted(taken))}: {num_kept:,} of {num_here:,} images "
+            "with a code, before copies are left out."
+        )
+    for row in table[dropped].itertuples():
+        exclude(excluded, row, f"not taken by the paper: {row.label}")
+    return table[~dropped].copy()
+
+
+def drop_unasked(table: pd.DataFrame, wanted: set[str] | None, excluded: list[dict], notes: list[str]) -> pd.DataFrame:
+    """Drop images whose label has no code of ours, unless it is asked for; say how to ask for it."""
+    unasked = table["only_if_asked"].notna() & ~table["label"].isin(wanted or ())
+    for row in table[unasked].itertuples():
+        exclude(excluded, row, row.only_if_asked)
+    for source, rows in table[unasked].groupby("source"):
+        counts = ", ".join(f"{label} {count:,}" for label, count in rows["label"].value_counts().sort_index().items())
+        notes.append(
+            f"{source}: without a code of the thirteen and left out: {counts}. To keep one, name it in --classes."
+        )
+    return table[~unasked]
+
+
+def drop_other_labels(table: pd.DataFrame, wanted: set[str] | None, excluded: list[dict]) -> pd.DataFrame:
+    """Drop images whose label is not wanted; unlabelled ones stay."""
+    if wanted is None:
+        return table
+    other = table["label"].notna() & ~table["label"].isin(wanted)
+    for row in table[other].itertuples():
+        exclude(excluded, row, f"label outside the classes: {row.label}")
+    return table[~other]
+
+
+def count_notes(source: Source, listing: Listing) -> list[str]:
+    """Say where the labels' counts are not those of the complete data set, as far as they are known."""
+    differ = [
+        f"{label} {listing.upstream[label]:,} of {count:,}"
+        for label, count in source.counts.items()
+        if listing.upstream[label] != count
+    ]
+    if not differ:
+        return []
+    return [f"not the complete data set, which has other counts: {', '.join(differ)}."]
+
+
+def exclude(excluded: list[dict], row, reason: str) -> None:
+    """List a row of the table as left out."""
+    excluded.append({"path": row.path, "source": row.source, "label": row.label or "", "reason": reason})
+
+
+def _require_sources(table: pd.DataFrame, names: list[str], what: str) -> None:
+    have = sorted(table["source"].unique())
+    unknown = sorted(set(names) - set(have))
+    if unknown:
+        raise DataError(
+            f'There is no source "{unknown[0]}" {what}.', hint=f"Sources: {', '.join(have) or 'none with images'}."
+        )

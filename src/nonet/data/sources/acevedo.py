@@ -1,0 +1,117 @@
+"""Acevedo-20, also called PBC: 17,092 cells of healthy donors, Hospital Clínic de Barcelona."""
+
+from pathlib import Path
+
+from nonet.data.sources.layout import find_root, list_images, require_rows
+from nonet.data.sources.listing import LabelMap, LeftOut, Listing
+from nonet.data.sources.source import Download, Source
+
+#: The name's prefix is the fine label; the folder, the broad one.
+LABELS = LabelMap(
+    {
+        "BA": "BA",
+        "EO": "EO",
+        "LY": "LY",
+        "MO": "MO",
+        "SNE": "SNE",
+        "BNE": "BNE",
+        "MMY": "MMY",
+        "MY": "MY",
+        "PMY": "PMY",
+        "NEUTROPHIL": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
+        "IG": LeftOut("an immature granulocyte that was not divided into PMY, MY and MMY", "IG"),
+        "ERB": LeftOut("an erythroblast is no white blood cell of the thirteen", "ERB"),
+        "PLATELET": LeftOut("a platelet is no white blood cell", "PLT"),
+    }
+)
+FOLDERS = {
+    "basophil": {"BA"},
+    "eosinophil": {"EO"},
+    "erythroblast": {"ERB"},
+    "ig": {"MMY", "MY", "PMY", "IG"},
+    "lymphocyte": {"LY"},
+    "monocyte": {"MO"},
+    "neutrophil": {"SNE", "BNE", "NEUTROPHIL"},
+    "platelet": {"PLATELET"},
+}
+#: Files of the complete data set by prefix; those of ig add up to 2,895, those of neutrophil to 3,329.
+COUNTS = {
+    "BA": 1218,
+    "EO": 3117,
+    "ERB": 1551,
+    "LY": 1214,
+    "MO": 1420,
+    "PLATELET": 2348,
+    "MMY": 1015,
+    "MY": 1137,
+    "PMY": 592,
+    "IG": 151,
+    "SNE": 1646,
+    "BNE": 1633,
+    "NEUTROPHIL": 50,
+}
+
+
+def read_acevedo(path: Path, name: str | None = None) -> Listing:
+    """List the images of Acevedo-20 by the prefix of their names; patients are unknown.
+
+    Parameters
+    ----------
+    path : the folder with basophil/, …, platelet/, or one above it.
+    name : of the source; by default acevedo.
+
+    Raises
+    ------
+    DataError where the folder is not laid out so.
+    """
+    listing, source = Listing(find_root(path, "acevedo", *FOLDERS)), name or "acevedo"
+    for file in list_images(listing, source):
+        folder, prefix = file.parts[0].casefold(), file.name.split("_")[0].upper()
+        if len(file.parts) == 1 or folder not in FOLDERS:
+            listing.exclude(str(file), source, None, "in no class folder")
+        elif prefix in COUNTS and prefix not in FOLDERS[folder]:
+            listing.exclude(
+                str(file), source, prefix, f"folder and name disagree: the folder says {folder}, the name {prefix}"
+            )
+        else:
+            listing.add_upstream(LABELS, prefix, path=str(file), source=source)
+    return require_rows(listing, path, "acevedo")
+
+
+ACEVEDO = Source(
+    name="acevedo",
+    title="Acevedo-20 (PBC): CellaVision crops of healthy donors, Barcelona",
+    read=read_acevedo,
+    published="Mendeley Data, https://data.mendeley.com/datasets/snkd93bnjr/1 (doi:10.17632/snkd93bnjr.1)",
+    licence="CC BY 4.0",
+    citation="Acevedo A, Merino A, Alférez S, Molina Á, Boldú L, Rodellar J. A dataset of microscopic peripheral blood "
+    "cell images for development of automatic recognition systems. Data in Brief 30 (2020) 105474.",
+    layout="DIR/{basophil,eosinophil,erythroblast,ig,lymphocyte,monocyte,neutrophil,platelet}/PREFIX_number.jpg\n"
+    "The folder is the broad class, the prefix the fine label: ig/ holds MMY, MY, PMY and IG, neutrophil/ SNE, BNE and "
+    "NEUTROPHIL.",
+    labels=LABELS,
+    counts=COUNTS,
+    num_images=17092,
+    paper=frozenset({"MO", "EO", "BNE", "PMY", "BA", "MY", "MMY"}),
+    paper_words="MO 1,420, EO 3,117, BNE 1,633, PMY 592, BA 1,218, MY 1,137, MMY 1,015: 10,132 images. The paper's "
+    "text says 10,312, a slip: its total of 13,045 added images fits 10,132. Copies are among them; the build leaves "
+    "them out and lists them.",
+    notes=(
+        "17 groups of files are identical, one of them under two labels.",
+        "All NEUTROPHIL files are 366 x 369 px and all IG files 360 x 360 px, before another background: size and "
+        "background give these labels away. They are left out unless asked for.",
+        "Patients are not given: folds are by image, and look better than the next patient will.",
+        "BloodMNIST is made of these images, and a part of blood8 may be: use one of them.",
+    ),
+    downloads=(
+        Download(
+            "https://data.mendeley.com/public-files/datasets/snkd93bnjr/files/"
+            "2fc38728-2ae7-4a62-a857-032af82334c3/file_downloaded",
+            file="PBC_dataset_normal_DIB.zip",
+            evidence="The page is the publishers'; the address of the file is the one that others' public scripts use, "
+            "not tried for nonet. Mendeley Data shows a SHA-256 beside the file; it is not known here.",
+        ),
+    ),
+    by_hand="Open https://data.mendeley.com/datasets/snkd93bnjr/1, download PBC_dataset_normal_DIB.zip and unpack it; "
+    "then: nonet data build acevedo:FOLDER/PBC_dataset_normal_DIB",
+)

@@ -1,0 +1,148 @@
+"""BCCD: 364 photographs of fields with boxes; its white cells' classes are in a table of their own."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from nonet.data.sources.boxes import Box, BoxedImages, Fields
+from nonet.data.sources.layout import list_class_folders, require_folder, require_rows
+from nonet.data.sources.listing import LabelMap, LeftOut, Listing
+from nonet.data.sources.source import Download, Source
+from nonet.data.sources.tables import read_table
+from nonet.errors import DataError
+
+LABELS = LabelMap(
+    {
+        "Basophil": "BA",
+        "Eosinophil": "EO",
+        "Lymphocyte": "LY",
+        "Monocyte": "MO",
+        "Neutrophil": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
+        "WBC": LeftOut("the box says white blood cell, and no table says which"),
+        "RBC": LeftOut("a red blood cell"),
+        "Platelets": LeftOut("a platelet is no white blood cell", "PLT"),
+    }
+)
+_SEVERAL = "several cells: the table gives a label to the field, which has"
+
+
+def read_bccd(path: Path, name: str | None = None) -> Listing:
+    """List the crops of BCCD by folder, or the cells of its fields by their boxes.
+
+    The boxes say only WBC, RBC and Platelets. Where labels.csv (Image, Category) lies beside them, a field's single
+    white cell gets the field's category. The field stands in for the patient.
+
+    Parameters
+    ----------
+    path : the folder with Annotations/ and JPEGImages/, or of class folders.
+    name : of the source; by default bccd.
+
+    Raises
+    ------
+    DataError where it is neither, or an annotation or the table cannot be read.
+    """
+    require_folder(path, "bccd")
+    listing, source = Listing(path), name or "bccd"
+    annotations = sorted(path.rglob("*.xml"))
+    if not annotations:
+        list_class_folders(listing, source, LABELS, beside=(".csv",))
+        return require_rows(listing, path, "bccd")
+    table = next(iter(sorted(path.rglob("labels.csv"))), None)
+    categories = _categories(table) if table else {}
+    if table is None:
+        listing.notes.append(
+            f"{source}: there is no labels.csv (Image, Category), so no white cell has a class. It comes with the copy "
+            "of BCCD on Kaggle (paultimothymooney/blood-cells, dataset-master)."
+        )
+    fields, places = Fields(path), {}
+    for annotation in annotations:
+        field = fields.of(annotation)
+        if isinstance(field, str):
+            listing.exclude(annotation.relative_to(path).as_posix(), source, None, field)
+        else:
+            _list_field(listing, annotation, field, source, categories.get(_number(field.stem)), places)
+    for unused in fields.unused():
+        listing.exclude(unused, source, None, "no boxes: there is no XML for it")
+    listing.packed = BoxedImages(places)
+    return require_rows(listing, path, "bccd")
+
+
+def _number(stem: str) -> str:
+    """BloodImage_00007 → 7: the table says numbers."""
+    return stem.rsplit("_", 1)[-1].lstrip("0") or "0"
+
+
+def _categories(table: Path) -> dict[str, str]:
+    """Number of a field → what the table says of it."""
+    rows = read_table(table)
+    if not {"Image", "Category"} <= set(rows.columns):
+        raise DataError(f"{table} has columns {', '.join(rows.columns)}.", hint="Expected Image and Category.")
+    return {_number(image): category for image, category in zip(rows["Image"], rows["Category"])}
+
+
+def _list_field(
+    listing: Listing, annotation: Path, field: Path, source: str, category: str | None, places: dict
+) -> None:
+    cells = _boxes(annotation)
+    num_white = sum(name.upper() == "WBC" for name, _ in cells)
+    stem = field.relative_to(listing.root).with_suffix("").as_posix()
+    for number, (name, box) in enumerate(cells):
+        inside = f"{stem}/{number:02d}.png"
+        if box.is_empty:
+            listing.exclude(inside, source, name, f"empty box: {box}")
+        elif name.upper() == "WBC" and category and (num_white > 1 or "," in category):
+            listing.exclude(inside, source, category, f"{_SEVERAL} {num_white} boxes of WBC and category {category}")
+        else:
+            label = category if name.upper() == "WBC" and category else name
+            places[inside] = (field, box)
+            listing.add_upstream(
+                LABELS, label, path=inside, source=source, patient=f"field-{stem}", patient_is_standin=True
+            )
+
+
+def _boxes(annotation: Path) -> list[tuple[str, Box]]:
+    """Read (name, box) of each object of a Pascal VOC file; its coordinates begin at 1 and include the last pixel."""
+    try:
+        objects = ElementTree.parse(annotation).getroot().findall("object")
+        return [
+            (
+                (found.findtext("name") or "").strip(),
+                Box(
+                    *(int(float(found.findtext(f"bndbox/{edge}"))) - 1 for edge in ("xmin", "ymin")),
+                    *(int(float(found.findtext(f"bndbox/{edge}"))) for edge in ("xmax", "ymax")),
+                ),
+            )
+            for found in objects
+        ]
+    except (ElementTree.ParseError, OSError, TypeError, ValueError) as error:
+        raise DataError(f"{annotation} cannot be read as boxes: {error}.", hint="Unpack it again.") from error
+
+
+BCCD = Source(
+    name="bccd",
+    title="BCCD: 364 fields with boxes of red cells, white cells and platelets",
+    read=read_bccd,
+    published="https://github.com/Shenggan/BCCD_Dataset; labels.csv with Kaggle's paultimothymooney/blood-cells",
+    licence="MIT, as its repository says",
+    citation="BCCD_Dataset, Shenggan, GitHub; photographs by cosmicad and akshaylamba.",
+    layout="fields: DIR/**/Annotations/BloodImage_NNNNN.xml, DIR/**/JPEGImages/BloodImage_NNNNN.jpg and "
+    "DIR/**/labels.csv (Image, Category)\n"
+    "or crops: DIR/**/CLASS/*.jpeg",
+    labels=LABELS,
+    patients="unknown; the field stands in where boxes are given",
+    notes=(
+        "Boxes say only WBC; the class comes from labels.csv, for the fields that have one white cell.",
+        "Kaggle's dataset2-master holds 12,500 rotated copies of some 350 photographs: folds by image put copies of "
+        "one cell on both sides. Use the fields, or none of it, for a score.",
+        "Neutrophils, the largest class, are undivided: left out unless --classes names NEU.",
+    ),
+    downloads=(
+        Download(
+            "https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip",
+            file="BCCD_Dataset-master.zip",
+            evidence="The repository is the publishers'; the address follows GitHub's pattern, not tried for nonet. "
+            "Such archives have no lasting checksum. labels.csv is not in it.",
+        ),
+    ),
+    by_hand="Download https://github.com/Shenggan/BCCD_Dataset and put labels.csv of Kaggle's "
+    "paultimothymooney/blood-cells (dataset-master) beside its folder BCCD; then: nonet data build bccd:FOLDER",
+)

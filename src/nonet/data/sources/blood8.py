@@ -1,0 +1,96 @@
+"""`ehottl/blood_dataset` on the Hugging Face hub: eight classes, among them plasma cells."""
+
+from pathlib import Path
+
+from nonet.data.sources.layout import list_class_folders, require_folder, require_rows
+from nonet.data.sources.listing import LabelMap, LeftOut, Listing
+from nonet.data.sources.packed import ParquetImages, image_suffix, parquet_files, read_parquet, safe_name
+from nonet.data.sources.source import Download, Source
+from nonet.errors import DataError
+
+LABELS = LabelMap(
+    {
+        "basophil": "BA",
+        "eosinophil": "EO",
+        "lymphocyte": "LY",
+        "monocyte": "MO",
+        "plasma cell": "PC",
+        "plasma cells": "PC",
+        "neutrophil": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
+        "erythroblast": LeftOut("an erythroblast is no white blood cell of the thirteen", "ERB"),
+        "platelet": LeftOut("a platelet is no white blood cell", "PLT"),
+    }
+)
+
+
+def read_blood8(path: Path, name: str | None = None) -> Listing:
+    """List the images of the hub's Parquet files, or of a subfolder a class.
+
+    Parameters
+    ----------
+    path : the folder of the Parquet files, at any depth, or of the class folders.
+    name : of the source; by default blood8.
+
+    Raises
+    ------
+    DataError where it is neither, a file cannot be read, or its labels are numbers without names.
+    """
+    require_folder(path, "blood8")
+    listing, source = Listing(path), name or "blood8"
+    files = parquet_files(path)
+    if not files:
+        list_class_folders(listing, source, LABELS)
+        return require_rows(listing, path, "blood8")
+    places = {}
+    for file in files:
+        values, names = read_parquet(file, ["label", "image.path"])
+        if "label" not in values:
+            raise DataError(f"{file} has no column label.", hint="Is it a file of ehottl/blood_dataset?")
+        folder = safe_name(file.relative_to(path).with_suffix("").as_posix())
+        originals = values.get("image.path") or [None] * len(values["label"])
+        for row, (label, original) in enumerate(zip(values["label"], originals)):
+            stem = f"{row:06d}" + (f"_{safe_name(Path(original).stem)}" if original else "")
+            inside = f"{folder}/{stem}{image_suffix(original)}"
+            places[inside] = (file, row)
+            listing.add_upstream(LABELS, _name(label, names.get("label"), file), path=inside, source=source)
+    listing.packed = ParquetImages(places)
+    return require_rows(listing, path, "blood8")
+
+
+def _name(label: int | str | None, names: list[str] | None, file: Path) -> str:
+    if isinstance(label, int):
+        if names is None or not 0 <= label < len(names):
+            raise DataError(f"{file}: label {label} has no name.", hint="Download it again: the hub records the names.")
+        return names[label]
+    return label or "no label"
+
+
+BLOOD8 = Source(
+    name="blood8",
+    title="ehottl/blood_dataset: eight classes, collected from other sets",
+    read=read_blood8,
+    published="Hugging Face hub, https://huggingface.co/datasets/ehottl/blood_dataset",
+    licence="not known here; see the page before use",
+    citation="ehottl/blood_dataset, Hugging Face hub. Its page names no paper that is known here.",
+    layout="DIR/**/*.parquet with columns image (bytes, path) and label (a class number; the names are in the file)\n"
+    "or DIR/**/CLASS/*.jpg",
+    labels=LABELS,
+    num_images=46232,
+    paper=frozenset({"PC"}),
+    paper_words="2,895 plasma cells.",
+    notes=(
+        "Its 2,895 plasma cells are exactly as many as the files of ig/ (immature granulocytes) in Acevedo-20, and its "
+        "other seven classes are named as Acevedo-20's: they may be those images under a wrong name. This is a "
+        "suspicion, not checked here. Build it together with acevedo and look at the copies before you train on it.",
+        "Where the images come from, and from whom, is not told: patients are unknown.",
+    ),
+    downloads=(
+        Download(
+            "hf://datasets/ehottl/blood_dataset",
+            evidence="The data set's name on the hub is the one that the paper and others' public code give; not tried "
+            "for nonet. No checksum is published.",
+        ),
+    ),
+    by_hand="hf download --repo-type dataset ehottl/blood_dataset --local-dir FOLDER; "
+    "then: nonet data build blood8:FOLDER",
+)

@@ -1,0 +1,109 @@
+"""Chulalongkorn University's white blood cells: photographs with a table of labels, or a folder a class."""
+
+from collections import Counter
+from pathlib import Path
+
+from nonet.data.sources.layout import list_class_folders, list_images, require_folder, require_rows
+from nonet.data.sources.listing import LabelMap, LeftOut, Listing
+from nonet.data.sources.source import Source
+from nonet.data.sources.tables import read_table
+from nonet.errors import DataError
+
+_SMUDGE = "a smudge cell has lost what would tell its class"
+
+#: Spelling as in its table, slips among them.
+LABELS = LabelMap(
+    {
+        "SNE": "SNE",
+        "BNE": "BNE",
+        "Basophil": "BA",
+        "Eosinophil": "EO",
+        "Eosinophill": "EO",
+        "Lymphocyte": "LY",
+        "Atypical lymphocyte": "VLY",
+        "Monocyte": "MO",
+        "Metamyelocyte": "MMY",
+        "Myelocyte": "MY",
+        "Promyelocyte": "PMY",
+        "Myeloblast": "BL",
+        "Myeolblast": "BL",
+        "Neutrophil": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
+        "Smudge cell": LeftOut(_SMUDGE, "SMU"),
+        "Giant platelet": LeftOut("a platelet is no white blood cell", "GT"),
+    }
+)
+#: Names of the columns of file and label, in the table as published and as others pass it on.
+COLUMNS = (("Order.jpg", "Summary by 5 experts"), ("name", "label"))
+
+
+def read_chula(path: Path, name: str | None = None) -> Listing:
+    """List the images of the Chula set by its table of labels, or by folder; patients are unknown.
+
+    Parameters
+    ----------
+    path : the folder with labels.csv and the images at any depth, or with a subfolder a class.
+    name : of the source; by default chula.
+
+    Raises
+    ------
+    DataError where it is neither, or the table has other columns.
+    """
+    require_folder(path, "chula")
+    listing, source = Listing(path), name or "chula"
+    table_file = next((p for p in (path / "labels.csv", path / "labels" / "labels.csv") if p.is_file()), None)
+    if table_file is None:
+        list_class_folders(listing, source, LABELS)
+        return require_rows(listing, path, "chula")
+    labels = _labels(table_file)
+    files = list(list_images(listing, source, beside=(".csv",)))
+    num_named = Counter(file.name for file in files)
+    for file in files:
+        if num_named[file.name] > 1:
+            listing.exclude(str(file), source, None, "name twice: the table's line may mean another folder's file")
+        elif file.name not in labels:
+            listing.exclude(str(file), source, None, f"in no table: {table_file.name} does not have it")
+        elif not labels[file.name]:
+            listing.exclude(str(file), source, None, "no label: its experts gave none")
+        else:
+            listing.add_upstream(LABELS, labels[file.name], path=str(file), source=source)
+    there = {Path(row["path"]).name for row in [*listing.rows, *listing.excluded]}
+    for missing in sorted(set(labels) - there):
+        listing.exclude(missing, source, labels[missing], f"missing: {table_file.name} has it, the folder has not")
+    return require_rows(listing, path, "chula")
+
+
+def _labels(table_file: Path) -> dict[str, str]:
+    """File name → label of the table."""
+    table = read_table(table_file)
+    columns = next((pair for pair in COLUMNS if set(pair) <= set(table.columns)), None)
+    if columns is None:
+        raise DataError(
+            f"{table_file} has columns {', '.join(table.columns)}.",
+            hint=f"Expected {' and '.join(COLUMNS[0])}, or {' and '.join(COLUMNS[1])}.",
+        )
+    names = [Path(file).name if Path(file).suffix else f"{file}.jpg" for file in table[columns[0]]]
+    twice = sorted(file for file, count in Counter(names).items() if count > 1)
+    if twice:
+        raise DataError(f"{table_file} has {twice[0]} twice.", hint="Remove one of its lines.")
+    return dict(zip(names, table[columns[1]]))
+
+
+CHULA = Source(
+    name="chula",
+    title="Chula: microscope-camera photographs, one cell in the middle, Bangkok",
+    read=read_chula,
+    published="Hugging Face hub, https://huggingface.co/datasets/LewisClifton/Chula-WBC-8, as others cite it",
+    published_unverified=True,
+    licence="not known here; see the page before use",
+    citation="Chulalongkorn University, Bangkok. The paper to cite is not known here; see the page.",
+    layout="DIR/labels.csv (Order.jpg and Summary by 5 experts, or name and label) beside the images, at any depth\n"
+    "or DIR/**/CLASS/*.jpg",
+    labels=LABELS,
+    notes=(
+        "Layout and labels were read in others' public code, not in the data set.",
+        "Its photographs show more than one cell's surroundings: a microscope's camera, not an analyser's crop.",
+        "Folders named neutrophil are undivided: left out unless --classes names NEU.",
+    ),
+    by_hand="Where it is published has not been confirmed. Look for Chula-WBC-8 on the Hugging Face hub or ask its "
+    "authors; put labels.csv and the images into a folder; then: nonet data build chula:FOLDER",
+)

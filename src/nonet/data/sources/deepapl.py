@@ -1,0 +1,108 @@
+"""DeepAPL: leukaemia patients of Johns Hopkins, with patients, from signed and unsigned slides."""
+
+import re
+from pathlib import Path
+
+from nonet.cells import CLASSES
+from nonet.data.sources.layout import find_root, label_folder, list_images, require_rows
+from nonet.data.sources.listing import LabelMap, LeftOut, Listing
+from nonet.data.sources.source import Source
+
+_NO_CELL = "no single white blood cell"
+
+LABELS = LabelMap(
+    {
+        "Basophil": "BA",
+        "Blast, no lineage spec": "BL",
+        "Band neutrophils": "BNE",
+        "Eosinophils": "EO",
+        "Lymphocyte": "LY",
+        "Metamyelocyte": "MMY",
+        "Monocyte": "MO",
+        "Myelocyte": "MY",
+        "Plasma cells": "PC",
+        "Prolymphocyte": "PLY",
+        "Promyelocyte": "PMY",
+        "Segmented neutrophils": "SNE",
+        "Lymphocyte, variant": "VLY",
+        "Promonocyte": LeftOut("a promonocyte is between BL and MO, and none of the thirteen", "PMO"),
+        "Erythroblast": LeftOut("an erythroblast is no white blood cell of the thirteen", "ERB"),
+        "Giant thrombocyte": LeftOut("a platelet is no white blood cell", "GT"),
+        "Thrombocyte aggregation": LeftOut("platelets are no white blood cell", "PLT"),
+        "Smudge cells": LeftOut("a smudge cell has lost what would tell its class", "SMU"),
+        "Artifact": LeftOut(_NO_CELL, "ART"),
+        "Arifact": LeftOut(_NO_CELL + "; upstream spells the folder so", "ART"),
+        "Unidentified": LeftOut("its class is not known"),
+    }
+)
+#: Prefixes of file names that say a class of ours, and PMO.
+PREFIXES = {*CLASSES, "PMO"}
+
+
+def read_deepapl(path: Path, name: str | None = None) -> Listing:
+    """List the cells of DeepAPL with their patients; the split is signed or unsigned, where the folders say.
+
+    Parameters
+    ----------
+    path : the folder Data/All of Patient_NN folders, or one or two levels above it.
+    name : of the source; by default deepapl.
+
+    Raises
+    ------
+    DataError where there is no Patient_NN folder.
+    """
+    source = name or "deepapl"
+    listing = Listing(_root(path))
+    for file in list_images(listing, source, beside=(".csv", ".db")):
+        patient = next((part for part in file.parts if re.fullmatch(r"Patient_\d+", part)), None)
+        if patient is None:
+            listing.exclude(str(file), source, None, "in no patient's folder")
+            continue
+        folder = label_folder(file, LABELS)
+        code, prefix = LABELS.meaning(folder), file.name.split("_")[0].upper()
+        code = code.label if isinstance(code, LeftOut) else code
+        if code is not None and prefix in PREFIXES and prefix != code:
+            reason = f"folder and name disagree: the folder says {folder}, the name {prefix}"
+            listing.exclude(str(file), source, folder, reason)
+            continue
+        signed = next((part.casefold() for part in file.parts if part.casefold().endswith("signed slides")), None)
+        split = None if signed is None else "unsigned" if signed.startswith("un") else "signed"
+        listing.add_upstream(LABELS, folder, path=str(file), source=source, patient=patient, split=split)
+    unsigned = sum(row["split"] == "unsigned" for row in listing.rows)
+    if unsigned:
+        listing.notes.append(
+            f"{source}: {unsigned:,} images are of unsigned slides: no technologist has signed their labels off. Their "
+            'split is "unsigned".'
+        )
+    return require_rows(listing, path, "deepapl")
+
+
+def _root(path: Path) -> Path:
+    """Find the folder of patients; their names end in numbers, so `find_root` gets those that are there."""
+    for folder in (path, path / "All", path / "Data" / "All"):
+        if folder.is_dir() and any(re.fullmatch(r"Patient_\d+", p.name) for p in folder.iterdir()):
+            return folder
+    return find_root(path, "deepapl", "Patient_00", "Patient_01")
+
+
+DEEPAPL = Source(
+    name="deepapl",
+    title="DeepAPL: CellaVision crops of leukaemia patients, Johns Hopkins",
+    read=read_deepapl,
+    published="figshare, https://doi.org/10.6084/m9.figshare.14294675",
+    licence="not settled here; see the page before use",
+    citation="Sidhom JW, Siddarthan IJ, Lai BS, et al. Deep learning for diagnosis of acute promyelocytic leukemia via "
+    "recognition of genomically imprinted morphologic features. npj Precision Oncology 5 (2021) 38.",
+    layout="DIR/Data/All/Patient_NN/[Signed slides|Unsigned slides]/LABEL/CODE_number.jpg\n"
+    "LABEL is in words (Band neutrophils), CODE short (BNE).",
+    labels=LABELS,
+    patients="known",
+    notes=(
+        "106 patients with acute leukaemia, one of two kinds (AML, APL): blasts and promyelocytes are theirs, not "
+        "those of the healthy.",
+        "Labels are those of daily work and noisy; where folder and file name say different classes the image is left "
+        "out and listed.",
+    ),
+    by_hand="Open https://doi.org/10.6084/m9.figshare.14294675, download the archive of images and unpack it so that "
+    "FOLDER/Data/All/Patient_00 is there; then: nonet data build deepapl:FOLDER",
+)

@@ -1,0 +1,101 @@
+"""Bone-Marrow-Cytomorphology_MLL_Helmholtz_Fraunhofer: 171,374 cells of bone marrow, not blood."""
+
+from pathlib import Path
+
+from nonet.data.sources.layout import find_root, list_class_folders, require_rows
+from nonet.data.sources.listing import LabelMap, LeftOut, Listing
+from nonet.data.sources.source import Source
+
+_RED = "a precursor of red cells is no white blood cell"
+
+LABELS = LabelMap(
+    {
+        "BAS": "BA",
+        "BLA": "BL",
+        "EOS": "EO",
+        "LYT": "LY",
+        "MMZ": "MMY",
+        "MON": "MO",
+        "MYB": "MY",
+        "NGB": "BNE",
+        "NGS": "SNE",
+        "PLM": "PC",
+        "PMO": "PMY",
+        "ABE": LeftOut("an abnormal eosinophil is not what EO means elsewhere"),
+        "ART": LeftOut("no single white blood cell", "ART"),
+        "EBO": LeftOut(_RED, "ERB"),
+        "PEB": LeftOut(_RED, "ERB"),
+        "FGC": LeftOut("a faggot cell, an abnormal promyelocyte of APL"),
+        "HAC": LeftOut("a hairy cell is none of the thirteen"),
+        "KSC": LeftOut("a smudge cell has lost what would tell its class", "SMU"),
+        "LYI": LeftOut("an immature lymphocyte may be BL or PLY"),
+        "NIF": LeftOut("its class is not known"),
+        "OTH": LeftOut("another cell, of no class"),
+    }
+)
+COUNTS = {
+    "ABE": 8,
+    "ART": 19630,
+    "BAS": 441,
+    "BLA": 11973,
+    "EBO": 27395,
+    "EOS": 5883,
+    "FGC": 47,
+    "HAC": 409,
+    "KSC": 42,
+    "LYI": 65,
+    "LYT": 26242,
+    "MMZ": 3055,
+    "MON": 4040,
+    "MYB": 6557,
+    "NGB": 9968,
+    "NGS": 29424,
+    "NIF": 3538,
+    "OTH": 294,
+    "PEB": 2740,
+    "PLM": 7629,
+    "PMO": 11994,
+}
+
+
+def read_mll_bm(path: Path, name: str | None = None) -> Listing:
+    """List the cells of the bone-marrow set by folder; patients are unknown.
+
+    Parameters
+    ----------
+    path : the folder of code folders ABE, ART, …, or one or two levels above it. Images may lie in folders of a
+        thousand below the code: ART/0001-1000.
+    name : of the source; by default mll-bm.
+
+    Raises
+    ------
+    DataError where there is no such folder.
+    """
+    listing, source = Listing(find_root(path, "mll-bm", *LABELS)), name or "mll-bm"
+    list_class_folders(listing, source, LABELS, beside=(".csv", ".txt"))
+    return require_rows(listing, path, "mll-bm")
+
+
+MLL_BM = Source(
+    name="mll-bm",
+    title="Bone-Marrow-Cytomorphology: 945 patients, Munich Leukemia Laboratory",
+    read=read_mll_bm,
+    published="The Cancer Imaging Archive, https://doi.org/10.7937/TCIA.AXH3-T579",
+    licence="CC BY 4.0",
+    citation="Matek C, Krappe S, Münzenmayer C, Haferlach T, Marr C. An expert-annotated dataset of bone marrow "
+    "cytology in hematologic malignancies. The Cancer Imaging Archive (2021). With: Matek C et al., Blood 138 (2021) "
+    "1917.",
+    layout="DIR/BM_cytomorphology_data/CODE/[0001-1000/]CODE_number.jpg (250 x 250 px)",
+    labels=LABELS,
+    counts=COUNTS,
+    num_images=171374,
+    tissue="marrow",
+    notes=(
+        "BONE MARROW, not blood: cells look alike, but stand closer, and stages are mixed otherwise. Train on it if "
+        "you like (--external mll-bm); a score on it says nothing about blood.",
+        "Patients are not given: folds are by image, and look better than the next patient will.",
+        "Taken at 40x: another scale than the analysers' crops.",
+    ),
+    by_hand="Open https://doi.org/10.7937/TCIA.AXH3-T579 and download the images (6.8 GB) with the archive's own "
+    "program, IBM Aspera Connect; then: nonet data build mll-bm:FOLDER --external mll-bm",
+)

@@ -1,0 +1,118 @@
+"""Raabin-WBC: microscope-camera photographs of normal blood, as crops by class or as fields with boxes."""
+
+import json
+from pathlib import Path
+
+from nonet.data.sources.boxes import Box, BoxedImages, Fields
+from nonet.data.sources.layout import RECORD, list_class_folders, require_folder, require_rows
+from nonet.data.sources.listing import LabelMap, LeftOut, Listing, plain
+from nonet.data.sources.packed import safe_name
+from nonet.data.sources.source import Source
+from nonet.errors import DataError
+
+LABELS = LabelMap(
+    {
+        "Basophil": "BA",
+        "Eosinophil": "EO",
+        "Lymphocyte": "LY",
+        "Large lymph": "LY",
+        "Small lymph": "LY",
+        "Monocyte": "MO",
+        "Band": "BNE",
+        "Meta": "MMY",
+        "Metamyelocyte": "MMY",
+        "Myelocyte": "MY",
+        "Promyelocyte": "PMY",
+        "Neutrophil": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
+        "Burst": LeftOut("a burst cell has lost what would tell its class", "SMU"),
+        "Artifact": LeftOut("no single white blood cell", "ART"),
+        "Unknown": LeftOut("its class is not known"),
+    }
+)
+
+
+def read_raabin(path: Path, name: str | None = None) -> Listing:
+    """List the crops of Raabin-WBC by folder, or the cells of its fields by their boxes.
+
+    Crops of one field are of one person at least, so the field stands in for the patient. Where two experts differ the
+    cell is left out and listed.
+
+    Parameters
+    ----------
+    path : the folder with Train/, TestA/, TestB/ of class folders, or one with JSON files beside or near their fields.
+    name : of the source; by default raabin.
+
+    Raises
+    ------
+    DataError where it is neither, or a JSON file cannot be read.
+    """
+    require_folder(path, "raabin")
+    listing, source = Listing(path), name or "raabin"
+    tables = sorted(p for p in path.rglob("*.json") if p.name != RECORD)
+    if not tables:
+        list_class_folders(listing, source, LABELS, split_at=0)
+        return require_rows(listing, path, "raabin")
+    fields, places = Fields(path), {}
+    for table in tables:
+        field = fields.of(table)
+        if isinstance(field, str):
+            listing.exclude(table.relative_to(path).as_posix(), source, None, field)
+        else:
+            _list_field(listing, table, field, source, places)
+    for unused in fields.unused():
+        listing.exclude(unused, source, None, "no boxes: there is no JSON for it")
+    listing.packed = BoxedImages(places)
+    return require_rows(listing, path, "raabin")
+
+
+def _list_field(listing: Listing, table: Path, field: Path, source: str, places: dict[str, tuple[Path, Box]]) -> None:
+    try:
+        facts = json.loads(table.read_text(encoding="utf-8-sig"))
+        cells = {key: cell for key, cell in facts.items() if key.startswith("Cell_")}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{table} cannot be read as a table of boxes: {error}.", hint="Unpack it again.") from error
+    stem = field.relative_to(listing.root).with_suffix("").as_posix()
+    for key, cell in cells.items():
+        inside = f"{stem}/{safe_name(key)}.png"
+        labels = [str(cell.get(label) or "").strip() for label in ("Label1", "Label2")]
+        given = [label for label in labels if label]
+        try:
+            box = Box(*(int(cell[edge]) for edge in ("x1", "y1", "x2", "y2")))
+        except (KeyError, ValueError, TypeError):
+            listing.exclude(inside, source, " ".join(given), "no box: x1, y1, x2, y2 are not all numbers")
+            continue
+        if not given:
+            listing.exclude(inside, source, None, "no label")
+        elif len({plain(label) for label in given}) > 1:
+            listing.exclude(inside, source, given[0], f"experts disagree: {' and '.join(given)}")
+        elif box.is_empty:
+            listing.exclude(inside, source, given[0], f"empty box: {box}")
+        else:
+            places[inside] = (field, box)
+            listing.add_upstream(
+                LABELS, given[0], path=inside, source=source, patient=f"field-{stem}", patient_is_standin=True
+            )
+
+
+RAABIN = Source(
+    name="raabin",
+    title="Raabin-WBC: microscope-camera photographs of normal blood, Tehran",
+    read=read_raabin,
+    published="https://raabindata.com/free-data/",
+    licence="not known here; free of access, as its paper says; see the page before use",
+    citation="Kouzehkanan ZM, Saghari S, Tavakoli S, et al. A large dataset of white blood cells containing cell "
+    "locations and types, along with segmented nuclei and cytoplasm. Scientific Reports 12 (2022) 1123.",
+    layout="crops: DIR/{Train,TestA,TestB}/CLASS/*.jpg; the split is the first folder's name\n"
+    'or fields: DIR/**/FIELD.jpg and FIELD.json with {"Cell_0": {"Label1", "Label2", "x1", "y1", "x2", "y2"}, …}',
+    labels=LABELS,
+    patients="unknown; the field stands in where boxes are given",
+    notes=(
+        "Two microscopes and two cameras, one a telephone's: colours and scale differ within the set, and from "
+        "analysers' crops.",
+        "Neutrophils of the five broad classes are undivided: left out unless --classes names NEU.",
+        "Fields are cut in the file's own pixels; that the boxes mean those, and how fields lie beside their JSON "
+        "files, was read in others' public code. Look at a few crops first.",
+    ),
+    by_hand="Open https://raabindata.com/free-data/, download the double-labelled crops (Train, TestA, TestB) and "
+    "unpack them (.rar needs a program of its own) side by side; then: nonet data build raabin:FOLDER",
+)

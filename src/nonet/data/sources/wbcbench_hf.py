@@ -1,0 +1,117 @@
+"""The challenge's later release on the Hugging Face hub: Parquet, with patients and severity. Gated."""
+
+from pathlib import Path
+
+from nonet.cells import CLASSES
+from nonet.data.sources.layout import require_folder, require_rows
+from nonet.data.sources.listing import LabelMap, Listing
+from nonet.data.sources.packed import ParquetImages, image_suffix, parquet_files, read_parquet, safe_name
+from nonet.data.sources.source import Download, Source
+from nonet.errors import DataError
+
+LABELS = LabelMap({code: code for code in CLASSES})
+
+#: Beginning of a file's name → split of our manifest, the same as those of wbcbench.
+SPLITS = {
+    "phase1_train": "phase1",
+    "phase2_train": "phase2_train",
+    "phase2_eval": "phase2_eval",
+    "phase2_test": "test",
+}
+COLUMNS = ["image_id", "label", "severity", "original_image_id", "patient_hash", "image.path"]
+
+
+def read_wbcbench_hf(path: Path, name: str | None = None) -> Listing:
+    """List the images of the release's Parquet files; those of the test are split "test".
+
+    Parameters
+    ----------
+    path : the folder with pristine/ and degraded/, or one of the two.
+    name : of the source; by default wbcbench-hf.
+
+    Raises
+    ------
+    DataError where there is no Parquet file, or one has not the release's columns.
+    """
+    require_folder(path, "wbcbench-hf")
+    listing, source, places = Listing(path), name or "wbcbench-hf", {}
+    for file in parquet_files(path):
+        split = next((split for start, split in SPLITS.items() if file.name.startswith(start)), None)
+        if split is None:
+            listing.exclude(
+                file.relative_to(path).as_posix(), source, None, f"no part of the release: named {file.name}"
+            )
+            continue
+        _list_file(listing, file, source, split, places)
+    listing.packed = ParquetImages(places)
+    if any(row["patient_is_standin"] for row in listing.rows):
+        listing.notes.append(
+            f"{source}: images without patient_hash are grouped by the image that they were made of, so that an image "
+            "and its degraded copies stay on one side; other images of the same patient may not."
+        )
+    configs = {row["path"].split("/")[0] for row in listing.rows}
+    if len(configs) > 1:
+        listing.notes.append(
+            f"{source}: {' and '.join(sorted(configs))} are both there: an image and its degraded copies are counted "
+            "as images of their own. Give the path of one to have it alone."
+        )
+    return require_rows(listing, path, "wbcbench-hf")
+
+
+def _list_file(listing: Listing, file: Path, source: str, split: str, places: dict[str, tuple[Path, int]]) -> None:
+    values, _ = read_parquet(file, COLUMNS)
+    missing = [column for column in ("image_id", "label") if column not in values]
+    if missing:
+        raise DataError(f"{file} has no column {missing[0]}.", hint="Is it a file of Xin-Tian/wbcbench2026?")
+    blank = [None] * len(values["image_id"])
+    severities, patients, originals, names = (
+        values.get(column) or blank for column in ("severity", "patient_hash", "original_image_id", "image.path")
+    )
+    folders = (listing.root.name, *file.relative_to(listing.root).parts)
+    config = "degraded" if "degraded" in folders else "pristine"
+    for row, (image_id, label) in enumerate(zip(values["image_id"], values["label"])):
+        severity = f"/severity-{safe_name(str(severities[row]))}" if severities[row] not in (None, "") else ""
+        suffix = image_suffix(names[row] or image_id)
+        inside = f"{config}/{split}{severity}/{safe_name(Path(image_id).stem)}{suffix}"
+        places.setdefault(inside, (file, row))
+        patient, standin = patients[row], False
+        if not patient:
+            patient, standin = f"image-{Path(originals[row] or image_id).stem}", True
+        known = {"path": inside, "patient": patient, "patient_is_standin": standin, "source": source, "split": split}
+        if label:
+            listing.add_upstream(LABELS, label, **known)
+        elif split == "test":
+            listing.add(**known)
+        else:
+            listing.exclude(inside, source, None, "no label")
+
+
+WBCBENCH_HF = Source(
+    name="wbcbench-hf",
+    title="WBCBench 2026, later release on the hub, with patients",
+    read=read_wbcbench_hf,
+    published="Hugging Face hub, https://huggingface.co/datasets/Xin-Tian/wbcbench2026 (gated)",
+    licence="CC BY-NC 4.0, and a data-use agreement: research only, no re-identification, not to be passed on",
+    citation="Tian X, et al. WBCBench 2026: a challenge for robust white blood cell classification under class "
+    "imbalance. ISBI 2026, arXiv:2604.10797.",
+    layout="DIR/{pristine,degraded}/{phase1_train,phase2_train,phase2_eval,phase2_test}-*.parquet\n"
+    "with columns image, image_id, label, wbcbench_split, severity, original_image_id, patient_hash",
+    labels=LABELS,
+    patients="known",
+    paper=None,
+    paper_words="all: the paper used the challenge's own folder (wbcbench), of which this is the later release.",
+    notes=(
+        "Severity is kept in the image's path: degraded/phase2_train/severity-2/….",
+        "The same cells as wbcbench: use one of the two.",
+    ),
+    downloads=(
+        Download(
+            "hf://datasets/Xin-Tian/wbcbench2026",
+            evidence="The data set's name and layout are those of its public card; not tried for nonet, as it is "
+            "gated. No checksum is published.",
+            gated=True,
+        ),
+    ),
+    by_hand="Ask for access on https://huggingface.co/datasets/Xin-Tian/wbcbench2026, make a token, run: hf auth "
+    "login; then: nonet data fetch wbcbench-hf --out FOLDER",
+)

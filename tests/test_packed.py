@@ -1,0 +1,204 @@
+"""Published data sets whose images lie in Parquet files and arrays, and how they become files."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from layouts import draw, labels, left_out, packed, pixels, write_parquet
+from PIL import Image
+
+from nonet.data.build import build_dataset
+from nonet.data.check import check_dataset
+from nonet.data.manifest import Dataset
+from nonet.errors import DataError
+
+# Parquet
+
+
+EIGHT = [
+    *("basophil", "eosinophil", "erythroblast", "lymphocyte"),
+    *("monocyte", "neutrophil", "plasma_cell", "platelet"),
+]
+
+
+def test_blood8_by_names_in_the_file_and_only_what_is_kept_is_unpacked(tmp_path):
+    numbers = [0, 1, 2, 3, 4, 5, 6, 7, 6, 6]
+    write_parquet(
+        tmp_path / "hub/data/train-00000-of-00001.parquet",
+        {"image": packed(tmp_path, range(10), [f"IG_{i}.jpg" for i in range(10)]), "label": numbers},
+        EIGHT,
+    )
+    dataset = build_dataset(f"blood8:{tmp_path / 'hub'}", tmp_path / "out", paper="blood8")
+    assert labels(dataset) == {"PC": 3}
+    unpacked = [p for p in (tmp_path / "out/unpacked").rglob("*") if p.is_file()]
+    assert len(unpacked) == 3
+    assert dataset.manifest["path"].str.contains("IG_6").any(), "the name that it had upstream can be seen"
+    assert left_out(dataset)["not taken by the paper"] == 4
+    assert any("2,895" in note and "suspicion" in note for note in dataset.notes)
+
+
+def test_unpacked_images_have_the_bytes_that_were_packed(tmp_path):
+    columns = {"image": packed(tmp_path, [1, 2], ["a.jpg", None], ".jpg"), "label": ["basophil", "monocyte"]}
+    write_parquet(tmp_path / "hub/x.parquet", columns)
+    dataset = build_dataset(f"blood8:{tmp_path / 'hub'}", tmp_path / "out")
+    for path, cell in zip(dataset.paths(), columns["image"]):
+        assert path.read_bytes() == cell["bytes"]
+    assert [path.suffix for path in dataset.paths()] == [".jpg", ".img"]
+
+
+def test_blood8_as_folders_and_without_names_of_its_numbers(tmp_path):
+    draw(tmp_path / "folders/train/plasma cell/1.jpg")
+    draw(tmp_path / "folders/train/Neutrophil/1.jpg")
+    assert labels(build_dataset(f"blood8:{tmp_path / 'folders'}", tmp_path / "out")) == {"PC": 1}
+    write_parquet(tmp_path / "hub/x.parquet", {"image": packed(tmp_path, [1]), "label": [6]})
+    with pytest.raises(DataError, match="label 6 has no name"):
+        build_dataset(f"blood8:{tmp_path / 'hub'}", tmp_path / "out")
+
+
+@pytest.fixture
+def release(tmp_path):
+    """The challenge's later release in small: two patients, one image degraded, one without patient."""
+
+    def part(config, name, rows):
+        columns = {"image": packed(tmp_path, [row.pop("seed") for row in rows], suffix=".jpg")}
+        columns |= pd.DataFrame(rows).to_dict("list")
+        write_parquet(tmp_path / "release" / config / f"{name}-00000-of-00001.parquet", columns)
+
+    def row(seed, image_id, label, patient, severity="none", original=""):
+        return {
+            **{"seed": seed, "image_id": image_id, "label": label, "wbcbench_split": "x", "severity": severity},
+            **{"original_image_id": original, "patient_hash": patient},
+        }
+
+    part("pristine", "phase1_train", [row(1, "00001.jpg", "SNE", "p1"), row(2, "00002.jpg", "BA", "p1")])
+    part("pristine", "phase2_train", [row(3, "00010.jpg", "EO", "p2"), row(4, "00011.jpg", "EO", "")])
+    part("pristine", "phase2_test", [row(5, "00020.jpg", "", "p3"), row(6, "00021.jpg", "LY", "p3")])
+    degraded = [row(7, "d1.jpg", "EO", "p2", "2", "00010.jpg"), row(8, "d2.jpg", "EO", "", "3", "00011.jpg")]
+    part("degraded", "phase2_train", degraded)
+    return tmp_path / "release"
+
+
+def test_release_on_the_hub(release, tmp_path):
+    dataset = build_dataset(f"wbcbench-hf:{release}", tmp_path / "out")
+    manifest = dataset.manifest
+    assert len(manifest) == 8 and dataset.excluded.empty
+    by_name = manifest.assign(name=manifest["path"].str.split("/").str[-1]).set_index("name")
+    assert by_name.loc["00001.jpg", "patient"] == "wbcbench-hf/p1"
+    assert by_name.loc["d1.jpg", "patient"] == by_name.loc["00010.jpg", "patient"] == "wbcbench-hf/p2"
+    assert "severity-2" in by_name.loc["d1.jpg", "path"] and by_name.loc["d1.jpg", "path"].startswith("degraded/")
+    # Without a patient an image and its copy stay together, and it is said that this is a guess.
+    assert by_name.loc["d2.jpg", "patient"] == by_name.loc["00011.jpg", "patient"]
+    assert by_name["patient_is_standin"].to_dict() == {n: n in ("d2.jpg", "00011.jpg") for n in by_name.index}
+    assert set(by_name.loc[["00020.jpg", "00021.jpg"], "split"]) == {"test"}
+    assert by_name.loc["00020.jpg", "label"] is None and by_name.loc["00021.jpg", "label"] == "LY"
+    assert not by_name.loc[["00020.jpg", "00021.jpg"], "evaluate"].any()
+    assert any("degraded and pristine are both there" in note for note in dataset.notes)
+    alone = build_dataset(f"wbcbench-hf:{release / 'pristine'}", tmp_path / "alone")
+    assert len(alone.manifest) == 6 and not any("both there" in note for note in alone.notes)
+
+
+def test_a_parquet_file_that_is_damaged_or_of_something_else(release, tmp_path):
+    file = next(release.rglob("phase1*.parquet"))
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        build_dataset(f"wbcbench-hf:{release}", tmp_path / "out")
+    write_parquet(file, {"image": packed(tmp_path, [1]), "label": ["BA"]})
+    with pytest.raises(DataError, match="has no column image_id"):
+        build_dataset(f"wbcbench-hf:{release}", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_without_an_image_is_listed(tmp_path):
+    images = [
+        {"bytes": draw(tmp_path / "one.png").read_bytes(), "path": None},
+        {"bytes": None, "path": "elsewhere.jpg"},
+    ]
+    write_parquet(tmp_path / "hub/x.parquet", {"image": images, "label": ["basophil", "basophil"]})
+    dataset = build_dataset(f"blood8:{tmp_path / 'hub'}", tmp_path / "out")
+    assert labels(dataset) == {"BA": 1}
+    assert "holds no image" in dataset.excluded["reason"].iloc[0]
+
+
+# Arrays
+
+
+def npz(file, counts=(8, 2, 3), size=6):
+    arrays, seed = {}, 0
+    for split, count in zip(("train", "val", "test"), counts):
+        arrays[f"{split}_images"] = np.stack([pixels(seed + i, size, size) for i in range(count)])
+        arrays[f"{split}_labels"] = (np.arange(count, dtype=np.uint8) % 8)[:, None]
+        seed += count
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(file, **arrays)
+    return arrays
+
+
+def test_bloodmnist_keeps_pixels_and_splits(tmp_path):
+    arrays = npz(tmp_path / "set/bloodmnist_64.npz")
+    dataset = build_dataset(f"bloodmnist:{tmp_path / 'set'}", tmp_path / "out")
+    assert labels(dataset) == {"BA": 3, "EO": 3, "LY": 1, "MO": 1}
+    assert left_out(dataset) == {
+        "no code for erythroblast": 2,
+        "no code for immature granulocytes": 1,
+        "no code for neutrophil": 1,
+        "no code for platelet": 1,
+    }
+    manifest = dataset.manifest.set_index("path")
+    assert manifest.loc["test/00001.png", "split"] == "test" and not manifest.loc["test/00001.png", "evaluate"]
+    found = np.asarray(Image.open(dataset.path_of("bloodmnist/train/00005.png")))
+    np.testing.assert_array_equal(found, arrays["train_images"][5])
+
+
+def test_bloodmnist_with_all_eight_classes_from_the_file_itself(tmp_path):
+    npz(tmp_path / "bloodmnist.npz")
+    eight = ["BA", "EO", "ERB", "IG", "LY", "MO", "NEU", "PLT"]
+    dataset = build_dataset(f"bloodmnist:{tmp_path / 'bloodmnist.npz'}", tmp_path / "out", classes=eight)
+    assert dataset.classes == eight and len(dataset.manifest) == 13 and dataset.excluded.empty
+
+
+def test_bloodmnist_that_is_none(tmp_path):
+    npz(tmp_path / "two/bloodmnist.npz")
+    npz(tmp_path / "two/bloodmnist_64.npz")
+    np.savez(tmp_path / "bloodmnist_28.npz", train_images=np.zeros(3))
+    with pytest.raises(DataError, match="Give the path of one npz"):
+        build_dataset(f"bloodmnist:{tmp_path / 'two'}", tmp_path / "out")
+    with pytest.raises(DataError, match="has no array train_labels"):
+        build_dataset(f"bloodmnist:{tmp_path}", tmp_path / "out")
+    file = tmp_path / "two/bloodmnist.npz"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DataError, match="cannot be read as npz"):
+        build_dataset(f"bloodmnist:{file}", tmp_path / "out")
+
+
+# Unpacking
+
+
+def test_a_build_cut_short_goes_on_and_a_second_one_writes_nothing(tmp_path):
+    npz(tmp_path / "bloodmnist.npz")
+    spec = f"bloodmnist:{tmp_path / 'bloodmnist.npz'}"
+    first = build_dataset(spec, tmp_path / "out")
+    path = first.paths()[0]
+    before = first.paths()[1].stat().st_mtime_ns
+    path.unlink()
+    (tmp_path / "out/dataset.json").unlink()
+    again = build_dataset(spec, tmp_path / "out")
+    assert path.exists() and again.fingerprint() == first.fingerprint()
+    assert again.paths()[1].stat().st_mtime_ns == before
+    assert check_dataset(tmp_path / "out").ok
+
+
+def test_another_file_gives_other_images_and_the_old_ones_go(tmp_path):
+    npz(tmp_path / "bloodmnist.npz")
+    spec = f"bloodmnist:{tmp_path / 'bloodmnist.npz'}"
+    build_dataset(spec, tmp_path / "out")
+    npz(tmp_path / "bloodmnist.npz", size=9)
+    dataset = build_dataset(spec, tmp_path / "out")
+    assert set(dataset.manifest["width"]) == {9}
+    assert len(list((tmp_path / "out/unpacked").iterdir())) == 1
+
+
+def test_a_dataset_with_unpacked_images_can_be_moved(tmp_path):
+    npz(tmp_path / "bloodmnist.npz")
+    build_dataset(f"bloodmnist:{tmp_path / 'bloodmnist.npz'}", tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "moved")
+    (tmp_path / "bloodmnist.npz").unlink()
+    assert check_dataset(Dataset.open(tmp_path / "moved")).ok
