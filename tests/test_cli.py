@@ -93,6 +93,11 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("evaluate {run} {run}", '"nonet evaluate" does not take'),
         ("evaluate {run} --resamples many", "--resamples"),
         ("evaluate {run} --seed 1 --seed 2", "--seed"),
+        ("evaluate {run} --kinds noise", "--robustness"),
+        ("evaluate {run} --robustness --kinds rain", '"rain"'),
+        ("evaluate {run} --robustness --severities 5", "severity 5"),
+        ("evaluate {run} --robustness --limit -1", "-1"),
+        ("evaluate {run} --robustness --dataset {missing}", "no dataset"),
         ("data build --out x", "no source"),
         ("data folds {dataset} --by cell", "--by"),
         ("data folds {dataset} --num-folds 1", "folds"),
@@ -223,7 +228,7 @@ def test_help_is_given(nonet, words):
         ("train", ["RECIPE", "DATASET", "--out", "--set", "--devices"]),
         ("data build", ["SOURCES", "--out", "--classes", "--external", "--paper"]),
         ("data fetch", ["NAME", "--out", "--variant"]),
-        ("evaluate", ["RUN", "--resamples", "--confidence"]),
+        ("evaluate", ["RUN", "--resamples", "--confidence", "--robustness", "--dataset", "--limit", "--kinds"]),
     ],
 )
 def test_help_names_every_parameter_and_says_what_it_is(nonet, words, parameters):

@@ -13,10 +13,10 @@ from skimage.restoration import estimate_sigma
 
 from nonet.cells import CLASSES, GRANULOCYTE_STAGES
 from nonet.data import phantom
+from nonet.data.degrade import degrade
 from nonet.data.phantom import (
     NEIGHBOURS,
     cell_masks,
-    degrade,
     draw_cell,
     draw_dataset,
     imbalanced_counts,
@@ -247,9 +247,6 @@ def test_imbalanced_counts_add_up(total, minimum):
         (lambda out: draw_cell("LY", seed=1, maturity=0.5), "no stage of granulopoiesis"),
         (lambda out: draw_cell("MY", seed=1, maturity=1.5), "maturity is 1.5"),
         (lambda out: patient_look(-1), "seed is -1"),
-        (lambda out: degrade(draw_cell("LY", seed=1), "rain", 1, seed=1), "'rain'"),
-        (lambda out: degrade(draw_cell("LY", seed=1), "blur", 4, seed=1), "severity is 4"),
-        (lambda out: degrade(np.zeros((8, 8)), "blur", 1, seed=1), "8-bit RGB"),
         (lambda out: imbalanced_counts(12), "12 images"),
         (lambda out: draw_dataset(out, num_images={"XX": 3}), "'XX'"),
         (lambda out: draw_dataset(out, num_images={"LY": -3}), "num_images of LY is -3"),

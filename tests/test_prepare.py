@@ -136,7 +136,7 @@ def test_tasks_are_handed_out_as_results_are_taken():
             taken.append(number)
             yield -number
 
-    results = nonet.data.prepare._map(abs, tasks(), 2)
+    results = nonet.data.prepare.map_in_order(abs, tasks(), 2)
     assert next(results) == 0 and len(taken) <= 6
     assert list(results) == list(range(1, 60))
 

@@ -24,6 +24,7 @@ _HOME = {
     "train": "nonet.train.launch",
     "Run": "nonet.runs",
     "evaluate": "nonet.evaluate.run",
+    "evaluate_robustness": "nonet.robustness",
     "load": "nonet.predict.ensemble",
     "Ensemble": "nonet.predict.ensemble",
     "predict": "nonet.predict.run",

@@ -181,7 +181,21 @@ def train(
 
 
 @app.command
-def evaluate(run: Path, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> None:
+def evaluate(
+    run: Path,
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    robustness: bool = False,
+    dataset: Path | None = None,
+    limit: int = 500,
+    kinds: Names | None = None,
+    severities: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    views: bool = True,
+    accelerator: str = "auto",
+    workers: int | None = None,
+) -> None:
     """Score a run on the images held out from each member; write tables, figures and report.html.
 
     Parameters
@@ -193,10 +207,49 @@ def evaluate(run: Path, *, resamples: int = 2000, confidence: float = 0.95, seed
     confidence
         Of the intervals.
     seed
-        Of the bootstrap.
+        Of the bootstrap; of the images and their damage, too.
+    robustness
+        Score held-out images that are damaged on purpose as well: by kind and severity, denoised and not. Stopped
+        half way, the same command goes on; with other kinds it adds to what there is. The following options are of it.
+    dataset
+        The run's dataset, where it does not lie where it did.
+    limit
+        Images to damage, drawn evenly by class over all patients; 0 takes all.
+    kinds
+        Of damage; by default all: noise, blur, illumination, shot_noise, motion_blur, colour, jpeg.
+    severities
+        From 1 to 4; by default all.
+    views
+        Look at damaged images in the recipe's views as well, which takes several times as long.
+    accelerator
+        auto, cpu, gpu, …
+    workers
+        Processes that damage and denoise; by default one a core.
     """
     from nonet.evaluate.tables import format_table
 
+    given = [name for name, value in (("dataset", dataset), ("kinds", kinds), ("severities", severities)) if value]
+    if given and not robustness:
+        raise NonetError(f"--{given[0]} is of --robustness, which is not asked for.", hint="Give --robustness, too.")
+    if robustness:
+        from nonet.evaluate.robustness import format_robustness
+
+        found = nonet.evaluate_robustness(
+            run,
+            dataset=dataset,
+            limit=limit,
+            kinds=[kind for item in kinds for kind in item.split(",")] if kinds else None,
+            severities=severities,
+            views=views,
+            seed=seed,
+            num_resamples=resamples,
+            confidence=confidence,
+            accelerator=accelerator,
+            num_workers=workers,
+        )
+        print(f"Macro-F1 of damaged images, {found.scores['images'].iloc[0]:,} drawn by class:")
+        print(format_robustness(found))
+        print()
     table = nonet.evaluate(run, num_resamples=resamples, confidence=confidence, seed=seed)
     print(format_table(table))
     print(f"Report: {Path(run) / 'evaluation' / 'report.html'}")

@@ -147,6 +147,14 @@ class Run:
     def evaluation(self) -> Path:
         return self.folder / "evaluation"
 
+    @property
+    def robustness(self) -> Path:
+        return self.evaluation / "robustness.csv"
+
+    @property
+    def robustness_differences(self) -> Path:
+        return self.evaluation / "robustness_differences.csv"
+
     def require(self) -> None:
         """Raise RunError where this folder is not there or is no run."""
         if not self.folder.is_dir():

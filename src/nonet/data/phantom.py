@@ -20,10 +20,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from nonet.cells import CLASSES, GRANULOCYTE_STAGES
+from nonet.data.degrade import degrade
 from nonet.data.phantom_cells import draw_maturity, morphology
-from nonet.data.phantom_degrade import DEGRADATIONS, SEVERITIES, degrade
 from nonet.data.phantom_paint import Painted, PatientLook, paint, patient_look
-from nonet.data.phantom_plan import NEIGHBOURS, Plan, imbalanced_counts, plan_dataset
+from nonet.data.phantom_plan import DEGRADATIONS, NEIGHBOURS, SEVERITIES, Plan, imbalanced_counts, plan_dataset
 from nonet.errors import DataError
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "CellMasks",
     "PatientLook",
     "cell_masks",
-    "degrade",
     "draw_cell",
     "draw_dataset",
     "imbalanced_counts",

@@ -6,8 +6,11 @@ import numpy as np
 
 from nonet.cells import CLASSES
 from nonet.data.phantom_cells import draw_maturity
-from nonet.data.phantom_degrade import DEGRADATIONS
 from nonet.errors import DataError
+
+#: What drawn cells are spoiled by, of the kinds in `nonet.data.degrade`, and how strongly.
+DEGRADATIONS = ("noise", "blur", "illumination")
+SEVERITIES = (0, 1, 2, 3)
 
 #: Classes that people confuse: neighbouring stages, and lookalikes. Planted label errors go to one of these.
 NEIGHBOURS = {

@@ -171,7 +171,7 @@ def _append(
         progress(total=total, initial=total - len(shas), description=description, unit="images") as bar,
     ):
         num_processes = min(count, len(chunks)) if len(shas) >= WORKERS_PAY_FROM else 1
-        for chunk, (images, sigmas) in zip(chunks, _map(_prepare_chunk, tasks, num_processes)):
+        for chunk, (images, sigmas) in zip(chunks, map_in_order(_prepare_chunk, tasks, num_processes)):
             pixels.write(images.tobytes())
             pixels.flush()
             noise.write(sigmas.tobytes())
@@ -219,8 +219,8 @@ def _end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _map(function: Callable, tasks: Iterable, num_workers: int) -> Iterator:
-    """Yield results in order; in this process where there is one worker.
+def map_in_order(function: Callable, tasks: Iterable, num_workers: int) -> Iterator:
+    """Yield the function's results in the tasks' order; in this process where there is one worker.
 
     Tasks are handed out as results are taken, so that no more than a few wait in memory.
     """

@@ -11,8 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from nonet.cells import lineage_blocks, name_of
+from nonet.data.degrade import KINDS
 from nonet.evaluate.oof import ENSEMBLE, NO_VIEWS
 from nonet.evaluate.reading import RunData
+from nonet.evaluate.robustness import Robustness, denoising_rows
 from nonet.evaluate.tables import FEW_PATIENTS, HEADINGS
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -26,6 +28,7 @@ _FIGURE_TEXT = {
     "class_counts": "Bar chart of the number of images of each class.",
     "samples": "Prepared images of each class.",
     "training_curves": "Loss and macro-F1 by epoch for every network.",
+    "robustness": "Macro-F1 against the severity of each kind of damage; the numbers are in robustness.csv.",
 }
 
 
@@ -37,6 +40,7 @@ def render_report(
     drawings: Mapping[str, str],
     *,
     names: Mapping[str, str] | None = None,
+    robustness: Robustness | None = None,
     num_resamples: int,
     confidence: float,
     seed: int,
@@ -47,6 +51,7 @@ def render_report(
     ----------
     data : the run. table, per_class, differences : as `nonet.evaluate.tables` makes them.
     drawings : {name: SVG text}.
+    robustness : of the run, where it was tested.
     """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -83,6 +88,8 @@ def render_report(
         limits=limits(data, per_class),
         weakest=_weakest(per_class),
         mistakes=_mistakes(data),
+        damages=denoising_rows(robustness) if robustness is not None else [],
+        kinds=KINDS,
         recipe=data.recipe_text,
         provenance=_flat(data.provenance),
         histories=_history_rows(data, names),

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from nonet.data.degrade import KINDS
 from nonet.evaluate import figures
 from nonet.evaluate.oof import ENSEMBLE
 from nonet.evaluate.reading import RunData, read_run
 from nonet.evaluate.report import render_report
+from nonet.evaluate.robustness import Robustness, read_robustness
 from nonet.evaluate.tables import confusion_table, difference_table, per_class_table, table_1
 from nonet.runs import Run, write_text
 
@@ -36,7 +38,8 @@ def evaluate(
     Returns
     -------
     Table 1, as `table_1` describes it. In RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv
-    (the ensemble's counts, rows true), figures/*.svg and report.html, which needs no network.
+    (the ensemble's counts, rows true), figures/*.svg and report.html, which needs no network. What
+    `evaluate_robustness` left there is in the report too.
 
     Raises
     ------
@@ -50,8 +53,9 @@ def evaluate(
     per_class = per_class_table(data.oof, **options)
     differences = difference_table(data.oof, names=names, **options)
     confusion = confusion_table(data.oof.confusions(data.oof.final_view_set, ENSEMBLE).total(), data.oof.classes)
-    drawings = _draw(data, confusion, names)
-    report = render_report(data, table, per_class, differences, drawings, names=names, **options)
+    robustness = read_robustness(run)
+    drawings = _draw(data, confusion, names, robustness)
+    report = render_report(data, table, per_class, differences, drawings, names=names, robustness=robustness, **options)
     folder = run.evaluation
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)
@@ -65,7 +69,9 @@ def evaluate(
     return table
 
 
-def _draw(data: RunData, confusion: pd.DataFrame, names: Mapping[str, str] | None) -> dict[str, str]:
+def _draw(
+    data: RunData, confusion: pd.DataFrame, names: Mapping[str, str] | None, robustness: Robustness | None
+) -> dict[str, str]:
     """Return {file stem: SVG text} of every figure that the run has the data for."""
     draw = figures.in_house_style
     drawings = {
@@ -77,6 +83,9 @@ def _draw(data: RunData, confusion: pd.DataFrame, names: Mapping[str, str] | Non
         drawings["samples"] = draw(figures.sample_figure, *data.samples)
     if data.histories:
         drawings["training_curves"] = draw(figures.training_figure, data.histories, names)
+    if robustness is not None:
+        titles = {kind: kind.replace("_", " ") for kind in KINDS}
+        drawings["robustness"] = draw(figures.robustness_figure, robustness.scores, titles)
     return {name: figures.svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
 
 

@@ -1,6 +1,7 @@
 """Augmentation of whole batches on the device: geometry, light, blur, noise, then mixup or cutmix.
 
-The random numbers come from one CPU generator (and, for noise, one on the device), seeded for each batch.
+Blur and light are those of `nonet.data.degrade`, at the size that the networks see. The random numbers come from
+one CPU generator (and, for noise, one on the device), seeded for each batch.
 """
 
 import math
@@ -8,6 +9,7 @@ import math
 import torch
 from torch.nn import functional as F
 
+from nonet.data.degrade import change_light, gaussian_kernel, line_kernel
 from nonet.models.views import turn_and_flip
 from nonet.recipe import Augment
 
@@ -79,7 +81,7 @@ def _light(images: torch.Tensor, settings: Augment, draws: Draws) -> torch.Tenso
     gain = draws.uniform(1 - settings.brightness, 1 + settings.brightness).view(-1, 1, 1, 1)
     contrast = draws.uniform(1 - settings.contrast, 1 + settings.contrast).view(-1, 1, 1, 1)
     mean = images.mean((1, 2, 3), keepdim=True)
-    return (images - mean) * (gain * contrast) + mean * gain
+    return change_light(images, mean, gain=gain, contrast=contrast)
 
 
 def _gaussian_blur(images: torch.Tensor, settings: Augment, draws: Draws) -> torch.Tensor:
@@ -88,9 +90,7 @@ def _gaussian_blur(images: torch.Tensor, settings: Augment, draws: Draws) -> tor
     if not len(rows):
         return images
     radius = max(1, math.ceil(3 * settings.blur_sigma_px))
-    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma[rows, None]) ** 2)
-    kernel = kernel / kernel.sum(1, keepdim=True)
+    kernel = torch.from_numpy(gaussian_kernel(sigma[rows].cpu().numpy(), radius)).to(images)
     blurred = _filter_each(images[rows], kernel[:, None, :])
     return images.index_copy(0, rows, _filter_each(blurred, kernel[:, :, None]))
 
@@ -100,12 +100,7 @@ def _motion_blur(images: torch.Tensor, settings: Augment, draws: Draws) -> torch
     rows = chosen.nonzero().squeeze(1)
     if not len(rows):
         return images
-    radius = settings.motion_blur_px // 2
-    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    y, x = offsets[None, :, None], offsets[None, None, :]
-    distance = (x * torch.sin(angle[rows, None, None]) - y * torch.cos(angle[rows, None, None])).abs()
-    kernel = (1 - distance).clamp(min=0) * (x**2 + y**2 <= radius**2 + 0.5)  # a line one pixel wide
-    kernel = kernel / kernel.sum((1, 2), keepdim=True)
+    kernel = torch.from_numpy(line_kernel(angle[rows].cpu().numpy(), settings.motion_blur_px // 2)).to(images)
     return images.index_copy(0, rows, _filter_each(images[rows], kernel))
 
 

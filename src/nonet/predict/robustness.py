@@ -1,0 +1,268 @@
+"""Held-out images, damaged on purpose, seen by the members that never saw their patients: logits by condition.
+
+Each condition is a small table like oof.parquet. A finished one is kept, so that a killed test goes on behind it and
+a later call adds conditions. The tables lie in a folder named after all that decides them: images, weights, seed.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nonet.data.degrade import KINDS
+from nonet.data.manifest import Dataset
+from nonet.data.prepare import VERSION, WORKERS_PAY_FROM, map_in_order
+from nonet.errors import RunError
+from nonet.models.views import View, no_views, views_of
+from nonet.predict.conditions import NO_VIEWS, Condition, Damaged, damage_and_prepare, draw_images, seed_of
+from nonet.predict.ensemble import Ensemble
+from nonet.progress import progress
+from nonet.recipe import Recipe, load_recipe
+from nonet.runs import Run, sha256_of, write_json, written_whole
+
+logger = logging.getLogger("nonet")
+
+CHUNK_SIZE = 32  # images at once: two of each, in every size, wait in memory for each worker
+_ABOUT = ["image_id", "label", "patient", "source", "fold"]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Images of one fold, damaged alike; the last of its damage completes a table."""
+
+    damage: tuple[str, int]
+    view_sets: tuple[str, ...]
+    rows: pd.DataFrame
+    is_last: bool
+
+
+def score_conditions(
+    run: str | Path | Run,
+    damages: Sequence[tuple[str, int]],
+    *,
+    dataset: str | Path | Dataset | None = None,
+    limit: int | None = None,
+    views: bool = True,
+    seed: int = 0,
+    accelerator: str = "auto",
+    num_workers: int | None = None,
+) -> Path:
+    """Compute out-of-fold logits of damaged images, denoised and not, without and with views.
+
+    Parameters
+    ----------
+    run : a run trained to the end.
+    damages : (kind, severity), as `list_damages` returns them.
+    dataset : the run's dataset, where it does not lie where it did.
+    limit : images, drawn by class (see `draw_images`); None or 0 takes all that are evaluated.
+    views : look at each image in the recipe's views too (in the dihedral ones, where it has none).
+    seed : of the draw and the damage.
+    accelerator : "auto", "cpu", "gpu".
+    num_workers : processes that damage and denoise; by default one a core where there are enough images.
+
+    Returns
+    -------
+    The folder of the tables, each named by its condition: all that were ever made of these images and weights.
+
+    Raises
+    ------
+    RunError, where the run is not trained to the end or its dataset is not found; DataError, where an image is not
+    the one that the run was trained on.
+    """
+    run = Run(run)
+    images, recipe, classes = _read(run)
+    dataset = _open_dataset(run, dataset)
+    images = draw_images(images, limit, seed)
+    sets = _view_sets(recipe, views)
+    folder = _folder(run, recipe, images, seed)
+    chunks = list(_chunks(folder, images, damages, list(sets)))
+    if not chunks:
+        logger.info("Every condition is scored already: %s", folder)
+        return folder
+    ensembles = _ensembles(run, recipe, classes, images, accelerator)
+    sizes = tuple(next(iter(ensembles.values())).sizes)
+    settings = tuple(recipe.denoise.model_copy(update={"enabled": enabled}) for enabled in (False, True))
+    tasks = (_tasks(chunk, dataset, sizes, settings, seed) for chunk in chunks)
+    num_left = sum(len(chunk.rows) for chunk in chunks)
+    count = (os.cpu_count() or 1) if num_workers is None else num_workers
+    prepared = map_in_order(_prepare_chunk, tasks, count if num_left >= WORKERS_PAY_FROM else 1)
+    parts: dict[Condition, list[pd.DataFrame]] = {}
+    with progress(total=num_left, description="damaged images", unit="images") as bar:
+        for chunk, both in zip(chunks, prepared):
+            ensemble = ensembles[chunk.rows["fold"].iloc[0]]
+            for name in chunk.view_sets:
+                _add(parts, chunk, name, *_logits(ensemble, *both, sets[name]), ensemble)
+            bar.update(len(chunk.rows))
+            if chunk.is_last:
+                _write(folder, parts)
+                parts.clear()
+    return folder
+
+
+def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str]]:
+    """Return the images that count, with fold and hash, the recipe, and the classes in the order of the logits."""
+    run.require()
+    if not run.oof.is_file():
+        raise RunError(
+            f"{run} has no oof.parquet: its members are not all trained.",
+            hint=f'Run "nonet train RECIPE DATASET --out {run}"; it resumes where it stopped.',
+        )
+    oof = pd.read_parquet(run.oof)
+    manifest = pd.read_parquet(run.manifest, columns=["image_id", "evaluate", "sha256"])
+    images = oof.drop_duplicates("image_id")[_ABOUT].merge(manifest, on="image_id", validate="one_to_one")
+    images = images[images["evaluate"].astype(bool) & images["label"].notna()].sort_values("image_id")
+    classes = [column.removeprefix("logit_") for column in oof.columns if column.startswith("logit_")]
+    return images.drop(columns="evaluate").reset_index(drop=True), load_recipe(run.recipe), classes
+
+
+def _open_dataset(run: Run, dataset: str | Path | Dataset | None) -> Dataset:
+    """The images themselves: a run has only their names."""
+    if dataset is not None:
+        return Dataset.open(dataset)
+    try:
+        place = Path(json.loads(run.provenance.read_text(encoding="utf-8"))["dataset"])
+    except (OSError, ValueError, KeyError, TypeError):
+        place = None
+    if place is None or not (place / "dataset.json").exists():
+        raise RunError(
+            f"The dataset of {run} is not at {place}." if place else f"{run} does not say where its dataset lies.",
+            hint="Name it with --dataset DATASET.",
+        )
+    return Dataset.open(place)
+
+
+def _view_sets(recipe: Recipe, views: bool) -> dict[str, list[View]]:
+    sets = {NO_VIEWS: no_views()}
+    if views:
+        name = recipe.predict.views if recipe.predict.views != NO_VIEWS else "dihedral"
+        sets[name] = views_of(recipe.predict.model_copy(update={"views": name}))
+    return sets
+
+
+def _folder(run: Run, recipe: Recipe, images: pd.DataFrame, seed: int) -> Path:
+    """Return the folder of this test, and write down what it is of."""
+    members = sorted(run.folder.glob("members/*/fold-*/weights.safetensors"))
+    plan = {
+        "images": hashlib.sha256(images.to_csv(index=False).encode()).hexdigest(),
+        "num_images": len(images),
+        "seed": seed,
+        "weights": {path.relative_to(run.folder / "members").parent.as_posix(): sha256_of(path) for path in members},
+        "denoise": recipe.denoise.model_dump(exclude={"enabled"}),
+        "views": recipe.predict.model_dump(exclude={"views"}),
+        "strengths": {kind: about.strengths for kind, about in KINDS.items()},
+        "version": VERSION,
+    }
+    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    folder = run.evaluation / "robustness" / digest[:12]
+    if not (folder / "plan.json").exists():
+        write_json(folder / "plan.json", plan)
+    for leftover in folder.glob(".*.parquet"):  # a kill left it half written
+        leftover.unlink(missing_ok=True)
+    return folder
+
+
+def _chunks(
+    folder: Path, images: pd.DataFrame, damages: Sequence[tuple[str, int]], view_sets: list[str]
+) -> Iterator[_Chunk]:
+    """Yield what is left to do, damage by damage; within one, fold by fold, as each fold has members of its own."""
+    for damage in damages:
+        # Denoised and not are always made together: the same batches give the same bits, killed in between or not.
+        missing = tuple(
+            name
+            for name in view_sets
+            if not all((folder / Condition(*damage, denoised, name).file_name).exists() for denoised in (False, True))
+        )
+        if not missing:
+            continue
+        cut = [
+            rows.iloc[start : start + CHUNK_SIZE]
+            for _, rows in images.groupby("fold")
+            for start in range(0, len(rows), CHUNK_SIZE)
+        ]
+        for number, rows in enumerate(cut):
+            yield _Chunk(damage, missing, rows, number == len(cut) - 1)
+
+
+def _ensembles(
+    run: Run, recipe: Recipe, classes: list[str], images: pd.DataFrame, accelerator: str
+) -> dict[int, Ensemble]:
+    """Return fold → the members that never saw it, whatever weight they have in the run's ensemble."""
+    return {
+        fold: Ensemble(
+            run,
+            recipe,
+            {
+                "classes": classes,
+                "temperature": 1.0,
+                "members": [
+                    {"architecture": name, "fold": int(fold), "weight": 1.0} for name in recipe.models.architectures
+                ],
+            },
+            accelerator=accelerator,
+        )
+        for fold in sorted(images["fold"].unique())
+    }
+
+
+def _tasks(chunk: _Chunk, dataset: Dataset, sizes: tuple[int, ...], settings: tuple, seed: int) -> list[Damaged]:
+    return [
+        Damaged(dataset.path_of(row.image_id), row.sha256, *chunk.damage, seed_of(row.image_id, seed), sizes, settings)
+        for row in chunk.rows.itertuples()
+    ]
+
+
+def _prepare_chunk(tasks: list[Damaged]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], np.ndarray]:
+    """Return size → uint8 (n, size, size, 3), as they are and denoised, and whether denoising changed each, (n,)."""
+    pairs = [damage_and_prepare(task) for task in tasks]
+    as_is, denoised = ({size: np.stack([pair[i][size] for pair in pairs]) for size in pairs[0][0]} for i in (0, 1))
+    changed = np.zeros(len(tasks), dtype=bool)
+    for size in as_is:
+        changed |= (as_is[size] != denoised[size]).any(axis=(1, 2, 3))
+    return as_is, denoised, changed
+
+
+def _logits(
+    ensemble: Ensemble,
+    as_is: dict[int, np.ndarray],
+    denoised: dict[int, np.ndarray],
+    changed: np.ndarray,
+    views: list[View],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return logits (members, n, classes) as they are and denoised, and `changed`; what did not change is reused."""
+    plain = ensemble.member_logits(as_is, views)
+    clean = plain.copy()
+    if changed.any():
+        clean[:, changed] = ensemble.member_logits({size: batch[changed] for size, batch in denoised.items()}, views)
+    return plain, clean, changed
+
+
+def _add(
+    parts: dict[Condition, list[pd.DataFrame]],
+    chunk: _Chunk,
+    view_set: str,
+    plain: np.ndarray,
+    clean: np.ndarray,
+    changed: np.ndarray,
+    ensemble: Ensemble,
+) -> None:
+    """Append a chunk's rows to the tables of its two conditions: one row a member and image."""
+    about = chunk.rows[_ABOUT].reset_index(drop=True)
+    for denoised, logits in ((False, plain), (True, clean)):
+        rows = parts.setdefault(Condition(*chunk.damage, denoised, view_set), [])
+        for member, of_member in zip(ensemble.members, logits, strict=True):
+            architecture = member.name.split("/")[0]
+            columns = {f"logit_{code}": of_member[:, k] for k, code in enumerate(ensemble.classes)}
+            table = about.assign(architecture=architecture, view_set=view_set, changed=changed & denoised)
+            rows.append(pd.concat([table, pd.DataFrame(columns)], axis=1))
+
+
+def _write(folder: Path, parts: dict[Condition, list[pd.DataFrame]]) -> None:
+    for condition, rows in parts.items():
+        with written_whole(folder / condition.file_name) as path:
+            pd.concat(rows).to_parquet(path, index=False)

@@ -1,0 +1,82 @@
+"""`nonet evaluate RUN --robustness`: damage held-out images, score them, and write a table and a figure."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from os import PathLike
+
+from nonet.data.degrade import KINDS
+from nonet.data.manifest import Dataset
+from nonet.evaluate import figures
+from nonet.evaluate.robustness import Robustness, robustness_tables
+from nonet.predict.conditions import list_damages
+from nonet.predict.robustness import score_conditions
+from nonet.runs import Run, write_text
+
+logger = logging.getLogger("nonet")
+
+LIMIT = 500
+
+
+def evaluate_robustness(
+    run: str | PathLike | Run,
+    *,
+    dataset: str | PathLike | Dataset | None = None,
+    limit: int | None = LIMIT,
+    kinds: Sequence[str] | None = None,
+    severities: Iterable[int] | None = None,
+    views: bool = True,
+    seed: int = 0,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    accelerator: str = "auto",
+    num_workers: int | None = None,
+) -> Robustness:
+    """Score held-out images damaged on purpose: by kind and severity, denoised and not, without and with views.
+
+    Each image is scored by the members that never saw its patient, as out-of-fold logits are. Conditions that are
+    finished are kept: stopped or killed, the same call goes on, and a call with other kinds, severities or views adds
+    to what there is of the same images.
+
+    Parameters
+    ----------
+    run : a trained run.
+    dataset : the run's dataset, where it does not lie where it did.
+    limit : images, drawn as evenly over classes as they allow, over all patients, the same for every condition; None
+        or 0 takes all.
+    kinds : of damage, of `nonet.data.degrade.KINDS`; all of them where None.
+    severities : 1 to 4; all of them where None.
+    views : look at each image in the recipe's views as well, which takes several times as long.
+    seed : of the images drawn, the damage, and the bootstrap.
+    num_resamples, confidence : of the bootstrap over patients (over images where patients are unknown).
+    accelerator : "auto", "cpu", "gpu".
+    num_workers : processes that damage and denoise; by default one a core where there are enough images.
+
+    Returns
+    -------
+    Robustness, with tables of scores and of paired differences. In RUN/evaluation: robustness.csv,
+    robustness_differences.csv and figures/robustness.svg; `evaluate` puts them into the report.
+
+    Raises
+    ------
+    DataError, where a kind or severity is unknown or an image cannot be read; RunError, where the run is not trained
+    to the end or its dataset is not found.
+    """
+    run = Run(run)
+    folder = score_conditions(
+        run,
+        list_damages(kinds, severities),
+        dataset=dataset,
+        limit=limit,
+        views=views,
+        seed=seed,
+        accelerator=accelerator,
+        num_workers=num_workers,
+    )
+    found = robustness_tables(folder, num_resamples=num_resamples, confidence=confidence, seed=seed)
+    titles = {kind: kind.replace("_", " ") for kind in KINDS}
+    figure = figures.in_house_style(figures.robustness_figure, found.scores, titles)
+    write_text(run.evaluation / "figures" / "robustness.svg", figures.svg_text(figure, "robustness"))
+    write_text(run.robustness_differences, found.differences.to_csv(index=False))
+    write_text(run.robustness, found.scores.to_csv(index=False))
+    logger.info("Scored %d conditions: %s", len(found.scores), run.robustness)
+    return found
