@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nonet.data.stain import ROMANOWSKY
 from nonet.recipe import Augment
 from nonet.train.augment import Draws, augment, mix
 
@@ -62,6 +63,8 @@ any_settings = st.builds(
     motion_blur_px=st.sampled_from([3, 5, 7, 9]),
     brightness=st.floats(0, 0.9),
     contrast=st.floats(0, 0.9),
+    stain_probability=probability,
+    stain_gain=st.floats(0, 0.9),
 )
 
 
@@ -254,3 +257,43 @@ def test_mixing_comes_as_often_as_asked():
     # A shuffle of two leaves both in place half of the time: 0.075 of 1500 are seen, 112 ± 10.
     assert 70 < mixup < 160
     assert 70 < cutmix < 160
+
+
+def test_stain_changes_each_dye_by_a_factor_within_its_range():
+    rng = np.random.default_rng(0)
+    amounts = rng.uniform(0.2, 0.5, (8, 16, 16, 2))
+    images = 256 * np.exp(-amounts @ ROMANOWSKY[:2]) - 1
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    changed = augment(batch, Augment(**OFF, stain_probability=1, stain_gain=0.3), draws(8))
+    density = -np.log((changed.permute(0, 2, 3, 1).double().numpy() + 1) / 256)
+    factors = (density @ np.linalg.inv(ROMANOWSKY))[..., :2] / amounts
+    means = factors.mean((1, 2))
+    assert np.allclose(factors, means[:, None, None], atol=1e-3)
+    assert (means >= 0.7 - 1e-3).all()
+    assert (means <= 1.3 + 1e-3).all()
+    assert np.ptp(means, axis=0).min() > 0.1
+
+
+def test_no_stain_gain_changes_nothing():
+    changed = augment(pictures(), Augment(**OFF, stain_probability=1, stain_gain=0), draws(6))
+    torch.testing.assert_close(changed, pictures(), atol=1e-2, rtol=0)
+
+
+def test_a_curriculum_grows_from_its_first_severity_to_the_settings():
+    settings = Augment(first_severity=0.25, noise_sigma=8, blur_sigma_px=2, motion_blur_px=9, brightness=0.2)
+    first, middle = settings.at(0), settings.at(0.5)
+    assert (first.noise_sigma, first.blur_sigma_px, first.brightness) == (2, 0.5, 0.05)
+    assert first.noise_sigma < middle.noise_sigma < settings.noise_sigma
+    assert first.motion_blur_px == 3
+    assert settings.at(1) == settings
+    assert first.noise_probability == settings.noise_probability
+    assert Augment().at(0) == Augment()
+
+
+@given(any_settings, st.floats(0, 1), st.floats(0, 1))
+def test_settings_of_every_epoch_are_settings(chosen, first, part):
+    at = chosen.model_copy(update={"first_severity": first}).at(part)
+    assert Augment.model_validate(at.model_dump()) == at
+    assert at.noise_sigma <= chosen.noise_sigma
+    assert at.blur_sigma_px <= chosen.blur_sigma_px
+    assert at.motion_blur_px <= chosen.motion_blur_px

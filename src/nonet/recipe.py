@@ -174,6 +174,26 @@ class Augment(Section):
     """Each image is multiplied by 1 - brightness to 1 + brightness."""
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Contrast about the image's mean is multiplied by 1 - contrast to 1 + contrast."""
+    stain_probability: Probability = 0.0
+    """Of the blue and the red dye being made stronger or weaker, each for itself, an image."""
+    stain_gain: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Each dye's optical density is multiplied by 1 - stain_gain to 1 + stain_gain."""
+    first_severity: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Strength of noise, blur, light and stain in the first epoch; it grows evenly to 1 in the last. 1: constant."""
+
+    def at(self, part: float) -> "Augment":
+        """Return the settings of an epoch: part is 0 in the first, 1 in the last."""
+        severity = self.first_severity + (1 - self.first_severity) * part
+        if severity == 1:
+            return self
+        strengths = ("noise_sigma", "brightness", "contrast", "stain_gain")
+        return self.model_copy(
+            update={name: getattr(self, name) * severity for name in strengths}
+            | {
+                "blur_sigma_px": max(min(0.1, self.blur_sigma_px), self.blur_sigma_px * severity),
+                "motion_blur_px": 2 * max(1, round(self.motion_blur_px // 2 * severity)) + 1,
+            }
+        )
 
     @model_validator(mode="after")
     def _one_mixing_a_batch(self):

@@ -1,7 +1,7 @@
 """Colours of Romanowsky stains: bring an image's to those of a reference, or vary them, dye by dye.
 
-Romanowsky stains (May-Grünwald-Giemsa, Wright) hold two dyes: azure B, blue, taken up by nuclei and basophilic cytoplasm,
-and eosin, red, by red cells and eosinophilic granules. Vectors for haematoxylin and eosin do not fit them.
+Romanowsky stains (May-Grünwald-Giemsa, Wright) hold two dyes: azure B, blue, taken up by nuclei and basophilic
+cytoplasm, and eosin, red, by red cells and eosinophilic granules. Vectors for haematoxylin and eosin do not fit them.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.color import lab2rgb, rgb2lab, rgb_from_bex
 
-#: Optical densities in red, green and blue of the blue dye, the red dye, and what is neither, unit vectors in rows (3, 3):
-#: Giemsa by Landini, Colour Deconvolution, as scikit-image has it.
+#: Optical densities in red, green and blue of the blue dye, the red dye, and what is neither, unit vectors in rows
+#: (3, 3): Giemsa by Landini, Colour Deconvolution, as scikit-image has it.
 ROMANOWSKY = rgb_from_bex / np.linalg.norm(rgb_from_bex, axis=1, keepdims=True)
 
 

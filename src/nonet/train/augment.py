@@ -1,7 +1,7 @@
-"""Augmentation of whole batches on the device: geometry, light, blur, noise, then mixup or cutmix.
+"""Augmentation of whole batches on the device: geometry, stain, light, blur, noise, then mixup or cutmix.
 
-Blur and light are those of `nonet.data.degrade`, at the size that the networks see. The random numbers come from
-one CPU generator (and, for noise, one on the device), seeded for each batch.
+Blur, light and stain are those of `nonet.data.degrade` and `nonet.data.stain`, at the size that the networks see. The
+random numbers come from one CPU generator (and, for noise, one on the device), seeded for each batch.
 """
 
 import math
@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from nonet.data.degrade import change_light, gaussian_kernel, line_kernel
+from nonet.data.stain import stain_matrix
 from nonet.models.views import turn_and_flip
 from nonet.recipe import Augment
 
@@ -64,6 +65,7 @@ def augment(images: torch.Tensor, settings: Augment, draws: Draws) -> torch.Tens
     The same shape and range.
     """
     images = _geometry(images, settings, draws)
+    images = _stain(images, settings, draws)
     images = _light(images, settings, draws)
     images = _gaussian_blur(images, settings, draws)
     images = _motion_blur(images, settings, draws)
@@ -75,6 +77,18 @@ def _geometry(images: torch.Tensor, settings: Augment, draws: Draws) -> torch.Te
     limit = math.radians(settings.rotation_deg)
     angle = draws.uniform(-limit, limit) * draws.chance(settings.rotation_probability)
     return turn_and_flip(images, angle, *flips)
+
+
+def _stain(images: torch.Tensor, settings: Augment, draws: Draws) -> torch.Tensor:
+    if not settings.stain_probability:
+        return images
+    rows = draws.chance(settings.stain_probability).nonzero().squeeze(1)
+    low, high = 1 - settings.stain_gain, 1 + settings.stain_gain
+    blue, red = draws.uniform(low, high)[rows], draws.uniform(low, high)[rows]
+    gains = torch.stack([blue, red, torch.ones_like(blue)], dim=1)
+    matrix = torch.from_numpy(stain_matrix(gains.cpu().numpy())).to(images)
+    density = -((images[rows].clamp(0, 255) + 1) / 256).log()
+    return images.index_copy(0, rows, 256 * (-torch.einsum("nchw,ncd->ndhw", density, matrix)).exp() - 1)
 
 
 def _light(images: torch.Tensor, settings: Augment, draws: Draws) -> torch.Tensor:

@@ -162,8 +162,9 @@ class MemberTraining:
         labels = torch.from_numpy(self.data.labels[rows]).to(device)
         labels = torch.nn.functional.one_hot(labels, num_classes).to(torch.float32)
         draws = Draws(len(rows), device, self._seed("augment", self.epoch, self.step))
-        images = augment(images, self.recipe.augment, draws)
-        images, labels = mix(images, labels, self.recipe.augment, draws)
+        settings = self.recipe.augment.at(self.epoch / max(self.recipe.train.epochs - 1, 1))
+        images = augment(images, settings, draws)
+        images, labels = mix(images, labels, settings, draws)
         return images.contiguous(memory_format=torch.channels_last), labels
 
     def held_out_logits(self, views: list[View]) -> np.ndarray:
