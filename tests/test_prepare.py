@@ -15,6 +15,7 @@ import nonet.data.prepare
 from nonet.data.denoise import denoise, estimate_sigma
 from nonet.data.images import load_rgb
 from nonet.data.prepare import CHUNK_SIZE, load_prepared, prepare_images, prepare_sizes
+from nonet.data.stain import normalise_colours
 from nonet.errors import DataError
 from nonet.recipe import Denoise
 
@@ -49,7 +50,17 @@ def test_square_of_the_denoised_image(images):
     np.testing.assert_array_equal(both[16], load_prepared(load_rgb(path), 16, ON))
 
 
-@pytest.mark.parametrize("settings", [ON, OFF])
+def test_colours_are_brought_to_the_reference_after_denoising(images):
+    path = images[0][0]
+    plain, alike = load_prepared(path, 16, ON), load_prepared(path, 16, Denoise(colours="reinhard"))
+    assert not np.array_equal(plain, alike)
+    expected = Image.fromarray(normalise_colours(denoise(load_rgb(path), ON))).resize(
+        (16, 16), Image.Resampling.BICUBIC
+    )
+    np.testing.assert_array_equal(alike, np.asarray(expected))
+
+
+@pytest.mark.parametrize("settings", [ON, OFF, Denoise(enabled=False, colours="reinhard")])
 def test_cached_is_the_same_as_anew(images, tmp_path, settings):
     prepared = prepare(images, tmp_path, denoise=settings)
     assert len(prepared) == 10 and prepared.shape == (10, 16, 16, 3)

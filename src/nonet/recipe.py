@@ -26,10 +26,10 @@ class Section(BaseModel):
 
 
 class Denoise(Section):
-    """Denoising before anything else: wavelet estimate of sigma, then non-local means where it is not clean."""
+    """What is done to each image first: wavelet estimate of sigma, non-local means where it is not clean; colours."""
 
     enabled: bool = True
-    """False leaves every image as it is."""
+    """False leaves noise as it is."""
     clean_below_sigma: Annotated[float, Field(ge=0)] = 2.0
     """Images with a smaller estimated sigma (8-bit grey levels) are left alone, bit for bit."""
     patch_size_px: Annotated[int, Field(ge=2)] = 5
@@ -38,6 +38,8 @@ class Denoise(Section):
     """h, the cut-off in grey levels, as a multiple of sigma."""
     provide_sigma: bool = True
     """Subtract the noise's share from patch distances, as scikit-image does when given sigma."""
+    colours: Literal["as_is", "reinhard"] = "as_is"
+    """'reinhard' then gives each image the mean and spread of colours of a well stained reference, in CIELAB."""
 
 
 class Folds(Section):

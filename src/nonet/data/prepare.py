@@ -17,6 +17,7 @@ from PIL import Image
 
 from nonet.data.denoise import denoise, estimate_sigma, warm_up
 from nonet.data.images import load_rgb
+from nonet.data.stain import normalise_colours
 from nonet.errors import DataError
 from nonet.progress import progress
 
@@ -28,7 +29,7 @@ VERSION = 2  # of what is done to pixels: a change makes old caches stale
 
 
 def prepare_sizes(image: np.ndarray | str | Path | bytes, sizes_px: Sequence[int], settings) -> dict[int, np.ndarray]:
-    """Load an image, denoise it at full size, and squash it to squares.
+    """Load an image, denoise it at full size, bring its colours to the reference if asked, and squash it to squares.
 
     Frames of single cells are nearly square (360 x 363 px and the like), so the squash moves no edge by a percent.
 
@@ -54,7 +55,8 @@ def _prepare(image, sizes_px: Sequence[int], settings) -> tuple[dict[int, np.nda
     """Return size → pixels, and the sigma that was estimated; NaN where denoising is off."""
     pixels = image if isinstance(image, np.ndarray) else load_rgb(image)
     sigma = estimate_sigma(pixels) if settings.enabled else float("nan")
-    clean = Image.fromarray(denoise(pixels, settings, sigma=sigma))
+    pixels = denoise(pixels, settings, sigma=sigma)
+    clean = Image.fromarray(normalise_colours(pixels) if settings.colours == "reinhard" else pixels)
     return {size: np.asarray(clean.resize((size, size), Image.Resampling.BICUBIC)) for size in sizes_px}, sigma
 
 
@@ -131,10 +133,11 @@ def prepare_images(
 
 
 def _settings_name(settings) -> str:
-    if not settings.enabled:
+    if not settings.enabled and settings.colours == "as_is":
         return f"as-is-v{VERSION}"
     facts = {name: getattr(settings, name) for name in type(settings).model_fields}
-    return f"denoised-v{VERSION}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]}"
+    what = "denoised" if settings.enabled else settings.colours
+    return f"{what}-v{VERSION}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def _read_index(cache: Path, size_px: int) -> dict[str, int]:
