@@ -3,7 +3,7 @@
     python benchmarks/cross_hospital.py MANIFEST.csv --hospitals jhu pbc --work FOLDER
 
 MANIFEST.csv has path,label,source,patient. Takes the classes that both hospitals have. Fold 0 is the first hospital,
-fold 1 the second, so the member that holds one out was trained on the other alone. Recipe `cpu` with EfficientNet-Lite0;
+fold 1 the second, so the member that holds one out was trained on the other alone. Recipe `cpu`, EfficientNet-Lite0;
 one run for each line of CONDITIONS; stopped half way, it goes on. Writes benchmarks/cross_hospital.md.
 """
 
