@@ -191,18 +191,24 @@ def robustness_figure(scores: pd.DataFrame, about: Mapping[str, str]) -> Figure:
     kinds = [kind for kind in about if kind in set(scores["kind"])]
     num_columns = min(4, max(1, len(kinds)))
     num_rows = max(1, -(-len(kinds) // num_columns))
-    figure = Figure(figsize=(2.35 * num_columns + 0.6, 2.05 * num_rows + 0.6), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)).ravel()
+    figure = Figure(figsize=(2.35 * num_columns + 0.6, 2.2 * num_rows + 0.5), layout="constrained")
+    panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
     ways = sorted(set(zip(scores["views"], scores["denoised"])), key=lambda way: (way[0] != "none", *way))
     labelled = {}
-    for axes, kind in zip(panels, kinds):
+    for place, (axes, kind) in enumerate(zip(panels, kinds)):
         for views, denoised in ways:
             of_way = scores[(scores["views"] == views) & (scores["denoised"] == denoised)]
             line = of_way[of_way["kind"].isin([kind, "none"])].sort_values("severity")
             if not (line["kind"] == kind).any():
                 continue
             colour = PALETTE[int(denoised)]
-            drawn = {"color": colour, "linewidth": 1.2, "linestyle": "-" if views == "none" else (0, (2, 1.2))}
+            # Denoising often changes nothing: what is beneath is drawn broad, so that both are seen.
+            drawn = {
+                "color": colour,
+                "linewidth": 1.2 if denoised else 2.8,
+                "alpha": 1 if denoised else 0.6,
+                "linestyle": "-" if views == "none" else (0, (2, 1.2)),
+            }
             name = ("denoised" if denoised else "as it is") + ("" if views == "none" else f", {views} views")
             (labelled[name],) = axes.plot(line["severity"], line["macro_f1"], marker="o", markersize=3, **drawn)
             if views == "none":
@@ -210,14 +216,16 @@ def robustness_figure(scores: pd.DataFrame, about: Mapping[str, str]) -> Figure:
                     line["severity"], line["macro_f1_low"], line["macro_f1_high"], color=colour, alpha=0.13, linewidth=0
                 )
         axes.set_title(about[kind], fontsize=8.5)
+        axes.set_xlabel("severity")
+        axes.set_xlim(-0.2, max(scores["severity"]) + 0.2)
+        if place % num_columns == 0:
+            axes.set_ylabel("macro-F1")
         axes.grid(axis="y", color="#e4e6e9", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_ylim(bottom=0)
     for axes in panels[len(kinds) :]:
         axes.set_visible(False)
-    figure.supxlabel("severity", fontsize=8.5)
-    figure.supylabel("macro-F1", fontsize=8.5)
     if labelled:
         figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=len(labelled))
     return figure
