@@ -80,6 +80,8 @@ def build(
 ) -> None:
     """Make a dataset from one or more sources: read every image, write the manifest, say what is in it.
 
+    Leaks and shortcuts that would spoil training are named, and shown in checks.html, before any fold is drawn.
+
     Parameters
     ----------
     sources
@@ -109,6 +111,9 @@ def build(
 @data.command
 def check(dataset: Path, *, workers: int | None = None) -> None:
     """Read every image of a dataset again: which are missing, changed or unreadable? Exit status 1 if any.
+
+    Then the checks of the build: near duplicates across patients, labels or splits, labels that can be told from size,
+    border or file order, classes too small to score; in words, in DATASET/checks.html and in checks.json.
 
     Parameters
     ----------

@@ -8,7 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.cells import CLASSES
+from nonet.data.checks import run_checks
+from nonet.data.checks_page import write_checks
 from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_path
+from nonet.data.looks import Look
 from nonet.data.manifest import Dataset, in_columns
 from nonet.data.scan import describe_images
 from nonet.data.select import (
@@ -29,7 +32,7 @@ from nonet.runs import FORMAT_VERSION, now
 log = logging.getLogger("nonet")
 
 #: What a dataset folder may hold, so that a build that was cut short can be done again.
-OURS = {"manifest.parquet", "excluded.csv", "dataset.json", "folds.csv", "cache", FOLDER}
+OURS = {"manifest.parquet", "excluded.csv", "dataset.json", "folds.csv", "cache", "checks.json", "checks.html", FOLDER}
 
 
 def build_dataset(
@@ -58,7 +61,7 @@ def build_dataset(
 
     Returns
     -------
-    The dataset; `summary()` says what is in it.
+    The dataset; `summary()` says what is in it, and what the checks found; checks.html shows it, checks.json lists it.
 
     Raises
     ------
@@ -85,7 +88,8 @@ def build_dataset(
 
     files = {source: root for source, root in roots.items() if source not in _packed(listings)}
     table = _unpack(table, listings, roots, out, excluded)
-    table = _read_images(table, {source: out / root for source, root in roots.items()}, excluded, notes, num_workers)
+    places = {source: out / root for source, root in roots.items()}
+    table, looks = _read_images(table, places, excluded, notes, num_workers)
     table = drop_contested(table, others, files, excluded)
     table = drop_same_content(table, excluded, notes)
     # Rows of the test are never predicted out of fold, so they take part in no score.
@@ -99,6 +103,11 @@ def build_dataset(
         _excluded_table(excluded),
     )
     out.mkdir(parents=True, exist_ok=True)
+    checks = run_checks(
+        dataset.manifest, [looks[image_id] for image_id in dataset.manifest["image_id"]], dataset.excluded
+    )
+    dataset.description["checks"] = [finding.text for finding in checks.findings]
+    write_checks(dataset, checks)
     dataset.save()
     remove_stale(out, {root.as_posix() for root in roots.values()})
     if (out / "folds.csv").exists():
@@ -183,8 +192,11 @@ def _packed(listings: dict[str, Listing]) -> dict[str, Packed]:
 
 def _read_images(
     table: pd.DataFrame, roots: dict[str, Path], excluded: list[dict], notes: list[str], num_workers: int | None
-) -> pd.DataFrame:
-    """Add width, height, mode, num_bytes, sha256; exclude what is missing, unreadable or not what its table says."""
+) -> tuple[pd.DataFrame, dict[str, Look]]:
+    """Add width, height, mode, num_bytes, sha256; exclude what is missing, unreadable or not what its table says.
+
+    Returns the table, and the look of each image by its image_id.
+    """
     paths = [roots[source] / path for source, path in zip(table["source"], table["path"])]
     kept, facts_kept = [], []
     for row, path, facts in zip(table.itertuples(), paths, describe_images(paths, num_workers=num_workers)):
@@ -201,7 +213,7 @@ def _read_images(
     for mode, count in table.loc[table["mode"] != "RGB", "mode"].value_counts().sort_index().items():
         images = "1 image is" if count == 1 else f"{count:,} images are"
         notes.append(f"{images} stored as {mode} and read as RGB, 8 bits a channel.")
-    return table
+    return table, dict(zip(table["image_id"], (facts.look for facts in facts_kept)))
 
 
 def _classes_found(
