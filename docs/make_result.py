@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from nonet.evaluate.figures import confusion_figure, in_house_style
+from nonet.evaluate.figures import confusion_figure
+from nonet.page.figures import in_house_style
 from nonet.runs import Run
 
 OUT = Path(__file__).parent / "images" / "result.png"

@@ -6,8 +6,9 @@ from os import PathLike
 
 from nonet.data.degrade import KINDS
 from nonet.data.manifest import Dataset
-from nonet.evaluate import figures
+from nonet.evaluate.figures import robustness_figure
 from nonet.evaluate.robustness import Robustness, robustness_tables
+from nonet.page.figures import in_house_style, svg_text
 from nonet.predict.conditions import list_damages
 from nonet.predict.robustness import score_conditions
 from nonet.runs import Run, write_text
@@ -74,8 +75,8 @@ def evaluate_robustness(
     )
     found = robustness_tables(folder, num_resamples=num_resamples, confidence=confidence, seed=seed)
     titles = {kind: kind.replace("_", " ") for kind in KINDS}
-    figure = figures.in_house_style(figures.robustness_figure, found.scores, titles)
-    write_text(run.evaluation / "figures" / "robustness.svg", figures.svg_text(figure, "robustness"))
+    figure = in_house_style(robustness_figure, found.scores, titles)
+    write_text(run.evaluation / "figures" / "robustness.svg", svg_text(figure, "robustness"))
     write_text(run.robustness_differences, found.differences.to_csv(index=False))
     write_text(run.robustness, found.scores.to_csv(index=False))
     logger.info("Scored %d conditions: %s", len(found.scores), run.robustness)

@@ -8,7 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.cells import CLASSES
+from nonet.data.checks import run_checks
+from nonet.data.checks_page import write_checks
+from nonet.data.decisions import apply_decisions, read_decisions
 from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_path
+from nonet.data.looks import Look
 from nonet.data.manifest import Dataset, in_columns
 from nonet.data.scan import describe_images
 from nonet.data.select import (
@@ -24,12 +28,13 @@ from nonet.data.sources import SOURCES
 from nonet.data.sources.listing import Listing, Packed
 from nonet.data.unpack import FOLDER, remove_stale, unpack, unpacked_root
 from nonet.errors import DataError
-from nonet.runs import FORMAT_VERSION, now
+from nonet.runs import FORMAT_VERSION, now, sha256_of, write_text
 
 log = logging.getLogger("nonet")
 
 #: What a dataset folder may hold, so that a build that was cut short can be done again.
 OURS = {"manifest.parquet", "excluded.csv", "dataset.json", "folds.csv", "cache", FOLDER}
+OURS |= {"checks.json", "checks.html", "decided.csv"}
 
 
 def build_dataset(
@@ -39,6 +44,7 @@ def build_dataset(
     classes: str | list[str] | None = None,
     external: str | list[str] = (),
     paper: str | list[str] = (),
+    decisions: str | Path | None = None,
     num_workers: int | None = None,
 ) -> Dataset:
     """Make a dataset from one or more sources: read every image, write the manifest and what was left out.
@@ -54,15 +60,18 @@ def build_dataset(
         set has beyond the thirteen (erythroblasts, undivided neutrophils) is left out unless its label is named here.
     external : names of sources to train on but leave out of every score.
     paper : names of sources of which only those images are kept that the paper takes.
+    decisions : CSV from review (image_id or path; keep, drop or relabel; label; note), applied before anything else and
+        recorded in decided.csv.
     num_workers : threads that read images; by default one a core.
 
     Returns
     -------
-    The dataset; `summary()` says what is in it.
+    The dataset; `summary()` says what is in it, and what the checks found; checks.html shows it, checks.json lists it.
 
     Raises
     ------
-    DataError where a source, class or name is not there, or no image is left.
+    DataError where a source, class or name is not there, a decision is about none of the images or contradicts
+    another, or no image is left.
     """
     out = Path(out).expanduser()
     _require_ours(out)
@@ -74,6 +83,10 @@ def build_dataset(
 
     mark_external(table, _listed(external))
     everything = table.assign(image_id=table["source"] + "/" + table["path"])
+    decided = None
+    if decisions is not None:
+        decided = read_decisions(decisions, everything, classes=wanted_classes(classes))
+        everything = apply_decisions(everything, decided, excluded, notes)
     table = keep_paper(everything, listings.values(), _listed(paper), excluded, notes)
     known = table["patient"].notna()
     table.loc[known, "patient"] = table.loc[known, "source"] + "/" + table.loc[known, "patient"]
@@ -85,7 +98,8 @@ def build_dataset(
 
     files = {source: root for source, root in roots.items() if source not in _packed(listings)}
     table = _unpack(table, listings, roots, out, excluded)
-    table = _read_images(table, {source: out / root for source, root in roots.items()}, excluded, notes, num_workers)
+    places = {source: out / root for source, root in roots.items()}
+    table, looks = _read_images(table, places, excluded, notes, num_workers)
     table = drop_contested(table, others, files, excluded)
     table = drop_same_content(table, excluded, notes)
     # Rows of the test are never predicted out of fold, so they take part in no score.
@@ -99,11 +113,27 @@ def build_dataset(
         _excluded_table(excluded),
     )
     out.mkdir(parents=True, exist_ok=True)
+    checks = run_checks(
+        dataset.manifest, [looks[image_id] for image_id in dataset.manifest["image_id"]], dataset.excluded
+    )
+    dataset.description["checks"] = [finding.text for finding in checks.findings]
+    write_checks(dataset, checks)
+    _write_decided(dataset, decided, decisions)
     dataset.save()
     remove_stale(out, {root.as_posix() for root in roots.values()})
     if (out / "folds.csv").exists():
         log.info(f"{out / 'folds.csv'} is kept from before, and will be obeyed; delete it unless it is still wanted.")
     return dataset
+
+
+def _write_decided(dataset: Dataset, decided: pd.DataFrame | None, decisions: str | Path | None) -> None:
+    path = dataset.folder / "decided.csv"
+    if decided is None:
+        path.unlink(missing_ok=True)
+        return
+    file = Path(decisions).expanduser()
+    dataset.description["decisions"] = {"file": str(file), "sha256": sha256_of(file), "num_images": len(decided)}
+    write_text(path, decided.to_csv(index=False))
 
 
 def _listed(names: str | list[str]) -> list[str]:
@@ -183,8 +213,11 @@ def _packed(listings: dict[str, Listing]) -> dict[str, Packed]:
 
 def _read_images(
     table: pd.DataFrame, roots: dict[str, Path], excluded: list[dict], notes: list[str], num_workers: int | None
-) -> pd.DataFrame:
-    """Add width, height, mode, num_bytes, sha256; exclude what is missing, unreadable or not what its table says."""
+) -> tuple[pd.DataFrame, dict[str, Look]]:
+    """Add width, height, mode, num_bytes, sha256; exclude what is missing, unreadable or not what its table says.
+
+    Returns the table, and the look of each image by its image_id.
+    """
     paths = [roots[source] / path for source, path in zip(table["source"], table["path"])]
     kept, facts_kept = [], []
     for row, path, facts in zip(table.itertuples(), paths, describe_images(paths, num_workers=num_workers)):
@@ -201,7 +234,7 @@ def _read_images(
     for mode, count in table.loc[table["mode"] != "RGB", "mode"].value_counts().sort_index().items():
         images = "1 image is" if count == 1 else f"{count:,} images are"
         notes.append(f"{images} stored as {mode} and read as RGB, 8 bits a channel.")
-    return table
+    return table, dict(zip(table["image_id"], (facts.look for facts in facts_kept)))
 
 
 def _classes_found(

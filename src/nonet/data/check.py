@@ -1,10 +1,12 @@
-"""`check_dataset`: are the images still there, readable, and the same as when the dataset was built?"""
+"""`check_dataset`: are the images as they were when the dataset was built, and what would spoil training on them?"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from nonet.data.checks import Checks, run_checks
+from nonet.data.checks_page import write_checks
 from nonet.data.manifest import Dataset
 from nonet.data.scan import describe_images
 from nonet.errors import DataError
@@ -21,11 +23,13 @@ class CheckReport:
     folder : of the dataset.
     num_images : how many were read.
     problems : DataFrame (image_id, path, problem), a row for each image that is missing, changed or unreadable.
+    checks : near duplicates, shortcuts, classes too small; they are for judging, so `ok` does not depend on them.
     """
 
     folder: Path
     num_images: int
     problems: pd.DataFrame
+    checks: Checks
 
     @property
     def ok(self) -> bool:
@@ -33,18 +37,21 @@ class CheckReport:
         return self.problems.empty
 
     def __str__(self) -> str:
+        checks = f"{self.checks}\nChecks, with pictures: {self.folder / 'checks.html'}"
         if self.ok:
-            return f"{self.folder}: all {self.num_images:,} images are there and unchanged."
+            return f"{self.folder}: all {self.num_images:,} images are there and unchanged.\n{checks}"
         lines = [f"{self.folder}: {len(self.problems):,} of {self.num_images:,} images have a problem."]
         lines += [f"  {row.path}: {row.problem}" for row in self.problems.head(SHOWN).itertuples()]
         if len(self.problems) > SHOWN:
             lines.append(f"  … and {len(self.problems) - SHOWN:,} more.")
         lines.append('Put the files back, or leave them out: run "nonet data build" again.')
-        return "\n".join(lines)
+        return "\n".join([*lines, checks])
 
 
 def check_dataset(dataset: str | Path | Dataset, *, num_workers: int | None = None) -> CheckReport:
-    """Read every image of a dataset again and compare it with the manifest.
+    """Read every image of a dataset again, compare it with the manifest, and do the checks of the build again.
+
+    Writes checks.html and checks.json into the dataset's folder.
 
     Parameters
     ----------
@@ -63,7 +70,13 @@ def check_dataset(dataset: str | Path | Dataset, *, num_workers: int | None = No
         for row, path, facts in zip(dataset.manifest.itertuples(), paths, found)
         if (problem := _problem(path, facts, row.sha256))
     ]
-    return CheckReport(dataset.folder, len(paths), pd.DataFrame(problems, columns=["image_id", "path", "problem"]))
+    problems = pd.DataFrame(problems, columns=["image_id", "path", "problem"])
+    looks = [None if isinstance(facts, DataError) else facts.look for facts in found]
+    failed = dataset.manifest.merge(problems[["image_id", "problem"]].rename(columns={"problem": "reason"}))
+    failed = failed[["path", "source", "label", "reason"]]
+    checks = run_checks(dataset.manifest, looks, dataset.excluded, unreadable=failed)
+    write_checks(dataset, checks)
+    return CheckReport(dataset.folder, len(paths), problems, checks)
 
 
 def _problem(path: Path, facts, sha256: str) -> str | None:

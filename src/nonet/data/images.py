@@ -2,12 +2,13 @@
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from nonet.data.looks import Look, look_at
 from nonet.errors import DataError
 
 MAX_PIXELS = 64_000_000  # a single cell has about 130,000: more is a mistake or an attack
@@ -15,13 +16,14 @@ MAX_PIXELS = 64_000_000  # a single cell has about 130,000: more is a mistake or
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the manifest says of an image; width and height in px as stored."""
+    """What the manifest says of an image, width and height in px as stored; and its look, for the checks."""
 
     width: int
     height: int
     mode: str
     num_bytes: int
     sha256: str
+    look: Look = field(compare=False, repr=False)
 
 
 def load_rgb(image: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -45,8 +47,8 @@ def load_rgb(image: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.n
 def describe_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
     """Decode an image to its last byte and say what it is. Raises DataError as `load_rgb` does."""
     data = _bytes_of(path)
-    _, (width, height), mode = _read(data, max_pixels, name=str(path))
-    return ImageFacts(width, height, mode, len(data), hashlib.sha256(data).hexdigest())
+    image, (width, height), mode = _read(data, max_pixels, name=str(path))
+    return ImageFacts(width, height, mode, len(data), hashlib.sha256(data).hexdigest(), look_at(image))
 
 
 def _bytes_of(path: str | Path) -> bytes:

@@ -122,7 +122,16 @@ class Dataset:
             lines += [f"  {count:,} {reason}" for reason, count in kinds.value_counts().items()]
         if self.notes:
             lines += ["", *self.notes]
+        if "checks" in self.description:
+            lines += ["", in_words(self.description["checks"]), f"Checks, with pictures: {self.folder / 'checks.html'}"]
         return "\n".join(lines)
+
+
+def in_words(findings: list[str]) -> str:
+    """Return what the checks found as lines to read."""
+    if not findings:
+        return "Checks: no leak, no shortcut, nothing unreadable; every class can be scored."
+    return "\n".join(["Checks, before you train:", *(f"- {text}" for text in findings)])
 
 
 def in_columns(table: pd.DataFrame) -> pd.DataFrame:

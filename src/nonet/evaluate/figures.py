@@ -1,50 +1,17 @@
-"""Figures of a run's evaluation as matplotlib Figure objects, and their SVG text.
+"""Figures of a run's evaluation as matplotlib Figure objects; `nonet.page.figures` has those that pages share."""
 
-No pyplot: its global state is shared between threads, and a figure made here is only ever written to a file.
-"""
-
-import io
-import re
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-from PIL import Image
+from matplotlib.ticker import MaxNLocator
 
-from nonet.cells import CELLS, in_order_of_maturation, lineage_blocks, name_of
+from nonet.cells import CELLS, lineage_blocks
+from nonet.page.figures import INK, PALETTE, new_figure, short
 
-INK, FAINT = "#22262b", "#8a9099"
-#: Okabe & Ito's colours, told apart by colour-blind readers too; one an architecture or source.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b5b5b")
-_STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib; laid out with it, shown in the reader's own sans-serif
-    "font.size": 8.5,
-    "text.parse_math": False,  # a label such as "$x$" is a label
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
-    "svg.hashsalt": "nonet",  # the same figure gives the same bytes
-    "legend.frameon": False,
-}
-_READERS_FONTS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-_MAX_LABEL = 18
 _ANNOTATED_CLASSES = 30  # beyond that many, numbers would not fit their cells
 
 
@@ -62,11 +29,11 @@ def confusion_figure(confusion: pd.DataFrame, *, by_row: bool) -> Figure:
     values = share if by_row else counts
     norm = Normalize(0, 100) if by_row else LogNorm(0.7, max(counts.max(), 10))
     side = float(np.clip(0.36 * len(codes), 2.6, 9.0))
-    longest = max(len(_short(code)) for code in codes)
+    longest = max(len(short(code)) for code in codes)
     margin = 0.32 + 0.07 * longest
     across = margin if longest > 4 else 0.45
     right = 0.3 if lineage_blocks(codes) else 0.08
-    figure, axes = _new_figure(side + margin + right, side + across + 0.3)
+    figure, axes = new_figure(side + margin + right, side + across + 0.3)
     shades = ListedColormap(_blues())
     axes.imshow(np.where(values > 0, values, np.nan), cmap=shades, norm=norm, interpolation="none", aspect="equal")
     size = float(np.clip(72 * side / len(codes) / 3.4, 4.0, 8.5))
@@ -112,71 +79,6 @@ def training_figure(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     left.set_ylim(bottom=0)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(colours)))
-    return figure
-
-
-def class_counts_figure(manifest: pd.DataFrame) -> Figure:
-    """Draw the number of labelled images of each class, split by source and by whether they count in the score.
-
-    Parameters
-    ----------
-    manifest : columns label, source and evaluate (bool); rows without a label are left out.
-    """
-    labelled = manifest[manifest["label"].notna()]
-    codes = in_order_of_maturation(labelled["label"].astype(str).unique())
-    groups = _count_groups(labelled)
-    height = 0.75 / len(groups)
-    figure, axes = _new_figure(8.6, 0.9 + len(codes) * max(0.26, 0.15 * len(groups) + 0.08))
-    most = 1
-    for place, (label, colour, evaluated, rows) in enumerate(groups):
-        counts = rows["label"].astype(str).value_counts().reindex(codes, fill_value=0)
-        most = max(most, counts.max())
-        at = np.arange(len(codes)) + (place - (len(groups) - 1) / 2) * height
-        style = {"color": colour} if evaluated else {"color": "white", "edgecolor": colour, "hatch": "//////"}
-        axes.barh(at, np.maximum(counts, 0.5), height * 0.9, left=0, label=label, linewidth=0.7, **style)
-        for y, count in zip(at, counts):
-            text = f"{count:,}" if count or len(groups) == 1 else ""
-            axes.text(max(count, 0.5) * 1.08, y, text, va="center", fontsize=6.8, color=INK)
-    axes.set_xscale("log")
-    axes.set_xlim(0.5, most * 1.9)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_yticks(range(len(codes)), [_short(code) for code in codes])
-    axes.set_ylim(len(codes) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("images (logarithmic scale)")
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
-
-
-def sample_figure(images: np.ndarray, labels: Sequence[str], *, num_per_class: int = 6) -> Figure:
-    """Draw a few prepared images of each class, one row a class.
-
-    Parameters
-    ----------
-    images : uint8 array (n, h, w, 3), as the networks get them.
-    labels : n class codes.
-    """
-    labels = np.asarray(labels).astype(str)
-    codes = in_order_of_maturation(set(labels))
-    num_columns = 2 if len(codes) > 4 else 1
-    num_rows = -(-len(codes) // num_columns)
-    figure = Figure(figsize=(4.7 * num_columns, 0.59 * num_rows))
-    name_width = 0.285
-    for place, code in enumerate(codes):
-        column, row = divmod(place, num_rows)
-        strip = _strip([images[i] for i in np.flatnonzero(labels == code)[:num_per_class]], num_per_class)
-        left, width = column / num_columns, 1 / num_columns
-        bottom, height = 1 - (row + 1) / num_rows, 1 / num_rows
-        axes = figure.add_axes((left + width * name_width, bottom, width * (0.98 - name_width), height * 0.94))
-        axes.imshow(strip, interpolation="none", aspect="equal", extent=(0, num_per_class, 0, 1))
-        axes.set_anchor("W")
-        axes.axis("off")
-        middle = bottom + height * 0.47
-        name = name_of(code)
-        figure.text(left + 0.005, middle, _short(code), weight="bold", va="bottom" if name != code else "center")
-        if name != code:
-            figure.text(left + 0.005, middle, name, va="top", fontsize=7.2, color="#5a6068")
     return figure
 
 
@@ -231,35 +133,6 @@ def robustness_figure(scores: pd.DataFrame, about: Mapping[str, str]) -> Figure:
     return figure
 
 
-def svg_text(figure: Figure, prefix: str) -> str:
-    """Return a figure as SVG text whose ids begin with `prefix`, so that several fit into one page."""
-    stream = io.StringIO()
-    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the reader's fonts draw it, not ours
-        figure.savefig(stream, format="svg", metadata=no_metadata)
-    text = stream.getvalue()
-    text = text[text.index("<svg") :].replace("'DejaVu Sans'", _READERS_FONTS)
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
-    return re.sub(r'(href="#|url\(#)', rf"\1{prefix}-", text)
-
-
-def in_house_style(draw, *args, **kwargs):
-    """Call one of the functions above, or one that calls it, with the fonts and colours of the report."""
-    with rc_context(_STYLE):
-        return draw(*args, **kwargs)
-
-
-def _new_figure(width_in: float, height_in: float):
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _short(label: str) -> str:
-    label = str(label)
-    return label if len(label) <= _MAX_LABEL else label[: _MAX_LABEL - 1] + "…"
-
-
 def _percent(value: float) -> str:
     return "<1" if value < 1 else f"{value:.0f}"
 
@@ -273,7 +146,7 @@ def _blues() -> np.ndarray:
 
 def _label_matrix(axes, codes: list[str], longest: int) -> None:
     size = float(np.clip(250 / len(codes), 4.5, 8.5))
-    labels = [_short(code) for code in codes]
+    labels = [short(code) for code in codes]
     axes.set(xlim=(-0.5, len(codes) - 0.5), ylim=(len(codes) - 0.5, -0.5), autoscale_on=False)
     axes.set_xticks(range(len(codes)), labels, rotation=90 if longest > 4 else 0, fontsize=size)
     axes.set_yticks(range(len(codes)), labels, fontsize=size)
@@ -297,28 +170,3 @@ def _box_lineages(axes, codes: list[str]) -> None:
         style = {"fontsize": 8, "color": colour, "fontstyle": "italic", "clip_on": False}
         middle = (first + last) / 2
         axes.text(edge + 0.012 * len(codes), middle, lineage, rotation=270, ha="left", va="center", **style)
-
-
-def _count_groups(labelled: pd.DataFrame) -> list[tuple[str, str, bool, pd.DataFrame]]:
-    """Return (legend, colour, evaluated, rows) for each source and use; sources are joined where there are many."""
-    sources = labelled["source"].astype(str).value_counts().index.tolist()  # the largest gets the first colour
-    groups = []
-    for evaluated, use in ((True, "evaluated"), (False, "trained on, not scored")):
-        rows = labelled[labelled["evaluate"].astype(bool) == evaluated]
-        parts = rows.groupby(rows["source"].astype(str)) if len(sources) <= 4 else [("all sources", rows)]
-        for source, part in parts:
-            colour = PALETTE[sources.index(source) if source in sources else 0]
-            if len(part):
-                groups.append((f"{source}, {use}", colour, evaluated, part))
-    return groups
-
-
-def _strip(images: list[np.ndarray], num_places: int, *, side_px: int = 104, gap_px: int = 6) -> np.ndarray:
-    """Put images side by side on white, each `side_px` high and wide, and fill up with white."""
-    strip = np.full((side_px, num_places * side_px, 3), 255, dtype=np.uint8)
-    inner = side_px - gap_px
-    for place, image in enumerate(images):
-        small = Image.fromarray(np.ascontiguousarray(image)).resize((inner, inner), Image.Resampling.LANCZOS)
-        start = place * side_px
-        strip[gap_px // 2 : gap_px // 2 + inner, start : start + inner] = np.asarray(small)
-    return strip

@@ -1,14 +1,11 @@
 """The report of an evaluation: one HTML file that needs no network."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from nonet.cells import lineage_blocks, name_of
 from nonet.data.degrade import KINDS
@@ -16,9 +13,9 @@ from nonet.evaluate.oof import ENSEMBLE, NO_VIEWS
 from nonet.evaluate.reading import RunData
 from nonet.evaluate.robustness import Robustness, denoising_rows
 from nonet.evaluate.tables import FEW_PATIENTS, HEADINGS
+from nonet.page.html import environment, inline
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_MOST_ENLARGED = 1.3  # a figure of few classes is not blown up to the page's width
 #: From fewer units than this a percentile bootstrap is known to give intervals that are too narrow.
 FEW_UNITS = 20
 #: Where a figure needs words of its own for those who do not see it.
@@ -53,17 +50,11 @@ def render_report(
     drawings : {name: SVG text}.
     robustness : of the run, where it was tested.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(score=_score, interval=_interval, signed=_signed, count=_count)
+    pages = environment(_TEMPLATES)
+    pages.filters.update(interval=_interval, signed=_signed)
     oof = data.oof
     headline = table[(table["architecture"] == ENSEMBLE) & (table["views"] == oof.final_view_set)].iloc[0]
-    return environment.get_template("report.html.j2").render(
+    return pages.get_template("report.html.j2").render(
         title=data.name,
         headline=headline,
         blocks=[(views, table[table["views"] == views].to_dict("records")) for views in oof.view_sets],
@@ -71,7 +62,7 @@ def render_report(
         best={(views, score): rows[score].max() for views, rows in table.groupby("views") for score in HEADINGS},
         per_class=per_class.to_dict("records"),
         differences=differences.to_dict("records"),
-        figures={name: _inline(svg, _FIGURE_TEXT[name]) for name, svg in drawings.items()},
+        figures={name: inline(svg, _FIGURE_TEXT[name]) for name, svg in drawings.items()},
         classes=[(code, name_of(code)) for code in per_class["code"]],
         has_lineages=bool(lineage_blocks(list(per_class["code"]))),
         unit=_unit(data),
@@ -219,21 +210,8 @@ def _flat(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
     return pairs
 
 
-def _inline(svg: str, words: str) -> Markup:
-    """Give an SVG of ours its description, and trust it: matplotlib escaped the labels in it."""
-    width_pt = float(re.search(r'width="([0-9.]+)pt"', svg).group(1))
-    opening = Markup('<svg role="img" aria-label="{}" style="max-width: {:.0f}pt" ').format(
-        words, _MOST_ENLARGED * width_pt
-    )
-    return Markup(svg.replace("<svg ", opening, 1))
-
-
 def _listed(classes: pd.DataFrame) -> str:
     return ", ".join(classes["code"].astype(str))
-
-
-def _score(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.3f}"
 
 
 def _interval(row: Mapping, score: str) -> str:
@@ -243,7 +221,3 @@ def _interval(row: Mapping, score: str) -> str:
 
 def _signed(value: float) -> str:
     return "–" if pd.isna(value) else f"{value:+.3f}".replace("-", "−")
-
-
-def _count(value) -> str:
-    return "–" if pd.isna(value) else f"{int(value):,}"

@@ -14,6 +14,7 @@ from nonet.evaluate.reading import RunData, read_run
 from nonet.evaluate.report import render_report
 from nonet.evaluate.robustness import Robustness, read_robustness
 from nonet.evaluate.tables import confusion_table, difference_table, per_class_table, table_1
+from nonet.page.figures import class_counts_figure, in_house_style, sample_figure, svg_text
 from nonet.runs import Run, write_text
 
 logger = logging.getLogger("nonet")
@@ -73,20 +74,20 @@ def _draw(
     data: RunData, confusion: pd.DataFrame, names: Mapping[str, str] | None, robustness: Robustness | None
 ) -> dict[str, str]:
     """Return {file stem: SVG text} of every figure that the run has the data for."""
-    draw = figures.in_house_style
+    draw = in_house_style
     drawings = {
         "confusion_counts": draw(figures.confusion_figure, confusion, by_row=False),
         "confusion_by_row": draw(figures.confusion_figure, confusion, by_row=True),
-        "class_counts": draw(figures.class_counts_figure, data.manifest),
+        "class_counts": draw(class_counts_figure, data.manifest),
     }
     if data.samples is not None and len(data.samples[1]):
-        drawings["samples"] = draw(figures.sample_figure, *data.samples)
+        drawings["samples"] = draw(sample_figure, *data.samples)
     if data.histories:
         drawings["training_curves"] = draw(figures.training_figure, data.histories, names)
     if robustness is not None:
         titles = {kind: kind.replace("_", " ") for kind in KINDS}
         drawings["robustness"] = draw(figures.robustness_figure, robustness.scores, titles)
-    return {name: figures.svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
+    return {name: svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
 
 
 def _remove_stale_figures(folder: Path, drawings: Mapping[str, str]) -> None:
