@@ -76,6 +76,7 @@ def build(
     classes: Names | None = None,
     external: Names | None = None,
     paper: Names | None = None,
+    decisions: Path | None = None,
     workers: int | None = None,
 ) -> None:
     """Make a dataset from one or more sources: read every image, write the manifest, say what is in it.
@@ -96,15 +97,16 @@ def build(
         Names of sources to train on but leave out of every score.
     paper
         Names of sources of which only those images are kept that the paper takes.
+    decisions
+        CSV from review: image_id (or path), decision (keep, drop, relabel), label, note. Applied first and recorded.
     workers
         Processes that read images; by default one a core.
     """
     classes = [code for item in classes for code in item.split(",")] if classes else None
     external = [name for item in external for name in item.split(",")] if external else []
     paper = [name for item in paper for name in item.split(",")] if paper else []
-    dataset = nonet.build_dataset(
-        list(sources), out, classes=classes, external=external, paper=paper, num_workers=workers
-    )
+    options = {"classes": classes, "external": external, "paper": paper, "decisions": decisions}
+    dataset = nonet.build_dataset(list(sources), out, **options, num_workers=workers)
     print(dataset.summary())
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from nonet.cells import CLASSES
 from nonet.data.checks import run_checks
 from nonet.data.checks_page import write_checks
+from nonet.data.decisions import apply_decisions, read_decisions
 from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_path
 from nonet.data.looks import Look
 from nonet.data.manifest import Dataset, in_columns
@@ -27,12 +28,13 @@ from nonet.data.sources import SOURCES
 from nonet.data.sources.listing import Listing, Packed
 from nonet.data.unpack import FOLDER, remove_stale, unpack, unpacked_root
 from nonet.errors import DataError
-from nonet.runs import FORMAT_VERSION, now
+from nonet.runs import FORMAT_VERSION, now, sha256_of, write_text
 
 log = logging.getLogger("nonet")
 
 #: What a dataset folder may hold, so that a build that was cut short can be done again.
-OURS = {"manifest.parquet", "excluded.csv", "dataset.json", "folds.csv", "cache", "checks.json", "checks.html", FOLDER}
+OURS = {"manifest.parquet", "excluded.csv", "dataset.json", "folds.csv", "cache", FOLDER}
+OURS |= {"checks.json", "checks.html", "decided.csv"}
 
 
 def build_dataset(
@@ -42,6 +44,7 @@ def build_dataset(
     classes: str | list[str] | None = None,
     external: str | list[str] = (),
     paper: str | list[str] = (),
+    decisions: str | Path | None = None,
     num_workers: int | None = None,
 ) -> Dataset:
     """Make a dataset from one or more sources: read every image, write the manifest and what was left out.
@@ -57,6 +60,8 @@ def build_dataset(
         set has beyond the thirteen (erythroblasts, undivided neutrophils) is left out unless its label is named here.
     external : names of sources to train on but leave out of every score.
     paper : names of sources of which only those images are kept that the paper takes.
+    decisions : CSV from review (image_id or path; keep, drop or relabel; label; note), applied before anything else and
+        recorded in decided.csv.
     num_workers : threads that read images; by default one a core.
 
     Returns
@@ -65,7 +70,8 @@ def build_dataset(
 
     Raises
     ------
-    DataError where a source, class or name is not there, or no image is left.
+    DataError where a source, class or name is not there, a decision is about none of the images or contradicts
+    another, or no image is left.
     """
     out = Path(out).expanduser()
     _require_ours(out)
@@ -77,6 +83,10 @@ def build_dataset(
 
     mark_external(table, _listed(external))
     everything = table.assign(image_id=table["source"] + "/" + table["path"])
+    decided = None
+    if decisions is not None:
+        decided = read_decisions(decisions, everything, classes=wanted_classes(classes))
+        everything = apply_decisions(everything, decided, excluded, notes)
     table = keep_paper(everything, listings.values(), _listed(paper), excluded, notes)
     known = table["patient"].notna()
     table.loc[known, "patient"] = table.loc[known, "source"] + "/" + table.loc[known, "patient"]
@@ -108,11 +118,22 @@ def build_dataset(
     )
     dataset.description["checks"] = [finding.text for finding in checks.findings]
     write_checks(dataset, checks)
+    _write_decided(dataset, decided, decisions)
     dataset.save()
     remove_stale(out, {root.as_posix() for root in roots.values()})
     if (out / "folds.csv").exists():
         log.info(f"{out / 'folds.csv'} is kept from before, and will be obeyed; delete it unless it is still wanted.")
     return dataset
+
+
+def _write_decided(dataset: Dataset, decided: pd.DataFrame | None, decisions: str | Path | None) -> None:
+    path = dataset.folder / "decided.csv"
+    if decided is None:
+        path.unlink(missing_ok=True)
+        return
+    file = Path(decisions).expanduser()
+    dataset.description["decisions"] = {"file": str(file), "sha256": sha256_of(file), "num_images": len(decided)}
+    write_text(path, decided.to_csv(index=False))
 
 
 def _listed(names: str | list[str]) -> list[str]:
