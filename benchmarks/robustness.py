@@ -66,7 +66,7 @@ def report(found: Robustness) -> str:
         "",
         "Strengths: " + "; ".join(f"{_words(kind)}: {about.unit}" for kind, about in KINDS.items()) + ".",
         "",
-        "## What the damage costs, denoised as the recipe does, without views",
+        "## What the damage costs: damaged − undamaged, without views",
         "",
         _table(["damage", "severity 1", "2", "3", "4"], _damage_rows(found)),
         "",
@@ -90,9 +90,17 @@ def _denoising_rows(found: Robustness) -> list[list[str]]:
 
 
 def _damage_rows(found: Robustness) -> list[list[str]]:
-    gaps = [gap for gap in _gaps(found, DAMAGE, views="none") if gap["denoised"]]
-    kinds = [kind for kind in KINDS if any(gap["kind"] == kind for gap in gaps)]
-    return [[_words(kind), *[_difference(gap) for gap in gaps if gap["kind"] == kind]] for kind in kinds]
+    gaps = _gaps(found, DAMAGE, views="none")
+    rows = []
+    for kind in KINDS:
+        as_is, denoised = (
+            [_difference(gap) for gap in gaps if gap["kind"] == kind and gap["denoised"] == value]
+            for value in (False, True)
+        )
+        rows.append([_words(kind) + (", as is" if as_is != denoised else ""), *as_is])
+        if as_is != denoised:
+            rows.append([f"{_words(kind)}, denoised", *denoised])
+    return rows
 
 
 def _view_rows(found: Robustness) -> list[list[str]]:

@@ -130,6 +130,19 @@ def test_kind_of_a_pair(tmp_path, label, patient, split, kind):
     assert pair["kind"] == (kind or "same patient")
 
 
+def test_a_pair_that_is_only_trained_on_leaks_nothing(tmp_path):
+    texture = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    image = Image.fromarray(texture).resize((64, 64), Image.Resampling.BICUBIC)
+    for name in ("a.png", "b.jpg"):
+        image.save(tmp_path / name)
+    (tmp_path / "t.csv").write_text("path,label,source\na.png,SNE,other\nb.jpg,SNE,other\n")
+    folder = build_dataset(f"csv:{tmp_path / 't.csv'}", tmp_path / "out", external="other").folder
+    assert not [f for f in findings(folder) if f["kind"].startswith("near")]
+    (tmp_path / "t.csv").write_text("path,label,source\na.png,SNE,other\nb.jpg,EO,other\n")
+    folder = build_dataset(f"csv:{tmp_path / 't.csv'}", tmp_path / "out", external="other").folder
+    assert [f["kind"] for f in findings(folder) if f["kind"].startswith("near")] == ["near duplicates: labels differ"]
+
+
 def test_every_view_of_a_picture_is_found_and_named():
     rng = np.random.default_rng(1)
     picture = rng.integers(0, 256, (32, 32)).astype(np.uint8)

@@ -129,16 +129,18 @@ def _pairs(seen: pd.DataFrame, looks: list[Look]) -> pd.DataFrame:
             both_labelled & a["label"].ne(b["label"]),
             a["split"].eq("test") ^ b["split"].eq("test"),
             a["split"].eq("test") & b["split"].eq("test"),
+            ~a["evaluate"] & ~b["evaluate"],
             both_known & a["patient"].ne(b["patient"]),
             ~both_known,
         ],
-        ["labels differ", "test", "both test", "patients differ", "patient unknown"],
+        ["labels differ", "test", "both test", "neither scored", "patients differ", "patient unknown"],
         "same patient",
     )
     columns = {f"{name}_{side}": rows[name] for name in ("label", "patient") for side, rows in (("a", a), ("b", b))}
     pairs = pd.DataFrame({"image_a": a["image_id"], "image_b": b["image_id"]} | columns)
     pairs = pairs.assign(similarity=found["similarity"].round(4), view=found["view"], kind=kind)[PAIR_COLUMNS]
-    pairs = pairs[pairs["kind"] != "both test"]  # neither is trained on
+    # Neither is trained on, or neither is scored: nothing leaks.
+    pairs = pairs[~pairs["kind"].isin(["both test", "neither scored"])]
     rank = pairs["kind"].map({name: i for i, name in enumerate(PAIR_KINDS)})
     return pairs.iloc[np.argsort(rank.to_numpy(), kind="stable")].reset_index(drop=True)
 
