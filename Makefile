@@ -21,8 +21,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## the whole story on drawn cells: report in demo/run/evaluation/report.html
 	$(BIN)/nonet demo demo
 
+# Two at a time: a test and the processes that it starts take a core each at most. A file's tests stay together, as they
+# share what they train.
 test: $(READY)  ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)  ## lint, format and layers, without changing anything
 	$(BIN)/ruff check .
