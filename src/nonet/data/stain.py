@@ -28,8 +28,11 @@ REFERENCE = ColourReference(mean=(78.6, 11.5, 6.9), std=(16.7, 9.7, 15.2))
 
 def measure_colours(image: np.ndarray) -> ColourReference:
     """Return the colours of an image, uint8 (height, width, 3)."""
-    lab = rgb2lab(image).reshape(-1, 3)
-    return ColourReference(tuple(lab.mean(axis=0).tolist()), tuple(lab.std(axis=0).tolist()))
+    return _moments(rgb2lab(image))
+
+
+def _moments(lab: np.ndarray) -> ColourReference:
+    return ColourReference(tuple(lab.mean(axis=(0, 1)).tolist()), tuple(lab.std(axis=(0, 1)).tolist()))
 
 
 def normalise_colours(image: np.ndarray, reference: ColourReference = REFERENCE) -> np.ndarray:
@@ -46,30 +49,14 @@ def normalise_colours(image: np.ndarray, reference: ColourReference = REFERENCE)
     -------
     uint8 (height, width, 3). Colours that a screen cannot show are clipped, so the result meets the reference nearly.
     """
-    found = measure_colours(image)
+    lab = rgb2lab(image)
+    found = _moments(lab)
     std = np.array(found.std)
     # Where a channel has no contrast there is none to stretch.
     gain = np.divide(reference.std, std, out=np.ones(3), where=std > 1e-3)
-    moved = (rgb2lab(image) - found.mean) * gain + np.array(reference.mean)
+    moved = (lab - found.mean) * gain + np.array(reference.mean)
     moved[..., 0] = np.clip(moved[..., 0], 0, 100)
     return np.clip(np.rint(lab2rgb(moved) * 255), 0, 255).astype(np.uint8)
-
-
-def vary_stain(image: np.ndarray, gains: np.ndarray) -> np.ndarray:
-    """Make each dye stronger or weaker.
-
-    Parameters
-    ----------
-    image : uint8 (height, width, 3).
-    gains : factors of the blue dye, the red dye, and what is neither (3,); ones leave the image as it is.
-
-    Returns
-    -------
-    uint8 (height, width, 3).
-    """
-    density = -np.log((image.astype(np.float64) + 1) / 256)
-    changed = density @ stain_matrix(gains)
-    return np.clip(np.rint(256 * np.exp(-changed) - 1), 0, 255).astype(np.uint8)
 
 
 def stain_matrix(gains: np.ndarray) -> np.ndarray:

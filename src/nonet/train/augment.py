@@ -150,7 +150,7 @@ def mix(
     choice = draws.scalar()
     if choice < settings.mixup_probability:
         share, partner = draws.beta(settings.mixup_alpha), draws.shuffle()
-        images = share * images + (1 - share) * images[partner]
+        images = torch.lerp(images[partner], images, share)  # never beyond the two, not even by rounding
     elif choice < settings.mixup_probability + settings.cutmix_probability:
         images, share, partner = _cut(images, draws.beta(settings.cutmix_alpha), draws)
     else:
