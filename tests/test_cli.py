@@ -94,6 +94,8 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("evaluate {run} --resamples many", "--resamples"),
         ("evaluate {run} --seed 1 --seed 2", "--seed"),
         ("evaluate {run} --kinds noise", "--robustness"),
+        ("evaluate {run} --limit 50", "--limit is of --robustness"),
+        ("evaluate {run} --no-views", "--no-views is of --robustness"),
         ("evaluate {run} --robustness --kinds rain", '"rain"'),
         ("evaluate {run} --robustness --severities 5", "severity 5"),
         ("evaluate {run} --robustness --limit -1", "-1"),

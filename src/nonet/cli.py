@@ -235,7 +235,14 @@ def evaluate(
     """
     from nonet.evaluate.tables import format_table
 
-    given = [name for name, value in (("dataset", dataset), ("kinds", kinds), ("severities", severities)) if value]
+    asked = {
+        "dataset": dataset is not None,
+        "limit": limit != 500,
+        "kinds": bool(kinds),
+        "severities": bool(severities),
+        "no-views": not views,
+    }
+    given = [name for name, is_given in asked.items() if is_given]
     if given and not robustness:
         raise NonetError(f"--{given[0]} is of --robustness, which is not asked for.", hint="Give --robustness, too.")
     if robustness:
