@@ -1,4 +1,4 @@
-"""The command line: each verb calls the public function of the same name. The only module that prints."""
+"""The command line: each verb calls the public function of the same name. The only package that prints."""
 
 import difflib
 import logging
@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 import nonet
+from nonet.cli.data import verbs as data_verbs
+from nonet.cli.words import Names, split_commas
 from nonet.errors import NonetError
 
 app = App(
@@ -17,14 +19,12 @@ app = App(
     help="White blood cell classification with nine small networks. Research use only.",
     version=nonet.__version__,
 )
-data = App(name="data", help="Make and check datasets.")
 recipes = App(name="recipes", help="List the recipes, or show one with every setting.")
-app.command(data)
+app.command(data_verbs)
 app.command(recipes)
 app.suppress_keyboard_interrupt = False  # `main` says how to go on
 
 Settings = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
-Names = Annotated[list[str], Parameter(negative=(), consume_multiple=True)]
 
 
 @app.command
@@ -39,121 +39,6 @@ def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
         Of the drawing and the training.
     """
     nonet.demo(out, seed=seed, say=print)
-
-
-@data.command
-def sources(name: str | None = None) -> None:
-    """List the data sets that nonet reads, or say everything about one: labels, licence, what to get, where to put it.
-
-    Parameters
-    ----------
-    name
-        Of one of them.
-    """
-    print(_in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
-
-
-@data.command
-def fetch(name: str, *, out: Path, variant: str | None = None) -> None:
-    """Download a published data set and check it. Cut off, the same command goes on where it was.
-
-    Parameters
-    ----------
-    name
-        Of a source; "nonet data sources" lists them, and says which can be fetched.
-    out
-        Folder to put it into; "nonet data build NAME:FOLDER" reads it.
-    variant
-        Which of several, like 224 of bloodmnist; by default the first.
-    """
-    print(nonet.fetch_source(name, out, variant=variant))
-
-
-@data.command
-def build(
-    *sources: str,
-    out: Path,
-    classes: Names | None = None,
-    external: Names | None = None,
-    paper: Names | None = None,
-    decisions: Path | None = None,
-    workers: int | None = None,
-) -> None:
-    """Make a dataset from one or more sources: read every image, write the manifest, say what is in it.
-
-    Leaks and shortcuts that would spoil training are named, and shown in checks.html, before any fold is drawn.
-
-    Parameters
-    ----------
-    sources
-        KIND:PATH or NAME=KIND:PATH; KIND is folder (a subfolder a class), csv (path,label and, where known,
-        patient,source,split), wbcbench (the challenge's folder) or another that "nonet data sources" lists.
-    out
-        The dataset's folder. Images stay where they are; those inside tables or photographs of fields are written here.
-    classes
-        Class codes to keep, or 13 for nonet's thirteen; other labels are left out and listed. By default all labels;
-        what a published set has beyond the thirteen is left out unless it is named here.
-    external
-        Names of sources to train on but leave out of every score.
-    paper
-        Names of sources of which only those images are kept that the paper takes.
-    decisions
-        CSV from review: image_id (or path), decision (keep, drop, relabel), label, note. Applied first and recorded.
-    workers
-        Processes that read images; by default one a core.
-    """
-    classes = [code for item in classes for code in item.split(",")] if classes else None
-    external = [name for item in external for name in item.split(",")] if external else []
-    paper = [name for item in paper for name in item.split(",")] if paper else []
-    options = {"classes": classes, "external": external, "paper": paper, "decisions": decisions}
-    dataset = nonet.build_dataset(list(sources), out, **options, num_workers=workers)
-    print(dataset.summary())
-
-
-@data.command
-def check(dataset: Path, *, workers: int | None = None) -> None:
-    """Read every image of a dataset again: which are missing, changed or unreadable? Exit status 1 if any.
-
-    Then the checks of the build: near duplicates across patients, labels or splits, labels that can be told from size,
-    border or file order, classes too small to score; in words, in DATASET/checks.html and in checks.json.
-
-    Parameters
-    ----------
-    dataset
-        Folder made by "nonet data build".
-    workers
-        Processes that read images; by default one a core.
-    """
-    report = nonet.check_dataset(dataset, num_workers=workers)
-    print(report)
-    if not report.ok:
-        sys.exit(1)
-
-
-@data.command
-def folds(dataset: Path, *, num_folds: int = 3, by: Literal["patient", "image"] = "patient", seed: int = 0) -> None:
-    """Write DATASET/folds.csv, to look at or edit by hand; "nonet train" obeys it.
-
-    Parameters
-    ----------
-    dataset
-        Folder made by "nonet data build".
-    num_folds
-        How many parts.
-    by
-        patient keeps a patient's cells together; image does not.
-    seed
-        Of the shuffle.
-    """
-    from nonet.data.folds import make_folds, write_folds
-
-    opened = nonet.Dataset.open(dataset)
-    made, notes = make_folds(opened.manifest, num_folds=num_folds, by=by, seed=seed)
-    path = Path(dataset) / "folds.csv"
-    if path.exists():
-        raise NonetError(f"{path} is there already.", hint="Delete it first, if it is not wanted.")
-    write_folds(path, made)
-    print("\n".join([f"{path}: {num_folds} folds by {by}.", *notes]))
 
 
 @app.command
@@ -252,7 +137,7 @@ def evaluate(
             run,
             dataset=dataset,
             limit=limit,
-            kinds=[kind for item in kinds for kind in item.split(",")] if kinds else None,
+            kinds=split_commas(kinds),
             severities=severities,
             views=views,
             seed=seed,
@@ -362,13 +247,6 @@ def show(name: str, *, set_: Settings | None = None) -> None:
     print(nonet.load_recipe(name, set_).to_toml(), end="")
 
 
-def _in_columns(table) -> str:
-    """Return a table of text with its columns flush left."""
-    columns = [[str(name), *map(str, table[name])] for name in table.columns]
-    widths = [max(map(len, column)) for column in columns]
-    return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in zip(*columns))
-
-
 def _say_error(error: NonetError) -> int:
     """Print an error of the user's, and return the exit status that goes with it."""
     print(f"error: {error}", file=sys.stderr)
@@ -419,7 +297,3 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on where it was.", file=sys.stderr)
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()
