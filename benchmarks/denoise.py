@@ -216,7 +216,7 @@ def streamed(num_images: int) -> dict:
         names = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
         with Watch() as watch:
             started = time.perf_counter()
-            prepare_images(paths, names, size_px=224, denoise=SETTINGS, cache_dir=Path(folder) / "cache")
+            prepare_images(paths, names, sizes_px=[224], denoise=SETTINGS, cache_dir=Path(folder) / "cache")
             seconds = time.perf_counter() - started
     return {"images": num_images, "rate": num_images / seconds, "peak_mib": watch.peak_mib}
 

@@ -72,7 +72,7 @@ def _build(drawn: Path, out: Path):
 
 def _prepare(dataset, paths: list[Path], cache: Path) -> None:
     settings = load_recipe("cpu").denoise
-    prepare_images(paths, dataset.manifest["sha256"].tolist(), size_px=96, denoise=settings, cache_dir=cache)
+    prepare_images(paths, dataset.manifest["sha256"].tolist(), sizes_px=[96], denoise=settings, cache_dir=cache)
 
 
 def _training_rates(run) -> dict[str, float]:

@@ -36,9 +36,13 @@ def images(tmp_path):
     return write_images(tmp_path / "images", 10)
 
 
-def prepare(images, tmp_path, **changes):
-    options = {"size_px": 16, "denoise": OFF, "cache_dir": tmp_path / "cache"} | changes
+def prepare_all(images, tmp_path, sizes_px, **changes):
+    options = {"sizes_px": sizes_px, "denoise": OFF, "cache_dir": tmp_path / "cache"} | changes
     return prepare_images(*images, **options)
+
+
+def prepare(images, tmp_path, size_px=16, **changes):
+    return prepare_all(images, tmp_path, [size_px], **changes)[size_px]
 
 
 def test_square_of_the_denoised_image(images):
@@ -92,6 +96,53 @@ def test_sizes_and_settings_have_caches_of_their_own(images, tmp_path):
     assert (plain[:] != smooth[:]).any() and (smooth[:] != stronger[:]).any()
     assert prepare(images, tmp_path, size_px=8).shape == (10, 8, 8, 3)
     assert len({plain.file, smooth.file, stronger.file}) == 3
+
+
+def test_sizes_made_together_are_those_made_alone_and_each_image_is_read_once(images, tmp_path, monkeypatch):
+    alone = {size: prepare(images, tmp_path, size, denoise=ON, cache_dir=tmp_path / "alone") for size in (8, 16)}
+    reads = []
+    monkeypatch.setattr(nonet.data.prepare, "load_rgb", lambda data: reads.append(1) or load_rgb(data))
+    together = prepare_all(images, tmp_path, [16, 8], denoise=ON)
+    assert len(reads) == 10
+    assert set(together) == {8, 16}
+    for size, prepared in together.items():
+        np.testing.assert_array_equal(prepared[:], alone[size][:])
+        np.testing.assert_array_equal(prepared.sigmas, alone[size].sigmas)
+
+
+@pytest.mark.parametrize("behind", [8, 16])
+def test_a_size_that_is_there_is_not_made_again(images, tmp_path, behind):
+    other = 24 - behind
+    full = prepare(images, tmp_path, other)
+    prepare((images[0][:6], images[1][:6]), tmp_path, behind)
+    written, expected = full.file.stat().st_size, load_prepared(images[0][9], behind, OFF)
+    for path in images[0][:6]:
+        path.unlink()  # no longer needed, whichever size is behind
+    both = prepare_all(images, tmp_path, [8, 16])
+    assert full.file.stat().st_size == written
+    np.testing.assert_array_equal(both[other][:], full[:])
+    np.testing.assert_array_equal(both[behind][9], expected)
+
+
+def test_killed_between_two_sizes_only_the_one_behind_is_made(images, tmp_path, monkeypatch):
+    real = nonet.data.prepare.Cache.append
+
+    def killed_at_the_second(cache, prepared):
+        if cache.size_px == 16:
+            raise KeyboardInterrupt
+        real(cache, prepared)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nonet.data.prepare.Cache, "append", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_all(images, tmp_path, [8, 16])
+    (small,) = tmp_path.glob("cache/8px-*/pixels.u8")
+    before = small.stat().st_size
+    assert before == 10 * 8 * 8 * 3
+    both = prepare_all(images, tmp_path, [8, 16])
+    assert small.stat().st_size == before
+    for size, prepared in both.items():
+        np.testing.assert_array_equal(prepared[3], load_prepared(images[0][3], size, OFF))
 
 
 def test_sigmas_are_kept(images, tmp_path):
@@ -164,20 +215,21 @@ def test_a_killed_call_leaves_no_process_and_goes_on(tmp_path):
         f"    paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
         "    names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
         f"    cache = {str(tmp_path / 'cache')!r}\n"
-        "    prepare.prepare_images(paths, names, size_px=256, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
+        "    sizes = [256, 64]\n"
+        "    prepare.prepare_images(paths, names, sizes_px=sizes, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
     )
     started = psutil.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
-    until(lambda: any(file.stat().st_size for file in tmp_path.glob("cache/*/sha256.txt")))
+    until(lambda: sum(file.stat().st_size > 0 for file in tmp_path.glob("cache/*/sha256.txt")) == 2)
     workers = started.children(recursive=True)
     started.kill()
     started.wait()
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert len(workers) >= 2 and not alive
-    done = len(next(tmp_path.glob("cache/*/sha256.txt")).read_text().split())
+    done = min(len(file.read_text().split()) for file in tmp_path.glob("cache/*/sha256.txt"))
     for path in images[0][: min(done, 399)]:
         path.unlink()  # no longer needed
-    prepared = prepare(images, tmp_path, size_px=256, denoise=ON, num_workers=1)
-    np.testing.assert_array_equal(prepared[-1], load_prepared(images[0][-1], 256, ON))
+    for size, prepared in prepare_all(images, tmp_path, [64, 256], denoise=ON, num_workers=1).items():
+        np.testing.assert_array_equal(prepared[-1], load_prepared(images[0][-1], size, ON))
 
 
 def until(holds, seconds=60):
@@ -198,7 +250,7 @@ def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
         f"paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
         "names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
         f"cache = {str(tmp_path / 'cache')!r}\n"
-        "prepare.prepare_images(paths, names, size_px=8, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
+        "prepare.prepare_images(paths, names, sizes_px=[8], denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
