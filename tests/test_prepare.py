@@ -14,7 +14,7 @@ from PIL import Image
 import nonet.data.prepare
 from nonet.data.denoise import denoise, estimate_sigma
 from nonet.data.images import load_rgb
-from nonet.data.prepare import CHUNK_SIZE, load_prepared, prepare_images, prepare_sizes
+from nonet.data.prepare import CHUNK_SIZE, cut_centre, load_prepared, prepare_images, prepare_sizes
 from nonet.data.stain import normalise_colours
 from nonet.errors import DataError
 from nonet.recipe import Denoise
@@ -52,6 +52,21 @@ def test_square_of_the_denoised_image(images):
     both = prepare_sizes(path, [16, 12], ON)
     assert {size: image.shape for size, image in both.items()} == {16: (16, 16, 3), 12: (12, 12, 3)}
     np.testing.assert_array_equal(both[16], load_prepared(load_rgb(path), 16, ON))
+
+
+def test_the_centre_is_cut_out_before_anything_else(images):
+    path = images[0][0]
+    frame = load_rgb(path)  # 24 wide, 20 high
+    np.testing.assert_array_equal(cut_centre(frame, 0.5), frame[5:15, 7:17])
+    assert cut_centre(frame, 1) is frame
+    expected = load_prepared(np.ascontiguousarray(frame[5:15, 7:17]), 16, ON)
+    np.testing.assert_array_equal(load_prepared(path, 16, Denoise(centre=0.5)), expected)
+
+
+def test_another_centre_is_another_cache(images, tmp_path):
+    for settings in (OFF, Denoise(enabled=False, centre=0.5)):
+        prepared = prepare(images, tmp_path, denoise=settings)
+        np.testing.assert_array_equal(prepared[2], load_prepared(images[0][2], 16, settings))
 
 
 def test_colours_are_brought_to_the_reference_after_denoising(images):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nonet.errors import DataError
 from nonet.recipe import Sampling
-from nonet.train.sampling import cut_batches, derive_seed, draw_epoch, effective_number_weights
+from nonet.train.sampling import chances, cut_batches, derive_seed, draw_epoch, effective_number_weights, training_prior
 
 COUNTS = [14, 90, 152, 488, 17354]
 
@@ -114,3 +114,28 @@ def test_seeds_differ_by_every_part_and_its_place():
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= s < 2**63 for s in seeds)
     assert derive_seed(0, "a", 1) == seeds[0]
+
+
+def test_the_square_root_sampler_draws_a_class_as_often_as_the_root_of_its_images():
+    labels = np.repeat([0, 1, 2], [400, 100, 4])
+    np.testing.assert_allclose(training_prior(labels, 3, Sampling(sampler="square_root")), np.array([20, 10, 2]) / 32)
+    drawn = np.concatenate([draw_epoch(labels, Sampling(sampler="square_root"), seed=s) for s in range(60)])
+    share = np.bincount(labels[drawn]) / len(drawn)
+    np.testing.assert_allclose(share, np.array([20, 10, 2]) / 32, atol=0.01)
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "square_root", "effective_number"])
+def test_external_images_are_drawn_as_often_as_their_weight_says(sampler):
+    labels, external = np.zeros(100, dtype=int), np.arange(100) < 50
+    settings = Sampling(sampler=sampler, external_weight=0.25)
+    drawn = np.concatenate([draw_epoch(labels, settings, seed=s, external=external) for s in range(100)])
+    assert external[drawn].mean() == pytest.approx(0.2, abs=0.01)  # 0.25 to 1
+    never = Sampling(sampler=sampler, external_weight=0)
+    assert not external[draw_epoch(labels, never, seed=0, external=external)].any()
+    with pytest.raises(DataError, match="external_weight"):
+        chances(labels, never, np.ones(100, dtype=bool))
+
+
+def test_the_training_prior_of_whole_passes_is_the_share_of_images():
+    labels = np.array([0, 0, 0, 2])
+    np.testing.assert_allclose(training_prior(labels, 4, Sampling(sampler="uniform")), [0.75, 0, 0.25, 0])
