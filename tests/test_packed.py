@@ -118,6 +118,19 @@ def test_a_row_without_an_image_is_listed(tmp_path):
     assert "holds no image" in dataset.excluded["reason"].iloc[0]
 
 
+def test_a_packed_copy_that_is_left_out_contests_the_one_that_is_kept(tmp_path):
+    seeds, names = [1, 2, 1, 3], ["basophil", "basophil", "neutrophil", "platelet"]
+    write_parquet(tmp_path / "hub/x.parquet", {"image": packed(tmp_path, seeds), "label": names})
+    draw(tmp_path / "mine/LY/copy.png", 3)
+    draw(tmp_path / "mine/LY/own.png", 4)
+    dataset = build_dataset([f"blood8:{tmp_path / 'hub'}", f"folder:{tmp_path / 'mine'}"], tmp_path / "out")
+    assert labels(dataset) == {"BA": 1, "LY": 1}
+    contested = dataset.excluded[dataset.excluded["reason"].str.startswith("conflicting")].set_index("label")["reason"]
+    assert "labelled BA and, left out, NEU: blood8/" in contested["BA"]
+    assert "labelled LY and, left out, PLT: blood8/" in contested["LY"]
+    assert len([p for p in (tmp_path / "out/unpacked").rglob("*") if p.is_file()]) == 2, "compared, not written"
+
+
 # Arrays
 
 
@@ -153,6 +166,15 @@ def test_bloodmnist_with_all_eight_classes_from_the_file_itself(tmp_path):
     eight = ["BA", "EO", "ERB", "IG", "LY", "MO", "NEU", "PLT"]
     dataset = build_dataset(f"bloodmnist:{tmp_path / 'bloodmnist.npz'}", tmp_path / "out", classes=eight)
     assert dataset.classes == eight and len(dataset.manifest) == 13 and dataset.excluded.empty
+
+
+def test_a_copy_in_an_array_that_is_left_out_contests_the_one_that_is_kept(tmp_path):
+    arrays = npz(tmp_path / "bloodmnist.npz")
+    arrays["train_images"][2] = arrays["train_images"][0]  # an erythroblast and a basophil
+    np.savez_compressed(tmp_path / "bloodmnist.npz", **arrays)
+    dataset = build_dataset(f"bloodmnist:{tmp_path / 'bloodmnist.npz'}", tmp_path / "out")
+    assert labels(dataset) == {"BA": 2, "EO": 3, "LY": 1, "MO": 1}
+    assert left_out(dataset)["conflicting labels"] == 1
 
 
 def test_bloodmnist_that_is_none(tmp_path):

@@ -133,11 +133,10 @@ class _Build:
         out : the dataset's folder; packed images are written there.
         others : rows left out for their label: a copy of one of them is contested.
         """
-        files = {source: root for source, root in self.roots.items() if source not in _packed(self.listings)}
         self.table = _unpack(self.table, self.listings, self.roots, out, self.excluded)
         places = {source: out / root for source, root in self.roots.items()}
         table, looks = _read_images(self.table, places, self.excluded, self.notes, num_workers)
-        table = drop_contested(table, others, files, self.excluded)
+        table = drop_contested(table, others, places, _packed(self.listings), self.excluded)
         self.table = drop_same_content(table, self.excluded, self.notes)
         return looks
 
