@@ -15,6 +15,7 @@ from nonet.data.looks import look_at
 from nonet.data.near import VIEWS, near_duplicates
 from nonet.data.phantom import draw_dataset
 from nonet.data.shortcuts import find_shortcuts
+from nonet.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +219,24 @@ def test_copies_unreadable_images_and_small_classes_are_told(cells, tmp_path):
     assert {row["path"] for row in data["conflicts"]} == {paths[1], other}
     counts = pd.DataFrame(data["counts"]).set_index("class")
     assert counts.loc["PC", "patients"] == 1 and counts["images"].sum() == len(dataset.manifest)
+
+
+def test_how_many_patients_a_class_needs_is_told_to_the_checks(cells, tmp_path):
+    folder, table = cells
+    few = set(table.groupby("label")["patient"].nunique().loc[lambda n: n < 6].index)
+    assert few and table.groupby("label")["patient"].nunique().min() >= 3
+
+    def named():
+        texts = [f["text"] for f in findings(tmp_path / "dataset") if f["kind"] == "too few patients"]
+        return {label for text in texts for label in re.findall(r"(\w+) \(\d+\)", text)}
+
+    build_dataset(f"csv:{folder / 'images.csv'}", tmp_path / "dataset", num_folds=6)
+    assert named() == few
+    assert "fewer patients than folds (6)" in (tmp_path / "dataset/checks.html").read_text()
+    assert check_dataset(tmp_path / "dataset").checks.ok and named() == set()
+    assert not check_dataset(tmp_path / "dataset", num_folds=6).checks.ok and named() == few
+    with pytest.raises(DataError, match="1 folds are not possible"):
+        check_dataset(tmp_path / "dataset", num_folds=1)
 
 
 def test_check_names_what_became_unreadable(cells, tmp_path):

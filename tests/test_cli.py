@@ -103,7 +103,9 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("evaluate {run} --robustness --dataset {missing}", "no dataset"),
         ("data build --out x", "no source"),
         ("data folds {dataset} --by cell", "--by"),
-        ("data folds {dataset} --num-folds 1", "folds"),
+        ("data folds {dataset} --num-folds 1", "1 folds are not possible"),
+        ("data check {dataset} --num-folds 1", "1 folds are not possible"),
+        ("data build folder:{tmp} --out {tmp}/d --num-folds 0", "0 folds are not possible"),
         # recipes and settings
         ("recipes show papr", "paper"),
         ("recipes show {tmp}/none.toml", "none.toml"),

@@ -12,6 +12,7 @@ from nonet.data.checks import run_checks
 from nonet.data.checks_page import write_checks
 from nonet.data.decisions import apply_decisions, read_decisions
 from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_path
+from nonet.data.folds import possible_num_folds
 from nonet.data.looks import Look
 from nonet.data.manifest import Dataset, in_columns
 from nonet.data.scan import describe_images
@@ -45,6 +46,7 @@ def build_dataset(
     external: str | list[str] = (),
     paper: str | list[str] = (),
     decisions: str | Path | None = None,
+    num_folds: int | None = None,
     num_workers: int | None = None,
 ) -> Dataset:
     """Make a dataset from one or more sources: read every image, write the manifest and what was left out.
@@ -62,6 +64,7 @@ def build_dataset(
     paper : names of sources of which only those images are kept that the paper takes.
     decisions : CSV from review (image_id or path; keep, drop or relabel; label; note), applied before anything else and
         recorded in decided.csv.
+    num_folds : that will be trained with: the checks name classes of fewer patients; by default the recipes'.
     num_workers : threads that read images; by default one a core.
 
     Returns
@@ -73,7 +76,7 @@ def build_dataset(
     DataError where a source, class or name is not there, a decision is about none of the images or contradicts
     another, or no image is left.
     """
-    out = Path(out).expanduser()
+    out, num_folds = Path(out).expanduser(), possible_num_folds(num_folds)
     _require_ours(out)
     build = _Build(read_sources(_listed(sources)), classes)
     mark_external(build.table, _listed(external))
@@ -81,7 +84,7 @@ def build_dataset(
     others = build.choose(_listed(paper))
     looks = build.read(out, others, num_workers)
     dataset = build.dataset(out)
-    _check(dataset, looks)
+    _check(dataset, looks, num_folds)
     _save(dataset, decided, decisions)
     return dataset
 
@@ -160,11 +163,11 @@ class _Build:
         )
 
 
-def _check(dataset: Dataset, looks: dict[str, Look]) -> None:
+def _check(dataset: Dataset, looks: dict[str, Look], num_folds: int) -> None:
     """Do the checks, write their pages, and put what they found into the description."""
     dataset.folder.mkdir(parents=True, exist_ok=True)
     in_order = [looks[image_id] for image_id in dataset.manifest["image_id"]]
-    checks = run_checks(dataset.manifest, in_order, dataset.excluded)
+    checks = run_checks(dataset.manifest, in_order, dataset.excluded, num_folds=num_folds)
     dataset.description["checks"] = [finding.text for finding in checks.findings]
     write_checks(dataset, checks)
 

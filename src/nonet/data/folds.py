@@ -8,11 +8,23 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from nonet.errors import DataError
+from nonet.recipe import Folds
 from nonet.runs import written_whole
+
+NUM_FOLDS = Folds().num_folds  # the recipes' default
+
+
+def possible_num_folds(num_folds: int | None) -> int:
+    """Return a number of folds, the recipes' default for None. Raises DataError where it is less than 2."""
+    if num_folds is None:
+        return NUM_FOLDS
+    if num_folds < 2:
+        raise DataError(f"{num_folds} folds are not possible.", hint="At least 2.")
+    return num_folds
 
 
 def make_folds(
-    manifest: pd.DataFrame, *, num_folds: int = 3, by: str = "patient", seed: int = 0
+    manifest: pd.DataFrame, *, num_folds: int = NUM_FOLDS, by: str = "patient", seed: int = 0
 ) -> tuple[pd.DataFrame, list[str]]:
     """Divide the labelled images into folds, each with about the same share of every class.
 
@@ -32,8 +44,9 @@ def make_folds(
     ------
     DataError where there are fewer images or patients than folds.
     """
-    if num_folds < 2 or by not in ("patient", "image"):
-        raise DataError(f'{num_folds} folds by "{by}" are not possible.', hint="At least 2, by patient or by image.")
+    possible_num_folds(num_folds)
+    if by not in ("patient", "image"):
+        raise DataError(f'Folds by "{by}" are not possible.', hint="Give patient or image.")
     rows = _in_folds(manifest)
     scored = rows[rows["evaluate"]]
     if len(scored) < num_folds:
@@ -108,7 +121,7 @@ def _notes(scored: pd.DataFrame, num_folds: int, by: str) -> list[str]:
     if by == "patient" and scored["patient_is_standin"].any():
         notes.append("Patients are stand-ins, guessed from the order of images: folds are only nearly by patient.")
     what = "images" if by == "image" else "patients"
-    counts = scored.groupby("label")["image_id"].nunique() if by == "image" else _patients_per_class(scored)
+    counts = scored.groupby("label")["image_id"].nunique() if by == "image" else patients_per_class(scored)
     for label, count in counts[counts < num_folds].items():
         notes.append(
             f"Class {label} has {count} {what if count != 1 else what[:-1]}, fewer than the {num_folds} folds: "
@@ -117,7 +130,10 @@ def _notes(scored: pd.DataFrame, num_folds: int, by: str) -> list[str]:
     return notes
 
 
-def _patients_per_class(scored: pd.DataFrame) -> pd.Series:
+def patients_per_class(manifest: pd.DataFrame) -> pd.Series:
+    """Return class → patients of the images that are scored; an image of unknown patient counts as one."""
+    rows = _in_folds(manifest)
+    scored = rows[rows["evaluate"]]
     return _groups(scored).groupby(scored["label"]).nunique()
 
 
