@@ -11,7 +11,8 @@ from PIL import Image, ImageOps
 
 from nonet.data.build import build_dataset
 from nonet.data.check import check_dataset
-from nonet.data.looks import look_at
+from nonet.data.checks import run_checks
+from nonet.data.looks import Look, look_at
 from nonet.data.near import VIEWS, near_duplicates
 from nonet.data.phantom import draw_dataset
 from nonet.data.shortcuts import find_shortcuts
@@ -129,6 +130,25 @@ def test_kind_of_a_pair(tmp_path, label, patient, split, kind):
     assert kinds == ([kind] if kind else [])
     (pair,) = json.loads((folder / "checks.json").read_text())["pairs"]
     assert pair["kind"] == (kind or "same patient")
+
+
+def test_versions_of_one_image_are_no_leak_unless_one_is_of_the_test(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
+    looks = [Look(picture, (0.0, 0.0, 0.0))] * 2
+    row = {"label": "SNE", "source": "s", "split": None, "evaluate": True, "width": 9, "height": 9}
+    rows = [row | {"image_id": f"s/{name}", "path": name, "patient": name} for name in "ab"]
+    table = pd.DataFrame(rows).assign(patient_is_standin=True)
+    excluded = pd.DataFrame(columns=["path", "source", "label", "reason"])
+
+    def kinds(table):
+        return list(run_checks(table, looks, excluded).pairs["kind"])
+
+    assert kinds(table) == kinds(table.assign(original_image_id=None)) == ["patients differ"]
+    assert kinds(table.assign(original_image_id=["s/a", "s/b"])) == ["patients differ"]
+    versions = table.assign(original_image_id="s/a")
+    assert kinds(versions) == ["same original"]
+    assert not [f for f in run_checks(versions, looks, excluded).findings if f.kind.startswith("near")]
+    assert kinds(versions.assign(split=[None, "test"])) == ["test"]
 
 
 def test_a_pair_that_is_only_trained_on_leaks_nothing(tmp_path):

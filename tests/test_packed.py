@@ -8,6 +8,7 @@ from PIL import Image
 
 from nonet.data.build import build_dataset
 from nonet.data.check import check_dataset
+from nonet.data.folds import make_folds
 from nonet.data.manifest import Dataset
 from nonet.errors import DataError
 
@@ -91,9 +92,28 @@ def test_release_on_the_hub(release, tmp_path):
     assert set(by_name.loc[["00020.jpg", "00021.jpg"], "split"]) == {"test"}
     assert by_name.loc["00020.jpg", "label"] is None and by_name.loc["00021.jpg", "label"] == "LY"
     assert not by_name.loc[["00020.jpg", "00021.jpg"], "evaluate"].any()
+    assert by_name.loc[["00010.jpg", "d1.jpg"], "original_image_id"].tolist() == ["wbcbench-hf/00010"] * 2
+    assert by_name.loc[["00010.jpg", "d1.jpg"], "severity"].tolist() == ["none", "2"]
     assert any("degraded and pristine are both there" in note for note in dataset.notes)
     alone = build_dataset(f"wbcbench-hf:{release / 'pristine'}", tmp_path / "alone")
     assert len(alone.manifest) == 6 and not any("both there" in note for note in alone.notes)
+
+
+def test_versions_of_the_release_share_a_fold_even_where_one_lacks_its_patient(tmp_path):
+    seeds = list(range(12))
+    columns = {"image_id": [f"{i}.jpg" for i in seeds], "label": ["EO", "LY"] * 6}
+    pristine = columns | {"patient_hash": [f"p{i // 2}" for i in seeds]}
+    degraded = columns | {"patient_hash": [""] * 12, "original_image_id": columns["image_id"], "severity": ["1"] * 12}
+    degraded["image_id"] = [f"d{i}.jpg" for i in seeds]
+    for config, part, first in (("pristine", pristine, 0), ("degraded", degraded, 100)):
+        images = packed(tmp_path, [first + seed for seed in seeds], suffix=".jpg")
+        write_parquet(tmp_path / "release" / config / "phase2_train-0.parquet", {"image": images} | part)
+    build_dataset(f"wbcbench-hf:{tmp_path / 'release'}", tmp_path / "out")
+    manifest = Dataset.open(tmp_path / "out").manifest
+    for by in ("patient", "image"):
+        folds, _ = make_folds(manifest, by=by)
+        found = folds.merge(manifest, on="image_id").groupby("original_image_id")["fold"].agg(["nunique", "size"])
+        assert (found["nunique"] == 1).all() and (found["size"] == 2).all()
 
 
 def test_a_parquet_file_that_is_damaged_or_of_something_else(release, tmp_path):

@@ -120,9 +120,10 @@ class _Build:
         """Keep what is wanted, before any image is read; return the rows that are left out."""
         listed, wanted = self.table, wanted_classes(self.classes)
         table = keep_paper(listed, self.listings.values(), paper, self.excluded, self.notes)
-        known = table["patient"].notna()
-        table.loc[known, "patient"] = table.loc[known, "source"] + "/" + table.loc[known, "patient"]
-        table["patient_is_standin"] &= known
+        for name in ("patient", "original_image_id"):  # names mean something within their source
+            known = table[name].notna()
+            table.loc[known, name] = table.loc[known, "source"] + "/" + table.loc[known, name]
+        table["patient_is_standin"] &= table["patient"].notna()
         table = drop_same_path(table, self.excluded, self.notes)
         table = drop_unasked(table, wanted, self.excluded, self.notes)
         self.table = drop_other_labels(table, wanted, self.excluded)

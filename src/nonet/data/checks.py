@@ -19,6 +19,7 @@ PAIR_KINDS = {
     "test": "a score on the test would be too good",
     "patients differ": "a leak: both sides of a split may have it",
     "patient unknown": "perhaps a leak: no fold keeps them together",
+    "same original": "versions of one image, kept together by folds",
     "same patient": "kept together by folds by patient",
 }
 _GRAVE = ("labels differ", "test", "patients differ", "patient unknown")
@@ -132,16 +133,19 @@ def _pairs(seen: pd.DataFrame, looks: list[Look]) -> pd.DataFrame:
     found = near_duplicates(np.stack([look.small for look in looks]))
     a, b = (seen.iloc[found[side]].reset_index(drop=True) for side in ("first", "second"))
     both_labelled, both_known = a["label"].notna() & b["label"].notna(), a["patient"].notna() & b["patient"].notna()
+    original = seen.get("original_image_id", pd.Series(None, index=seen.index, dtype=object)).to_numpy()
+    one_original = pd.notna(original[found["first"]]) & (original[found["first"]] == original[found["second"]])
     kind = np.select(
         [
             both_labelled & a["label"].ne(b["label"]),
             a["split"].eq("test") ^ b["split"].eq("test"),
             a["split"].eq("test") & b["split"].eq("test"),
             ~a["evaluate"] & ~b["evaluate"],
+            one_original,
             both_known & a["patient"].ne(b["patient"]),
             ~both_known,
         ],
-        ["labels differ", "test", "both test", "neither scored", "patients differ", "patient unknown"],
+        ["labels differ", "test", "both test", "neither scored", "same original", "patients differ", "patient unknown"],
         "same patient",
     )
     columns = {f"{name}_{side}": rows[name] for name in ("label", "patient") for side, rows in (("a", a), ("b", b))}

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from nonet.errors import DataError
@@ -32,7 +34,8 @@ def make_folds(
     ----------
     manifest : of a dataset.
     num_folds : how many.
-    by : "patient" keeps all images of a patient in one fold; "image" does not.
+    by : "patient" keeps all images of a patient in one fold; "image" does not. Versions of one image, which have one
+        original_image_id, stay together either way.
     seed : of the shuffle.
 
     Returns
@@ -54,8 +57,7 @@ def make_folds(
             f"{len(scored)} images cannot be divided into {num_folds} folds.",
             hint="Only labelled images count that are not of split test and not external.",
         )
-    # Copies of one image must not part either; build_dataset removes them, a manifest by hand may have them.
-    groups = _groups(scored) if by == "patient" else scored["sha256"]
+    groups = _groups(scored, by)
     notes = _notes(scored, num_folds, by)
     folds = pd.Series(pd.NA, index=rows.index, dtype="Int64")
     if groups.nunique() < num_folds:
@@ -101,9 +103,19 @@ def _in_folds(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest[manifest["label"].notna() & (manifest["split"].fillna("") != "test")]
 
 
-def _groups(rows: pd.DataFrame) -> pd.Series:
-    """The patient, or the image itself where the patient is unknown."""
-    return rows["patient"].where(rows["patient"].notna(), "image " + rows["image_id"])
+def _groups(rows: pd.DataFrame, by: str = "patient") -> pd.Series:
+    """Name what must stay in one fold: the images of a patient, and the versions of an image."""
+    itself = "image " + rows["image_id"]
+    # By image, exact copies must not part; build_dataset removes them, a manifest by hand may have them.
+    groups = rows["patient"].where(rows["patient"].notna(), itself) if by == "patient" else rows["sha256"]
+    if "original_image_id" not in rows or rows.empty:
+        return groups
+    original = rows["original_image_id"].where(rows["original_image_id"].notna(), itself)
+    # What shares a patient or an original, directly or by way of others, is one group.
+    first, second = pd.factorize(groups)[0], pd.factorize(original)[0]
+    size = int(first.max() + second.max() + 2)
+    links = sparse.coo_array((np.ones(len(rows)), (first, first.max() + 1 + second)), shape=(size, size))
+    return pd.Series(connected_components(links, directed=False)[1][first], index=rows.index)
 
 
 def _notes(scored: pd.DataFrame, num_folds: int, by: str) -> list[str]:
@@ -191,7 +203,8 @@ def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient")
 
 
 def check_folds(folds: pd.DataFrame, manifest: pd.DataFrame, by: str) -> None:
-    """Make sure that no image (by content) and, where folds are by patient, no patient is on both sides of a split.
+    """Make sure that no image (by content, or another version of it) is on both sides of a split, and no patient either
+    where folds are by patient.
 
     Raises
     ------
@@ -206,6 +219,8 @@ def check_folds(folds: pd.DataFrame, manifest: pd.DataFrame, by: str) -> None:
             hint="Leave their fold empty.",
         )
     keys = [("image content", table["sha256"])]
+    if "original_image_id" in table:
+        keys.append(("original image", table["original_image_id"]))
     if by == "patient":
         keys.append(("patient", table["patient"]))
     for what, key in keys:
