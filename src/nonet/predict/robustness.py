@@ -17,7 +17,8 @@ import pandas as pd
 
 from nonet.data.degrade import KINDS
 from nonet.data.manifest import Dataset
-from nonet.data.prepare import VERSION, WORKERS_PAY_FROM, map_in_order
+from nonet.data.prepare import VERSION, WORKERS_PAY_FROM, worker_pool
+from nonet.data.workers import map_in_order
 from nonet.errors import RunError
 from nonet.models.views import View, no_views, views_of
 from nonet.predict.conditions import NO_VIEWS, Condition, Damaged, damage_and_prepare, draw_images, seed_of
@@ -104,7 +105,8 @@ def _score(
     """Damage, prepare and score chunk by chunk; write a damage's tables once its last chunk is scored."""
     num_left = sum(len(chunk.rows) for chunk in chunks)
     count = (os.cpu_count() or 1) if num_workers is None else num_workers
-    prepared = map_in_order(_prepare_chunk, tasks, count if num_left >= WORKERS_PAY_FROM else 1)
+    num_processes = count if num_left >= WORKERS_PAY_FROM else 1
+    prepared = map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool)
     parts: dict[Condition, list[pd.DataFrame]] = {}
     with progress(total=num_left, description="damaged images", unit="images") as bar:
         for chunk, both in zip(chunks, prepared):
