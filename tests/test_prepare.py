@@ -4,18 +4,18 @@ import hashlib
 import pickle
 import subprocess
 import sys
-import time
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
+from processes import kill_at_work
 
 import nonet.data.prepare
 from nonet.data.denoise import denoise, estimate_sigma
 from nonet.data.images import load_rgb
 from nonet.data.prepare import CHUNK_SIZE, cut_centre, load_prepared, prepare_images, prepare_sizes
 from nonet.data.stain import normalise_colours
+from nonet.data.workers import map_in_order
 from nonet.errors import DataError
 from nonet.recipe import Denoise
 
@@ -213,7 +213,7 @@ def test_tasks_are_handed_out_as_results_are_taken():
             taken.append(number)
             yield -number
 
-    results = nonet.data.prepare.map_in_order(abs, tasks(), 2)
+    results = map_in_order(abs, tasks(), 2)
     assert next(results) == 0 and len(taken) <= 6
     assert list(results) == list(range(1, 60))
 
@@ -233,25 +233,17 @@ def test_a_killed_call_leaves_no_process_and_goes_on(tmp_path):
         "    sizes = [256, 64]\n"
         "    prepare.prepare_images(paths, names, sizes_px=sizes, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
     )
-    started = psutil.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
-    until(lambda: sum(file.stat().st_size > 0 for file in tmp_path.glob("cache/*/sha256.txt")) == 2)
-    workers = started.children(recursive=True)
-    started.kill()
-    started.wait()
-    _, alive = psutil.wait_procs(workers, timeout=60)
+
+    def both_begun():
+        return sum(file.stat().st_size > 0 for file in tmp_path.glob("cache/*/sha256.txt")) == 2
+
+    workers, alive = kill_at_work(script, both_begun)
     assert len(workers) >= 2 and not alive
     done = min(len(file.read_text().split()) for file in tmp_path.glob("cache/*/sha256.txt"))
     for path in images[0][: min(done, 399)]:
         path.unlink()  # no longer needed
     for size, prepared in prepare_all(images, tmp_path, [64, 256], denoise=ON, num_workers=1).items():
         np.testing.assert_array_equal(prepared[-1], load_prepared(images[0][-1], size, ON))
-
-
-def until(holds, seconds=60):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
@@ -269,7 +261,7 @@ def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
-    assert "DataError: A process that prepares images died" in done.stderr
+    assert "DataError: A process that works on images died" in done.stderr
     assert "put the calls under `if __name__" in done.stderr
 
 

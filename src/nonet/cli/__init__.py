@@ -4,6 +4,7 @@ import difflib
 import logging
 import os
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,6 +73,42 @@ def train(
     print(f'{run} is trained. Next: nonet evaluate "{run}"')
 
 
+@dataclass(frozen=True)
+class DamageOptions:
+    """Options of `evaluate --robustness`.
+
+    Parameters
+    ----------
+    dataset
+        The run's dataset, where it does not lie where it did.
+    limit
+        Images to damage, drawn evenly by class over all patients; 0 takes all.
+    kinds
+        Of damage; by default all: noise, blur, illumination, shot_noise, motion_blur, colour, jpeg.
+    severities
+        From 1 to 4; by default all.
+    views
+        Look at damaged images in the recipe's views as well, which takes several times as long.
+    accelerator
+        auto, cpu, gpu, …
+    workers
+        Processes that damage and denoise; by default one a core.
+    """
+
+    dataset: Path | None = None
+    limit: int = 500
+    kinds: Names | None = None
+    severities: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None
+    views: bool = True
+    accelerator: str = "auto"
+    workers: int | None = None
+
+    def given(self) -> list[str]:
+        """Return what differs from the defaults, as it is written on the command line."""
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        return ["no-views" if name == "views" else name for name in changed]
+
+
 @app.command
 def evaluate(
     run: Path,
@@ -80,13 +117,7 @@ def evaluate(
     confidence: float = 0.95,
     seed: int = 0,
     robustness: bool = False,
-    dataset: Path | None = None,
-    limit: int = 500,
-    kinds: Names | None = None,
-    severities: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
-    views: bool = True,
-    accelerator: str = "auto",
-    workers: int | None = None,
+    damage: Annotated[DamageOptions, Parameter(name="*")] = DamageOptions(),
 ) -> None:
     """Score a run on the images held out from each member; write tables, figures and report.html.
 
@@ -103,55 +134,36 @@ def evaluate(
     robustness
         Score held-out images that are damaged on purpose as well: by kind and severity, denoised and not. Stopped
         half way, the same command goes on; with other kinds it adds to what there is. The following options are of it.
-    dataset
-        The run's dataset, where it does not lie where it did.
-    limit
-        Images to damage, drawn evenly by class over all patients; 0 takes all.
-    kinds
-        Of damage; by default all: noise, blur, illumination, shot_noise, motion_blur, colour, jpeg.
-    severities
-        From 1 to 4; by default all.
-    views
-        Look at damaged images in the recipe's views as well, which takes several times as long.
-    accelerator
-        auto, cpu, gpu, …
-    workers
-        Processes that damage and denoise; by default one a core.
     """
     from nonet.evaluate.tables import format_table
 
-    asked = {
-        "dataset": dataset is not None,
-        "limit": limit != 500,
-        "kinds": bool(kinds),
-        "severities": bool(severities),
-        "no-views": not views,
-    }
-    given = [name for name, is_given in asked.items() if is_given]
-    if given and not robustness:
+    if (given := damage.given()) and not robustness:
         raise NonetError(f"--{given[0]} is of --robustness, which is not asked for.", hint="Give --robustness, too.")
+    options = {"num_resamples": resamples, "confidence": confidence, "seed": seed}
     if robustness:
-        from nonet.evaluate.robustness import format_robustness
-
-        found = nonet.evaluate_robustness(
-            run,
-            dataset=dataset,
-            limit=limit,
-            kinds=split_commas(kinds),
-            severities=severities,
-            views=views,
-            seed=seed,
-            num_resamples=resamples,
-            confidence=confidence,
-            accelerator=accelerator,
-            num_workers=workers,
-        )
-        print(f"Macro-F1 of damaged images, {found.scores['images'].iloc[0]:,} drawn by class:")
-        print(format_robustness(found))
-        print()
-    table = nonet.evaluate(run, num_resamples=resamples, confidence=confidence, seed=seed)
+        _evaluate_robustness(run, damage, options)
+    table = nonet.evaluate(run, **options)
     print(format_table(table))
     print(f"Report: {Path(run) / 'evaluation' / 'report.html'}")
+
+
+def _evaluate_robustness(run: Path, damage: DamageOptions, options: dict) -> None:
+    from nonet.evaluate.robustness import format_robustness
+
+    found = nonet.evaluate_robustness(
+        run,
+        dataset=damage.dataset,
+        limit=damage.limit,
+        kinds=split_commas(damage.kinds),
+        severities=damage.severities,
+        views=damage.views,
+        accelerator=damage.accelerator,
+        num_workers=damage.workers,
+        **options,
+    )
+    print(f"Macro-F1 of damaged images, {found.scores['images'].iloc[0]:,} drawn by class:")
+    print(format_robustness(found))
+    print()
 
 
 @app.command

@@ -49,6 +49,7 @@ def build(
     external: Names | None = None,
     paper: Names | None = None,
     decisions: Path | None = None,
+    num_folds: int | None = None,
     workers: int | None = None,
 ) -> None:
     """Make a dataset from one or more sources: read every image, write the manifest, say what is in it.
@@ -71,6 +72,8 @@ def build(
         Names of sources of which only those images are kept that the paper takes.
     decisions
         CSV from review: image_id (or path), decision (keep, drop, relabel), label, note. Applied first and recorded.
+    num_folds
+        That you will train with: classes of fewer patients are named. By default as in the recipes, 3.
     workers
         Processes that read images; by default one a core.
     """
@@ -81,13 +84,14 @@ def build(
         external=split_commas(external) or (),
         paper=split_commas(paper) or (),
         decisions=decisions,
+        num_folds=num_folds,
         num_workers=workers,
     )
     print(dataset.summary())
 
 
 @verbs.command
-def check(dataset: Path, *, workers: int | None = None) -> None:
+def check(dataset: Path, *, num_folds: int | None = None, workers: int | None = None) -> None:
     """Read every image of a dataset again: which are missing, changed or unreadable? Exit status 1 if any.
 
     Then the checks of the build: near duplicates across patients, labels or splits, labels that can be told from size,
@@ -97,10 +101,12 @@ def check(dataset: Path, *, workers: int | None = None) -> None:
     ----------
     dataset
         Folder made by "nonet data build".
+    num_folds
+        That you will train with: classes of fewer patients are named. By default as in the recipes, 3.
     workers
         Processes that read images; by default one a core.
     """
-    report = nonet.check_dataset(dataset, num_workers=workers)
+    report = nonet.check_dataset(dataset, num_folds=num_folds, num_workers=workers)
     print(report)
     if not report.ok:
         sys.exit(1)

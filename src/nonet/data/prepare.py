@@ -3,15 +3,12 @@
 import hashlib
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import current_process, get_context, parent_process
+from multiprocessing import current_process
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 from filelock import FileLock
@@ -20,13 +17,13 @@ from PIL import Image
 from nonet.data.denoise import denoise, estimate_sigma, warm_up
 from nonet.data.images import load_rgb
 from nonet.data.stain import normalise_colours
+from nonet.data.workers import GUARD, map_in_order, spawned_pool
 from nonet.errors import DataError
 from nonet.progress import progress
 
 CHUNK_SIZE = 64
 WORKERS_PAY_FROM = 256  # images; a worker process takes seconds to start
 CHECK = 'Run "nonet data check DATASET".'
-GUARD = "In a script, put the calls under `if __name__ == '__main__':`."
 VERSION = 3  # of what is done to pixels: a change makes old caches stale
 
 
@@ -233,7 +230,7 @@ def _fill(
     num_processes = min(count, len(chunks)) if len(todo) >= WORKERS_PAY_FROM else 1
     total, description = over
     with progress(total=total, initial=total - len(todo), description=description, unit="images") as bar:
-        for prepared in map_in_order(_prepare_chunk, tasks, num_processes):
+        for prepared in map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool):
             for cache in caches:
                 cache.append(prepared)
             bar.update(len(prepared))
@@ -255,46 +252,6 @@ def _prepare_chunk(task: tuple[list[tuple[Path, str, list[int]]], object]) -> li
 
 
 def worker_pool(num_workers: int) -> ProcessPoolExecutor:
-    """Return processes that prepare images; they end when this one does, also when it is killed.
-
-    The loops of denoising are compiled first, once, and not by each of them.
-    """
+    """Return processes that prepare images; the loops of denoising are compiled here, once, and not by each of them."""
     warm_up()
-    # Spawned, not forked: torch may be at work in this process.
-    return ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
-
-
-def _end_with_parent() -> None:
-    """Without this, workers of a killed process would wait for tasks for ever."""
-
-    def watch() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
-
-
-def map_in_order(function: Callable, tasks: Iterable, num_workers: int) -> Iterator:
-    """Yield the function's results in the tasks' order; in this process where there is one worker.
-
-    Tasks are handed out as results are taken, so that no more than a few wait in memory.
-    """
-    if num_workers <= 1:
-        yield from map(function, tasks)
-        return
-    pool = worker_pool(num_workers)
-    waiting = deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(function, task))
-            if len(waiting) > 2 * num_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "A process that prepares images died.",
-            hint=f"{GUARD} Else, was memory short? What is done is kept; run it again.",
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return spawned_pool(num_workers)
