@@ -5,7 +5,7 @@
 MANIFEST.csv has path,label,source,patient. Each line of EXPERIMENTS is recipe `cpu` with one EfficientNet-Lite0 a fold
 and some settings changed, trained under the same folds by patient and scored out of fold; sources named by --external
 are trained on only. What is trained already is not trained again. Writes benchmarks/experiments.md: macro-F1 with
-its interval, and the difference, paired by patient, to the line that an experiment starts from. Some ten minutes a line.
+its interval, and the difference, paired by patient, to the line that it starts from. Some ten minutes a line.
 """
 
 import argparse
