@@ -13,7 +13,7 @@ from processes import kill_at_work
 import nonet.data.prepare
 from nonet.data.denoise import denoise, estimate_sigma
 from nonet.data.images import load_rgb
-from nonet.data.prepare import CHUNK_SIZE, load_prepared, prepare_images, prepare_sizes
+from nonet.data.prepare import CHUNK_SIZE, prepare_images, prepare_sizes
 from nonet.data.stain import normalise_colours
 from nonet.data.workers import map_in_order
 from nonet.errors import DataError
@@ -34,6 +34,10 @@ def write_images(folder, count, size=(24, 20)):
 @pytest.fixture
 def images(tmp_path):
     return write_images(tmp_path / "images", 10)
+
+
+def load_prepared(image, size_px, settings):
+    return prepare_sizes(image, [size_px], settings)[size_px]
 
 
 def prepare_all(images, tmp_path, sizes_px, **changes):
