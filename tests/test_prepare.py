@@ -13,7 +13,7 @@ from processes import kill_at_work
 import nonet.data.prepare
 from nonet.data.denoise import denoise, estimate_sigma
 from nonet.data.images import load_rgb
-from nonet.data.prepare import CHUNK_SIZE, cut_centre, load_prepared, prepare_images, prepare_sizes
+from nonet.data.prepare import CHUNK_SIZE, cut_centre, prepare_images, prepare_sizes
 from nonet.data.stain import normalise_colours
 from nonet.data.workers import map_in_order
 from nonet.errors import DataError
@@ -34,6 +34,10 @@ def write_images(folder, count, size=(24, 20)):
 @pytest.fixture
 def images(tmp_path):
     return write_images(tmp_path / "images", 10)
+
+
+def load_prepared(image, size_px, settings):
+    return prepare_sizes(image, [size_px], settings)[size_px]
 
 
 def prepare_all(images, tmp_path, sizes_px, **changes):
@@ -59,14 +63,14 @@ def test_the_centre_is_cut_out_before_anything_else(images):
     frame = load_rgb(path)  # 24 wide, 20 high
     np.testing.assert_array_equal(cut_centre(frame, 0.5), frame[5:15, 7:17])
     assert cut_centre(frame, 1) is frame
-    expected = load_prepared(np.ascontiguousarray(frame[5:15, 7:17]), 16, ON)
-    np.testing.assert_array_equal(load_prepared(path, 16, Denoise(centre=0.5)), expected)
+    expected = prepare_sizes(np.ascontiguousarray(frame[5:15, 7:17]), [16], ON)[16]
+    np.testing.assert_array_equal(prepare_sizes(path, [16], Denoise(centre=0.5))[16], expected)
 
 
 def test_another_centre_is_another_cache(images, tmp_path):
     for settings in (OFF, Denoise(enabled=False, centre=0.5)):
         prepared = prepare(images, tmp_path, denoise=settings)
-        np.testing.assert_array_equal(prepared[2], load_prepared(images[0][2], 16, settings))
+        np.testing.assert_array_equal(prepared[2], prepare_sizes(images[0][2], [16], settings)[16])
 
 
 def test_colours_are_brought_to_the_reference_after_denoising(images):

@@ -1,6 +1,5 @@
 """The command line: each verb calls the public function of the same name. The only package that prints."""
 
-import difflib
 import logging
 import os
 import sys
@@ -13,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 import nonet
 from nonet.cli.data import verbs as data_verbs
 from nonet.cli.words import Names, split_commas
-from nonet.errors import NonetError
+from nonet.errors import NonetError, did_you_mean
 
 app = App(
     name="nonet",
@@ -279,8 +278,8 @@ def _wrong_use(error: CycloptsError) -> NonetError:
             message = f"{argument.name} has no value."
     elif type(error).__name__ == "UnusedCliTokensError" and unused:
         message = f'"{" ".join(["nonet", *chain])}" does not take {" ".join(unused)}.'
-        close = difflib.get_close_matches(unused[0], list(recipes), n=1) if chain == ["recipes"] else []
-        message += f' Did you mean "{close[0]}"?' if close else ""
+        if chain == ["recipes"]:
+            message = f"{message} {did_you_mean(unused[0], recipes)}".rstrip()
     return NonetError(message, hint=f'"{" ".join(["nonet", *chain, "--help"])}" says how it is used.')
 
 

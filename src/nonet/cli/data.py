@@ -7,7 +7,7 @@ from typing import Literal
 from cyclopts import App
 
 import nonet
-from nonet.cli.words import Names, split_commas
+from nonet.cli.words import Names, in_columns, split_commas
 from nonet.errors import NonetError
 
 verbs = App(name="data", help="Make and check datasets.")
@@ -22,7 +22,7 @@ def sources(name: str | None = None) -> None:
     name
         Of one of them.
     """
-    print(_in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
+    print(in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
 
 
 @verbs.command
@@ -136,10 +136,3 @@ def folds(dataset: Path, *, num_folds: int = 3, by: Literal["patient", "image"] 
         raise NonetError(f"{path} is there already.", hint="Delete it first, if it is not wanted.")
     write_folds(path, made)
     print("\n".join([f"{path}: {num_folds} folds by {by}.", *notes]))
-
-
-def _in_columns(table) -> str:
-    """Return a table of text with its columns flush left."""
-    columns = [[str(name), *map(str, table[name])] for name in table.columns]
-    widths = [max(map(len, column)) for column in columns]
-    return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in zip(*columns))

@@ -1,6 +1,5 @@
 """`build_dataset`: from sources to a dataset folder. Each file ends in the manifest or in excluded.csv."""
 
-import difflib
 import logging
 import re
 from pathlib import Path
@@ -28,7 +27,7 @@ from nonet.data.select import (
 from nonet.data.sources import SOURCES
 from nonet.data.sources.listing import Listing, Packed
 from nonet.data.unpack import FOLDER, remove_stale, unpack, unpacked_root
-from nonet.errors import DataError
+from nonet.errors import DataError, did_you_mean
 from nonet.runs import FORMAT_VERSION, now, sha256_of, write_text
 
 log = logging.getLogger("nonet")
@@ -204,9 +203,8 @@ def read_sources(specs: list[str]) -> dict[str, Listing]:
             raise DataError(f'"{spec}" is not a source.', hint="Write KIND:PATH or NAME=KIND:PATH, like folder:cells.")
         name, kind, path = match.groups()
         if kind not in SOURCES:
-            close = difflib.get_close_matches(kind, SOURCES, n=1)
-            hint = f'Did you mean "{close[0]}"? ' if close else ""
-            raise DataError(f'"{spec}": there is no kind "{kind}".', hint=f"{hint}Kinds: {', '.join(SOURCES)}.")
+            hint = f"{did_you_mean(kind, SOURCES)}Kinds: {', '.join(SOURCES)}."
+            raise DataError(f'"{spec}": there is no kind "{kind}".', hint=hint)
         if spec in listings:
             raise DataError(f'Source "{spec}" is given twice.')
         # Absolute, but links stay: the user's name for a place may outlive where it points to today.

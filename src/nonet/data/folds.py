@@ -103,14 +103,18 @@ def _in_folds(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest[manifest["label"].notna() & (manifest["split"].fillna("") != "test")]
 
 
+def patient_or_image(rows: pd.DataFrame) -> pd.Series:
+    """Return the patient of each row of a manifest, or the image itself where the patient is unknown."""
+    return rows["patient"].where(rows["patient"].notna(), "image " + rows["image_id"])
+
+
 def _groups(rows: pd.DataFrame, by: str = "patient") -> pd.Series:
     """Name what must stay in one fold: the images of a patient, and the versions of an image."""
-    itself = "image " + rows["image_id"]
     # By image, exact copies must not part; build_dataset removes them, a manifest by hand may have them.
-    groups = rows["patient"].where(rows["patient"].notna(), itself) if by == "patient" else rows["sha256"]
+    groups = patient_or_image(rows) if by == "patient" else rows["sha256"]
     if "original_image_id" not in rows or rows.empty:
         return groups
-    original = rows["original_image_id"].where(rows["original_image_id"].notna(), itself)
+    original = rows["original_image_id"].where(rows["original_image_id"].notna(), "image " + rows["image_id"])
     # What shares a patient or an original, directly or by way of others, is one group.
     first, second = pd.factorize(groups)[0], pd.factorize(original)[0]
     size = int(first.max() + second.max() + 2)

@@ -46,11 +46,6 @@ def prepare_sizes(image: np.ndarray | str | Path | bytes, sizes_px: Sequence[int
     return _prepare(image, sizes_px, settings)[0]
 
 
-def load_prepared(image: np.ndarray | str | Path | bytes, size_px: int, settings) -> np.ndarray:
-    """Return what `prepare_sizes` does for one size: uint8 (size_px, size_px, 3)."""
-    return prepare_sizes(image, [size_px], settings)[size_px]
-
-
 def _prepare(image, sizes_px: Sequence[int], settings) -> tuple[dict[int, np.ndarray], float]:
     """Return size → pixels, and the sigma that was estimated; NaN where denoising is off."""
     pixels = cut_centre(image if isinstance(image, np.ndarray) else load_rgb(image), settings.centre)
