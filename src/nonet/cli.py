@@ -322,7 +322,8 @@ def predict(
         Class that unreadable images are submitted as; without it they prevent a submission.
     adapt_priors
         Estimate how common each class is among these images, all together, and lean towards that: a label then
-        depends on the other images. For samples of another mix than the training's; it costs rare classes.
+        depends on the other images. For samples of quite another mix that look the same; on the next patients of one
+        hospital it made predictions worse.
     accelerator
         auto, cpu, gpu, …
     workers

@@ -100,7 +100,8 @@ def predict(
     unreadable_label : class that unreadable images are submitted as; without it they prevent a submission.
     adapt_priors : estimate how common each class is among these images, all together, and lean towards that; see
         `nonet.calibrate.priors.estimate_priors`. A cell's label then depends on the other images, which plan.json and
-        the column `priors` say. For samples whose mix of cells differs from the training's; it costs rare classes.
+        the column `priors` say. For samples of quite another mix that look the same; on the next patients of one
+        hospital it made predictions worse (docs/log.md).
     accelerator : "auto", "cpu", "gpu".
     num_workers : processes that read and denoise; by default one a core where there are enough images.
 
