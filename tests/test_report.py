@@ -145,8 +145,9 @@ class _Links(HTMLParser):
 def test_every_file_is_written_and_no_temporary_one_is_left(evaluated):
     run, _ = evaluated
     found = sorted(str(path.relative_to(run / "evaluation")) for path in (run / "evaluation").rglob("*.*"))
-    drawings = ["class_counts", "confusion_by_row", "confusion_counts", "samples", "training_curves"]
-    tables = ["confusion.csv", "differences.csv", "per_class.csv", "report.html", "table.csv"]
+    drawings = ["class_counts", "confusion_by_row", "confusion_counts", "reliability", "samples", "training_curves"]
+    tables = ["calibration.csv", "coverage.csv", "confusion.csv", "differences.csv", "per_class.csv"]
+    tables += ["report.html", "table.csv"]
     assert found == sorted([f"figures/{name}.svg" for name in drawings] + tables)
 
 

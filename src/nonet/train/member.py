@@ -90,7 +90,7 @@ class MemberTraining:
         self.epoch, self.step, self.loss_sum, self.seconds = 0, 0, 0.0, 0.0
         self.history: list[dict] = []
         self.best: dict | None = None  # {"macro_f1", "epoch", "network"}
-        self.external = ~data.table["evaluate"].to_numpy(dtype=bool)[data.train]
+        self.external = data.table["fold"].isna().to_numpy()[data.train]
         prior = training_prior(data.labels[data.train], len(data.classes), recipe.sampling, self.external)
         self.loss = TrainingLoss(recipe.loss, data.classes, prior, fabric.device)
         self.steps_an_epoch = len(self._batches_of(0))

@@ -94,6 +94,28 @@ def draw_epoch(labels: np.ndarray, settings: Sampling, *, seed: int, external: n
     return generator.choice(len(labels), size=len(labels), p=chances(labels, settings, external))
 
 
+def drawn_shares(labels: np.ndarray, fold: np.ndarray, num_classes: int, settings: Sampling) -> np.ndarray:
+    """Return the share of each class among the images that training draws, averaged over folds.
+
+    These are the class priors that the members learn. Mixing images leaves them as they are, as it mixes labels in the
+    same proportion.
+
+    Parameters
+    ----------
+    labels : int (n,), class numbers of all images of folds.csv.
+    fold : (n,), the fold that an image is held out in; NaN where it is trained on in every fold.
+
+    Returns
+    -------
+    float64 (num_classes,), summing to 1.
+    """
+    shares = []
+    for held_out in np.unique(fold[~np.isnan(fold)]):
+        kept = fold != held_out
+        shares.append(training_prior(labels[kept], num_classes, settings, np.isnan(fold[kept])))
+    return np.mean(shares, axis=0)
+
+
 def cut_batches(order: np.ndarray, batch_size: int, *, smallest: int = 2) -> list[np.ndarray]:
     """Cut an epoch into batches; a last batch below `smallest` is dropped.
 
