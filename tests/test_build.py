@@ -231,6 +231,7 @@ def test_dataset_json_tells_where_the_images_are(cells, tmp_path):
     facts = json.loads((tmp_path / "out/dataset.json").read_text())
     assert facts["roots"] == {"cells": str(cells)}
     assert facts["built_from"] == [f"folder:{cells}"]
+    assert facts["kinds"] == {"cells": "folder"}
 
 
 @pytest.fixture

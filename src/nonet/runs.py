@@ -132,6 +132,11 @@ class Run:
         return self.folder / "folds.csv"
 
     @property
+    def dataset_record(self) -> Path:
+        """What was known of the dataset when training began; see `nonet.data.record`."""
+        return self.folder / "dataset_record.json"
+
+    @property
     def samples(self) -> Path:
         return self.folder / "samples.npz"
 

@@ -155,6 +155,7 @@ class _Build:
             "classes": found,
             "roots": {source: str(root) for source, root in sorted(self.roots.items())},
             "built_from": list(self.listings),
+            "kinds": {row["source"]: listing.kind for listing in self.listings.values() for row in listing.rows},
             "notes": list(dict.fromkeys(self.notes)),
         }
         excluded = pd.DataFrame(self.excluded, columns=["path", "source", "label", "reason"], dtype=str)

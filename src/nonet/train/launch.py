@@ -18,6 +18,7 @@ from torch.multiprocessing import ProcessRaisedException
 from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.data.prepare import PreparedImages, prepare_images
+from nonet.data.record import record_of
 from nonet.errors import DataError, NonetError, RecipeError, RunError
 from nonet.models.backbones import get_backbone
 from nonet.models.machine import keep_freed_memory, make_fabric, make_repeatable
@@ -93,7 +94,7 @@ def _require_ours(run: Run) -> None:
     """Leave alone a folder that is neither new nor empty nor a run."""
     if not run.folder.exists() or run.provenance.exists():
         return
-    known = {"recipe.toml", "manifest.parquet", "folds.csv"}  # of a begin that was cut short
+    known = {"recipe.toml", "manifest.parquet", "folds.csv", "dataset_record.json"}  # of a begin that was cut short
     strangers = [p.name for p in run.folder.iterdir() if p.name not in known and not p.name.startswith(".")]
     if strangers:
         raise DataError(
@@ -147,7 +148,7 @@ def _folds(recipe: Recipe, dataset: Dataset) -> tuple[pd.DataFrame, list[str]]:
 
 
 def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes: list[str]) -> None:
-    """Write recipe, manifest, folds and provenance into a new run folder, or make sure that they are the same."""
+    """Write what a new run begins with, provenance last, or make sure that this one was begun with the same."""
     fold_text = folds.sort_values("image_id").to_csv(index=False)
     asked = {
         "recipe": hashlib.sha256(recipe.to_toml().encode()).hexdigest(),
@@ -159,12 +160,15 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
         # Without a first state, say because weights were not at hand, there is nothing yet that could be mixed up.
         if kept == asked or any((run.folder / "members").glob("*/*/*")):
             require_same(kept, asked, run, _changed_settings(run, recipe))
+            if not run.dataset_record.exists():  # a run of an earlier nonet
+                write_json(run.dataset_record, record_of(dataset))
             return
     run.samples.unlink(missing_ok=True)
     write_text(run.recipe, recipe.to_toml())
     with written_whole(run.manifest) as path:
         dataset.manifest.to_parquet(path, index=False)
     write_folds(run.folds, folds)
+    write_json(run.dataset_record, record_of(dataset))
     write_json(
         run.provenance,
         {
