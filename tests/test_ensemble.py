@@ -12,9 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nonet.calibrate.calibration import softmax
 from nonet.data.images import load_rgb
 from nonet.errors import DataError, NonetError, RecipeError, RunError
-from nonet.predict.ensemble import load, parse_views, softmax
+from nonet.predict.ensemble import load, parse_views
 from nonet.recipe import Predict
 from nonet.runs import Run
 
@@ -217,6 +218,59 @@ def test_the_temperature_divides_logits(run_copy, ensemble, paths):
     hot = load(run_copy, accelerator="cpu")
     assert np.allclose(hot.predict_logits(paths), ensemble.predict_logits(paths) / 2.5, atol=1e-6)
     assert hot.predict(paths) == ensemble.predict(paths)
+
+
+def test_a_doubtful_cell_is_unidentified_and_its_best_class_is_still_told(run_copy, ensemble, paths):
+    proba = ensemble.predict_proba(paths)
+    limit = float(np.median(proba.max(1)))
+    describe(run_copy, calibration={"min_confidence": limit})
+    doubting = load(run_copy, accelerator="cpu")
+    best = [ensemble.classes[k] for k in proba.argmax(1)]
+    assert doubting.predict(paths, best=True) == best
+    expected = [code if p >= limit else "unidentified" for code, p in zip(best, proba.max(1))]
+    assert doubting.predict(paths) == expected
+    assert "unidentified" in expected
+
+
+def test_the_bias_moves_the_priors_and_is_no_matter_of_the_classes_order(run_copy, ensemble, paths):
+    bias = {"SNE": 0.5, "EO": -1.0, "LY": 0.0}
+    describe(run_copy, calibration={"bias": bias})
+    moved = load(run_copy, accelerator="cpu").predict_logits(paths)
+    assert np.allclose(moved, ensemble.predict_logits(paths) + [bias[code] for code in ensemble.classes])
+
+
+def test_a_set_holds_what_reaches_its_threshold_and_is_never_empty(run_copy, ensemble, paths):
+    proba = ensemble.predict_proba(paths)
+    limits = dict(zip(ensemble.classes, np.median(proba, axis=0).tolist()))
+    describe(run_copy, calibration={"coverage": 0.9, "thresholds": limits | {"LY": 2.0}})
+    sets = load(run_copy, accelerator="cpu").predict_set(paths)
+    for row, inside in zip(proba, sets):
+        order = [ensemble.classes[k] for k in np.argsort(-row)]
+        p = dict(zip(ensemble.classes, row))
+        assert inside == [c for i, c in enumerate(order) if i == 0 or (c != "LY" and p[c] >= limits[c])]
+    assert {1, 2} <= {len(inside) for inside in sets}
+
+
+def test_without_thresholds_there_are_no_sets(ensemble, paths):
+    with pytest.raises(RunError, match="has no prediction sets") as caught:
+        ensemble.predict_set(paths)
+    assert "nonet calibrate" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("calibration", "words"),
+    [
+        ([1], "must be a table"),
+        ({"bias": {"LY": 1}}, "bias must have one number a class"),
+        ({"bias": {"LY": 1, "EO": 0, "SNE": "much"}}, "bias of SNE is 'much'"),
+        ({"min_confidence": 50}, "min_confidence is 50"),
+        ({"thresholds": [0, 1, 2]}, "thresholds must have one number a class"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(run_copy, calibration, words):
+    describe(run_copy, calibration=calibration)
+    with pytest.raises(RunError, match=words):
+        load(run_copy, accelerator="cpu")
 
 
 def test_a_run_works_elsewhere(run_copy, ensemble, paths):

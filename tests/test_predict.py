@@ -59,6 +59,32 @@ def test_the_table_says_what_the_ensemble_says(ensemble, cells, tmp_path):
     assert not (table["error"] != "").any()
 
 
+def test_doubtful_cells_are_unidentified_and_keep_their_best_class(run, ensemble, cells, tmp_path):
+    paths = sorted(cells.glob("*.png"))[:70]
+    limit = float(np.median(ensemble.predict_proba(paths).max(1)))
+    copied = shutil.copytree(run.folder, tmp_path / "run")
+    description = json.loads((copied / "ensemble.json").read_text())
+    thresholds = dict.fromkeys(ensemble.classes, 0.3)
+    calibration = {"min_confidence": limit, "coverage": 0.9, "thresholds": thresholds}
+    (copied / "ensemble.json").write_text(json.dumps(description | {"calibration": calibration}))
+    (tmp_path / "cut.png").write_bytes(paths[0].read_bytes()[:60])
+    done = predict(copied, [*paths, tmp_path / "cut.png"], out=tmp_path / "out", accelerator="cpu")
+    table = done.table()
+    assert list(table)[:8] == ["image", "label", "best", "confidence", "reason", "set", "spread", "agreement"]
+    readable = table[table["error"] == ""]
+    assert readable["best"].tolist() == ensemble.predict(paths)
+    doubtful = readable["reason"] == "doubtful"
+    assert (doubtful == (readable["confidence"] < limit)).mean() > 0.95  # six places are written
+    assert (readable["label"] == readable["best"].where(~doubtful, "unidentified")).all()
+    assert (readable["set"].str.split(" ").str[0] == readable["best"]).all()
+    assert table.iloc[-1][["label", "best", "reason", "set"]].tolist() == ["", "", "unreadable", ""]
+    assert (done.num_unreadable, done.num_unidentified) == (1, doubtful.sum())
+    assert 20 < doubtful.sum() < 50
+    assert f"{doubtful.sum()} unidentified" in str(done)
+    again = predict(copied, [*paths, tmp_path / "cut.png"], out=tmp_path / "out", accelerator="cpu")
+    assert again == done
+
+
 def test_spread_and_agreement_are_between_members(ensemble, cells, tmp_path):
     table = predict(ensemble, cells / "000.png", out=tmp_path / "out", views=1).table()
     prepared = {size: np.stack([image]) for size, image in ensemble.prepare(cells / "000.png").items()}

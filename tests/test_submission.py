@@ -11,14 +11,16 @@ CLASSES = ["LY", "SNE"]
 
 def predictions_of(tmp_path, rows):
     path = tmp_path / "predictions.csv"
-    pd.DataFrame(rows, columns=["image", "label", "error"]).to_csv(path, index=False)
+    table = pd.DataFrame(rows, columns=["image", "best", "error"])
+    table.assign(label=table["best"].replace("LY", "unidentified")).to_csv(path, index=False)
     return path
 
 
-def test_it_has_every_id_in_order_whatever_the_order_of_predictions(tmp_path):
+def test_it_has_every_id_in_order_whatever_the_order_of_predictions(tmp_path, caplog):
     rows = [("t/2.jpg", "LY", ""), ("t/3.jpg", "SNE", ""), ("t/1.jpg", "SNE", ""), ("t/other.jpg", "LY", "")]
     out = tmp_path / "submission.csv"
     write_submission(out, ["1", "2.jpg", "3"], predictions_of(tmp_path, rows), CLASSES)
+    assert "1 unidentified images are submitted as their most probable class" in caplog.text
     assert out.read_bytes() == b"ID,labels\n1,SNE\n2.jpg,LY\n3,SNE\n"
 
 

@@ -23,6 +23,9 @@ MONOCYTOPOIESIS = "monocytopoiesis"
 LYMPHOPOIESIS = "lymphopoiesis"
 UNSETTLED = "blast"  # a picture does not settle a blast's lineage
 
+#: In place of a class, wherever a cell is none that is known or too doubtful to name.
+UNIDENTIFIED = "unidentified"
+
 # In order of maturation, lineage by lineage; this order is the one of every figure and confusion matrix.
 CELLS = {
     cell.code: cell

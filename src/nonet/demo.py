@@ -148,7 +148,7 @@ def _fold(dataset: Dataset, recipe) -> str:
 
 
 def _score(predicted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """Macro-F1 of the test set, as a whole and by degradation."""
+    """Macro-F1 of the test set, as a whole and by degradation: of the most probable class, however doubtful."""
     predicted = predicted.assign(path=[f"images/{Path(name).name}" for name in predicted["image"]])
     both = truth.merge(predicted, on="path", validate="one_to_one")
     severity = both["degradation"].fillna("none") + " " + both["severity"].astype(str)
@@ -158,9 +158,9 @@ def _score(predicted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
             "test set": [name for name, _ in rows],
             "images": [len(part) for _, part in rows],
             "macro_f1": [
-                f1_score(p["true_label"], p["label"], labels=sorted(p["true_label"].unique()), average="macro")
+                f1_score(p["true_label"], p["best"], labels=sorted(p["true_label"].unique()), average="macro")
                 for _, p in rows
             ],
-            "accuracy": [(p["true_label"] == p["label"]).mean() for _, p in rows],
+            "accuracy": [(p["true_label"] == p["best"]).mean() for _, p in rows],
         }
     )

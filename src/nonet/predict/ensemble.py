@@ -11,11 +11,13 @@ import safetensors
 import safetensors.torch
 import torch
 
+from nonet.calibrate.calibration import Calibration, softmax
 from nonet.data.prepare import prepare_sizes
 from nonet.errors import DataError, RecipeError, RunError
 from nonet.models.machine import keep_freed_memory, make_fabric
 from nonet.models.network import image_size, make_classifier
 from nonet.models.views import View, batches, logits_over_views, to_device, views_of
+from nonet.predict.labels import label_images, sets_of
 from nonet.recipe import Predict, Recipe, load_recipe
 from nonet.runs import Run
 
@@ -44,12 +46,6 @@ def parse_views(views: str | int | None, settings: Predict) -> Predict:
     return Predict.model_validate(settings.model_dump() | changes)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits (…, classes), float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
-
-
 @dataclass(frozen=True)
 class LoadedMember:
     """A member ready to predict."""
@@ -70,7 +66,7 @@ class Ensemble:
     def __init__(self, run: Run, recipe: Recipe, description: dict, *, accelerator: str = "auto"):
         self.run, self.recipe = run, recipe
         self.classes: list[str] = description["classes"]
-        self.temperature: float = description["temperature"]
+        self.calibration = Calibration.of(description, self.classes)
         self.fabric = make_fabric(accelerator=accelerator, precision=recipe.train.precision)
         keep_freed_memory()
         self.members = [self._load(member) for member in description["members"] if member["weight"] > 0]
@@ -131,11 +127,11 @@ class Ensemble:
             return logits_over_views(network, images, views).cpu().numpy()
 
     def combine(self, member_logits: np.ndarray) -> np.ndarray:
-        """Weighted mean over members (members, n, classes) → float64 (n, classes), divided by the temperature."""
-        return np.tensordot(self.member_weights, member_logits.astype(np.float64), axes=1) / self.temperature
+        """Weighted mean over members (members, n, classes), calibrated: float64 (n, classes)."""
+        return self.calibration.apply(np.tensordot(self.member_weights, member_logits.astype(np.float64), axes=1))
 
     def predict_logits(self, images: Sequence | str | Path, *, views: str | int | None = None) -> np.ndarray:
-        """Logits (n, classes) of images: paths, or uint8 arrays (h, w, 3).
+        """Calibrated logits (n, classes) of images: paths, or uint8 arrays (h, w, 3).
 
         Raises
         ------
@@ -157,9 +153,28 @@ class Ensemble:
         """Probabilities (n, classes), soft-max of the logits."""
         return softmax(self.predict_logits(images, views=views))
 
-    def predict(self, images: Sequence, *, views: str | int | None = None) -> list[str]:
-        """Class codes, one an image."""
-        return [self.classes[k] for k in self.predict_logits(images, views=views).argmax(1)]
+    def predict(self, images: Sequence, *, views: str | int | None = None, best: bool = False) -> list[str]:
+        """Class codes, one an image; "unidentified" where the most probable class is too doubtful.
+
+        `best` gives the most probable class of every image, however doubtful.
+        """
+        table = label_images(self.predict_proba(images, views=views), self.classes, self.calibration)
+        return table["best" if best else "label"].tolist()
+
+    def predict_set(self, images: Sequence, *, views: str | int | None = None) -> list[list[str]]:
+        """Classes that each image may be, most probable first: they hold the true one in a share of
+        `calibration.coverage`, as far as the next patients resemble those it was fitted on.
+
+        Raises
+        ------
+        RunError where the run has no thresholds.
+        """
+        if self.calibration.thresholds is None:
+            raise RunError(
+                f"{self.run} has no prediction sets: {' '.join(self.calibration.notes) or 'it was never calibrated.'}",
+                hint=f'"nonet calibrate {self.run}" fits them where there are enough images and patients.',
+            )
+        return sets_of(self.predict_proba(images, views=views), self.classes, self.calibration)
 
 
 def load(run: str | Path | Run, *, accelerator: str = "auto") -> Ensemble:
@@ -181,14 +196,12 @@ def _read_description(run: Run) -> dict:
     try:
         description = json.loads(run.ensemble.read_text(encoding="utf-8"))
         classes, members = [*description["classes"]], [*description["members"]]
-        temperature = float(description["temperature"])
         weights = [float(member["weight"]) for member in members]
         places = [(str(member["architecture"]), int(member["fold"])) for member in members]
+        Calibration.of(description, classes)
     except (ValueError, KeyError, TypeError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read: {error}"
         raise RunError(f"{run.ensemble} {what}.", hint=REMAKE) from error
     if not classes or not places or not all(math.isfinite(w) and w >= 0 for w in weights) or not sum(weights) > 0:
         raise RunError(f"{run.ensemble}: weights must be 0 or more, and one of them more than 0.", hint=REMAKE)
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise RunError(f"{run.ensemble}: temperature is {temperature}, and must be more than 0.", hint=REMAKE)
     return description

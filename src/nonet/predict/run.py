@@ -5,12 +5,11 @@ last one. When all are there they are joined and removed. `plan.json` says of wh
 neither mixed with another nor, once finished, made again.
 """
 
-import csv
 import hashlib
 import json
 import os
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,16 +21,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nonet.calibrate.calibration import softmax
 from nonet.data.prepare import worker_pool
 from nonet.errors import DataError, RunError
 from nonet.models.views import View, views_of
-from nonet.predict.ensemble import Ensemble, load, parse_views, softmax
+from nonet.predict.ensemble import Ensemble, load, parse_views
 from nonet.predict.inputs import Input, find_inputs, try_to_prepare
+from nonet.predict.labels import UNREADABLE, label_images
 from nonet.predict.submission import read_submission_ids, require_class, require_format, require_ids, write_submission
 from nonet.progress import progress
 from nonet.runs import Run, now, write_json, written_whole
 
 CHUNK_SIZE = 64
+WORDS = ("image", "label", "best", "reason", "set", "error")  # columns of predictions.csv that hold no number
 WORKERS_PAY_FROM = 256  # images; a worker process takes two seconds to start
 
 
@@ -42,6 +44,7 @@ class Predictions:
     folder: Path
     num_images: int
     num_unreadable: int
+    num_unidentified: int
 
     @property
     def csv(self) -> Path:
@@ -49,18 +52,18 @@ class Predictions:
 
     def table(self) -> pd.DataFrame:
         """Read predictions.csv; numbers of unreadable images are NaN."""
-        words = ("image", "label", "error")
-        numbers = [name for name in pd.read_csv(self.csv, nrows=0) if name not in words]
+        numbers = [name for name in pd.read_csv(self.csv, nrows=0) if name not in WORDS]
         return pd.read_csv(
             self.csv,
-            dtype=dict.fromkeys(words, str) | dict.fromkeys(numbers, float),
+            dtype=dict.fromkeys(WORDS, str) | dict.fromkeys(numbers, float),
             keep_default_na=False,
             na_values={name: [""] for name in numbers},
         )
 
     def __str__(self) -> str:
-        unreadable = f", {self.num_unreadable} of them unreadable (see column error)" if self.num_unreadable else ""
-        return f"{self.num_images:,} images{unreadable}: {self.csv}"
+        unreadable = f", {self.num_unreadable:,} of them unreadable (see column error)" if self.num_unreadable else ""
+        doubtful = f", {self.num_unidentified:,} unidentified (see column reason)" if self.num_unidentified else ""
+        return f"{self.num_images:,} images{unreadable}{doubtful}: {self.csv}"
 
 
 def predict(
@@ -107,12 +110,12 @@ def predict(
     settings = parse_views(views, ensemble.recipe.predict)
     folder = Path(out).expanduser()
     plan = _plan(ensemble, inputs, settings.model_dump())
-    unreadable = _already_done(folder, plan)
-    if unreadable is None:
+    counts = _already_done(folder, plan)
+    if counts is None:
         _begin(folder, plan)
         _predict_chunks(folder, inputs, ensemble, views_of(settings), num_workers)
-        unreadable = _join(folder, len(inputs), ensemble.classes)
-        write_json(folder / "plan.json", plan | {"finished": now(), "num_unreadable": unreadable})
+        counts = _join(folder, len(inputs), ensemble)
+        write_json(folder / "plan.json", plan | {"finished": now()} | counts)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     if wanted_ids is not None:
         write_submission(
@@ -122,7 +125,7 @@ def predict(
             ensemble.classes,
             unreadable_label=unreadable_label,
         )
-    return Predictions(folder, len(inputs), unreadable)
+    return Predictions(folder, len(inputs), **counts)
 
 
 def _plan(ensemble: Ensemble, inputs: list[Input], views: dict) -> dict:
@@ -140,7 +143,7 @@ def _plan(ensemble: Ensemble, inputs: list[Input], views: dict) -> dict:
         "num_images": len(inputs),
         "views": views,
         "members": [f"{member.name}={member.weight}" for member in ensemble.members],
-        "temperature": ensemble.temperature,
+        "calibration": ensemble.calibration.describe(ensemble.classes),
     }
 
 
@@ -161,12 +164,13 @@ def _kept_plan(folder: Path) -> dict:
         return {}
 
 
-def _already_done(folder: Path, plan: dict) -> int | None:
-    """Return the number of unreadable images where the folder holds this prediction whole, else None."""
+def _already_done(folder: Path, plan: dict) -> dict[str, int] | None:
+    """Return how many images have no label, by why, where the folder holds this prediction whole, else None."""
     kept = _kept_plan(folder)
     whole = all((folder / name).exists() for name in ("predictions.csv", "logits.parquet"))
     same = all(kept.get(key) == value for key, value in plan.items())
-    return kept["num_unreadable"] if whole and same and "finished" in kept else None
+    counts = {key: kept[key] for key in ("num_unreadable", "num_unidentified") if key in kept}
+    return counts if whole and same and "finished" in kept else None
 
 
 def _begin(folder: Path, plan: dict) -> None:
@@ -263,7 +267,7 @@ def _prepared_chunks(
 
 
 def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views: list[View]) -> pd.DataFrame:
-    """Return the chunk's rows: image, label, confidence, spread, agreement, error, p_…, logit_…."""
+    """Return what the networks say of a chunk: image, spread, agreement, error, logit_…; NaN where unreadable."""
     classes, n = ensemble.classes, len(chunk)
     readable = [i for i, one in enumerate(prepared) if not isinstance(one, str)]
     logits = np.full((n, len(classes)), np.nan)
@@ -273,42 +277,45 @@ def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views
         of_members = ensemble.member_logits(stacked, views)
         logits[readable] = ensemble.combine(of_members)
         winner = logits[readable].argmax(1)
-        of_winner = softmax(of_members / ensemble.temperature)[:, np.arange(len(winner)), winner]
+        of_members = ensemble.calibration.apply(of_members)
+        of_winner = softmax(of_members)[:, np.arange(len(winner)), winner]
         spread[readable] = of_winner.std(0)
         agreement[readable] = (of_members.argmax(2) == winner).mean(0)
-    proba = np.full_like(logits, np.nan)
-    proba[readable] = softmax(logits[readable])
     table = pd.DataFrame(
         {
             "image": [one.name for one in chunk],
-            "label": ["" if isinstance(prepared[i], str) else classes[logits[i].argmax()] for i in range(n)],
-            "confidence": [np.nan if isinstance(prepared[i], str) else proba[i].max() for i in range(n)],
             "spread": spread,
             "agreement": agreement,
             "error": [one if isinstance(one, str) else "" for one in prepared],
         }
     )
-    columns = {f"p_{code}": proba[:, k] for k, code in enumerate(classes)}
-    columns |= {f"logit_{code}": logits[:, k].astype(np.float32) for k, code in enumerate(classes)}
+    columns = {f"logit_{code}": logits[:, k].astype(np.float32) for k, code in enumerate(classes)}
     return pd.concat([table, pd.DataFrame(columns)], axis=1)
 
 
-def _join(folder: Path, num_images: int, classes: list[str]) -> int:
-    """Join the parts into predictions.csv and logits.parquet, one part at a time; return how many were unreadable."""
-    unreadable, writer = 0, None
-    numbers = range(-(-num_images // CHUNK_SIZE))
-    shown = ["image", "label", "confidence", "spread", "agreement", *[f"p_{code}" for code in classes], "error"]
+def _join(folder: Path, num_images: int, ensemble: Ensemble) -> dict[str, int]:
+    """Join the parts into predictions.csv and logits.parquet, one part at a time; return how many have no label."""
+    logit_columns = [f"logit_{code}" for code in ensemble.classes]
+    reasons, writer = Counter(), None
     with written_whole(folder / "predictions.csv") as csv_path, written_whole(folder / "logits.parquet") as path:
         with csv_path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(shown)
-            for number in numbers:
+            for number in range(-(-num_images // CHUNK_SIZE)):
                 part = pd.read_parquet(_part(folder, number))
-                unreadable += int((part["error"] != "").sum())
-                part[shown].to_csv(file, header=False, index=False, float_format="%.6f", lineterminator="\n")
-                logits = pa.Table.from_pandas(
-                    part[["image", *[f"logit_{code}" for code in classes]]], preserve_index=False
-                ).replace_schema_metadata(None)
+                rows = _rows(part, softmax(part[logit_columns].to_numpy()), ensemble)
+                reasons.update(rows["reason"])
+                rows.to_csv(file, header=number == 0, index=False, float_format="%.6f", lineterminator="\n")
+                logits = pa.Table.from_pandas(part[["image", *logit_columns]], preserve_index=False)
+                logits = logits.replace_schema_metadata(None)
                 writer = writer or pq.ParquetWriter(path, logits.schema)
                 writer.write_table(logits)
         writer.close()
-    return unreadable
+    unreadable = reasons.pop(UNREADABLE, 0)
+    reasons.pop("", None)
+    return {"num_unreadable": unreadable, "num_unidentified": reasons.total()}
+
+
+def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: Ensemble) -> pd.DataFrame:
+    """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, error."""
+    labels = label_images(proba, ensemble.classes, ensemble.calibration)
+    of_classes = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
+    return pd.concat([part[["image"]], labels, part[["spread", "agreement"]], of_classes, part[["error"]]], axis=1)

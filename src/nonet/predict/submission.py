@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from nonet.cells import UNIDENTIFIED
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 from nonet.runs import write_text
@@ -104,16 +105,18 @@ def write_submission(
 ) -> None:
     """Write submission.csv from predictions.csv, or nothing.
 
-    An ID names an image by its file name, with or without the ending. `unreadable_label` is what images that could not
-    be read are submitted as; without it they are an error, for no class is given in silence.
+    An ID names an image by its file name, with or without the ending. The challenge asks for a class of every image:
+    unidentified cells are submitted as their most probable class. `unreadable_label` is what images that could not be
+    read are submitted as; without it they are an error, for no class is given in silence.
 
     Raises
     ------
     DataError where an ID has no image, two images, or an image that could not be read.
     """
-    table = pd.read_csv(predictions, usecols=["image", "label", "error"], dtype=str, keep_default_na=False)
+    wanted = ["image", "label", "best", "error"]
+    table = pd.read_csv(predictions, usecols=wanted, dtype=str, keep_default_na=False)
     chosen = table.iloc[_rows_of(ids, table["image"].tolist())]
-    unreadable = chosen[~chosen["label"].isin(classes)]
+    unreadable = chosen[~chosen["best"].isin(classes)]
     if len(unreadable):
         if unreadable_label is None:
             raise DataError(
@@ -122,6 +125,9 @@ def write_submission(
                 hint="Mend these images (predictions.csv lists them), or submit a class for them: --unreadable-label.",
             )
         log.warning(f"{len(unreadable)} unreadable images are submitted as {unreadable_label}.")
-    chosen = chosen.assign(label=chosen["label"].where(chosen["label"].isin(classes), unreadable_label))
-    lines = [f"{one},{label}" for one, label in zip(ids, chosen["label"], strict=True)]
+    unidentified = int((chosen["label"] == UNIDENTIFIED).sum())
+    if unidentified:
+        log.warning(f"{unidentified:,} unidentified images are submitted as their most probable class.")
+    labels = chosen["best"].where(chosen["best"].isin(classes), unreadable_label)
+    lines = [f"{one},{label}" for one, label in zip(ids, labels, strict=True)]
     write_text(path, "\n".join(["ID,labels", *lines]) + "\n")

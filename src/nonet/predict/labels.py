@@ -1,0 +1,49 @@
+"""From probabilities to words: the label or "unidentified", why, and the set of classes a cell may be."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from nonet.calibrate.calibration import Calibration
+from nonet.calibrate.conformal import prediction_sets
+from nonet.cells import UNIDENTIFIED
+
+#: Why an image has no label; in the column `reason` of predictions.csv.
+DOUBTFUL, UNREADABLE = "doubtful", "unreadable"
+
+
+def label_images(proba: np.ndarray, classes: Sequence[str], calibration: Calibration) -> pd.DataFrame:
+    """Say what each image is.
+
+    Parameters
+    ----------
+    proba : (n, C) calibrated probabilities; a row of NaN is an image that could not be read.
+    classes : C class codes.
+
+    Returns
+    -------
+    DataFrame of n rows: `label` (a class, "unidentified", or "" where unreadable), `best` (the most probable class,
+    however doubtful), `confidence` (its probability), `reason` (why there is no label, else ""), and `set` (the
+    classes of the prediction set, most probable first, joined by spaces; "" without thresholds).
+    """
+    readable = ~np.isnan(proba).any(axis=1)
+    codes = np.array(classes, dtype=object)
+    best, confidence = np.full(len(proba), "", dtype=object), np.full(len(proba), np.nan)
+    best[readable] = codes[proba[readable].argmax(1)]
+    confidence[readable] = proba[readable].max(1)
+    reason = np.where(confidence < calibration.min_confidence, DOUBTFUL, "").astype(object)
+    reason[~readable] = UNREADABLE
+    label = np.where((reason != "") & readable, UNIDENTIFIED, best)
+    sets = np.full(len(proba), "", dtype=object)
+    sets[readable] = [" ".join(one) for one in sets_of(proba[readable], classes, calibration)]
+    return pd.DataFrame({"label": label, "best": best, "confidence": confidence, "reason": reason, "set": sets})
+
+
+def sets_of(proba: np.ndarray, classes: Sequence[str], calibration: Calibration) -> list[list[str]]:
+    """Return the classes of each image's prediction set, most probable first; empty lists without thresholds."""
+    if calibration.thresholds is None:
+        return [[] for _ in proba]
+    inside = prediction_sets(proba, calibration.thresholds)
+    order = np.argsort(-proba, axis=1, kind="stable")
+    return [[classes[k] for k in row if inside[i, k]] for i, row in enumerate(order)]
