@@ -81,6 +81,10 @@ class Member:
         return self.folder / "oof.parquet"
 
     @property
+    def foreign(self) -> Path:
+        return self.folder / "foreign.npz"
+
+    @property
     def done(self) -> Path:
         return self.folder / "DONE"
 
@@ -91,7 +95,7 @@ class Member:
     def clear(self) -> None:
         """Remove what a finished training has no use for: its state, and what a kill left half written."""
         self.state.unlink(missing_ok=True)
-        for file in (self.weights, self.history, self.state, self.oof, self.done):
+        for file in (self.weights, self.history, self.state, self.oof, self.foreign, self.done):
             for leftover in self.folder.glob(f".{file.name}.*"):
                 leftover.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ neither mixed with another nor, once finished, made again.
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections import Counter, deque
@@ -31,6 +32,8 @@ from nonet.predict.labels import UNREADABLE, label_images
 from nonet.predict.submission import read_submission_ids, require_class, require_format, require_ids, write_submission
 from nonet.progress import progress
 from nonet.runs import Run, now, write_json, written_whole
+
+log = logging.getLogger("nonet")
 
 CHUNK_SIZE = 64
 WORDS = ("image", "label", "best", "reason", "set", "error")  # columns of predictions.csv that hold no number
@@ -109,6 +112,8 @@ def predict(
         require_class(unreadable_label, ensemble.classes)
     settings = parse_views(views, ensemble.recipe.predict)
     folder = Path(out).expanduser()
+    if not ensemble.rejection.is_fitted:
+        log.warning(f"No image is rejected as no known class. {' '.join(ensemble.rejection.notes)}")
     plan = _plan(ensemble, inputs, settings.model_dump())
     counts = _already_done(folder, plan)
     if counts is None:
@@ -144,6 +149,7 @@ def _plan(ensemble: Ensemble, inputs: list[Input], views: dict) -> dict:
         "views": views,
         "members": [f"{member.name}={member.weight}" for member in ensemble.members],
         "calibration": ensemble.calibration.describe(ensemble.classes),
+        "rejection": ensemble.rejection.describe(),
     }
 
 
@@ -267,14 +273,15 @@ def _prepared_chunks(
 
 
 def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views: list[View]) -> pd.DataFrame:
-    """Return what the networks say of a chunk: image, spread, agreement, error, logit_…; NaN where unreadable."""
+    """Return what the networks say of a chunk: image, spread, agreement, foreign, error, logit_…; NaN where unreadable."""
     classes, n = ensemble.classes, len(chunk)
     readable = [i for i, one in enumerate(prepared) if not isinstance(one, str)]
     logits = np.full((n, len(classes)), np.nan)
-    spread, agreement = np.full(n, np.nan), np.full(n, np.nan)
+    spread, agreement, foreign = (np.full(n, np.nan) for _ in range(3))
     if readable:
         stacked = {size: np.stack([prepared[i][size] for i in readable]) for size in ensemble.sizes}
-        of_members = ensemble.member_logits(stacked, views)
+        of_members, scores = ensemble.member_outputs(stacked, views)
+        foreign[readable] = ensemble.foreign(scores)
         logits[readable] = ensemble.combine(of_members)
         winner = logits[readable].argmax(1)
         of_members = ensemble.calibration.apply(of_members)
@@ -286,6 +293,7 @@ def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views
             "image": [one.name for one in chunk],
             "spread": spread,
             "agreement": agreement,
+            "foreign": foreign,
             "error": [one if isinstance(one, str) else "" for one in prepared],
         }
     )
@@ -316,6 +324,7 @@ def _join(folder: Path, num_images: int, ensemble: Ensemble) -> dict[str, int]:
 
 def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: Ensemble) -> pd.DataFrame:
     """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, error."""
-    labels = label_images(proba, ensemble.classes, ensemble.calibration)
+    rejected = ensemble.rejection.rejects(part["foreign"].to_numpy())
+    labels = label_images(proba, ensemble.classes, ensemble.calibration, rejected)
     of_classes = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
-    return pd.concat([part[["image"]], labels, part[["spread", "agreement"]], of_classes, part[["error"]]], axis=1)
+    return pd.concat([part[["image"]], labels, part[["spread", "agreement", "foreign"]], of_classes, part[["error"]]], axis=1)
