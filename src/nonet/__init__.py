@@ -23,6 +23,7 @@ _HOME = {
     "list_backbones": "nonet.models.listing",
     "train": "nonet.train.launch",
     "Run": "nonet.runs",
+    "calibrate": "nonet.train.finish",
     "evaluate": "nonet.evaluate.run",
     "evaluate_robustness": "nonet.robustness",
     "load": "nonet.predict.ensemble",

@@ -217,6 +217,20 @@ class Predict(Section):
     """Of the random views."""
 
 
+class Calibrate(Section):
+    """What is fitted on out-of-fold predictions once all members are trained; `nonet calibrate` fits it anew."""
+
+    temperature: bool = True
+    """Divide the logits by the one number under which the true classes are likeliest; changes no decision."""
+    prior_strength: Annotated[float, Field(ge=-1, le=1)] | Literal["choose"] = 0.0
+    """Moves class priors away from those that training drew: at 1 to the evaluated images' shares, at -1 to equal ones.
+    0 leaves them; 'choose' takes what gives the best macro-F1 out of fold. It changes decisions."""
+    coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Share of the images whose prediction set is to hold the true class."""
+    min_confidence: Probability = 0.5
+    """A cell whose most probable class is less probable than this is unidentified. 0 names every cell."""
+
+
 class Recipe(Section):
     """Every setting of a run."""
 
@@ -233,6 +247,7 @@ class Recipe(Section):
     train: Train = Train()
     augment: Augment = Augment()
     predict: Predict = Predict()
+    calibrate: Calibrate = Calibrate()
 
     def to_toml(self) -> str:
         """Write the recipe, every setting named, so that it can be read back."""

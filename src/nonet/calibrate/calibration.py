@@ -26,6 +26,7 @@ class Calibration:
     ----------
     temperature : divides the logits; above 1 makes probabilities more doubtful.
     bias : (C,), added then; moves the class priors. None is zero.
+    prior_strength : how far it moves them; see `nonet.calibrate.priors.prior_shift`. For people to read.
     class_priors : (C,), mean probability of each class over the images it was fitted on; None where it was not fitted.
     min_confidence : below this probability of the best class a cell is unidentified. 0 where nothing was fitted, as
         probabilities that are not calibrated say little about doubt.
@@ -36,6 +37,7 @@ class Calibration:
 
     temperature: float = 1.0
     bias: np.ndarray | None = None
+    prior_strength: float = 0.0
     class_priors: np.ndarray | None = None
     min_confidence: float = 0.0
     coverage: float | None = None
@@ -53,6 +55,7 @@ class Calibration:
             "temperature": self.temperature,
             "class_priors": _by_class(self.class_priors, classes),
             "calibration": {
+                "prior_strength": self.prior_strength,
                 "bias": _by_class(self.bias, classes),
                 "min_confidence": self.min_confidence,
                 "coverage": self.coverage,
@@ -81,6 +84,7 @@ class Calibration:
             raise ValueError(f"min_confidence is {min_confidence}, and must lie between 0 and 1")
         return cls(
             temperature=temperature,
+            prior_strength=_number("prior_strength", kept.get("prior_strength", 0.0)),
             bias=_array("bias", kept.get("bias"), classes),
             class_priors=_array("class_priors", description.get("class_priors"), classes),
             min_confidence=min_confidence,

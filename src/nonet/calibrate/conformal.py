@@ -3,7 +3,8 @@
 Split conformal prediction: the score of an image is 1 minus the probability of its true class ("LAC"), which of all
 scores gives the smallest sets on average (Sadinle, Lei & Wasserman, Least ambiguous set-valued classifiers with
 bounded error levels, JASA 2019). A class with enough images and patients has a threshold of its own (class-conditional
-or Mondrian; Vovk 2012), so that rare classes are covered as well as common ones; the others share one of all images.
+or Mondrian; Vovk 2012), so that it is covered as often as any other; rarer classes are pooled and share one, after
+Ding, Angelopoulos, Bates, Jordan & Tibshirani, Class-conditional conformal prediction with many classes, NeurIPS 2023.
 
 The guarantee is for exchangeable images, and cells of one patient are not exchangeable with those of the next. So
 what counts is the coverage measured on patients that thresholds were not fitted on: `nonet.evaluate.calibration`.
@@ -11,12 +12,12 @@ what counts is the coverage measured on patients that thresholds were not fitted
 
 import numpy as np
 
-#: With fewer images or patients than this a class has no threshold of its own: its quantile would rest on too few.
-MIN_IMAGES_OF_CLASS, MIN_UNITS_OF_CLASS = 30, 5
+#: With fewer images or patients than this, classes (or the pool of them) have no threshold of their own.
+MIN_IMAGES_OF_CLASS, MIN_UNITS_OF_CLASS = 50, 10
 
 
 def lowest_probability(of_true: np.ndarray, coverage: float) -> float:
-    """Return the threshold that probabilities of the true class reach in a share of `coverage`, 0 where n is too small.
+    """Return the threshold that a share of `coverage` of the true classes' probabilities reach; 0 from too few.
 
     Parameters
     ----------
@@ -43,23 +44,26 @@ def fit_thresholds(proba: np.ndarray, true: np.ndarray, unit: np.ndarray, *, cov
 
     Returns
     -------
-    float64 (C,).
+    float64 (C,). Classes too small share the threshold of their pool, or of all images where that is too small, too.
     """
     of_true = proba[np.arange(len(true)), true]
-    thresholds = np.full(proba.shape[1], lowest_probability(of_true, coverage))
-    for k in own_thresholds(true, unit, proba.shape[1]):
+    own = own_thresholds(true, unit, proba.shape[1])
+    pool = ~np.isin(true, own)
+    if not _enough(unit[pool]):
+        pool = np.ones(len(true), dtype=bool)
+    thresholds = np.full(proba.shape[1], lowest_probability(of_true[pool], coverage))
+    for k in own:
         thresholds[k] = lowest_probability(of_true[true == k], coverage)
     return thresholds
 
 
 def own_thresholds(true: np.ndarray, unit: np.ndarray, num_classes: int) -> list[int]:
-    """Return the numbers of the classes that have enough images and units for a threshold of their own."""
-    images = np.bincount(true, minlength=num_classes)
-    return [
-        k
-        for k in np.flatnonzero(images >= MIN_IMAGES_OF_CLASS)
-        if len(np.unique(unit[true == k])) >= MIN_UNITS_OF_CLASS
-    ]
+    """Return the numbers of the classes that have enough images and patients for a threshold of their own."""
+    return [k for k in range(num_classes) if _enough(unit[true == k])]
+
+
+def _enough(unit: np.ndarray) -> bool:
+    return len(unit) >= MIN_IMAGES_OF_CLASS and len(np.unique(unit)) >= MIN_UNITS_OF_CLASS
 
 
 def prediction_sets(proba: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

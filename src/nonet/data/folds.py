@@ -42,7 +42,7 @@ def make_folds(
             hint="Only labelled images count that are not of split test and not external.",
         )
     # Copies of one image must not part either; build_dataset removes them, a manifest by hand may have them.
-    groups = _groups(scored) if by == "patient" else scored["sha256"]
+    groups = patient_or_image(scored) if by == "patient" else scored["sha256"]
     notes = _notes(scored, num_folds, by)
     folds = pd.Series(pd.NA, index=rows.index, dtype="Int64")
     if groups.nunique() < num_folds:
@@ -88,8 +88,8 @@ def _in_folds(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest[manifest["label"].notna() & (manifest["split"].fillna("") != "test")]
 
 
-def _groups(rows: pd.DataFrame) -> pd.Series:
-    """The patient, or the image itself where the patient is unknown."""
+def patient_or_image(rows: pd.DataFrame) -> pd.Series:
+    """Return the patient of each row of a manifest, or the image itself where the patient is unknown."""
     return rows["patient"].where(rows["patient"].notna(), "image " + rows["image_id"])
 
 
@@ -118,7 +118,7 @@ def _notes(scored: pd.DataFrame, num_folds: int, by: str) -> list[str]:
 
 
 def _patients_per_class(scored: pd.DataFrame) -> pd.Series:
-    return _groups(scored).groupby(scored["label"]).nunique()
+    return patient_or_image(scored).groupby(scored["label"]).nunique()
 
 
 def write_folds(path: str | Path, folds: pd.DataFrame) -> None:

@@ -22,10 +22,11 @@ _EXACT_IN_FLOAT32 = 2**24
 
 
 @dataclass(frozen=True)
-class UnitConfusions:
-    """The confusion counts of each unit (a patient, or an image of unknown patient), for every row of a table.
+class UnitSums:
+    """Numbers summed over the images of each unit (a patient, or an image of unknown patient).
 
-    `counts` is a sparse matrix (num_rows * C * C, U): an image fills one cell a row, so nearly all of it is zero.
+    Whatever score is a function of such sums can be resampled by units. `counts` is a sparse matrix (numbers, U);
+    `shape` is what the numbers have where a score is computed.
     """
 
     counts: sparse.csr_array
@@ -36,8 +37,31 @@ class UnitConfusions:
         return self.counts.shape[1]
 
     def total(self) -> np.ndarray:
+        """Return the sums of all units together, array of `shape`."""
+        return np.asarray(self.counts.sum(axis=1)).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class UnitConfusions(UnitSums):
+    """The confusion counts of each unit, for every row of a table: an image fills one cell a row, the rest is zero."""
+
+    def total(self) -> np.ndarray:
         """Return the confusion counts of all units together, int64 array (..., C, C)."""
-        return np.asarray(self.counts.sum(axis=1)).reshape(self.shape).astype(np.int64)
+        return super().total().astype(np.int64)
+
+
+def sums_by_unit(values, units, shape: tuple[int, ...]) -> UnitSums:
+    """Sum each image's numbers over the images of a unit.
+
+    Parameters
+    ----------
+    values : array or sparse matrix (n, K), K the product of `shape`.
+    units : array (n,), the patient of each image, or a name of its own where the patient is unknown.
+    shape : what a score gets the K sums in.
+    """
+    names, unit = np.unique(np.asarray(units).astype(str), return_inverse=True)
+    member = sparse.csr_array((np.ones(len(unit)), (np.arange(len(unit)), unit)), shape=(len(unit), len(names)))
+    return UnitSums(sparse.csr_array(sparse.csr_array(values).T @ member), shape)
 
 
 def confusions_by_unit(true, predicted, units, num_classes: int) -> UnitConfusions:
@@ -72,8 +96,8 @@ def bootstrap_scores(
 
     Parameters
     ----------
-    confusions : UnitConfusions, or counts as an array (U, ..., C, C).
-    scores : functions from confusion counts (..., C, C) to an array (...) or (..., C).
+    confusions : UnitConfusions, or counts as an array (U, ..., C, C); or other UnitSums.
+    scores : functions from confusion counts (..., C, C), or from arrays (..., *shape), to an array of scores.
     num_resamples : B, how often U units are drawn with replacement.
     seed : the same seed gives the same resamples.
 
@@ -167,8 +191,8 @@ def bootstrap_difference(
     return float(total[first] - total[second]), float(low), float(high)
 
 
-def _as_unit_confusions(confusions) -> UnitConfusions:
-    if isinstance(confusions, UnitConfusions):
+def _as_unit_confusions(confusions) -> UnitSums:
+    if isinstance(confusions, UnitSums):
         return confusions
     counts = np.asarray(confusions, dtype=np.float64)
     if counts.ndim < 3 or counts.shape[-1] != counts.shape[-2]:

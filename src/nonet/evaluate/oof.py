@@ -30,6 +30,7 @@ class OutOfFold:
     true: np.ndarray
     patient: np.ndarray
     unit: np.ndarray
+    fold: np.ndarray
     logits: np.ndarray
 
     @property
@@ -109,6 +110,7 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
         true=_class_numbers(first, classes),
         patient=patient,
         unit=np.array([f"image {i}" if p is None else f"patient {p}" for i, p in zip(image_id, patient)]),
+        fold=first["fold"].to_numpy(dtype=np.int64),
         logits=logits,
     )
 

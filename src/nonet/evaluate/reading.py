@@ -10,14 +10,19 @@ import pandas as pd
 
 from nonet.errors import RunError
 from nonet.evaluate.oof import OutOfFold, align_oof, logit_classes
+from nonet.recipe import Sampling
 from nonet.runs import Run
+from nonet.train.finish import trained_shares
 
 logger = logging.getLogger("nonet")
 
 
 @dataclass(frozen=True)
 class RunData:
-    """A run as its evaluation needs it; what the folder lacks of the optional parts is empty or None."""
+    """A run as its evaluation needs it; what the folder lacks of the optional parts is empty or None.
+
+    `ensemble` is ensemble.json; `trained_shares` the share of each class among the images that training drew.
+    """
 
     name: str
     oof: OutOfFold
@@ -25,10 +30,16 @@ class RunData:
     recipe_text: str
     recipe: dict
     provenance: dict
-    titles: dict[str, str]
+    ensemble: dict
+    trained_shares: np.ndarray
     histories: dict[tuple[str, int], pd.DataFrame]
     samples: tuple[np.ndarray, np.ndarray] | None
     num_never_held_out: int
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """How to print an architecture's key."""
+        return self.ensemble.get("titles", {})
 
     @property
     def evaluated(self) -> pd.DataFrame:
@@ -56,14 +67,17 @@ def read_run(run: Run) -> RunData:
     table = _read(pd.read_parquet, run.oof)
     oof, num_never_held_out = _evaluated_only(table, manifest, folds, run)
     text = run.recipe.read_text(encoding="utf-8")
+    recipe = _read(lambda _: tomllib.loads(text), run.recipe)
+    sampling = Sampling.model_validate(recipe.get("sampling", {}))
     return RunData(
         name=run.folder.resolve().name,
         oof=oof,
         manifest=manifest,
         recipe_text=text,
-        recipe=_read(lambda _: tomllib.loads(text), run.recipe),
+        recipe=recipe,
         provenance=_read(_read_json, run.provenance, optional=True) or {},
-        titles=(_read(_read_json, run.ensemble, optional=True) or {}).get("titles", {}),
+        ensemble=_read(_read_json, run.ensemble, optional=True) or {},
+        trained_shares=trained_shares(manifest, folds, oof.classes, sampling),
         histories=_read_histories(run),
         samples=_read(_read_samples, run.samples, optional=True),
         num_never_held_out=num_never_held_out,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import in_order_of_maturation, name_of
-from nonet.evaluate.bootstrap import bootstrap_scores, percentile_interval
+from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
 from nonet.evaluate.metrics import SCORES, macro_f1_score, per_class_scores
 from nonet.evaluate.oof import ENSEMBLE, LOGIT, NO_VIEWS, OutOfFold, align_oof
 
@@ -52,11 +52,19 @@ def table_1(
     fourth score is the specificity; the paper heads that column sensitivity.
     """
     oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
-    confusions = oof.confusions()
-    total = confusions.total()
-    resampled = bootstrap_scores(confusions, SCORES, num_resamples=num_resamples, seed=seed)
+    options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     views, keys = zip(*oof.rows())
     table = pd.DataFrame({"name": [row_name(oof, key, names) for key in keys], "architecture": keys, "views": views})
+    return with_scores(table, oof, oof.predicted(), **options)
+
+
+def with_scores(
+    table: pd.DataFrame, oof: OutOfFold, predicted: np.ndarray, *, num_resamples: int, confidence: float, seed: int
+) -> pd.DataFrame:
+    """Return rows of Table 1 with their scores: `predicted` (rows, n) are the class numbers that each row predicts."""
+    confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
+    resampled = bootstrap_scores(confusions, SCORES, num_resamples=num_resamples, seed=seed)
+    total, table = confusions.total(), table.copy()
     for score, function in SCORES.items():
         low, high = percentile_interval(resampled[score], confidence=confidence)
         table[score], table[f"{score}_low"], table[f"{score}_high"] = function(total), low, high

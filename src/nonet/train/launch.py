@@ -25,6 +25,7 @@ from nonet.models.network import image_size
 from nonet.progress import progress
 from nonet.recipe import Recipe, load_recipe
 from nonet.runs import FORMAT_VERSION, Run, environment, now, require_same, write_json, write_text, written_whole
+from nonet.train.finish import finish
 from nonet.train.member import MemberData, MemberTraining
 
 log = logging.getLogger("nonet")
@@ -129,7 +130,8 @@ def _train_what_is_left(fabric: Fabric, run: Run, recipe: Recipe, dataset: Datas
             train_members(fabric, job)
         else:
             _launch(fabric, job)
-    _finish(run, recipe, dataset.classes, num_folds)
+    titles = {architecture: get_backbone(architecture).title for architecture in recipe.models.architectures}
+    finish(run, recipe, dataset.classes, titles, members)
 
 
 def _folds(recipe: Recipe, dataset: Dataset) -> tuple[pd.DataFrame, list[str]]:
@@ -286,24 +288,4 @@ def _write_samples(run: Run, table: pd.DataFrame, images: dict[int, PreparedImag
             image=array[chosen],
             label=picked["label"].to_numpy(dtype=str),
             image_id=picked["image_id"].to_numpy(dtype=str),
-        )
-
-
-def _finish(run: Run, recipe: Recipe, classes: list[str], num_folds: int) -> None:
-    """Join the members' out-of-fold logits, and list the members that make up the ensemble."""
-    members = run.members(recipe.models.architectures, num_folds)
-    with written_whole(run.oof) as path:
-        pd.concat([pd.read_parquet(member.oof) for member in members]).to_parquet(path, index=False)
-    if not run.ensemble.exists():  # it may have been given other weights since
-        titles = {architecture: get_backbone(architecture).title for architecture in recipe.models.architectures}
-        write_json(
-            run.ensemble,
-            {
-                "format_version": FORMAT_VERSION,
-                "classes": classes,
-                "titles": titles,
-                "members": [{"architecture": m.architecture, "fold": m.fold, "weight": 1.0} for m in members],
-                "temperature": 1.0,
-                "class_priors": None,
-            },
         )

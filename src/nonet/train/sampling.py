@@ -57,12 +57,40 @@ def draw_epoch(labels: np.ndarray, num_classes: int, settings: Sampling, *, seed
     generator = np.random.default_rng(seed)
     if settings.sampler == "uniform":
         return generator.permutation(len(labels))
-    counts = np.bincount(labels, minlength=num_classes)
-    present = np.flatnonzero(counts)
-    weights = np.zeros(num_classes)
-    weights[present] = effective_number_weights(counts[present], beta=settings.beta)
-    chance = weights[labels]
+    chance = _chances(np.bincount(labels, minlength=num_classes), settings)[labels]
     return generator.choice(len(labels), size=len(labels), p=chance / chance.sum())
+
+
+def _chances(counts: np.ndarray, settings: Sampling) -> np.ndarray:
+    """Return how likely one image of each class is drawn, up to a factor, (num_classes,)."""
+    weights = np.zeros(len(counts))
+    present = np.flatnonzero(counts)
+    uniform = settings.sampler == "uniform"
+    weights[present] = 1.0 if uniform else effective_number_weights(counts[present], beta=settings.beta)
+    return weights
+
+
+def drawn_shares(labels: np.ndarray, fold: np.ndarray, num_classes: int, settings: Sampling) -> np.ndarray:
+    """Return the share of each class among the images that training draws, averaged over folds.
+
+    These are the class priors that the members learn. Mixing images leaves them as they are, as it mixes labels in the
+    same proportion.
+
+    Parameters
+    ----------
+    labels : int (n,), class numbers of all images of folds.csv.
+    fold : (n,), the fold that an image is held out in; NaN where it is trained on in every fold.
+
+    Returns
+    -------
+    float64 (num_classes,), summing to 1.
+    """
+    shares = []
+    for held_out in np.unique(fold[~np.isnan(fold)]):
+        counts = np.bincount(labels[fold != held_out], minlength=num_classes)
+        drawn = counts * _chances(counts, settings)
+        shares.append(drawn / max(drawn.sum(), 1e-300))
+    return np.mean(shares, axis=0)
 
 
 def cut_batches(order: np.ndarray, batch_size: int, *, smallest: int = 2) -> list[np.ndarray]:

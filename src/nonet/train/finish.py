@@ -1,0 +1,132 @@
+"""The end of a training: out-of-fold logits joined, the ensemble listed and calibrated. No network is needed for it."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nonet.calibrate.calibration import Calibration
+from nonet.calibrate.fitting import HeldOut, fit_calibration
+from nonet.data.folds import patient_or_image
+from nonet.errors import RecipeError, RunError
+from nonet.recipe import Calibrate, Recipe, Sampling, load_recipe
+from nonet.runs import FORMAT_VERSION, Member, Run, write_json, written_whole
+from nonet.train.sampling import drawn_shares
+
+log = logging.getLogger("nonet")
+
+
+def finish(run: Run, recipe: Recipe, classes: list[str], titles: dict[str, str], members: Sequence[Member]) -> None:
+    """Join the members' out-of-fold logits, and list and calibrate the members that make up the ensemble."""
+    with written_whole(run.oof) as path:
+        pd.concat([pd.read_parquet(member.oof) for member in members]).to_parquet(path, index=False)
+    if run.ensemble.exists():  # it may have been given other weights since
+        return
+    description = {
+        "format_version": FORMAT_VERSION,
+        "classes": classes,
+        "titles": titles,
+        "members": [{"architecture": m.architecture, "fold": m.fold, "weight": 1.0} for m in members],
+    }
+    _write_calibrated(run, recipe, description, recipe.calibrate)
+
+
+def calibrate(run: str | Path | Run, *, settings: list[str] | None = None) -> Calibration:
+    """Fit temperature, class priors and prediction sets on a run's out-of-fold logits; write them to ensemble.json.
+
+    Training does this at its end. Do it again after ensemble.json was given other weights, with other settings, or for
+    a run of an older nonet; scores of `evaluate` change only where class priors are moved.
+
+    Parameters
+    ----------
+    run : a trained run.
+    settings : changes to the recipe's [calibrate], like "calibrate.coverage=0.95".
+
+    Returns
+    -------
+    The Calibration. Its notes say what could not be fitted.
+
+    Raises
+    ------
+    RunError where the run is not trained to the end; RecipeError on settings of another section.
+    """
+    run = Run(run)
+    run.require()
+    if not (run.ensemble.is_file() and run.oof.is_file()):
+        raise RunError(f"{run} is not trained to the end.", hint='Run the same "nonet train" again; it goes on.')
+    strangers = [setting for setting in settings or [] if not setting.strip().startswith("calibrate.")]
+    if strangers:
+        raise RecipeError(
+            f'"{strangers[0]}" is no setting of calibration.',
+            hint="Those begin with calibrate, like calibrate.coverage=0.95; others take a new training.",
+        )
+    recipe = load_recipe(run.recipe, settings)
+    try:
+        description = json.loads(run.ensemble.read_text(encoding="utf-8"))
+        return _write_calibrated(run, recipe, description, recipe.calibrate)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{run} cannot be calibrated: {type(error).__name__}: {error}",
+            hint="Copy the whole run folder again. ensemble.json may be deleted: the same nonet train writes it anew.",
+        ) from error
+
+
+def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Calibrate) -> Calibration:
+    classes = description["classes"]
+    manifest, folds = pd.read_parquet(run.manifest), pd.read_csv(run.folds, dtype={"image_id": str})
+    held_out, notes = _held_out(run, recipe, description, manifest)
+    fitted = fit_calibration(held_out, settings, trained_shares(manifest, folds, classes, recipe.sampling), classes)
+    fitted.notes.extend(notes)
+    kept = description | fitted.describe(classes)
+    kept["calibration"]["settings"] = settings.model_dump()
+    write_json(run.ensemble, kept)
+    for note in fitted.notes:
+        log.info(note)
+    return fitted
+
+
+def trained_shares(
+    manifest: pd.DataFrame, folds: pd.DataFrame, classes: Sequence[str], sampling: Sampling
+) -> np.ndarray:
+    """Return the share of each class among the images that a run's trainings drew, (C,); see `drawn_shares`."""
+    label = folds["image_id"].map(manifest.set_index("image_id")["label"])
+    known = label.isin(classes).to_numpy()
+    number = label[known].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64)
+    return drawn_shares(number, folds.loc[known, "fold"].to_numpy(dtype=float), len(classes), sampling)
+
+
+def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFrame) -> tuple[HeldOut, list[str]]:
+    """Return the evaluated images' logits, averaged over members by their weights, and what is to be said of them."""
+    classes = description["classes"]
+    weights = {(m["architecture"], int(m["fold"])): float(m["weight"]) for m in description["members"]}
+    table = pd.read_parquet(run.oof)
+    evaluated = manifest.loc[manifest["evaluate"].astype(bool) & manifest["label"].isin(classes), "image_id"]
+    table = table[(table["view_set"] == recipe.predict.views) & table["image_id"].isin(set(evaluated))]
+    weight = np.array([weights.get(key, 0.0) for key in zip(table["architecture"], table["fold"])])
+    table, weight = table[weight > 0], weight[weight > 0]
+    columns = [f"logit_{code}" for code in classes]
+    weighted = table[columns].astype(np.float64).mul(weight, axis=0).assign(weight=weight)
+    sums = weighted.groupby(table["image_id"]).sum()
+    first = table.drop_duplicates("image_id").set_index("image_id").loc[sums.index].reset_index()
+    held_out = HeldOut(
+        logits=sums[columns].div(sums["weight"], axis=0).to_numpy(),
+        true=first["label"].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64),
+        unit=patient_or_image(first).to_numpy(dtype=str),
+        fold=first["fold"].to_numpy(dtype=np.int64),
+    )
+    return held_out, _caveats(recipe, first)
+
+
+def _caveats(recipe: Recipe, images: pd.DataFrame) -> list[str]:
+    caveats = []
+    if recipe.folds.by == "image":
+        caveats.append("Folds are by image, so probabilities and sets promise more than the next patient will keep.")
+    unknown = int(images["patient"].isna().sum())
+    if unknown:
+        caveats.append(
+            f"The patient of {unknown:,} of {len(images):,} images is unknown; each counts as one by itself."
+        )
+    return caveats
