@@ -10,6 +10,7 @@ benchmarks/rejection.md.
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +202,134 @@ def crossfitted(rows: pd.DataFrame, score: np.ndarray, false_alarm: float) -> np
     for k in np.unique(fold):
         rejected[fold == k] = score[fold == k] > np.quantile(score[known & (fold != k)], 1 - false_alarm)
     return rejected
+
+
+def is_counted(rows: pd.DataFrame, near: list[str]) -> np.ndarray:
+    """Foreign photographs of known patients: the same hospital as the known cells, and not close to a class."""
+    return (~rows["known"] & rows["patient"].notna() & (rows["made"] == "") & ~rows["label"].isin(near)).to_numpy()
+
+
+def nested(rows: pd.DataFrame, mean: dict[str, np.ndarray], counted: np.ndarray) -> list[str]:
+    """Choose the score of the highest AUROC on all folds but one, and score it on that one: a line a fold."""
+    fold, judged, lines = rows["scored_by"].to_numpy(), counted | rows["known"].to_numpy(), []
+    for k in np.unique(fold):
+        others, own = judged & (fold != k), judged & (fold == k)
+        best = max(mean, key=lambda name: auroc(counted[others], mean[name][others]))
+        lines.append(
+            f"- fold {k:g}: {best}, {auroc(counted[others], mean[best][others]):.3f} on the others, "
+            f"**{auroc(counted[own], mean[best][own]):.3f}** on this one ({counted[own].sum()} foreign cells); "
+            f"{PRODUCT} {auroc(counted[own], mean[PRODUCT][own]):.3f} on this one."
+        )
+    return lines
+
+
+def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], arguments, num_members: int) -> str:
+    """Return the page."""
+    known, unit = rows["known"].to_numpy(), rows["unit"].to_numpy()
+    counted, mean = is_counted(rows, arguments.near), {name: score.mean(0) for name, score in scores.items()}
+    judged = known | counted
+    groups = {
+        f"{label} ({source})": g.index.to_numpy() for (label, source), g in rows[~known].groupby(["label", "source"])
+    }
+
+    def with_interval(statistic) -> str:
+        low, high = interval(statistic, unit, arguments.resamples)
+        return f"{statistic(np.ones(len(rows))):.3f} ({low:.3f}–{high:.3f})"
+
+    def area(score: np.ndarray):
+        return lambda weight: auroc(counted[judged], score[judged], weight[judged])
+
+    table = [["score", "AUROC", "false alarms at 95 % detection", *groups]]
+    for name, score in mean.items():
+        alarms = with_interval(lambda w, s=score: false_alarm_at_detection(counted[judged], s[judged], w[judged]))
+        of_groups = []
+        for index in groups.values():
+            pair = known | np.isin(np.arange(len(rows)), index)
+            of_groups.append(f"{auroc(~known[pair], score[pair]):.3f}")
+        table.append([name, with_interval(area(score)), alarms, *of_groups])
+    product = mean[PRODUCT]
+    rival = mean["Mahalanobis, all axes"]
+    difference = with_interval(lambda w: area(product)(w) - area(rival)(w))
+    images = {name: len(set(rows["path"].fillna(rows["made"]).iloc[index])) for name, index in groups.items()}
+    lines = [
+        "# Which score tells cells that are none of the classes",
+        "",
+        f"Made by `benchmarks/rejection.py`: {num_members} members of recipe `{arguments.run.name}`, {known.sum():,} "
+        f"known cells of {rows.loc[known, 'patient'].nunique()} patients, held out, each scored by the members of its "
+        "fold (mean of their standardised scores, image as it is, no views). Foreign, which nobody trained on: "
+        f"{', '.join(f'{name} {count}' for name, count in images.items())}. Those of patients are scored by the fold "
+        "that the patient is held out in, others by every fold. *no cell*: the corner of one held-out image a patient, "
+        "mirrored over the field. *AUROC*, *false alarms* (known cells rejected where 95 % of the foreign are) and "
+        "*found* are of the foreign cells of known patients"
+        f"{', without ' + ', '.join(arguments.near) if arguments.near else ''}; other columns: AUROC of one kind "
+        f"against all known cells. Intervals: 95 %, {arguments.resamples:,} bootstraps over patients.",
+        "",
+        *_markdown(table),
+        "",
+        f"{PRODUCT[0].upper()}{PRODUCT[1:]} (what nonet uses) minus Mahalanobis with all axes: {difference}.",
+        "",
+        "## Chosen on two folds, scored on the third",
+        "",
+        *nested(rows, mean, counted),
+        "",
+        *_thresholds(rows, scores, counted, groups, arguments.resamples),
+        *_classes(rows, product, counted),
+    ]
+    return "\n".join(lines)
+
+
+def _thresholds(rows, scores, counted, groups, num_resamples) -> list[str]:
+    known, unit, score = rows["known"].to_numpy(), rows["unit"].to_numpy(), scores[PRODUCT].mean(0)
+    table = [["known cells to be rejected", "rejected", "foreign cells found", *groups]]
+    for asked in FALSE_ALARMS:
+        rejected = crossfitted(rows, score, asked)
+        cells = [f"{100 * asked:g} %"]
+        for which in (known, counted):
+            low, high = interval(partial(_weighted_share, rejected, which), unit, num_resamples)
+            cells.append(f"{100 * rejected[which].mean():.1f} % ({100 * low:.1f}–{100 * high:.1f})")
+        table.append([*cells, *(f"{100 * rejected[index].mean():.0f} %" for index in groups.values())])
+    single = [crossfitted(rows, one, 0.02) for one in scores[PRODUCT]]
+    alone = np.mean([auroc(counted[known | counted], one[known | counted]) for one in scores[PRODUCT]])
+    threshold = np.mean([np.quantile(one[known], 0.98) for one in scores[PRODUCT]])
+    return [
+        "## What the threshold does",
+        "",
+        f"{PRODUCT[0].upper()}{PRODUCT[1:]}; the threshold of a fold is the quantile of other folds' known cells, so "
+        "no foreign cell and no patient of the fold is in it.",
+        "",
+        *_markdown(table),
+        "",
+        f"A single member: AUROC {alone:.3f} on average; at 2 % it finds "
+        f"{100 * np.mean([one[counted].mean() for one in single]):.0f} % of the foreign cells. By the threshold of "
+        f"single members, the mean of {len(single)} rejects {100 * (score[known] > threshold).mean():.1f} % of known "
+        "cells and not 2 %: means vary less. All members of a run together are more than a fold's, so new known cells "
+        "are rejected somewhat less often than asked for.",
+        "",
+    ]
+
+
+def _weighted_share(flags: np.ndarray, which: np.ndarray, weight: np.ndarray) -> float:
+    return float(np.average(flags[which], weights=weight[which]))
+
+
+def _classes(rows, score, counted) -> list[str]:
+    known, label = rows["known"].to_numpy(), rows["label"].to_numpy()
+    rejected = {asked: crossfitted(rows, score, asked) for asked in FALSE_ALARMS}
+    table = [
+        ["class", "images", "patients", "AUROC against foreign", *(f"rejected at {100 * a:g} %" for a in FALSE_ALARMS)]
+    ]
+    for code in sorted(set(label[known])):
+        own = known & (label == code)
+        pair = own | counted
+        shares = [f"{100 * rejected[asked][own].mean():.1f} %" for asked in FALSE_ALARMS]
+        patients = str(rows.loc[own, "patient"].nunique())
+        table.append([code, str(own.sum()), patients, f"{auroc(counted[pair], score[pair]):.3f}", *shares])
+    return ["## Known cells, class by class", "", *_markdown(table), ""]
+
+
+def _markdown(table: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in [table[0], ["---"] * len(table[0]), *table[1:]]]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,16 +1,18 @@
 """Rejection: from how foreign an image is to each member, whether it is none of the classes. NumPy in, NumPy out.
 
-A member's score is the residual of `PrincipalSpace`, standardised by the images held out of its training; the ensemble's is
-the mean over members. People read it as a percentile of known cells, so that the threshold is the share of known cells
-that may be rejected, chosen beforehand: no foreign image is needed for it.
+A member's score is the residual of `PrincipalSpace`, standardised by the images held out of its training; the
+ensemble's is the mean over members. People read it as a percentile of known cells, so that the threshold is the share
+of known cells that may be rejected, chosen beforehand: no foreign image is needed for it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
+from nonet.calibrate.fitting import MIN_IMAGES, MIN_UNITS
 from nonet.calibrate.foreign import PRINCIPAL_SHARE, PrincipalSpace, fit_principal_space
 from nonet.errors import RunError
 from nonet.runs import written_whole
@@ -51,7 +53,7 @@ class MemberScore:
             with np.load(path, allow_pickle=False) as kept:
                 space = PrincipalSpace(kept["centre"], kept["axes"])
                 return cls(space, float(kept["mean"]), float(kept["std"]))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise RunError(
                 f"{path} cannot be read: {error}", hint="Copy the whole run folder again, or train again."
             ) from error
@@ -143,8 +145,6 @@ def fit_rejection(score: np.ndarray, unit: np.ndarray, *, false_alarm: float) ->
     -------
     Rejection; one that rejects nothing, and says why, where images or patients are too few for this share.
     """
-    from nonet.calibrate.fitting import MIN_IMAGES, MIN_UNITS
-
     num_images, num_units = len(score), len(np.unique(unit))
     needed = max(MIN_IMAGES, int(np.ceil(1 / false_alarm))) if false_alarm else MIN_IMAGES
     if not np.isfinite(score).all():

@@ -114,9 +114,7 @@ class Ensemble:
         """Logits of each member: size → uint8 (n, size, size, 3) gives float32 (members, n, classes)."""
         return self.member_outputs(prepared, views)[0]
 
-    def member_outputs(
-        self, prepared: dict[int, np.ndarray], views: Sequence[View]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def member_outputs(self, prepared: dict[int, np.ndarray], views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
         """Return what one pass through each member gives: its logits, and how foreign it finds each image.
 
         Parameters
@@ -166,7 +164,7 @@ class Ensemble:
     def predict_foreign(self, images: Sequence) -> np.ndarray:
         """How foreign each image is, (n,): the share of known cells that look less foreign, 0 … 1.
 
-        Above 1 − `rejection.false_alarm` it is no known class. NaN where the run cannot tell; `rejection.notes` say why.
+        Above 1 − `rejection.false_alarm` it is no known class. NaN where the run cannot tell: see `rejection.notes`.
         """
         return self._predict(images, "none")[1]
 

@@ -273,7 +273,7 @@ def _prepared_chunks(
 
 
 def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views: list[View]) -> pd.DataFrame:
-    """Return what the networks say of a chunk: image, spread, agreement, foreign, error, logit_…; NaN where unreadable."""
+    """Return what the networks say of a chunk: image, spread, agreement, foreign, error, logit_…; NaN if unreadable."""
     classes, n = ensemble.classes, len(chunk)
     readable = [i for i, one in enumerate(prepared) if not isinstance(one, str)]
     logits = np.full((n, len(classes)), np.nan)
@@ -327,4 +327,6 @@ def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: Ensemble) -> pd.DataF
     rejected = ensemble.rejection.rejects(part["foreign"].to_numpy())
     labels = label_images(proba, ensemble.classes, ensemble.calibration, rejected)
     of_classes = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
-    return pd.concat([part[["image"]], labels, part[["spread", "agreement", "foreign"]], of_classes, part[["error"]]], axis=1)
+    return pd.concat(
+        [part[["image"]], labels, part[["spread", "agreement", "foreign"]], of_classes, part[["error"]]], axis=1
+    )

@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from sklearn.metrics import f1_score
 
+from nonet.calibrate.rejection import fit_member_score
 from nonet.data.prepare import PreparedImages
 from nonet.errors import RunError
 from nonet.models.network import make_classifier
@@ -25,8 +26,12 @@ from nonet.recipe import Recipe
 from nonet.runs import Member, write_json, write_text, written_whole
 from nonet.train.augment import Draws, augment, mix
 from nonet.train.ema import WeightAverage
+from nonet.train.features import features_of
 from nonet.train.losses import loss_of
 from nonet.train.sampling import cut_batches, derive_seed, draw_epoch
+
+#: Training images, drawn at random, that say where features lie: enough for any network's, and quick with any dataset.
+MAX_IMAGES_OF_SPACE = 20_000
 
 
 @dataclass(frozen=True)
@@ -249,7 +254,8 @@ class MemberTraining:
         sets = {"none": no_views()}
         if self.recipe.predict.views != "none":
             sets[self.recipe.predict.views] = views_of(self.recipe.predict)
-        tables = [self._oof_table(name, self.held_out_logits(views)) for name, views in sets.items()]
+        foreign = self._write_foreign()
+        tables = [self._oof_table(name, self.held_out_logits(views), foreign) for name, views in sets.items()]
         with written_whole(self.member.oof) as path:
             pd.concat(tables).to_parquet(path, index=False)
         with written_whole(self.member.weights) as path:
@@ -268,10 +274,27 @@ class MemberTraining:
         )
         self.member.clear()
 
-    def _oof_table(self, view_set: str, logits: np.ndarray) -> pd.DataFrame:
+    def _write_foreign(self) -> np.ndarray:
+        """Keep what tells foreign images, fitted on training images; return how foreign those held out are, (n,)."""
+        train = self.data.train
+        if len(train) > MAX_IMAGES_OF_SPACE:
+            drawn = np.random.default_rng(self._seed("foreign"))
+            train = np.sort(drawn.choice(train, MAX_IMAGES_OF_SPACE, replace=False))
+        held_out = self._features(self.data.held_out)
+        fitted = fit_member_score(self._features(train), held_out)
+        fitted.write(self.member.foreign)
+        return fitted.score(held_out)
+
+    def _features(self, rows: np.ndarray) -> np.ndarray:
+        network, device, batch_size = self.average.network, self.fabric.device, 4 * self.recipe.train.batch_size
+        with self.fabric.autocast():
+            return features_of(network, self.data.images, rows, device=device, batch_size=batch_size)
+
+    def _oof_table(self, view_set: str, logits: np.ndarray, foreign: np.ndarray) -> pd.DataFrame:
         table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(
             drop=True
         )
         table = table.assign(fold=self.member.fold, architecture=self.member.architecture, view_set=view_set)
+        table["foreign"] = foreign.astype(np.float32)  # of the image as it is, whatever the views
         columns = {f"logit_{code}": logits[:, i].astype(np.float32) for i, code in enumerate(self.data.classes)}
         return pd.concat([table, pd.DataFrame(columns)], axis=1)
