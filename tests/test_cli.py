@@ -226,7 +226,8 @@ def test_help_is_given(nonet, words):
 @pytest.mark.parametrize(
     ("words", "parameters"),
     [
-        ("predict", ["RUN", "IMAGES", "--out", "--views", "--split", "--format", "--unreadable-label"]),
+        ("predict", ["RUN", "IMAGES", "--out", "--views", "--format", "--unreadable-label", "--adapt-priors"]),
+        ("calibrate", ["RUN", "--set"]),
         ("train", ["RECIPE", "DATASET", "--out", "--set", "--devices"]),
         ("data build", ["SOURCES", "--out", "--classes", "--external", "--paper"]),
         ("data fetch", ["NAME", "--out", "--variant"]),

@@ -15,6 +15,8 @@ import safetensors.torch
 from PIL import Image
 from test_ensemble import with_random_weights
 
+from nonet.calibrate.calibration import softmax
+from nonet.calibrate.priors import estimate_priors
 from nonet.errors import DataError, RunError
 from nonet.models.network import make_classifier
 from nonet.predict.ensemble import load
@@ -83,6 +85,37 @@ def test_doubtful_cells_are_unidentified_and_keep_their_best_class(run, ensemble
     assert f"{doubtful.sum()} unidentified" in str(done)
     again = predict(copied, [*paths, tmp_path / "cut.png"], out=tmp_path / "out", accelerator="cpu")
     assert again == done
+
+
+def test_adapting_to_the_mix_of_the_sample_is_asked_for_marked_and_done(run, ensemble, cells, tmp_path, caplog):
+    copied = shutil.copytree(run.folder, tmp_path / "run")
+    description = json.loads((copied / "ensemble.json").read_text())
+    with pytest.raises(RunError, match="is not calibrated"):
+        predict(copied, cells, out=tmp_path / "out", adapt_priors=True, accelerator="cpu")
+    paths = sorted(cells.glob("*.png"))[:70]
+    proba = ensemble.predict_proba(paths)
+    start = proba.mean(0) * [2.0, 1.0, 0.5]
+    start /= start.sum()
+    calibrated = {"class_priors": dict(zip(ensemble.classes, start)), "calibration": {"min_confidence": 0.2}}
+    (copied / "ensemble.json").write_text(json.dumps(description | calibrated))
+    with pytest.raises(DataError, match="needs 50 images or more; 49 were given"):
+        predict(copied, paths[:49], out=tmp_path / "out", adapt_priors=True, accelerator="cpu")
+    plain = predict(copied, paths, out=tmp_path / "plain", accelerator="cpu").table()
+    assert "priors" not in plain
+    done = predict(copied, paths, out=tmp_path / "out", adapt_priors=True, accelerator="cpu")
+    table, plan = done.table(), json.loads((tmp_path / "out" / "plan.json").read_text())
+    priors = estimate_priors(proba, start)
+    assert list(plan["class_priors"].values()) == pytest.approx(priors, abs=1e-3)
+    assert "depends on the other images" in plan["note"]
+    assert "depends on the other images" in caplog.text
+    assert set(table["priors"]) == {"estimated from these images"}
+    moved = proba * priors / start
+    moved /= moved.sum(1, keepdims=True)
+    assert table.filter(like="p_").to_numpy() == pytest.approx(moved, abs=1e-3)
+    assert (table["best"] == [ensemble.classes[k] for k in moved.argmax(1)]).mean() > 0.95
+    assert np.abs(moved - proba).max() > 0.02
+    logits = pd.read_parquet(tmp_path / "out" / "logits.parquet").iloc[:, 1:].to_numpy()
+    assert softmax(logits) == pytest.approx(moved, abs=1e-3)
 
 
 def test_spread_and_agreement_are_between_members(ensemble, cells, tmp_path):

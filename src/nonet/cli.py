@@ -188,6 +188,23 @@ def train(
 
 
 @app.command
+def calibrate(run: Path, *, set_: Settings | None = None) -> None:
+    """Fit probabilities, prediction sets and doubt on a run's out-of-fold predictions. Training does so at its end.
+
+    Do it again after ensemble.json was given other weights, with other settings, or for a run of an older nonet.
+
+    Parameters
+    ----------
+    run
+        A trained run.
+    set_
+        A changed setting of [calibrate], like --set calibrate.coverage=0.95; may be given several times.
+    """
+    fitted = nonet.calibrate(run, settings=set_)
+    print(f"{nonet.Run(run).ensemble}: {fitted}")
+
+
+@app.command
 def evaluate(
     run: Path,
     *,
@@ -279,10 +296,11 @@ def predict(
     format: Literal["csv", "wbcbench"] = "csv",
     sample_submission: Path | None = None,
     unreadable_label: str | None = None,
+    adapt_priors: Annotated[bool, Parameter(negative=())] = False,
     accelerator: str = "auto",
     workers: int | None = None,
 ) -> None:
-    """Predict new images: predictions.csv with label, probabilities and the spread between members.
+    """Predict new images: predictions.csv with label or "unidentified", probabilities and the set of likely classes.
 
     Parameters
     ----------
@@ -302,6 +320,10 @@ def predict(
         The challenge's CSV of IDs; each must be predicted.
     unreadable_label
         Class that unreadable images are submitted as; without it they prevent a submission.
+    adapt_priors
+        Estimate how common each class is among these images, all together, and lean towards that: a label then
+        depends on the other images. For samples of quite another mix that look the same; on the next patients of one
+        hospital it made predictions worse.
     accelerator
         auto, cpu, gpu, …
     workers
@@ -318,6 +340,7 @@ def predict(
         format=format,
         sample_submission=sample_submission,
         unreadable_label=unreadable_label,
+        adapt_priors=adapt_priors,
         accelerator=accelerator,
         num_workers=workers,
     )

@@ -49,6 +49,11 @@ class Calibration:
         scaled = np.asarray(logits, dtype=np.float64) / self.temperature
         return scaled if self.bias is None else scaled + self.bias
 
+    def __str__(self) -> str:
+        moved = f", class priors moved by {self.prior_strength:+g}" if self.bias is not None else ""
+        sets = "" if self.coverage is None else f", prediction sets for {self.coverage:.0%}"
+        return f"temperature {self.temperature:.3f}{moved}{sets}."
+
     def describe(self, classes: Sequence[str]) -> dict:
         """Return it as `ensemble.json` keeps it: two keys at the top, the rest under "calibration"."""
         return {

@@ -51,11 +51,12 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
     Guo, Pleiss, Sun & Weinberger, On calibration of modern neural networks, ICML 2017. Between 0.02 and 50, so that
     logits which are always right, or say nothing, still give one.
     """
-    own = logits[np.arange(len(true)), true]
+    below_best = logits - logits.max(axis=1, keepdims=True)
+    mean_of_true = below_best[np.arange(len(true)), true].mean()
 
     def mean_loss(log_temperature: float) -> float:
         scale = np.exp(-log_temperature)
-        return float((logsumexp(logits * scale, axis=1) - own * scale).mean())
+        return float(np.log(np.exp(below_best * scale).sum(axis=1)).mean() - mean_of_true * scale)
 
     return float(np.exp(minimize_scalar(mean_loss, bounds=_LOG_TEMPERATURES, method="bounded").x))
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from nonet.errors import RunError
 from nonet.evaluate.oof import OutOfFold, align_oof, logit_classes
-from nonet.recipe import Sampling
+from nonet.recipe import Calibrate, Sampling
 from nonet.runs import Run
 from nonet.train.finish import trained_shares
 
@@ -40,6 +40,12 @@ class RunData:
     def titles(self) -> dict[str, str]:
         """How to print an architecture's key."""
         return self.ensemble.get("titles", {})
+
+    @property
+    def calibrate(self) -> Calibrate:
+        """The settings that ensemble.json was calibrated with; those of the recipe where it was not."""
+        fitted = (self.ensemble.get("calibration") or {}).get("settings")
+        return Calibrate.model_validate(fitted or self.recipe.get("calibrate", {}))
 
     @property
     def evaluated(self) -> pd.DataFrame:

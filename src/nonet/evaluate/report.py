@@ -9,6 +9,8 @@ import pandas as pd
 
 from nonet.cells import lineage_blocks, name_of
 from nonet.data.degrade import KINDS
+from nonet.evaluate.calibration import MeasuredCalibration
+from nonet.evaluate.calibration_pages import calibration_words
 from nonet.evaluate.oof import ENSEMBLE, NO_VIEWS
 from nonet.evaluate.reading import RunData
 from nonet.evaluate.robustness import Robustness, denoising_rows
@@ -25,6 +27,7 @@ _FIGURE_TEXT = {
     "class_counts": "Bar chart of the number of images of each class.",
     "samples": "Prepared images of each class.",
     "training_curves": "Loss and macro-F1 by epoch for every network.",
+    "reliability": "Share of right calls by probability, before and after calibration.",
     "robustness": "Macro-F1 against the severity of each kind of damage; the numbers are in robustness.csv.",
 }
 
@@ -38,6 +41,7 @@ def render_report(
     *,
     names: Mapping[str, str] | None = None,
     robustness: Robustness | None = None,
+    calibration: MeasuredCalibration | str | None = None,
     num_resamples: int,
     confidence: float,
     seed: int,
@@ -48,7 +52,7 @@ def render_report(
     ----------
     data : the run. table, per_class, differences : as `nonet.evaluate.tables` makes them.
     drawings : {name: SVG text}.
-    robustness : of the run, where it was tested.
+    robustness : of the run, where it was tested. calibration : as `measure_calibration` returns it.
     """
     pages = environment(_TEMPLATES)
     pages.filters.update(interval=_interval, signed=_signed)
@@ -81,6 +85,7 @@ def render_report(
         mistakes=_mistakes(data),
         damages=denoising_rows(robustness) if robustness is not None else [],
         kinds=KINDS,
+        calibration=calibration_words(calibration),
         recipe=data.recipe_text,
         provenance=_flat(data.provenance),
         histories=_history_rows(data, names),

@@ -9,6 +9,8 @@ import pandas as pd
 
 from nonet.data.degrade import KINDS
 from nonet.evaluate import figures
+from nonet.evaluate.calibration import MeasuredCalibration, measure_calibration
+from nonet.evaluate.calibration_pages import reliability_figure, write_calibration
 from nonet.evaluate.oof import ENSEMBLE
 from nonet.evaluate.reading import RunData, read_run
 from nonet.evaluate.report import render_report
@@ -38,9 +40,10 @@ def evaluate(
 
     Returns
     -------
-    Table 1, as `table_1` describes it. In RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv
-    (the ensemble's counts, rows true), figures/*.svg and report.html, which needs no network. What
-    `evaluate_robustness` left there is in the report too.
+    Table 1, as `table_1` describes it, with a row "ensemble, calibrated" where class priors are moved. In
+    RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv (the ensemble's counts, rows true),
+    calibration.csv and coverage.csv (where there are enough patients), figures/*.svg and report.html, which needs no
+    network. What `evaluate_robustness` left there is in the report too.
 
     Raises
     ------
@@ -53,11 +56,17 @@ def evaluate(
     table = table_1(data.oof, names=names, **options)
     per_class = per_class_table(data.oof, **options)
     differences = difference_table(data.oof, names=names, **options)
+    calibration = measure_calibration(data.oof, data.calibrate, data.trained_shares, **options)
+    if isinstance(calibration, MeasuredCalibration):
+        differences = pd.concat([differences, calibration.differences], ignore_index=True)
+        table = pd.concat([table, calibration.row], ignore_index=True)
     confusion = confusion_table(data.oof.confusions(data.oof.final_view_set, ENSEMBLE).total(), data.oof.classes)
     robustness = read_robustness(run)
-    drawings = _draw(data, confusion, names, robustness)
-    report = render_report(data, table, per_class, differences, drawings, names=names, robustness=robustness, **options)
+    drawings = _draw(data, confusion, calibration, names, robustness)
+    parts = {"names": names, "robustness": robustness, "calibration": calibration}
+    report = render_report(data, table, per_class, differences, drawings, **parts, **options)
     folder = run.evaluation
+    write_calibration(folder, calibration)
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)
     write_text(folder / "per_class.csv", per_class.to_csv(index=False))
@@ -71,7 +80,11 @@ def evaluate(
 
 
 def _draw(
-    data: RunData, confusion: pd.DataFrame, names: Mapping[str, str] | None, robustness: Robustness | None
+    data: RunData,
+    confusion: pd.DataFrame,
+    calibration: MeasuredCalibration | str,
+    names: Mapping[str, str] | None,
+    robustness: Robustness | None,
 ) -> dict[str, str]:
     """Return {file stem: SVG text} of every figure that the run has the data for."""
     draw = in_house_style
@@ -84,6 +97,8 @@ def _draw(
         drawings["samples"] = draw(sample_figure, *data.samples)
     if data.histories:
         drawings["training_curves"] = draw(figures.training_figure, data.histories, names)
+    if isinstance(calibration, MeasuredCalibration):
+        drawings["reliability"] = draw(reliability_figure, calibration.bins)
     if robustness is not None:
         titles = {kind: kind.replace("_", " ") for kind in KINDS}
         drawings["robustness"] = draw(figures.robustness_figure, robustness.scores, titles)

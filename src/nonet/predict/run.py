@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nonet.calibrate.calibration import softmax
+from nonet.calibrate.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
 from nonet.data.prepare import worker_pool
 from nonet.errors import DataError, RunError
 from nonet.models.views import View, views_of
@@ -36,7 +37,8 @@ from nonet.runs import Run, now, write_json, written_whole
 log = logging.getLogger("nonet")
 
 CHUNK_SIZE = 64
-WORDS = ("image", "label", "best", "reason", "set", "error")  # columns of predictions.csv that hold no number
+WORDS = ("image", "label", "best", "reason", "set", "priors", "error")  # columns of predictions.csv that hold no number
+USES_IMAGES_TOGETHER = "a cell's label depends on the other images predicted with it"
 WORKERS_PAY_FROM = 256  # images; a worker process takes two seconds to start
 
 
@@ -79,6 +81,7 @@ def predict(
     format: str = "csv",
     sample_submission: str | Path | None = None,
     unreadable_label: str | None = None,
+    adapt_priors: bool = False,
     accelerator: str = "auto",
     num_workers: int | None = None,
 ) -> Predictions:
@@ -95,6 +98,10 @@ def predict(
     format : "csv", or "wbcbench" for submission.csv (ID,labels) as well.
     sample_submission : the challenge's CSV of IDs, needed for "wbcbench"; every ID must be predicted.
     unreadable_label : class that unreadable images are submitted as; without it they prevent a submission.
+    adapt_priors : estimate how common each class is among these images, all together, and lean towards that; see
+        `nonet.calibrate.priors.estimate_priors`. A cell's label then depends on the other images, which plan.json and
+        the column `priors` say. For samples of quite another mix that look the same; on the next patients of one
+        hospital it made predictions worse (docs/log.md).
     accelerator : "auto", "cpu", "gpu".
     num_workers : processes that read and denoise; by default one a core where there are enough images.
 
@@ -114,13 +121,16 @@ def predict(
     folder = Path(out).expanduser()
     if not ensemble.rejection.is_fitted:
         log.warning(f"No image is rejected as no known class. {' '.join(ensemble.rejection.notes)}")
-    plan = _plan(ensemble, inputs, settings.model_dump())
+    if adapt_priors:
+        _require_adaptable(ensemble, len(inputs))
+    plan = _plan(ensemble, inputs, settings.model_dump()) | {"adapt_priors": adapt_priors}
     counts = _already_done(folder, plan)
     if counts is None:
         _begin(folder, plan)
         _predict_chunks(folder, inputs, ensemble, views_of(settings), num_workers)
-        counts = _join(folder, len(inputs), ensemble)
-        write_json(folder / "plan.json", plan | {"finished": now()} | counts)
+        priors = _estimate_priors(folder, len(inputs), ensemble) if adapt_priors else None
+        counts = _join(folder, len(inputs), ensemble, priors)
+        write_json(folder / "plan.json", plan | _about_priors(priors, ensemble) | {"finished": now()} | counts)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     if wanted_ids is not None:
         write_submission(
@@ -301,7 +311,37 @@ def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views
     return pd.concat([table, pd.DataFrame(columns)], axis=1)
 
 
-def _join(folder: Path, num_images: int, ensemble: Ensemble) -> dict[str, int]:
+def _require_adaptable(ensemble: Ensemble, num_images: int) -> None:
+    if ensemble.calibration.class_priors is None:
+        raise RunError(
+            f"{ensemble.run} is not calibrated, so the class priors of new images cannot be estimated.",
+            hint=f'Run "nonet calibrate {ensemble.run}", or leave --adapt-priors out.',
+        )
+    if num_images < MIN_IMAGES_TO_ADAPT:
+        raise DataError(
+            f"--adapt-priors needs {MIN_IMAGES_TO_ADAPT} images or more; {num_images} were given.",
+            hint="Predict more images of the sample together, or leave it out.",
+        )
+
+
+def _estimate_priors(folder: Path, num_images: int, ensemble: Ensemble) -> np.ndarray:
+    """Estimate the class priors of all images together; their logits are held at once, 4 bytes a class and image."""
+    columns = [f"logit_{code}" for code in ensemble.classes]
+    parts = [pd.read_parquet(_part(folder, i), columns=columns) for i in range(-(-num_images // CHUNK_SIZE))]
+    logits = np.concatenate([part.to_numpy() for part in parts])
+    return estimate_priors(softmax(logits[~np.isnan(logits).any(axis=1)]), ensemble.calibration.class_priors)
+
+
+def _about_priors(priors: np.ndarray | None, ensemble: Ensemble) -> dict:
+    """Say in plan.json, and in the log, what the priors come from."""
+    if priors is None:
+        return {}
+    shares = dict(zip(ensemble.classes, priors.round(4).tolist()))
+    log.warning(f"Class priors were estimated from the images together: {USES_IMAGES_TOGETHER}. {shares}")
+    return {"class_priors": shares, "note": USES_IMAGES_TOGETHER}
+
+
+def _join(folder: Path, num_images: int, ensemble: Ensemble, priors: np.ndarray | None) -> dict[str, int]:
     """Join the parts into predictions.csv and logits.parquet, one part at a time; return how many have no label."""
     logit_columns = [f"logit_{code}" for code in ensemble.classes]
     reasons, writer = Counter(), None
@@ -309,6 +349,9 @@ def _join(folder: Path, num_images: int, ensemble: Ensemble) -> dict[str, int]:
         with csv_path.open("w", encoding="utf-8", newline="") as file:
             for number in range(-(-num_images // CHUNK_SIZE)):
                 part = pd.read_parquet(_part(folder, number))
+                if priors is not None:
+                    part[logit_columns] += log_ratio(priors, ensemble.calibration.class_priors).astype(np.float32)
+                    part["priors"] = "estimated from these images"
                 rows = _rows(part, softmax(part[logit_columns].to_numpy()), ensemble)
                 reasons.update(rows["reason"])
                 rows.to_csv(file, header=number == 0, index=False, float_format="%.6f", lineterminator="\n")
@@ -327,6 +370,5 @@ def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: Ensemble) -> pd.DataF
     rejected = ensemble.rejection.rejects(part["foreign"].to_numpy())
     labels = label_images(proba, ensemble.classes, ensemble.calibration, rejected)
     of_classes = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
-    return pd.concat(
-        [part[["image"]], labels, part[["spread", "agreement", "foreign"]], of_classes, part[["error"]]], axis=1
-    )
+    last = part[[name for name in ("priors", "error") if name in part]]
+    return pd.concat([part[["image"]], labels, part[["spread", "agreement", "foreign"]], of_classes, last], axis=1)
