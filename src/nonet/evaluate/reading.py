@@ -29,6 +29,7 @@ class RunData:
     histories: dict[tuple[str, int], pd.DataFrame]
     samples: tuple[np.ndarray, np.ndarray] | None
     num_never_held_out: int
+    temperature: float = 1.0  # by which the ensemble divides its logits
 
     @property
     def evaluated(self) -> pd.DataFrame:
@@ -56,6 +57,7 @@ def read_run(run: Run) -> RunData:
     table = _read(pd.read_parquet, run.oof)
     oof, num_never_held_out = _evaluated_only(table, manifest, folds, run)
     text = run.recipe.read_text(encoding="utf-8")
+    ensemble = _read(_read_json, run.ensemble, optional=True) or {}
     return RunData(
         name=run.folder.resolve().name,
         oof=oof,
@@ -63,10 +65,11 @@ def read_run(run: Run) -> RunData:
         recipe_text=text,
         recipe=_read(lambda _: tomllib.loads(text), run.recipe),
         provenance=_read(_read_json, run.provenance, optional=True) or {},
-        titles=(_read(_read_json, run.ensemble, optional=True) or {}).get("titles", {}),
+        titles=ensemble.get("titles", {}),
         histories=_read_histories(run),
         samples=_read(_read_samples, run.samples, optional=True),
         num_never_held_out=num_never_held_out,
+        temperature=float(ensemble.get("temperature", 1.0)),
     )
 
 

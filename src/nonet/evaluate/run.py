@@ -9,6 +9,7 @@ import pandas as pd
 
 from nonet.data.degrade import KINDS
 from nonet.evaluate import figures
+from nonet.evaluate.issues import FIGURE, Issues, draw_issues, find_issues, write_issues
 from nonet.evaluate.oof import ENSEMBLE
 from nonet.evaluate.reading import RunData, read_run
 from nonet.evaluate.report import render_report
@@ -39,8 +40,8 @@ def evaluate(
     Returns
     -------
     Table 1, as `table_1` describes it. In RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv
-    (the ensemble's counts, rows true), figures/*.svg and report.html, which needs no network. What
-    `evaluate_robustness` left there is in the report too.
+    (the ensemble's counts, rows true), what `issues` writes, figures/*.svg and report.html, which needs no network.
+    What `evaluate_robustness` left there is in the report too.
 
     Raises
     ------
@@ -55,8 +56,10 @@ def evaluate(
     differences = difference_table(data.oof, names=names, **options)
     confusion = confusion_table(data.oof.confusions(data.oof.final_view_set, ENSEMBLE).total(), data.oof.classes)
     robustness = read_robustness(run)
-    drawings = _draw(data, confusion, names, robustness)
-    report = render_report(data, table, per_class, differences, drawings, names=names, robustness=robustness, **options)
+    issues = find_issues(run, data) if len(data.oof.classes) > 1 else None
+    drawings = _draw(data, confusion, names, robustness, issues)
+    extras = {"names": names, "robustness": robustness, "issues": issues}
+    report = render_report(data, table, per_class, differences, drawings, **extras, **options)
     folder = run.evaluation
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)
@@ -64,6 +67,8 @@ def evaluate(
     write_text(folder / "differences.csv", differences.to_csv(index=False))
     write_text(folder / "confusion.csv", confusion.to_csv())
     write_text(folder / "table.csv", table.to_csv(index=False))
+    if issues is not None:
+        write_issues(run, issues)
     write_text(folder / "report.html", report)
     _remove_stale_figures(folder / "figures", drawings)
     logger.info("Evaluated %d images. Report: %s", len(data.oof.true), folder / "report.html")
@@ -71,7 +76,11 @@ def evaluate(
 
 
 def _draw(
-    data: RunData, confusion: pd.DataFrame, names: Mapping[str, str] | None, robustness: Robustness | None
+    data: RunData,
+    confusion: pd.DataFrame,
+    names: Mapping[str, str] | None,
+    robustness: Robustness | None,
+    issues: Issues | None,
 ) -> dict[str, str]:
     """Return {file stem: SVG text} of every figure that the run has the data for."""
     draw = in_house_style
@@ -87,7 +96,8 @@ def _draw(
     if robustness is not None:
         titles = {kind: kind.replace("_", " ") for kind in KINDS}
         drawings["robustness"] = draw(figures.robustness_figure, robustness.scores, titles)
-    return {name: svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
+    texts = {name: svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
+    return texts if issues is None else texts | {FIGURE: draw_issues(issues)}
 
 
 def _remove_stale_figures(folder: Path, drawings: Mapping[str, str]) -> None:

@@ -25,6 +25,7 @@ from nonet.recipe import Recipe
 from nonet.runs import Member, write_json, write_text, written_whole
 from nonet.train.augment import Draws, augment, mix
 from nonet.train.ema import WeightAverage
+from nonet.train.features import features_of, write_features
 from nonet.train.losses import loss_of
 from nonet.train.sampling import cut_batches, derive_seed, draw_epoch
 
@@ -255,6 +256,7 @@ class MemberTraining:
         with written_whole(self.member.weights) as path:
             weights = {k: v.contiguous() for k, v in self.best["network"].items()}
             safetensors.torch.save_file(weights, path)
+        self._write_features()
         self._write_history()  # again: a kill may have come between the last state and it
         write_json(
             self.member.done,
@@ -267,6 +269,15 @@ class MemberTraining:
             },
         )
         self.member.clear()
+
+    def _write_features(self) -> None:
+        """Keep what the network makes of the images held out, by which evaluate/neighbours.py compares them."""
+        rows, batch_size = self.data.held_out, 4 * self.recipe.train.batch_size
+        with self.fabric.autocast():
+            features = features_of(
+                self.average.network, self.data.images, rows, device=self.fabric.device, batch_size=batch_size
+            )
+        write_features(self.member.features, self.data.table["image_id"].to_numpy()[rows], features)
 
     def _oof_table(self, view_set: str, logits: np.ndarray) -> pd.DataFrame:
         table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(
