@@ -1,11 +1,16 @@
 """What a network makes of images before its head: features, by which images are compared."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from nonet.data.prepare import PreparedImages
 from nonet.models.network import Classifier
 from nonet.models.views import batches, to_device
+from nonet.runs import written_whole
+
+MAX_COMPONENTS = 64
 
 
 @torch.inference_mode()
@@ -30,3 +35,29 @@ def features_of(
     for batch, out in zip(batches(rows, batch_size), batches(features, batch_size)):
         out[:] = network.features(to_device(images[batch], device)).float().cpu().numpy()
     return features
+
+
+def reduced(features: np.ndarray, *, max_components: int = MAX_COMPONENTS) -> np.ndarray:
+    """Return the principal components of features brought to unit length, float16 (n, at most `max_components`).
+
+    Euclidean distances between rows are about those of the whole features' directions, so a nearest neighbour is one
+    by cosine. The components are those of these very features, the ones to be compared: no other choice keeps more of
+    the distances between them. The training images' would not do as well: a network draws those together class by
+    class, so their components are mostly differences between classes, while held-out cells differ in other ways too.
+
+    Parameters
+    ----------
+    features : float32 (n, f). What is not finite, from a member that diverged, counts as 0.
+    """
+    features = np.nan_to_num(features.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    directions = features / np.maximum(length, np.finfo(np.float64).tiny)
+    directions -= directions.mean(axis=0)
+    _, axes = np.linalg.eigh(directions.T @ directions)  # from the least to the greatest variance
+    return (directions @ axes[:, ::-1][:, :max_components]).astype(np.float16)
+
+
+def write_features(path: Path, image_id: np.ndarray, features: np.ndarray) -> None:
+    """Write `image_id` (n,) and the reduced `features` (n, d) as one npz file."""
+    with written_whole(path) as temporary:
+        np.savez_compressed(temporary, image_id=np.asarray(image_id, dtype=str), features=reduced(features))

@@ -26,7 +26,7 @@ from nonet.recipe import Recipe
 from nonet.runs import Member, write_json, write_text, written_whole
 from nonet.train.augment import Draws, augment, mix
 from nonet.train.ema import WeightAverage
-from nonet.train.features import features_of
+from nonet.train.features import features_of, write_features
 from nonet.train.losses import loss_of
 from nonet.train.sampling import cut_batches, derive_seed, draw_epoch
 
@@ -254,7 +254,7 @@ class MemberTraining:
         sets = {"none": no_views()}
         if self.recipe.predict.views != "none":
             sets[self.recipe.predict.views] = views_of(self.recipe.predict)
-        foreign = self._write_foreign()
+        foreign = self._write_features()
         tables = [self._oof_table(name, self.held_out_logits(views), foreign) for name, views in sets.items()]
         with written_whole(self.member.oof) as path:
             pd.concat(tables).to_parquet(path, index=False)
@@ -274,13 +274,17 @@ class MemberTraining:
         )
         self.member.clear()
 
-    def _write_foreign(self) -> np.ndarray:
-        """Keep what tells foreign images, fitted on training images; return how foreign those held out are, (n,)."""
-        train = self.data.train
+    def _write_features(self) -> np.ndarray:
+        """Keep what the network makes of the images held out, and what tells foreign images.
+
+        The first by which evaluate/neighbours.py compares images, the second fitted on training images. Return how
+        foreign those held out are, (n,).
+        """
+        held_out, train = self._features(self.data.held_out), self.data.train
+        write_features(self.member.features, self.data.table["image_id"].to_numpy()[self.data.held_out], held_out)
         if len(train) > MAX_IMAGES_OF_SPACE:
             drawn = np.random.default_rng(self._seed("foreign"))
             train = np.sort(drawn.choice(train, MAX_IMAGES_OF_SPACE, replace=False))
-        held_out = self._features(self.data.held_out)
         fitted = fit_member_score(self._features(train), held_out)
         fitted.write(self.member.foreign)
         return fitted.score(held_out)
