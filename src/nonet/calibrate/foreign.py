@@ -46,9 +46,8 @@ class PrincipalSpace:
         The residual of ViM (Wang, Li, Feng & Zhang, CVPR 2022) without its logits. What a network has learned to
         tell apart lies within the space; an image that moves features elsewhere is like none that it was trained on.
         """
-        centred = np.asarray(features, dtype=np.float64) - self.centre
-        axes = np.asarray(self.axes, dtype=np.float64)
-        return np.linalg.norm(centred - centred @ axes @ axes.T, axis=1)
+        centred = features - self.centre
+        return np.linalg.norm(centred - centred @ self.axes @ self.axes.T, axis=1).astype(np.float64)
 
 
 def fit_principal_space(features: np.ndarray, *, num_axes: int) -> PrincipalSpace:

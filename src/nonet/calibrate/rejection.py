@@ -39,7 +39,8 @@ class MemberScore:
     def write(self, path: Path) -> None:
         """Write one npz file, of some 2 bytes × f × f/4 however many images there are."""
         with written_whole(path) as temporary:
-            np.savez(temporary, centre=self.space.centre, axes=self.space.axes, mean=self.mean, std=self.std)
+            axes = self.space.axes.astype(np.float16)
+            np.savez(temporary, centre=self.space.centre, axes=axes, mean=self.mean, std=self.std)
 
     @classmethod
     def read(cls, path: Path) -> "MemberScore":
@@ -51,7 +52,7 @@ class MemberScore:
         """
         try:
             with np.load(path, allow_pickle=False) as kept:
-                space = PrincipalSpace(kept["centre"], kept["axes"])
+                space = PrincipalSpace(kept["centre"], kept["axes"].astype(np.float32))
                 return cls(space, float(kept["mean"]), float(kept["std"]))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise RunError(
@@ -69,7 +70,7 @@ def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
         return MemberScore(PrincipalSpace(np.full(num_features, np.nan), np.zeros((num_features, 0))), np.nan, 1.0)
     fitted = fit_principal_space(training, num_axes=round(PRINCIPAL_SHARE * num_features))
     # As they are kept, so that scores are the same before and after.
-    space = PrincipalSpace(fitted.centre.astype(np.float32), fitted.axes.astype(np.float16))
+    space = PrincipalSpace(fitted.centre.astype(np.float32), fitted.axes.astype(np.float16).astype(np.float32))
     residual = space.residual(held_out)
     std = residual.std()
     return MemberScore(space, float(residual.mean()), float(std) if std > 0 else 1.0)

@@ -1,5 +1,7 @@
 """What share of known cells rejection takes for no known class, on patients that its threshold was not fitted on."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -7,8 +9,40 @@ from nonet.calibrate.rejection import fit_rejection
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
 from nonet.evaluate.oof import OutOfFold
+from nonet.runs import write_text
 
 ALL = "all"
+
+
+def measure_rejection(oof: OutOfFold, false_alarm: float, **options) -> pd.DataFrame | str:
+    """Return `rejection_table` of cross-fitted thresholds, or a sentence that says why there is nothing to measure."""
+    rejected = rejected_out_of_fold(oof, false_alarm)
+    return rejected if isinstance(rejected, str) else rejection_table(oof, rejected, **options)
+
+
+def write_rejection(folder: Path, measured: pd.DataFrame | str) -> None:
+    """Write rejection.csv into `folder`; where nothing was measured, remove an earlier one's."""
+    if isinstance(measured, str):
+        (folder / "rejection.csv").unlink(missing_ok=True)
+    else:
+        write_text(folder / "rejection.csv", measured.to_csv(index=False))
+
+
+def rejection_words(measured: pd.DataFrame | str | None, false_alarm: float) -> dict | None:
+    """Return what the report's section is filled with; None without a section."""
+    if measured is None:
+        return None
+    if isinstance(measured, str):
+        return {"missing": measured}
+    by_class = measured.iloc[1:]
+    most = by_class[by_class["share"] > max(0.05, 2 * false_alarm)].nlargest(3, "share")
+    return {
+        "missing": None,
+        "false_alarm": false_alarm,
+        "overall": measured.iloc[0].to_dict(),
+        "by_class": by_class.to_dict("records"),
+        "most": most.to_dict("records"),
+    }
 
 
 def rejected_out_of_fold(oof: OutOfFold, false_alarm: float) -> np.ndarray | str:

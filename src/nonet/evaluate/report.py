@@ -14,6 +14,7 @@ from nonet.evaluate.calibration_pages import calibration_words
 from nonet.evaluate.issues import Issues, commonest
 from nonet.evaluate.oof import ENSEMBLE, NO_VIEWS
 from nonet.evaluate.reading import RunData
+from nonet.evaluate.rejection import rejection_words
 from nonet.evaluate.robustness import Robustness, denoising_rows
 from nonet.evaluate.tables import FEW_PATIENTS, HEADINGS
 from nonet.page.html import environment, inline
@@ -46,6 +47,7 @@ def render_report(
     names: Mapping[str, str] | None = None,
     robustness: Robustness | None = None,
     calibration: MeasuredCalibration | str | None = None,
+    rejection: pd.DataFrame | str | None = None,
     issues: Issues | None = None,
     num_resamples: int,
     confidence: float,
@@ -57,8 +59,8 @@ def render_report(
     ----------
     data : the run. table, per_class, differences : as `nonet.evaluate.tables` makes them.
     drawings : {name: SVG text}.
-    robustness : of the run, where it was tested. calibration : as `measure_calibration` returns it. issues : its label
-    issues.
+    robustness : of the run, where it was tested. calibration, rejection : as `measure_calibration` and
+        `measure_rejection` return them. issues : its label issues.
     """
     pages = environment(_TEMPLATES)
     pages.filters.update(interval=_interval, signed=_signed)
@@ -92,6 +94,7 @@ def render_report(
         damages=denoising_rows(robustness) if robustness is not None else [],
         kinds=KINDS,
         calibration=calibration_words(calibration),
+        rejection=rejection_words(rejection, data.calibrate.false_alarm),
         issues=_issues(issues) if issues is not None else None,
         recipe=data.recipe_text,
         provenance=_flat(data.provenance),

@@ -14,6 +14,7 @@ from nonet.evaluate.calibration_pages import reliability_figure, write_calibrati
 from nonet.evaluate.issues import FIGURE, Issues, draw_issues, find_issues, write_issues
 from nonet.evaluate.oof import ENSEMBLE
 from nonet.evaluate.reading import RunData, read_run
+from nonet.evaluate.rejection import measure_rejection, write_rejection
 from nonet.evaluate.report import render_report
 from nonet.evaluate.robustness import Robustness, read_robustness
 from nonet.evaluate.tables import confusion_table, difference_table, per_class_table, table_1
@@ -43,8 +44,8 @@ def evaluate(
     -------
     Table 1, as `table_1` describes it, with a row "ensemble, calibrated" where class priors are moved. In
     RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv (the ensemble's counts, rows true),
-    calibration.csv and coverage.csv (where there are enough patients), what `issues` writes, figures/*.svg and
-    report.html, which needs no network. What `evaluate_robustness` left there is in the report too.
+    calibration.csv, coverage.csv and rejection.csv (where there are enough patients), what `issues` writes,
+    figures/*.svg and report.html, which needs no network. What `evaluate_robustness` left there is in the report too.
 
     Raises
     ------
@@ -61,14 +62,16 @@ def evaluate(
     if isinstance(calibration, MeasuredCalibration):
         differences = pd.concat([differences, calibration.differences], ignore_index=True)
         table = pd.concat([table, calibration.row], ignore_index=True)
+    rejection = measure_rejection(data.oof, data.calibrate.false_alarm, **options)
     confusion = confusion_table(data.oof.confusions(data.oof.final_view_set, ENSEMBLE).total(), data.oof.classes)
     robustness = read_robustness(run)
     issues = find_issues(run, data) if len(data.oof.classes) > 1 else None
     drawings = _draw(data, confusion, calibration, names, robustness, issues)
-    parts = {"names": names, "robustness": robustness, "calibration": calibration, "issues": issues}
-    report = render_report(data, table, per_class, differences, drawings, **parts, **options)
+    parts = {"robustness": robustness, "calibration": calibration, "rejection": rejection, "issues": issues}
+    report = render_report(data, table, per_class, differences, drawings, names=names, **parts, **options)
     folder = run.evaluation
     write_calibration(folder, calibration)
+    write_rejection(folder, rejection)
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)
     write_text(folder / "per_class.csv", per_class.to_csv(index=False))
