@@ -118,10 +118,10 @@ def report(table: pd.DataFrame, arguments) -> str:
         "",
         f"Made by `benchmarks/label_issues.py` on {os.cpu_count()} CPU cores: {arguments.images:,} drawn cells of all "
         "thirteen classes and 24 patients, the given share of them labelled as a neighbouring class before anything "
-        f"was learned, seed {arguments.seed}; probabilities out of fold, by patient. *Precision*: share of the issues that are wrong "
-        "labels; by lot it would be the share planted. *Recall*: share of the wrong labels among the issues. *First "
-        "half*: precision of as many of the worst issues as half the wrong labels. Drawn cells are no photographs: "
-        "what counts is the comparison.",
+        f"was learned, seed {arguments.seed}; probabilities out of fold, by patient. *Precision*: share of the issues "
+        "that are wrong labels; by lot it would be the share planted. *Recall*: share of the wrong labels among the "
+        "issues. *First half*: precision of as many of the worst issues as half the wrong labels. Drawn cells are no "
+        "photographs: what counts is the comparison.",
         "",
     ]
     for (learner, rate), part in table.groupby(["learner", "rate"], sort=False):
