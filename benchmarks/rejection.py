@@ -20,6 +20,8 @@ from sklearn.metrics import roc_auc_score
 
 import nonet
 from nonet.calibrate import foreign
+from nonet.calibrate.calibration import softmax
+from nonet.calibrate.fitting import fit_temperature
 from nonet.data.images import load_rgb
 from nonet.data.prepare import prepare_images, prepare_sizes
 from nonet.evaluate.bootstrap import percentile_interval
@@ -44,8 +46,9 @@ def main() -> None:
     ensemble = nonet.load(arguments.run, accelerator="cpu")
     table = list_images(arguments.manifest, Run(arguments.run), ensemble.classes)
     extract(ensemble, table, arguments.manifest.parent, arguments.work)
-    rows, scores = score_rows(ensemble, table, arguments.work)
-    arguments.out.write_text(report(rows, scores, arguments, len(ensemble.members)), encoding="utf-8")
+    rows, scores, logits = score_rows(ensemble, table, arguments.work)
+    page = report(rows, scores, doubtful(rows, logits, ensemble), arguments, len(ensemble.members))
+    arguments.out.write_text(page, encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
 
@@ -138,8 +141,8 @@ def candidates(features, logits, labels, train: np.ndarray, rows: np.ndarray) ->
 PRODUCT = f"residual, f/{round(1 / foreign.PRINCIPAL_SHARE)} axes"
 
 
-def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Return a row for each image and fold that scores it, and each score: (architectures, rows), standardised.
+def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:
+    """Return a row for each image and fold that scores it, each score (architectures, rows), and logits (rows, C).
 
     Standardised by mean and standard deviation of the member's held-out known images, as the product does.
     """
@@ -147,19 +150,22 @@ def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame,
     labels = table["label"].map(number).fillna(-1).to_numpy(dtype=int)
     known, fold = table["known"].to_numpy(), table["fold"].to_numpy(dtype=float)
     by_fold: dict[float, list] = {}
-    parts = []
+    parts, means = [], []
     for k in np.unique(fold[~np.isnan(fold)]):
         evaluated = np.flatnonzero((fold == k) | (~known & np.isnan(fold)))
         parts.append(table.iloc[evaluated].assign(scored_by=k))
+        of_fold = []
         for member in progress(ensemble.members, description=f"scores, fold {k:g}", unit="members"):
             if not member.name.endswith(f"fold-{k:g}"):
                 continue
             with np.load(work / f"{member.name.replace('/', '-')}.npz") as kept:
                 features, logits = kept["features"].astype(np.float32), kept["logits"]
+            of_fold.append(logits[evaluated])
             scores = candidates(features, logits, labels, np.flatnonzero(known & (fold != k)), evaluated)
             for name, score in scores.items():
                 held_out = score[known[evaluated]]
                 by_fold.setdefault(k, []).append((name, (score - held_out.mean()) / held_out.std()))
+        means.append(np.mean(of_fold, axis=0))
     rows = pd.concat(parts, ignore_index=True)
     names = list(dict.fromkeys(name for name, _ in by_fold[0]))
     scores = {
@@ -169,7 +175,7 @@ def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame,
     rows["unit"] = np.where(rows["patient"].notna(), rows["patient"], "image " + rows.index.astype(str))
     alone = rows["patient"].isna() & ~rows["known"]  # one image, scored by each fold, is still one image
     rows.loc[alone, "unit"] = "image " + rows["path"].fillna(rows["made"])[alone]
-    return rows, scores
+    return rows, scores, np.concatenate(means)
 
 
 def auroc(foreign_one: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> float:
@@ -204,6 +210,18 @@ def crossfitted(rows: pd.DataFrame, score: np.ndarray, false_alarm: float) -> np
     return rejected
 
 
+def doubtful(rows: pd.DataFrame, logits: np.ndarray, ensemble) -> np.ndarray:
+    """Return which rows are below the recipe's confidence, bool (rows,): a fold by the temperature of the others."""
+    number = {code: i for i, code in enumerate(ensemble.classes)}
+    true, known = rows["label"].map(number).fillna(-1).to_numpy(dtype=int), rows["known"].to_numpy()
+    fold, found = rows["scored_by"].to_numpy(), np.zeros(len(rows), dtype=bool)
+    for k in np.unique(fold):
+        others = known & (fold != k)
+        confidence = softmax(logits[fold == k] / fit_temperature(logits[others], true[others])).max(1)
+        found[fold == k] = confidence < ensemble.recipe.calibrate.min_confidence
+    return found
+
+
 def is_counted(rows: pd.DataFrame, near: list[str]) -> np.ndarray:
     """Foreign photographs of known patients: the same hospital as the known cells, and not close to a class."""
     return (~rows["known"] & rows["patient"].notna() & (rows["made"] == "") & ~rows["label"].isin(near)).to_numpy()
@@ -223,7 +241,7 @@ def nested(rows: pd.DataFrame, mean: dict[str, np.ndarray], counted: np.ndarray)
     return lines
 
 
-def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], arguments, num_members: int) -> str:
+def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray, arguments, num_members: int) -> str:
     """Return the page."""
     known, unit = rows["known"].to_numpy(), rows["unit"].to_numpy()
     counted, mean = is_counted(rows, arguments.near), {name: score.mean(0) for name, score in scores.items()}
@@ -260,7 +278,7 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], arguments, num_mem
         f"{', '.join(f'{name} {count}' for name, count in images.items())}. Those of patients are scored by the fold "
         "that the patient is held out in, others by every fold. *no cell*: the corner of one held-out image a patient, "
         "mirrored over the field. *AUROC*, *false alarms* (known cells rejected where 95 % of the foreign are) and "
-        "*found* are of the foreign cells of known patients"
+        "shares are of the foreign cells of known patients"
         f"{', without ' + ', '.join(arguments.near) if arguments.near else ''}; other columns: AUROC of one kind "
         f"against all known cells. Intervals: 95 %, {arguments.resamples:,} bootstraps over patients.",
         "",
@@ -272,18 +290,19 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], arguments, num_mem
         "",
         *nested(rows, mean, counted),
         "",
-        *_thresholds(rows, scores, counted, groups, arguments.resamples),
+        *_thresholds(rows, scores, doubt, counted, groups, arguments.resamples),
         *_classes(rows, product, counted),
     ]
     return "\n".join(lines)
 
 
-def _thresholds(rows, scores, counted, groups, num_resamples) -> list[str]:
+def _thresholds(rows, scores, doubt, counted, groups, num_resamples) -> list[str]:
     known, unit, score = rows["known"].to_numpy(), rows["unit"].to_numpy(), scores[PRODUCT].mean(0)
-    table = [["known cells to be rejected", "rejected", "foreign cells found", *groups]]
-    for asked in FALSE_ALARMS:
-        rejected = crossfitted(rows, score, asked)
-        cells = [f"{100 * asked:g} %"]
+    table = [["unidentified", "known cells", "foreign cells", *groups]]
+    ways = {f"rejected at {100 * asked:g} %": crossfitted(rows, score, asked) for asked in FALSE_ALARMS}
+    ways |= {"doubtful": doubt, "rejected at 2 % or doubtful": doubt | crossfitted(rows, score, 0.02)}
+    for name, rejected in ways.items():
+        cells = [name]
         for which in (known, counted):
             low, high = interval(partial(_weighted_share, rejected, which), unit, num_resamples)
             cells.append(f"{100 * rejected[which].mean():.1f} % ({100 * low:.1f}–{100 * high:.1f})")
@@ -295,7 +314,8 @@ def _thresholds(rows, scores, counted, groups, num_resamples) -> list[str]:
         "## What the threshold does",
         "",
         f"{PRODUCT[0].upper()}{PRODUCT[1:]}; the threshold of a fold is the quantile of other folds' known cells, so "
-        "no foreign cell and no patient of the fold is in it.",
+        "no foreign cell and no patient of the fold is in it. *Doubtful*: the best class has less than the recipe's "
+        "`calibrate.min_confidence`, after a temperature fitted on the other folds.",
         "",
         *_markdown(table),
         "",

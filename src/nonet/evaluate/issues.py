@@ -10,7 +10,7 @@ from scipy.special import softmax
 from scipy.stats import poisson
 
 from nonet.evaluate import figures
-from nonet.evaluate.label_issues import estimate_joint, find_label_issues, label_quality
+from nonet.evaluate.label_issues import find_label_issues, label_quality
 from nonet.evaluate.neighbours import NUM_NEIGHBOURS, find_neighbours
 from nonet.evaluate.oof import ENSEMBLE
 from nonet.evaluate.reading import RunData, read_run
@@ -34,7 +34,6 @@ class Issues:
     confusion : counts of all evaluated images, rows the given, columns the class that the ensemble predicts.
     by_source, by_patient : see `count_by`; patients that are unknown are left out.
     num_images : how many labels were judged.
-    share_wrong : estimated share of wrong labels, from the joint of given and true labels.
     compared_by : the architecture whose features found the neighbours; None without.
     """
 
@@ -44,7 +43,6 @@ class Issues:
     by_source: pd.DataFrame
     by_patient: pd.DataFrame
     num_images: int
-    share_wrong: float
     compared_by: str | None
 
 
@@ -66,7 +64,7 @@ def issues(
     One row an issue. Columns: rank (from 1), image_id, path (within its source), source, patient, given and suggested
     class, self_confidence (probability of the given class), suggested_confidence, normalized_margin, and the image_ids
     given_neighbour_1 … 3 and suggested_neighbour_1 … 3: the held-out images of these classes, not themselves issues,
-    that look most like it (None where the run keeps no features or the class has too few).
+    that look most like it (missing where the run keeps no features or the class has too few).
     In RUN/evaluation: issues.csv, issues_by_source.csv, issues_by_patient.csv and figures/label_issues.svg.
 
     Raises
@@ -87,8 +85,7 @@ def find_issues(
 ) -> Issues:
     """Return what `issues` writes."""
     oof = data.oof
-    final = oof.logits[oof.view_sets.index(oof.final_view_set)].mean(axis=0)
-    proba = softmax(final / data.temperature, axis=1)
+    proba = ensemble_proba(data)
     found = find_label_issues(oof.true, proba, filter_by=filter_by, rank_by=rank_by)
     suggested = proba.argmax(axis=1)
     table, compared_by = _table(run, data, proba, found, suggested[found])
@@ -102,9 +99,15 @@ def find_issues(
         by_source=count_by(rows["source"].to_numpy(dtype=object), oof.true, is_issue),
         by_patient=count_by(oof.patient, oof.true, is_issue),
         num_images=len(oof.true),
-        share_wrong=float(1 - np.trace(estimate_joint(oof.true, proba))),
         compared_by=compared_by,
     )
+
+
+def ensemble_proba(data: RunData) -> np.ndarray:
+    """Return the ensemble's out-of-fold probabilities over the final views, float64 (n, C), in the order of the OOF."""
+    oof = data.oof
+    logits = oof.logits[oof.view_sets.index(oof.final_view_set)].mean(axis=0)
+    return softmax(logits / data.temperature, axis=1)
 
 
 def _table(run: Run, data: RunData, proba: np.ndarray, found: np.ndarray, suggested: np.ndarray):

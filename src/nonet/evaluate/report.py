@@ -191,12 +191,12 @@ def _mistakes(data: RunData) -> list[dict]:
 
 def _issues(issues: Issues) -> dict:
     """Return what the section on label issues shows."""
+    worst = issues.table.head(MOST_ISSUES).astype(object)
     return {
         "num": len(issues.table),
         "num_images": issues.num_images,
-        "share_wrong": issues.share_wrong,
         "commonest": commonest(issues),
-        "worst": issues.table.head(MOST_ISSUES).to_dict("records"),
+        "worst": worst.where(worst.notna(), None).to_dict("records"),
         "sources": issues.by_source.to_dict("records"),
         "patients": issues.by_patient.head(MOST_PATIENTS).to_dict("records"),
         "compared_by": issues.compared_by,
