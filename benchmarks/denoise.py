@@ -11,7 +11,6 @@ as peaks of memory are read from /proc.
 import argparse
 import hashlib
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ from threading import Event, Thread
 
 import numpy as np
 import psutil
+from machine import machine_in_words
 from PIL import Image
 from skimage.restoration import denoise_nl_means
 from skimage.restoration import estimate_sigma as scikit_images_sigma
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="times that each is denoised (default: %(default)s)")
     parser.add_argument("--stream", type=int, default=512, help="images of the smaller stream (default: %(default)s)")
     arguments = parser.parse_args()
-    rows = []
+    machine, rows = machine_in_words(), []  # before this program makes it busy
     with worker_pool(os.cpu_count() or 1) as pool:
         for sigma in SIGMAS:
             images = noisy_cells(sigma, arguments.images)
@@ -55,7 +55,7 @@ def main() -> None:
             print(rows[-1], flush=True)
     memory = {name: peak_mib(name) for name in CONTESTANTS}
     streams = [streamed(num_images) for num_images in (arguments.stream, 4 * arguments.stream)]
-    arguments.out.write_text(report(rows, memory, streams, arguments), encoding="utf-8")
+    arguments.out.write_text(report(rows, memory, streams, machine, arguments), encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
 
@@ -216,7 +216,7 @@ def streamed(num_images: int) -> dict:
         names = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
         with Watch() as watch:
             started = time.perf_counter()
-            prepare_images(paths, names, size_px=224, denoise=SETTINGS, cache_dir=Path(folder) / "cache")
+            prepare_images(paths, names, sizes_px=[224], denoise=SETTINGS, cache_dir=Path(folder) / "cache")
             seconds = time.perf_counter() - started
     return {"images": num_images, "rate": num_images / seconds, "peak_mib": watch.peak_mib}
 
@@ -246,14 +246,14 @@ class Watch:
             self.peak_mib = max(self.peak_mib, total / MIB)
 
 
-def report(rows: list[dict], memory: dict, streams: list[dict], arguments) -> str:
+def report(rows: list[dict], memory: dict, streams: list[dict], machine: str, arguments) -> str:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("scikit-image", "numba", "numpy"))
     cores = os.cpu_count() or 1
     small, large = streams
     lines = [
         "# Denoising",
         "",
-        f"Made by `benchmarks/denoise.py` on {cores} CPU cores ({platform.machine()}) with {versions}: "
+        f"Made by `benchmarks/denoise.py` on {machine}, with {versions}: "
         f"{arguments.images} drawn cells of {SIZE_PX} × {SIZE_PX} px at each sigma, {arguments.rounds} rounds; medians "
         "in ms an image, the contestants in turn.",
         "",

@@ -93,7 +93,7 @@ def test_raabin_as_fields(tmp_path):
         "Cell Numbers": 6,
         "Cell_0": raabin_cell("Band", "Band"),
         "Cell_1": raabin_cell("Large Lymph", "", x1=10),
-        "Cell_2": raabin_cell("Neutrophil", "Neutrophil"),
+        "Cell_2": raabin_cell("Neutrophil", "Neutrophil", x1=20, x2=40),
         "Cell_3": raabin_cell("Monocyte", "Meta"),
         "Cell_4": raabin_cell("Basophil", "Basophil", x2=5),
         "Cell_5": {"Label1": "Basophil"},

@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from layouts import draw
 
 import nonet.data.manifest
 from nonet.data.build import build_dataset
@@ -17,17 +16,10 @@ from nonet.errors import DataError
 PHOTOGRAPHS = Path(__file__).parents[2] / "shared/data"
 
 
-def write(path, seed):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (12, 14, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
 @pytest.fixture
 def cells(tmp_path):
     for seed, name in enumerate(("BA/a.png", "BA/b.png", "EO/a.png", "SNE/x.png")):
-        write(tmp_path / "cells" / name, seed)
+        draw(tmp_path / "cells" / name, seed)
     return tmp_path / "cells"
 
 
@@ -74,7 +66,7 @@ def test_fingerprint_is_of_content_not_of_place(cells, tmp_path):
     moved = cells.rename(tmp_path / "moved")
     two = build_dataset(f"cells=folder:{moved}", tmp_path / "two")
     assert one.fingerprint() == two.fingerprint()
-    write(moved / "EO/a.png", 77)
+    draw(moved / "EO/a.png", 77)
     assert build_dataset(f"cells=folder:{moved}", tmp_path / "three").fingerprint() != one.fingerprint()
 
 
@@ -107,7 +99,7 @@ def test_sha256_of_the_table_is_checked(cells, tmp_path):
 
 
 def test_copies_with_one_label_count_once_and_the_evaluated_one_stays(cells, tmp_path):
-    write(tmp_path / "aaa/BA/copy.png", 0)
+    draw(tmp_path / "aaa/BA/copy.png", 0)
     for order in (1, -1):
         specs = [f"folder:{cells}", f"folder:{tmp_path / 'aaa'}"][::order]
         dataset = build_dataset(specs, tmp_path / "out", external=["aaa"])
@@ -117,7 +109,7 @@ def test_copies_with_one_label_count_once_and_the_evaluated_one_stays(cells, tmp
 
 
 def test_copies_with_different_labels_are_all_left_out(cells, tmp_path):
-    write(cells / "EO/copy.png", 0)
+    draw(cells / "EO/copy.png", 0)
     dataset = build_dataset(f"folder:{cells}", tmp_path / "out")
     assert set(dataset.excluded["path"]) == {"BA/a.png", "EO/copy.png"}
     assert dataset.excluded["reason"].str.contains("BA and EO").all()
@@ -126,7 +118,7 @@ def test_copies_with_different_labels_are_all_left_out(cells, tmp_path):
 
 def test_no_test_image_is_dropped_as_a_copy_but_the_leak_is_noted(cells, tmp_path):
     for name in ("t/1.png", "t/2.png"):
-        write(cells / name, 0)
+        draw(cells / name, 0)
     text = "path,label,split\nBA/a.png,BA,\nEO/a.png,EO,\nt/1.png,,test\nt/2.png,,test\n"
     dataset = build_dataset(csv_of(cells, text), tmp_path / "out")
     assert len(dataset.manifest) == 4
@@ -134,7 +126,7 @@ def test_no_test_image_is_dropped_as_a_copy_but_the_leak_is_noted(cells, tmp_pat
 
 
 def test_external_sources_are_not_evaluated(cells, tmp_path):
-    write(tmp_path / "more/BA/new.png", 50)
+    draw(tmp_path / "more/BA/new.png", 50)
     dataset = build_dataset([f"folder:{cells}", f"folder:{tmp_path / 'more'}"], tmp_path / "out", external="more")
     assert dict(zip(dataset.manifest["source"], dataset.manifest["evaluate"])) == {"cells": True, "more": False}
     assert "1 external" in dataset.summary()
@@ -146,7 +138,7 @@ def test_external_name_that_is_no_source_is_an_error_that_says_which_are(cells, 
 
 
 def test_labels_beside_the_thirteen_are_kept_by_default_with_a_note(cells, tmp_path):
-    write(cells / "ERB/e.png", 60)
+    draw(cells / "ERB/e.png", 60)
     dataset = build_dataset(f"folder:{cells}", tmp_path / "out")
     assert dataset.classes == ["BA", "EO", "ERB", "SNE"]
     assert any("ERB" in note and "--classes 13" in note for note in dataset.notes)
@@ -171,7 +163,7 @@ def test_wrong_sources_are_explained(tmp_path, spec, words):
 
 
 def test_two_places_of_one_name_are_refused(cells, tmp_path):
-    write(tmp_path / "other/cells/BA/z.png", 70)
+    draw(tmp_path / "other/cells/BA/z.png", 70)
     with pytest.raises(DataError, match=r'Two sources are named "cells"(.|\n)*NAME=KIND:PATH'):
         build_dataset([f"folder:{cells}", f"folder:{tmp_path / 'other/cells'}"], tmp_path / "out")
 
@@ -185,7 +177,7 @@ def test_home_is_expanded(cells, tmp_path, monkeypatch):
 def test_dataset_is_replaced_but_no_other_folder_is(cells, tmp_path):
     build_dataset(f"folder:{cells}", tmp_path / "out")
     (tmp_path / "out/folds.csv").write_text("kept")
-    write(cells / "EO/new.png", 80)
+    draw(cells / "EO/new.png", 80)
     assert len(build_dataset(f"folder:{cells}", tmp_path / "out").manifest) == 5
     assert (tmp_path / "out/folds.csv").read_text() == "kept"
     assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
@@ -220,7 +212,7 @@ def test_same_sources_give_the_same_files(cells, tmp_path):
 
 
 def test_summary_says_what_is_there_and_what_was_left_out(cells, tmp_path):
-    write(cells / "XX/a.png", 7)
+    draw(cells / "XX/a.png", 7)
     text = build_dataset(f"folder:{cells}", tmp_path / "out", classes="13").summary()
     assert "4 images, 3 classes, 0 patients" in text
     assert "segmented neutrophil" in text
@@ -247,13 +239,13 @@ def challenge(tmp_path):
     root = tmp_path / "wbc"
     phase1 = [100, 101, 150, 201, 202]  # 150 → 201 is a jump of 51
     for seed, number in enumerate(phase1):
-        write(root / f"phase1/{number:06d}.jpg", 100 + seed)
+        draw(root / f"phase1/{number:06d}.jpg", 100 + seed)
     rows = "".join(f"{number:06d}.jpg,SNE,train,,,\r\n" for number in phase1)
     (root / "phase1_label.csv").write_bytes(("ID,labels,split,,,\r\n" + rows).encode())
     parts = {"train": ("BA", [1, 112, 113]), "eval": ("EO", [500]), "test": ("", [900, 901])}
     for k, (part, (label, numbers)) in enumerate(parts.items()):
         for number in numbers:
-            write(root / f"phase2/{part}/{number:08d}.jpg", 1000 * (k + 1) + number)
+            draw(root / f"phase2/{part}/{number:08d}.jpg", 1000 * (k + 1) + number)
         header = "ID,labels" if part == "test" else "ID,labels,split"
         tail = "" if part == "test" else f",{part}"
         rows = "".join(f"{number:08d},{label}{tail}\n" for number in numbers)
@@ -286,7 +278,7 @@ def test_challenge_without_its_test_table_still_has_the_test(challenge, tmp_path
 
 
 def test_challenge_lists_images_without_row_and_rows_without_image(challenge, tmp_path):
-    write(challenge / "phase1/000999.jpg", 5)
+    draw(challenge / "phase1/000999.jpg", 5)
     (challenge / "phase2/eval/00000500.jpg").unlink()
     dataset = build_dataset(f"wbcbench:{challenge}", tmp_path / "out")
     reasons = dict(zip(dataset.excluded["path"], dataset.excluded["reason"].str.split(":").str[0]))

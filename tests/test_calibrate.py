@@ -98,7 +98,7 @@ def test_the_shares_that_training_draws_are_those_of_its_epochs(settings):
     drawn = np.zeros(3)
     for held in (0, 1):
         rows = labels[fold != held]
-        epochs = [rows[draw_epoch(rows, 3, settings, seed=s)] for s in range(40)]
+        epochs = [rows[draw_epoch(rows, settings, seed=s)] for s in range(40)]
         drawn += np.bincount(np.concatenate(epochs), minlength=3) / (2 * sum(map(len, epochs)))
     assert drawn_shares(labels, fold, 3, settings) == pytest.approx(drawn, abs=0.01)
 

@@ -11,10 +11,12 @@ from PIL import Image, ImageOps
 
 from nonet.data.build import build_dataset
 from nonet.data.check import check_dataset
-from nonet.data.looks import look_at
+from nonet.data.checks import run_checks
+from nonet.data.looks import Look, look_at
 from nonet.data.near import VIEWS, near_duplicates
 from nonet.data.phantom import draw_dataset
 from nonet.data.shortcuts import find_shortcuts
+from nonet.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,25 @@ def test_kind_of_a_pair(tmp_path, label, patient, split, kind):
     assert pair["kind"] == (kind or "same patient")
 
 
+def test_versions_of_one_image_are_no_leak_unless_one_is_of_the_test(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
+    looks = [Look(picture, (0.0, 0.0, 0.0))] * 2
+    row = {"label": "SNE", "source": "s", "split": None, "evaluate": True, "width": 9, "height": 9}
+    rows = [row | {"image_id": f"s/{name}", "path": name, "patient": name} for name in "ab"]
+    table = pd.DataFrame(rows).assign(patient_is_standin=True)
+    excluded = pd.DataFrame(columns=["path", "source", "label", "reason"])
+
+    def kinds(table):
+        return list(run_checks(table, looks, excluded).pairs["kind"])
+
+    assert kinds(table) == kinds(table.assign(original_image_id=None)) == ["patients differ"]
+    assert kinds(table.assign(original_image_id=["s/a", "s/b"])) == ["patients differ"]
+    versions = table.assign(original_image_id="s/a")
+    assert kinds(versions) == ["same original"]
+    assert not [f for f in run_checks(versions, looks, excluded).findings if f.kind.startswith("near")]
+    assert kinds(versions.assign(split=[None, "test"])) == ["test"]
+
+
 def test_a_pair_that_is_only_trained_on_leaks_nothing(tmp_path):
     texture = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
     image = Image.fromarray(texture).resize((64, 64), Image.Resampling.BICUBIC)
@@ -218,6 +239,24 @@ def test_copies_unreadable_images_and_small_classes_are_told(cells, tmp_path):
     assert {row["path"] for row in data["conflicts"]} == {paths[1], other}
     counts = pd.DataFrame(data["counts"]).set_index("class")
     assert counts.loc["PC", "patients"] == 1 and counts["images"].sum() == len(dataset.manifest)
+
+
+def test_how_many_patients_a_class_needs_is_told_to_the_checks(cells, tmp_path):
+    folder, table = cells
+    few = set(table.groupby("label")["patient"].nunique().loc[lambda n: n < 6].index)
+    assert few and table.groupby("label")["patient"].nunique().min() >= 3
+
+    def named():
+        texts = [f["text"] for f in findings(tmp_path / "dataset") if f["kind"] == "too few patients"]
+        return {label for text in texts for label in re.findall(r"(\w+) \(\d+\)", text)}
+
+    build_dataset(f"csv:{folder / 'images.csv'}", tmp_path / "dataset", num_folds=6)
+    assert named() == few
+    assert "fewer patients than folds (6)" in (tmp_path / "dataset/checks.html").read_text()
+    assert check_dataset(tmp_path / "dataset").checks.ok and named() == set()
+    assert not check_dataset(tmp_path / "dataset", num_folds=6).checks.ok and named() == few
+    with pytest.raises(DataError, match="1 folds are not possible"):
+        check_dataset(tmp_path / "dataset", num_folds=1)
 
 
 def test_check_names_what_became_unreadable(cells, tmp_path):

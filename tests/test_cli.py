@@ -97,6 +97,7 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("evaluate {run} --kinds noise", "--robustness"),
         ("evaluate {run} --limit 50", "--limit is of --robustness"),
         ("evaluate {run} --no-views", "--no-views is of --robustness"),
+        ("evaluate {run} --workers 2", "--workers is of --robustness"),
         ("evaluate {run} --robustness --kinds rain", '"rain"'),
         ("evaluate {run} --robustness --severities 5", "severity 5"),
         ("evaluate {run} --robustness --limit -1", "-1"),
@@ -105,7 +106,9 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("issues {run} --filter-by luck", "prune_by_noise_rate"),
         ("data build --out x", "no source"),
         ("data folds {dataset} --by cell", "--by"),
-        ("data folds {dataset} --num-folds 1", "folds"),
+        ("data folds {dataset} --num-folds 1", "1 folds are not possible"),
+        ("data check {dataset} --num-folds 1", "1 folds are not possible"),
+        ("data build folder:{tmp} --out {tmp}/d --num-folds 0", "0 folds are not possible"),
         # recipes and settings
         ("recipes show papr", "paper"),
         ("recipes show {tmp}/none.toml", "none.toml"),
@@ -192,6 +195,13 @@ def test_a_wrong_command_is_refused_in_words(refused, places, words, said):
 def test_numbers_that_cannot_be_are_refused_in_words(refused, places, words, tmp_path):
     places["run"] = shutil.copytree(places["run"], tmp_path / "copy")
     refused(*(word.format(**places) for word in words.split(" ")))
+
+
+@pytest.mark.parametrize(("option", "value"), [("--resamples", 0), ("--confidence", 1.5)])
+def test_a_bootstrap_that_cannot_be_is_refused_before_anything_is_scored(refused, places, tmp_path, option, value):
+    run = shutil.copytree(places["run"], tmp_path / "copy")
+    assert str(value) in refused("evaluate", run, "--robustness", "--limit", 6, option, value)
+    assert not list(run.glob("evaluation/robustness*"))
 
 
 def test_an_unfinished_run_is_refused(refused, places, tmp_path):

@@ -117,5 +117,8 @@ def test_the_shares_that_training_drew_are_of_all_trained_images():
     """Of two folds, each trains on the other one and on what has no fold; nothing of unknown class counts."""
     manifest = pd.DataFrame({"image_id": list("abcdef"), "label": ["A", "B", "A", "B", "B", None]})
     folds = pd.DataFrame({"image_id": list("abcdef"), "fold": [0, 0, 1, 1, np.nan, 1]})
-    sampling = load_recipe("plain").sampling
-    assert trained_shares(manifest, folds, ["A", "B"], sampling) == pytest.approx([1 / 3, 2 / 3])
+    recipe = load_recipe("plain")
+    shares = trained_shares(manifest, folds, ["A", "B"], recipe.sampling, recipe.loss)
+    assert shares == pytest.approx([1 / 3, 2 / 3])
+    balanced = load_recipe("plain", ["loss.logit_adjustment=1"]).loss
+    assert trained_shares(manifest, folds, ["A", "B"], recipe.sampling, balanced) == pytest.approx([1 / 2, 1 / 2])

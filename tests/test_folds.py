@@ -124,6 +124,29 @@ def test_copies_of_an_image_stay_together_even_by_image(manifest):
     assert (folds["fold"].to_numpy()[::2] == folds["fold"].to_numpy()[1::2]).all()
 
 
+@pytest.mark.parametrize("by", ["patient", "image"])
+@pytest.mark.parametrize("seed", range(5))
+def test_versions_of_one_image_stay_together_whatever_is_known_of_their_patient(manifest, by, seed):
+    versions = manifest.sample(200, random_state=seed).assign(patient=lambda t: t["patient"].where(t.index % 2 == 0))
+    versions = versions.assign(image_id=versions["image_id"] + "-worse", sha256="w" + versions["sha256"])
+    versions["original_image_id"] = versions["image_id"].str.removesuffix("-worse")
+    table = pd.concat([manifest.assign(original_image_id=manifest["image_id"]), versions], ignore_index=True)
+    table.loc[:50, "original_image_id"] = None  # not known of every image
+    folds, _ = make_folds(table, by=by, seed=seed)
+    found = folds.merge(table, on="image_id")
+    assert (found.groupby("original_image_id")["fold"].nunique() == 1).all()
+    assert set(found["fold"]) == {0, 1, 2}
+    if by == "patient":
+        assert (found.groupby("patient")["fold"].nunique() == 1).all()
+    check_folds(folds, table, by)
+
+
+def test_folds_are_the_same_where_no_image_has_versions(manifest):
+    expected, _ = make_folds(manifest, by="image")
+    found, _ = make_folds(manifest.assign(original_image_id=None), by="image")
+    pd.testing.assert_frame_equal(found, expected)
+
+
 # The file.
 
 
@@ -203,6 +226,16 @@ def test_image_content_on_both_sides_is_named(manifest):
     manifest.loc[two, "sha256"] = manifest.loc[one, "sha256"]
     for by in ("patient", "image"):
         with pytest.raises(DataError, match="Image content"):
+            check_folds(folds, manifest, by)
+
+
+def test_original_on_both_sides_is_named(manifest):
+    folds, _ = make_folds(manifest)
+    one, two = (folds.index[folds["fold"] == k][0] for k in (0, 1))
+    manifest["original_image_id"] = manifest["image_id"]
+    manifest.loc[two, "original_image_id"] = manifest.loc[one, "image_id"]
+    for by in ("patient", "image"):
+        with pytest.raises(DataError, match=f"Original image {manifest.loc[one, 'image_id']} is on both sides"):
             check_folds(folds, manifest, by)
 
 

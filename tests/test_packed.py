@@ -8,6 +8,7 @@ from PIL import Image
 
 from nonet.data.build import build_dataset
 from nonet.data.check import check_dataset
+from nonet.data.folds import make_folds
 from nonet.data.manifest import Dataset
 from nonet.errors import DataError
 
@@ -91,9 +92,28 @@ def test_release_on_the_hub(release, tmp_path):
     assert set(by_name.loc[["00020.jpg", "00021.jpg"], "split"]) == {"test"}
     assert by_name.loc["00020.jpg", "label"] is None and by_name.loc["00021.jpg", "label"] == "LY"
     assert not by_name.loc[["00020.jpg", "00021.jpg"], "evaluate"].any()
+    assert by_name.loc[["00010.jpg", "d1.jpg"], "original_image_id"].tolist() == ["wbcbench-hf/00010"] * 2
+    assert by_name.loc[["00010.jpg", "d1.jpg"], "severity"].tolist() == ["none", "2"]
     assert any("degraded and pristine are both there" in note for note in dataset.notes)
     alone = build_dataset(f"wbcbench-hf:{release / 'pristine'}", tmp_path / "alone")
     assert len(alone.manifest) == 6 and not any("both there" in note for note in alone.notes)
+
+
+def test_versions_of_the_release_share_a_fold_even_where_one_lacks_its_patient(tmp_path):
+    seeds = list(range(12))
+    columns = {"image_id": [f"{i}.jpg" for i in seeds], "label": ["EO", "LY"] * 6}
+    pristine = columns | {"patient_hash": [f"p{i // 2}" for i in seeds]}
+    degraded = columns | {"patient_hash": [""] * 12, "original_image_id": columns["image_id"], "severity": ["1"] * 12}
+    degraded["image_id"] = [f"d{i}.jpg" for i in seeds]
+    for config, part, first in (("pristine", pristine, 0), ("degraded", degraded, 100)):
+        images = packed(tmp_path, [first + seed for seed in seeds], suffix=".jpg")
+        write_parquet(tmp_path / "release" / config / "phase2_train-0.parquet", {"image": images} | part)
+    build_dataset(f"wbcbench-hf:{tmp_path / 'release'}", tmp_path / "out")
+    manifest = Dataset.open(tmp_path / "out").manifest
+    for by in ("patient", "image"):
+        folds, _ = make_folds(manifest, by=by)
+        found = folds.merge(manifest, on="image_id").groupby("original_image_id")["fold"].agg(["nunique", "size"])
+        assert (found["nunique"] == 1).all() and (found["size"] == 2).all()
 
 
 def test_a_parquet_file_that_is_damaged_or_of_something_else(release, tmp_path):
@@ -116,6 +136,19 @@ def test_a_row_without_an_image_is_listed(tmp_path):
     dataset = build_dataset(f"blood8:{tmp_path / 'hub'}", tmp_path / "out")
     assert labels(dataset) == {"BA": 1}
     assert "holds no image" in dataset.excluded["reason"].iloc[0]
+
+
+def test_a_packed_copy_that_is_left_out_contests_the_one_that_is_kept(tmp_path):
+    seeds, names = [1, 2, 1, 3], ["basophil", "basophil", "neutrophil", "platelet"]
+    write_parquet(tmp_path / "hub/x.parquet", {"image": packed(tmp_path, seeds), "label": names})
+    draw(tmp_path / "mine/LY/copy.png", 3)
+    draw(tmp_path / "mine/LY/own.png", 4)
+    dataset = build_dataset([f"blood8:{tmp_path / 'hub'}", f"folder:{tmp_path / 'mine'}"], tmp_path / "out")
+    assert labels(dataset) == {"BA": 1, "LY": 1}
+    contested = dataset.excluded[dataset.excluded["reason"].str.startswith("conflicting")].set_index("label")["reason"]
+    assert "labelled BA and, left out, NEU: blood8/" in contested["BA"]
+    assert "labelled LY and, left out, PLT: blood8/" in contested["LY"]
+    assert len([p for p in (tmp_path / "out/unpacked").rglob("*") if p.is_file()]) == 2, "compared, not written"
 
 
 # Arrays
@@ -153,6 +186,15 @@ def test_bloodmnist_with_all_eight_classes_from_the_file_itself(tmp_path):
     eight = ["BA", "EO", "ERB", "IG", "LY", "MO", "NEU", "PLT"]
     dataset = build_dataset(f"bloodmnist:{tmp_path / 'bloodmnist.npz'}", tmp_path / "out", classes=eight)
     assert dataset.classes == eight and len(dataset.manifest) == 13 and dataset.excluded.empty
+
+
+def test_a_copy_in_an_array_that_is_left_out_contests_the_one_that_is_kept(tmp_path):
+    arrays = npz(tmp_path / "bloodmnist.npz")
+    arrays["train_images"][2] = arrays["train_images"][0]  # an erythroblast and a basophil
+    np.savez_compressed(tmp_path / "bloodmnist.npz", **arrays)
+    dataset = build_dataset(f"bloodmnist:{tmp_path / 'bloodmnist.npz'}", tmp_path / "out")
+    assert labels(dataset) == {"BA": 2, "EO": 3, "LY": 1, "MO": 1}
+    assert left_out(dataset)["conflicting labels"] == 1
 
 
 def test_bloodmnist_that_is_none(tmp_path):

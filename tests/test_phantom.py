@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from PIL import Image
+from processes import kill_at_work
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 from skimage.restoration import estimate_sigma
@@ -217,6 +218,17 @@ def test_same_arguments_give_the_same_bytes_whatever_the_number_of_workers(tmp_p
     assert one == bytes_of(draw_dataset(tmp_path / "one", seed=1, **settings))  # over its own drawings
     other = bytes_of(draw_dataset(tmp_path / "three", seed=2, **settings))
     assert all(one[name] != other[name] for name in one if name.endswith(".png"))
+
+
+def test_a_killed_drawing_leaves_no_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from nonet.data.phantom import draw_dataset\n"
+        "if __name__ == '__main__':\n"
+        f"    draw_dataset({str(tmp_path / 'cells')!r}, num_images=5000, size_px=96, num_workers=2)\n"
+    )
+    workers, alive = kill_at_work(script, lambda: any(tmp_path.glob("cells/images/*.png")))
+    assert len(workers) >= 2 and not alive
 
 
 def test_label_errors_leave_the_images_as_they_are(tmp_path):

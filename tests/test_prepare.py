@@ -4,18 +4,18 @@ import hashlib
 import pickle
 import subprocess
 import sys
-import time
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
+from processes import kill_at_work
 
 import nonet.data.prepare
 from nonet.data.denoise import denoise, estimate_sigma
 from nonet.data.images import load_rgb
-from nonet.data.prepare import CHUNK_SIZE, load_prepared, prepare_images, prepare_sizes
+from nonet.data.prepare import CHUNK_SIZE, cut_centre, prepare_images, prepare_sizes
 from nonet.data.stain import normalise_colours
+from nonet.data.workers import map_in_order
 from nonet.errors import DataError
 from nonet.recipe import Denoise
 
@@ -36,9 +36,17 @@ def images(tmp_path):
     return write_images(tmp_path / "images", 10)
 
 
-def prepare(images, tmp_path, **changes):
-    options = {"size_px": 16, "denoise": OFF, "cache_dir": tmp_path / "cache"} | changes
+def load_prepared(image, size_px, settings):
+    return prepare_sizes(image, [size_px], settings)[size_px]
+
+
+def prepare_all(images, tmp_path, sizes_px, **changes):
+    options = {"sizes_px": sizes_px, "denoise": OFF, "cache_dir": tmp_path / "cache"} | changes
     return prepare_images(*images, **options)
+
+
+def prepare(images, tmp_path, size_px=16, **changes):
+    return prepare_all(images, tmp_path, [size_px], **changes)[size_px]
 
 
 def test_square_of_the_denoised_image(images):
@@ -48,6 +56,21 @@ def test_square_of_the_denoised_image(images):
     both = prepare_sizes(path, [16, 12], ON)
     assert {size: image.shape for size, image in both.items()} == {16: (16, 16, 3), 12: (12, 12, 3)}
     np.testing.assert_array_equal(both[16], load_prepared(load_rgb(path), 16, ON))
+
+
+def test_the_centre_is_cut_out_before_anything_else(images):
+    path = images[0][0]
+    frame = load_rgb(path)  # 24 wide, 20 high
+    np.testing.assert_array_equal(cut_centre(frame, 0.5), frame[5:15, 7:17])
+    assert cut_centre(frame, 1) is frame
+    expected = prepare_sizes(np.ascontiguousarray(frame[5:15, 7:17]), [16], ON)[16]
+    np.testing.assert_array_equal(prepare_sizes(path, [16], Denoise(centre=0.5))[16], expected)
+
+
+def test_another_centre_is_another_cache(images, tmp_path):
+    for settings in (OFF, Denoise(enabled=False, centre=0.5)):
+        prepared = prepare(images, tmp_path, denoise=settings)
+        np.testing.assert_array_equal(prepared[2], prepare_sizes(images[0][2], [16], settings)[16])
 
 
 def test_colours_are_brought_to_the_reference_after_denoising(images):
@@ -92,6 +115,53 @@ def test_sizes_and_settings_have_caches_of_their_own(images, tmp_path):
     assert (plain[:] != smooth[:]).any() and (smooth[:] != stronger[:]).any()
     assert prepare(images, tmp_path, size_px=8).shape == (10, 8, 8, 3)
     assert len({plain.file, smooth.file, stronger.file}) == 3
+
+
+def test_sizes_made_together_are_those_made_alone_and_each_image_is_read_once(images, tmp_path, monkeypatch):
+    alone = {size: prepare(images, tmp_path, size, denoise=ON, cache_dir=tmp_path / "alone") for size in (8, 16)}
+    reads = []
+    monkeypatch.setattr(nonet.data.prepare, "load_rgb", lambda data: reads.append(1) or load_rgb(data))
+    together = prepare_all(images, tmp_path, [16, 8], denoise=ON)
+    assert len(reads) == 10
+    assert set(together) == {8, 16}
+    for size, prepared in together.items():
+        np.testing.assert_array_equal(prepared[:], alone[size][:])
+        np.testing.assert_array_equal(prepared.sigmas, alone[size].sigmas)
+
+
+@pytest.mark.parametrize("behind", [8, 16])
+def test_a_size_that_is_there_is_not_made_again(images, tmp_path, behind):
+    other = 24 - behind
+    full = prepare(images, tmp_path, other)
+    prepare((images[0][:6], images[1][:6]), tmp_path, behind)
+    written, expected = full.file.stat().st_size, load_prepared(images[0][9], behind, OFF)
+    for path in images[0][:6]:
+        path.unlink()  # no longer needed, whichever size is behind
+    both = prepare_all(images, tmp_path, [8, 16])
+    assert full.file.stat().st_size == written
+    np.testing.assert_array_equal(both[other][:], full[:])
+    np.testing.assert_array_equal(both[behind][9], expected)
+
+
+def test_killed_between_two_sizes_only_the_one_behind_is_made(images, tmp_path, monkeypatch):
+    real = nonet.data.prepare.Cache.append
+
+    def killed_at_the_second(cache, prepared):
+        if cache.size_px == 16:
+            raise KeyboardInterrupt
+        real(cache, prepared)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nonet.data.prepare.Cache, "append", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_all(images, tmp_path, [8, 16])
+    (small,) = tmp_path.glob("cache/8px-*/pixels.u8")
+    before = small.stat().st_size
+    assert before == 10 * 8 * 8 * 3
+    both = prepare_all(images, tmp_path, [8, 16])
+    assert small.stat().st_size == before
+    for size, prepared in both.items():
+        np.testing.assert_array_equal(prepared[3], load_prepared(images[0][3], size, OFF))
 
 
 def test_sigmas_are_kept(images, tmp_path):
@@ -147,7 +217,7 @@ def test_tasks_are_handed_out_as_results_are_taken():
             taken.append(number)
             yield -number
 
-    results = nonet.data.prepare.map_in_order(abs, tasks(), 2)
+    results = map_in_order(abs, tasks(), 2)
     assert next(results) == 0 and len(taken) <= 6
     assert list(results) == list(range(1, 60))
 
@@ -164,27 +234,20 @@ def test_a_killed_call_leaves_no_process_and_goes_on(tmp_path):
         f"    paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
         "    names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
         f"    cache = {str(tmp_path / 'cache')!r}\n"
-        "    prepare.prepare_images(paths, names, size_px=256, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
+        "    sizes = [256, 64]\n"
+        "    prepare.prepare_images(paths, names, sizes_px=sizes, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
     )
-    started = psutil.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
-    until(lambda: any(file.stat().st_size for file in tmp_path.glob("cache/*/sha256.txt")))
-    workers = started.children(recursive=True)
-    started.kill()
-    started.wait()
-    _, alive = psutil.wait_procs(workers, timeout=60)
+
+    def both_begun():
+        return sum(file.stat().st_size > 0 for file in tmp_path.glob("cache/*/sha256.txt")) == 2
+
+    workers, alive = kill_at_work(script, both_begun)
     assert len(workers) >= 2 and not alive
-    done = len(next(tmp_path.glob("cache/*/sha256.txt")).read_text().split())
+    done = min(len(file.read_text().split()) for file in tmp_path.glob("cache/*/sha256.txt"))
     for path in images[0][: min(done, 399)]:
         path.unlink()  # no longer needed
-    prepared = prepare(images, tmp_path, size_px=256, denoise=ON, num_workers=1)
-    np.testing.assert_array_equal(prepared[-1], load_prepared(images[0][-1], 256, ON))
-
-
-def until(holds, seconds=60):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    for size, prepared in prepare_all(images, tmp_path, [64, 256], denoise=ON, num_workers=1).items():
+        np.testing.assert_array_equal(prepared[-1], load_prepared(images[0][-1], size, ON))
 
 
 def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
@@ -198,11 +261,11 @@ def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
         f"paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
         "names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
         f"cache = {str(tmp_path / 'cache')!r}\n"
-        "prepare.prepare_images(paths, names, size_px=8, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
+        "prepare.prepare_images(paths, names, sizes_px=[8], denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
-    assert "DataError: A process that prepares images died" in done.stderr
+    assert "DataError: A process that works on images died" in done.stderr
     assert "put the calls under `if __name__" in done.stderr
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nonet.errors import DataError
 from nonet.recipe import Sampling
-from nonet.train.sampling import cut_batches, derive_seed, draw_epoch, effective_number_weights
+from nonet.train.sampling import chances, cut_batches, derive_seed, draw_epoch, effective_number_weights, training_prior
 
 COUNTS = [14, 90, 152, 488, 17354]
 
@@ -54,7 +54,7 @@ def test_a_class_without_images_is_named():
 
 def test_rare_classes_are_drawn_about_as_often_as_common_ones():
     labels = np.repeat(np.arange(4), [2000, 500, 60, 10])
-    drawn = np.concatenate([draw_epoch(labels, 4, Sampling(), seed=s) for s in range(4)])
+    drawn = np.concatenate([draw_epoch(labels, Sampling(), seed=s) for s in range(4)])
     counts = np.bincount(labels[drawn], minlength=4)
     expected = np.array(by_the_formula([2000, 500, 60, 10], 0.9999)) * [2000, 500, 60, 10]
     expected = expected / expected.sum() * len(drawn)
@@ -65,33 +65,33 @@ def test_rare_classes_are_drawn_about_as_often_as_common_ones():
 
 def test_within_a_class_every_image_is_as_likely():
     labels = np.repeat([0, 1], [40, 400])
-    drawn = np.concatenate([draw_epoch(labels, 2, Sampling(), seed=s) for s in range(50)])
+    drawn = np.concatenate([draw_epoch(labels, Sampling(), seed=s) for s in range(50)])
     times = np.bincount(drawn, minlength=440)[:40]
     assert (np.abs(times - times.mean()) < 5 * np.sqrt(times.mean())).all()
 
 
 def test_the_uniform_sampler_passes_each_image_once():
     labels = np.array([0] * 30 + [1] * 3)
-    order = draw_epoch(labels, 2, Sampling(sampler="uniform"), seed=3)
+    order = draw_epoch(labels, Sampling(sampler="uniform"), seed=3)
     assert sorted(order) == list(range(33))
     assert list(order) != list(range(33))
 
 
 def test_beta_zero_draws_by_image():
     labels = np.repeat([0, 1], [900, 100])
-    drawn = np.concatenate([draw_epoch(labels, 2, Sampling(beta=0), seed=s) for s in range(10)])
+    drawn = np.concatenate([draw_epoch(labels, Sampling(beta=0), seed=s) for s in range(10)])
     assert labels[drawn].mean() == pytest.approx(0.1, abs=5 * np.sqrt(0.09 / 10000))
 
 
 def test_a_class_absent_from_the_fold_is_no_hindrance():
     labels = np.array([0, 0, 2, 2, 2])
-    assert set(labels[draw_epoch(labels, 4, Sampling(), seed=0)]) <= {0, 2}
+    assert set(labels[draw_epoch(labels, Sampling(), seed=0)]) <= {0, 2}
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "effective_number"])
+@pytest.mark.parametrize("sampler", ["uniform", "square_root", "effective_number"])
 def test_the_seed_decides_the_order(sampler):
     labels = np.arange(100) % 3
-    draw = [draw_epoch(labels, 3, Sampling(sampler=sampler), seed=s) for s in (1, 1, 2)]
+    draw = [draw_epoch(labels, Sampling(sampler=sampler), seed=s) for s in (1, 1, 2)]
     assert (draw[0] == draw[1]).all()
     assert (draw[0] != draw[2]).any()
 
@@ -114,3 +114,28 @@ def test_seeds_differ_by_every_part_and_its_place():
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= s < 2**63 for s in seeds)
     assert derive_seed(0, "a", 1) == seeds[0]
+
+
+def test_the_square_root_sampler_draws_a_class_as_often_as_the_root_of_its_images():
+    labels = np.repeat([0, 1, 2], [400, 100, 4])
+    np.testing.assert_allclose(training_prior(labels, 3, Sampling(sampler="square_root")), np.array([20, 10, 2]) / 32)
+    drawn = np.concatenate([draw_epoch(labels, Sampling(sampler="square_root"), seed=s) for s in range(60)])
+    share = np.bincount(labels[drawn]) / len(drawn)
+    np.testing.assert_allclose(share, np.array([20, 10, 2]) / 32, atol=0.01)
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "square_root", "effective_number"])
+def test_external_images_are_drawn_as_often_as_their_weight_says(sampler):
+    labels, external = np.zeros(100, dtype=int), np.arange(100) < 50
+    settings = Sampling(sampler=sampler, external_weight=0.25)
+    drawn = np.concatenate([draw_epoch(labels, settings, seed=s, external=external) for s in range(100)])
+    assert external[drawn].mean() == pytest.approx(0.2, abs=0.01)  # 0.25 to 1
+    never = Sampling(sampler=sampler, external_weight=0)
+    assert not external[draw_epoch(labels, never, seed=0, external=external)].any()
+    with pytest.raises(DataError, match="external_weight"):
+        chances(labels, never, np.ones(100, dtype=bool))
+
+
+def test_the_training_prior_of_whole_passes_is_the_share_of_images():
+    labels = np.array([0, 0, 0, 2])
+    np.testing.assert_allclose(training_prior(labels, 4, Sampling(sampler="uniform")), [0.75, 0, 0.25, 0])

@@ -14,11 +14,12 @@ from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds
 from nonet.errors import DataError, RecipeError, RunError, WeightsError
 from nonet.models.machine import make_fabric
-from nonet.recipe import load_recipe
+from nonet.models.network import make_classifier
+from nonet.recipe import Optimiser, load_recipe
 from nonet.runs import Run
 from nonet.train import member as member_module
 from nonet.train.launch import train
-from nonet.train.member import MemberTraining, learning_rate
+from nonet.train.member import MemberTraining, learning_rate, parameter_groups
 
 
 def history_of(run, fold=0, architecture="vit_mini"):
@@ -42,6 +43,27 @@ def test_the_learning_rate_falls_along_a_cosine_between_its_ends():
     assert rates[25] == pytest.approx(5e-6 + (5e-4 - 5e-6) * (1 + math.sqrt(0.5)) / 2, rel=1e-12)
     assert all(a > b for a, b in itertools.pairwise(rates))
     assert learning_rate(0, 1, first=5e-4, last=5e-6) == 5e-4
+
+
+def test_the_learning_rate_rises_evenly_before_the_cosine():
+    rates = [learning_rate(step, 110, first=1e-3, last=0, warmup_steps=9) for step in range(110)]
+    np.testing.assert_allclose(rates[:10], np.arange(1, 11) * 1e-4)
+    np.testing.assert_allclose(rates[9:], [learning_rate(step, 101, first=1e-3, last=0) for step in range(101)])
+
+
+def test_layers_learn_the_more_slowly_the_nearer_they_are_to_the_image(make_recipe):
+    recipe = make_recipe()
+    network, _ = make_classifier(recipe.models.architectures[0], recipe.models, 4)
+    groups = parameter_groups(network, Optimiser(layer_decay=0.5, head_rate=3))
+    scale = {id(parameter): group["lr_scale"] for group in groups for parameter in group["params"]}
+    assert set(scale) == {id(parameter) for parameter in network.parameters()}
+    blocks = [scale[id(block.norm1.weight)] for block in network.backbone.blocks]
+    np.testing.assert_allclose(np.divide(blocks[1:], blocks[:-1]), 2)
+    assert scale[id(network.backbone.patch_embed.proj.weight)] < blocks[0]
+    assert {scale[id(parameter)] for parameter in network.head.parameters()} == {3}
+    assert max(scale[id(parameter)] for parameter in network.backbone.parameters()) == 1
+    plain = parameter_groups(network, Optimiser())
+    assert {group["lr_scale"] for group in plain} == {1}
 
 
 def test_a_run_holds_what_the_design_says(tiny_run, tiny_dataset):
@@ -228,16 +250,16 @@ def member_training(dataset, recipe, folder, fold=0):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_names_member_epoch_and_step(tiny_dataset, make_recipe, tmp_path, monkeypatch, bad):
+def test_a_loss_that_is_not_finite_names_member_epoch_and_step(tiny_dataset, make_recipe, tmp_path, bad):
     training = member_training(tiny_dataset, make_recipe(), tmp_path)
     assert training.steps_an_epoch == 2
-    real, calls = member_module.loss_of, []
+    real, calls = training.loss, []
 
-    def loss_of(settings, logits, labels):
+    def loss(logits, labels):
         calls.append(1)
-        return real(settings, logits, labels) * (bad if len(calls) == 4 else 1)  # two steps, validation, the third step
+        return real(logits, labels) * (bad if len(calls) == 3 else 1)  # an epoch has two steps
 
-    monkeypatch.setattr(member_module, "loss_of", loss_of)
+    training.loss = loss
     with pytest.raises(RunError, match=r"vit_mini/fold-0 is (nan|inf) at epoch 1, step 0") as caught:
         training.run()
     assert "learning_rate" in caught.value.hint

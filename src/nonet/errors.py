@@ -1,5 +1,8 @@
 """Errors that a user can act on: each says what, where and which value, and hints at what to do."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class NonetError(Exception):
     """Base of every error that nonet raises on purpose.
@@ -30,3 +33,9 @@ class WeightsError(NonetError):
 
 class RunError(NonetError):
     """A run folder is incomplete, or does not match the recipe or dataset it is asked to continue with."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the beginning of a hint, 'Did you mean "folder"? ', where a name is like a known one; else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f'Did you mean "{close[0]}"? ' if close else ""

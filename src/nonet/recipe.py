@@ -26,7 +26,10 @@ class Section(BaseModel):
 
 
 class Denoise(Section):
-    """What is done to each image first: wavelet estimate of sigma, non-local means where it is not clean; colours."""
+    """What is done to each image first: its centre cut out; noise estimated and taken away; colours brought alike."""
+
+    centre: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Side of the central square that is kept, as a share of the frame's shorter side. 1 keeps the whole frame."""
 
     enabled: bool = True
     """False leaves noise as it is."""
@@ -80,10 +83,13 @@ class Models(Section):
 class Sampling(Section):
     """How batches are drawn from the training images."""
 
-    sampler: Literal["effective_number", "uniform"] = "effective_number"
-    """'effective_number' draws rare classes about as often as common ones; 'uniform' goes through each image once."""
+    sampler: Literal["effective_number", "square_root", "uniform"] = "effective_number"
+    """'effective_number' draws rare classes about as often as common ones, 'square_root' a class as often as the square
+    root of its images; 'uniform' goes through each image once."""
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
     """Of the effective number (1 - beta^n) / (1 - beta); 0 draws by image, towards 1 by 1/n."""
+    external_weight: Annotated[float, Field(ge=0)] = 1.0
+    """How often an image that is not evaluated (of another source) is drawn, to one of its class that is."""
 
 
 class Loss(Section):
@@ -95,17 +101,30 @@ class Loss(Section):
     """Weight of the positive side (sigmoid form: 1 - alpha for the negative side). No effect on cross_entropy."""
     gamma: Annotated[float, Field(ge=0)] = 2.0
     """Focusing: 0 gives (weighted) cross-entropy. No effect on cross_entropy."""
+    logit_adjustment: Annotated[float, Field(ge=0)] = 0.0
+    """Logits are raised by this times the log of each class's share of the draws, in training only (Menon 2021): with
+    cross_entropy and 1, balanced soft-max."""
+    stage_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of a granulocyte's label that goes to the stages before and after its own (PMY, MY, MMY, BNE, SNE)."""
+    lineage_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Of a second loss, the cross-entropy of lineages, whose probability is the sum over their classes."""
 
 
 class Optimiser(Section):
     """AdamW with a cosine from the first learning rate to the last."""
 
     learning_rate_first: Positive = 5e-4
-    """Of the first step; there is no warm-up."""
+    """Of the first step, or of the one that ends the warm-up."""
     learning_rate_last: Annotated[float, Field(ge=0)] = 5e-6
     """Of the last step of the last epoch."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     """AdamW's running-average coefficients."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """The learning rate rises evenly from 0 over these, and then follows the cosine. The paper has none."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each layer of the backbone learns this many times as fast as the one behind it; 1: all alike."""
+    head_rate: Positive = 1.0
+    """The head learns this many times as fast as the backbone's last layer."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decoupled weight decay, on every parameter."""
 

@@ -6,6 +6,7 @@ from os import PathLike
 
 from nonet.data.degrade import KINDS
 from nonet.data.manifest import Dataset
+from nonet.evaluate.bootstrap import require_possible
 from nonet.evaluate.figures import robustness_figure
 from nonet.evaluate.robustness import Robustness, robustness_tables
 from nonet.page.figures import in_house_style, svg_text
@@ -59,9 +60,10 @@ def evaluate_robustness(
 
     Raises
     ------
-    DataError, where a kind or severity is unknown or an image cannot be read; RunError, where the run is not trained
-    to the end or its dataset is not found.
+    DataError, where a kind, a severity or an option of the bootstrap cannot be, or an image cannot be read; RunError,
+    where the run is not trained to the end or its dataset is not found.
     """
+    require_possible(num_resamples=num_resamples, confidence=confidence)  # not after an hour of scoring
     run = Run(run)
     folder = score_conditions(
         run,
@@ -74,10 +76,15 @@ def evaluate_robustness(
         num_workers=num_workers,
     )
     found = robustness_tables(folder, num_resamples=num_resamples, confidence=confidence, seed=seed)
+    _write(run, found)
+    logger.info("Scored %d conditions: %s", len(found.scores), run.robustness)
+    return found
+
+
+def _write(run: Run, found: Robustness) -> None:
+    """Write the figure and the tables; the scores come last, as they say that all is there."""
     titles = {kind: kind.replace("_", " ") for kind in KINDS}
     figure = in_house_style(robustness_figure, found.scores, titles)
     write_text(run.evaluation / "figures" / "robustness.svg", svg_text(figure, "robustness"))
     write_text(run.robustness_differences, found.differences.to_csv(index=False))
     write_text(run.robustness, found.scores.to_csv(index=False))
-    logger.info("Scored %d conditions: %s", len(found.scores), run.robustness)
-    return found

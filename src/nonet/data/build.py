@@ -1,6 +1,5 @@
 """`build_dataset`: from sources to a dataset folder. Each file ends in the manifest or in excluded.csv."""
 
-import difflib
 import logging
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ from nonet.data.checks import run_checks
 from nonet.data.checks_page import write_checks
 from nonet.data.decisions import apply_decisions, read_decisions
 from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_path
+from nonet.data.folds import possible_num_folds
 from nonet.data.looks import Look
 from nonet.data.manifest import Dataset, in_columns
 from nonet.data.scan import describe_images
@@ -27,7 +27,7 @@ from nonet.data.select import (
 from nonet.data.sources import SOURCES
 from nonet.data.sources.listing import Listing, Packed
 from nonet.data.unpack import FOLDER, remove_stale, unpack, unpacked_root
-from nonet.errors import DataError
+from nonet.errors import DataError, did_you_mean
 from nonet.runs import FORMAT_VERSION, now, sha256_of, write_text
 
 log = logging.getLogger("nonet")
@@ -45,6 +45,7 @@ def build_dataset(
     external: str | list[str] = (),
     paper: str | list[str] = (),
     decisions: str | Path | None = None,
+    num_folds: int | None = None,
     num_workers: int | None = None,
 ) -> Dataset:
     """Make a dataset from one or more sources: read every image, write the manifest and what was left out.
@@ -62,6 +63,7 @@ def build_dataset(
     paper : names of sources of which only those images are kept that the paper takes.
     decisions : CSV from review (image_id or path; keep, drop or relabel; label; note), applied before anything else and
         recorded in decided.csv.
+    num_folds : that will be trained with: the checks name classes of fewer patients; by default the recipes'.
     num_workers : threads that read images; by default one a core.
 
     Returns
@@ -73,67 +75,117 @@ def build_dataset(
     DataError where a source, class or name is not there, a decision is about none of the images or contradicts
     another, or no image is left.
     """
-    out = Path(out).expanduser()
+    out, num_folds = Path(out).expanduser(), possible_num_folds(num_folds)
     _require_ours(out)
-    listings = read_sources(_listed(sources))
-    table = pd.concat([listing.table() for listing in listings.values()], ignore_index=True)
-    excluded = [row for listing in listings.values() for row in listing.excluded]
-    notes = [note for listing in listings.values() for note in listing.notes]
-    roots = _roots(listings)
-
-    mark_external(table, _listed(external))
-    everything = table.assign(image_id=table["source"] + "/" + table["path"])
-    decided = None
-    if decisions is not None:
-        decided = read_decisions(decisions, everything, classes=wanted_classes(classes))
-        everything = apply_decisions(everything, decided, excluded, notes)
-    table = keep_paper(everything, listings.values(), _listed(paper), excluded, notes)
-    known = table["patient"].notna()
-    table.loc[known, "patient"] = table.loc[known, "source"] + "/" + table.loc[known, "patient"]
-    table["patient_is_standin"] &= known
-    table = drop_same_path(table, excluded, notes)
-    table = drop_unasked(table, wanted_classes(classes), excluded, notes)
-    table = drop_other_labels(table, wanted_classes(classes), excluded)
-    others = everything.drop(index=table.index)
-
-    files = {source: root for source, root in roots.items() if source not in _packed(listings)}
-    table = _unpack(table, listings, roots, out, excluded)
-    places = {source: out / root for source, root in roots.items()}
-    table, looks = _read_images(table, places, excluded, notes, num_workers)
-    table = drop_contested(table, others, files, excluded)
-    table = drop_same_content(table, excluded, notes)
-    # Rows of the test are never predicted out of fold, so they take part in no score.
-    table["evaluate"] &= table["split"].ne("test")
-    found = _classes_found(table, classes, notes, excluded)
-
-    dataset = Dataset(
-        out,
-        in_columns(table.sort_values("image_id", ignore_index=True)),
-        _description(found, roots, listings, notes),
-        _excluded_table(excluded),
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    checks = run_checks(
-        dataset.manifest, [looks[image_id] for image_id in dataset.manifest["image_id"]], dataset.excluded
-    )
-    dataset.description["checks"] = [finding.text for finding in checks.findings]
-    write_checks(dataset, checks)
-    _write_decided(dataset, decided, decisions)
-    dataset.save()
-    remove_stale(out, {root.as_posix() for root in roots.values()})
-    if (out / "folds.csv").exists():
-        log.info(f"{out / 'folds.csv'} is kept from before, and will be obeyed; delete it unless it is still wanted.")
+    build = _Build(read_sources(_listed(sources)), classes)
+    mark_external(build.table, _listed(external))
+    decided = build.decide(decisions)
+    others = build.choose(_listed(paper))
+    looks = build.read(out, others, num_workers)
+    dataset = build.dataset(out)
+    _check(dataset, looks, num_folds)
+    _save(dataset, decided, decisions)
     return dataset
 
 
-def _write_decided(dataset: Dataset, decided: pd.DataFrame | None, decisions: str | Path | None) -> None:
+class _Build:
+    """The images of a dataset that is being built: a table that gets shorter step by step, and why it does.
+
+    Attributes
+    ----------
+    table : DataFrame, one row an image: columns of ROW and image_id, and once images are read, those of the manifest.
+    roots : source → folder that its paths are relative to; of unpacked images, itself relative to the dataset.
+    excluded : dicts of path, source, label, reason.
+    notes : sentences.
+    """
+
+    def __init__(self, listings: dict[str, Listing], classes: str | list[str] | None):
+        self.listings, self.classes = listings, classes
+        self.table = pd.concat([listing.table() for listing in listings.values()], ignore_index=True)
+        self.table["image_id"] = self.table["source"] + "/" + self.table["path"]
+        self.excluded = [row for listing in listings.values() for row in listing.excluded]
+        self.notes = [note for listing in listings.values() for note in listing.notes]
+        self.roots = _roots(listings)
+
+    def decide(self, decisions: str | Path | None) -> pd.DataFrame | None:
+        """Apply a file of decisions, and return what it decides."""
+        if decisions is None:
+            return None
+        decided = read_decisions(decisions, self.table, classes=wanted_classes(self.classes))
+        self.table = apply_decisions(self.table, decided, self.excluded, self.notes)
+        return decided
+
+    def choose(self, paper: list[str]) -> pd.DataFrame:
+        """Keep what is wanted, before any image is read; return the rows that are left out."""
+        listed, wanted = self.table, wanted_classes(self.classes)
+        table = keep_paper(listed, self.listings.values(), paper, self.excluded, self.notes)
+        for name in ("patient", "original_image_id"):  # names mean something within their source
+            known = table[name].notna()
+            table.loc[known, name] = table.loc[known, "source"] + "/" + table.loc[known, name]
+        table["patient_is_standin"] &= table["patient"].notna()
+        table = drop_same_path(table, self.excluded, self.notes)
+        table = drop_unasked(table, wanted, self.excluded, self.notes)
+        self.table = drop_other_labels(table, wanted, self.excluded)
+        return listed.drop(index=self.table.index)
+
+    def read(self, out: Path, others: pd.DataFrame, num_workers: int | None) -> dict[str, Look]:
+        """Read every image, drop what cannot be read and what is there twice; return the looks by image_id.
+
+        Parameters
+        ----------
+        out : the dataset's folder; packed images are written there.
+        others : rows left out for their label: a copy of one of them is contested.
+        """
+        self.table = _unpack(self.table, self.listings, self.roots, out, self.excluded)
+        places = {source: out / root for source, root in self.roots.items()}
+        table, looks = _read_images(self.table, places, self.excluded, self.notes, num_workers)
+        table = drop_contested(table, others, places, _packed(self.listings), self.excluded)
+        self.table = drop_same_content(table, self.excluded, self.notes)
+        return looks
+
+    def dataset(self, out: Path) -> Dataset:
+        """Return the dataset, not yet written. Raises DataError where no labelled image is left."""
+        # Rows of the test are never predicted out of fold, so they take part in no score.
+        self.table["evaluate"] &= self.table["split"].ne("test")
+        found = _classes_found(self.table, self.classes, self.notes, self.excluded)
+        manifest = in_columns(self.table.sort_values("image_id", ignore_index=True))
+        description = {
+            "format_version": FORMAT_VERSION,
+            "created": now(),
+            "classes": found,
+            "roots": {source: str(root) for source, root in sorted(self.roots.items())},
+            "built_from": list(self.listings),
+            "notes": list(dict.fromkeys(self.notes)),
+        }
+        excluded = pd.DataFrame(self.excluded, columns=["path", "source", "label", "reason"], dtype=str)
+        return Dataset(
+            out, manifest, description, excluded.sort_values(["source", "path", "reason"], ignore_index=True)
+        )
+
+
+def _check(dataset: Dataset, looks: dict[str, Look], num_folds: int) -> None:
+    """Do the checks, write their pages, and put what they found into the description."""
+    dataset.folder.mkdir(parents=True, exist_ok=True)
+    in_order = [looks[image_id] for image_id in dataset.manifest["image_id"]]
+    checks = run_checks(dataset.manifest, in_order, dataset.excluded, num_folds=num_folds)
+    dataset.description["checks"] = [finding.text for finding in checks.findings]
+    write_checks(dataset, checks)
+
+
+def _save(dataset: Dataset, decided: pd.DataFrame | None, decisions: str | Path | None) -> None:
+    """Write the dataset and what was decided, and remove what an earlier build unpacked and this one has no use for."""
     path = dataset.folder / "decided.csv"
     if decided is None:
         path.unlink(missing_ok=True)
-        return
-    file = Path(decisions).expanduser()
-    dataset.description["decisions"] = {"file": str(file), "sha256": sha256_of(file), "num_images": len(decided)}
-    write_text(path, decided.to_csv(index=False))
+    else:
+        file = Path(decisions).expanduser()
+        dataset.description["decisions"] = {"file": str(file), "sha256": sha256_of(file), "num_images": len(decided)}
+        write_text(path, decided.to_csv(index=False))
+    dataset.save()
+    remove_stale(dataset.folder, {Path(root).as_posix() for root in dataset.description["roots"].values()})
+    folds = dataset.folder / "folds.csv"
+    if folds.exists():
+        log.info(f"{folds} is kept from before, and will be obeyed; delete it unless it is still wanted.")
 
 
 def _listed(names: str | list[str]) -> list[str]:
@@ -151,9 +203,8 @@ def read_sources(specs: list[str]) -> dict[str, Listing]:
             raise DataError(f'"{spec}" is not a source.', hint="Write KIND:PATH or NAME=KIND:PATH, like folder:cells.")
         name, kind, path = match.groups()
         if kind not in SOURCES:
-            close = difflib.get_close_matches(kind, SOURCES, n=1)
-            hint = f'Did you mean "{close[0]}"? ' if close else ""
-            raise DataError(f'"{spec}": there is no kind "{kind}".', hint=f"{hint}Kinds: {', '.join(SOURCES)}.")
+            hint = f"{did_you_mean(kind, SOURCES)}Kinds: {', '.join(SOURCES)}."
+            raise DataError(f'"{spec}": there is no kind "{kind}".', hint=hint)
         if spec in listings:
             raise DataError(f'Source "{spec}" is given twice.')
         # Absolute, but links stay: the user's name for a place may outlive where it points to today.
@@ -268,19 +319,3 @@ def _classes_found(
 def _example(excluded: list[dict], labels: list[str]) -> str:
     rows = [row for row in excluded if row["label"] in labels]
     return f"{rows[0]['path']} ({rows[0]['reason']}), {len(rows)} in all" if rows else "none of that label"
-
-
-def _excluded_table(excluded: list[dict]) -> pd.DataFrame:
-    table = pd.DataFrame(excluded, columns=["path", "source", "label", "reason"], dtype=str)
-    return table.sort_values(["source", "path", "reason"], ignore_index=True)
-
-
-def _description(classes: list[str], roots: dict[str, Path], listings: dict[str, Listing], notes: list[str]) -> dict:
-    return {
-        "format_version": FORMAT_VERSION,
-        "created": now(),
-        "classes": classes,
-        "roots": {source: str(root) for source, root in sorted(roots.items())},
-        "built_from": list(listings),
-        "notes": list(dict.fromkeys(notes)),
-    }

@@ -7,6 +7,7 @@ import pandas as pd
 
 from nonet.data.checks import Checks, run_checks
 from nonet.data.checks_page import write_checks
+from nonet.data.folds import possible_num_folds
 from nonet.data.manifest import Dataset
 from nonet.data.scan import describe_images
 from nonet.errors import DataError
@@ -48,7 +49,9 @@ class CheckReport:
         return "\n".join([*lines, checks])
 
 
-def check_dataset(dataset: str | Path | Dataset, *, num_workers: int | None = None) -> CheckReport:
+def check_dataset(
+    dataset: str | Path | Dataset, *, num_folds: int | None = None, num_workers: int | None = None
+) -> CheckReport:
     """Read every image of a dataset again, compare it with the manifest, and do the checks of the build again.
 
     Writes checks.html and checks.json into the dataset's folder.
@@ -56,13 +59,14 @@ def check_dataset(dataset: str | Path | Dataset, *, num_workers: int | None = No
     Parameters
     ----------
     dataset : folder made by `build_dataset`, or a Dataset.
+    num_folds : that will be trained with, as a class of fewer patients cannot be scored; by default the recipes'.
     num_workers : threads; by default one a core.
 
     Returns
     -------
     CheckReport, whose `ok` is False where an image is missing, changed (by SHA-256) or unreadable.
     """
-    dataset = Dataset.open(dataset)
+    num_folds, dataset = possible_num_folds(num_folds), Dataset.open(dataset)
     paths = dataset.paths()
     found = describe_images(paths, num_workers=num_workers, description="checking images")
     problems = [
@@ -74,7 +78,7 @@ def check_dataset(dataset: str | Path | Dataset, *, num_workers: int | None = No
     looks = [None if isinstance(facts, DataError) else facts.look for facts in found]
     failed = dataset.manifest.merge(problems[["image_id", "problem"]].rename(columns={"problem": "reason"}))
     failed = failed[["path", "source", "label", "reason"]]
-    checks = run_checks(dataset.manifest, looks, dataset.excluded, unreadable=failed)
+    checks = run_checks(dataset.manifest, looks, dataset.excluded, unreadable=failed, num_folds=num_folds)
     write_checks(dataset, checks)
     return CheckReport(dataset.folder, len(paths), problems, checks)
 

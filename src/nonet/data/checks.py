@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import in_order_of_maturation, name_of
+from nonet.data.folds import NUM_FOLDS, patients_per_class
 from nonet.data.looks import Look
 from nonet.data.manifest import in_words
 from nonet.data.near import near_duplicates
 from nonet.data.shortcuts import ORDER, Shortcut, find_shortcuts
 
-NUM_FOLDS = 3  # of every recipe that comes with nonet
 PAIR_COLUMNS = ["image_a", "image_b", "label_a", "label_b", "patient_a", "patient_b", "similarity", "view", "kind"]
 #: Kinds of near duplicates, the gravest first, and what each means.
 PAIR_KINDS = {
@@ -19,6 +19,7 @@ PAIR_KINDS = {
     "test": "a score on the test would be too good",
     "patients differ": "a leak: both sides of a split may have it",
     "patient unknown": "perhaps a leak: no fold keeps them together",
+    "same original": "versions of one image, kept together by folds",
     "same patient": "kept together by folds by patient",
 }
 _GRAVE = ("labels differ", "test", "patients differ", "patient unknown")
@@ -44,6 +45,7 @@ class Checks:
     counts : DataFrame (class, name, source, images, patients, unknown), one row a class and source that has images.
     copies, conflicts, unreadable : DataFrames (path, source, label, reason) of what was left out or cannot be read.
     num_images : of the manifest.
+    num_folds : that a class should have patients for.
     """
 
     findings: list[Finding]
@@ -54,6 +56,7 @@ class Checks:
     conflicts: pd.DataFrame
     unreadable: pd.DataFrame
     num_images: int
+    num_folds: int
 
     @property
     def ok(self) -> bool:
@@ -72,7 +75,12 @@ class Checks:
 
 
 def run_checks(
-    manifest: pd.DataFrame, looks: list[Look | None], excluded: pd.DataFrame, *, unreadable: pd.DataFrame | None = None
+    manifest: pd.DataFrame,
+    looks: list[Look | None],
+    excluded: pd.DataFrame,
+    *,
+    unreadable: pd.DataFrame | None = None,
+    num_folds: int = NUM_FOLDS,
 ) -> Checks:
     """Check a dataset whose images have been read.
 
@@ -82,6 +90,7 @@ def run_checks(
     looks : of each row, None where the image cannot be read; rows without are left out of what needs pixels.
     excluded : what the build left out: path, source, label, reason.
     unreadable : same columns: images of the manifest that are missing, changed or unreadable now.
+    num_folds : that will be trained with: a class of fewer patients cannot be scored.
 
     Returns
     -------
@@ -102,9 +111,9 @@ def run_checks(
         *_conflict_words(conflicts),
         *_pair_words(pairs),
         *_shortcut_words(shortcuts, seen),
-        *_small_words(manifest),
+        *_small_words(manifest, num_folds),
     ]
-    return Checks(findings, pairs, shortcuts, counts, copies, conflicts, failed, len(manifest))
+    return Checks(findings, pairs, shortcuts, counts, copies, conflicts, failed, len(manifest), num_folds)
 
 
 def class_counts(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -124,16 +133,19 @@ def _pairs(seen: pd.DataFrame, looks: list[Look]) -> pd.DataFrame:
     found = near_duplicates(np.stack([look.small for look in looks]))
     a, b = (seen.iloc[found[side]].reset_index(drop=True) for side in ("first", "second"))
     both_labelled, both_known = a["label"].notna() & b["label"].notna(), a["patient"].notna() & b["patient"].notna()
+    original = seen.get("original_image_id", pd.Series(None, index=seen.index, dtype=object)).to_numpy()
+    one_original = pd.notna(original[found["first"]]) & (original[found["first"]] == original[found["second"]])
     kind = np.select(
         [
             both_labelled & a["label"].ne(b["label"]),
             a["split"].eq("test") ^ b["split"].eq("test"),
             a["split"].eq("test") & b["split"].eq("test"),
             ~a["evaluate"] & ~b["evaluate"],
+            one_original,
             both_known & a["patient"].ne(b["patient"]),
             ~both_known,
         ],
-        ["labels differ", "test", "both test", "neither scored", "patients differ", "patient unknown"],
+        ["labels differ", "test", "both test", "neither scored", "same original", "patients differ", "patient unknown"],
         "same patient",
     )
     columns = {f"{name}_{side}": rows[name] for name in ("label", "patient") for side, rows in (("a", a), ("b", b))}
@@ -218,15 +230,13 @@ def _shortcut_words(shortcuts: list[Shortcut], seen: pd.DataFrame) -> list[Findi
     return findings
 
 
-def _small_words(manifest: pd.DataFrame) -> list[Finding]:
-    scored = manifest[manifest["label"].notna() & manifest["evaluate"] & manifest["split"].ne("test")]
-    patients = scored["patient"].where(scored["patient"].notna(), "image " + scored["image_id"])
-    counts = patients.groupby(scored["label"]).nunique()
-    small = counts[counts < NUM_FOLDS]
+def _small_words(manifest: pd.DataFrame, num_folds: int) -> list[Finding]:
+    counts = patients_per_class(manifest)
+    small = counts[counts < num_folds]
     if small.empty:
         return []
     listed = ", ".join(f"{code} ({small[code]})" for code in in_order_of_maturation(small.index))
-    few = f"fewer patients than {NUM_FOLDS} folds"
+    few = f"fewer patients than {num_folds} folds"
     return [Finding("too few patients", f"Cannot be honestly scored, {few}: {listed}.")]
 
 

@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from nonet.data.checks import NUM_FOLDS, PAIR_KINDS, Checks
+from nonet.data.checks import PAIR_KINDS, Checks
 from nonet.data.images import load_rgb
 from nonet.data.manifest import Dataset
 from nonet.data.near import MIN_SIMILARITY
@@ -64,7 +63,7 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
             sources=sources,
             num_classes=len(dataset.classes),
             num_patients=dataset.manifest["patient"].nunique(),
-            counts=_count_rows(checks.counts, sources),
+            counts=_count_rows(checks, sources),
             shown=[_with_pictures(dataset, pair) for pair in checks.pairs.head(_SHOWN).to_dict("records")],
             pairs=checks.pairs.head(_LISTED).to_dict("records"),
             num_pairs=len(checks.pairs),
@@ -74,7 +73,7 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
             file_order=ORDER,
             tables=_tables(checks),
             listed=_LISTED,
-            num_folds=NUM_FOLDS,
+            num_folds=checks.num_folds,
             figures=figures,
             notes=dataset.notes,
             made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
@@ -91,11 +90,11 @@ def _tables(checks: Checks) -> list[tuple[str, list[dict], int]]:
     return [(name, table.head(_LISTED).to_dict("records"), len(table)) for name, table in named.items() if len(table)]
 
 
-def _count_rows(counts: pd.DataFrame, sources: list[str]) -> list[dict]:
+def _count_rows(checks: Checks, sources: list[str]) -> list[dict]:
     rows = []
-    for (code, name), part in counts.groupby(["class", "name"], sort=False):
+    for (code, name), part in checks.counts.groupby(["class", "name"], sort=False):
         by_source = {row["source"]: row for row in part.to_dict("records")}
-        few = part["unknown"].sum() == 0 and part["patients"].sum() < NUM_FOLDS
+        few = part["unknown"].sum() == 0 and part["patients"].sum() < checks.num_folds
         cells = [by_source.get(source) for source in sources]
         rows.append({"code": code, "name": name if name != code else "", "cells": cells, "few": few})
     return rows

@@ -6,6 +6,7 @@ import pandas as pd
 
 from nonet.cells import CLASSES
 from nonet.data.select import exclude
+from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 
 DECISIONS = ("keep", "drop", "relabel")
@@ -35,7 +36,7 @@ def read_decisions(path: str | Path, table: pd.DataFrame, *, classes: set[str] |
     ids, by_path = table.groupby("image_id")["label"].first(), table.groupby("path")["image_id"].unique()
     labels = {*CLASSES, *table["label"].dropna(), *(classes or ())}
     decided: dict[str, dict] = {}
-    for line, row in enumerate(given.to_dict("records"), start=2):
+    for line, row in zip(given.index, given.to_dict("records")):
         where = f"{path}, line {line}"
         image_id = _image(row, ids, by_path, where)
         decision, label = row["decision"].lower(), row["label"]
@@ -83,16 +84,13 @@ _DONE = {"keep": "kept", "drop": "dropped", "relabel": "relabelled"}
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    except FileNotFoundError as error:
-        raise DataError(f"There is no file of decisions {path}.") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}.", hint=_HEADER) from error
+    if not path.exists():
+        raise DataError(f"There is no file of decisions {path}.", hint=_HEADER)
+    table = read_table(path)
     if "decision" not in table or not {"image_id", "path"} & set(table.columns):
         raise DataError(f"{path} has columns {', '.join(map(str, table.columns))}.", hint=_HEADER)
     columns = ["image_id", "path", "decision", "label", "note"]
-    return table.reindex(columns=columns, fill_value="").map(str.strip)
+    return table.reindex(columns=columns, fill_value="")
 
 
 def _image(row: dict, ids: pd.Series, by_path: pd.Series, where: str) -> str:

@@ -1,9 +1,14 @@
 """Copies: of those with one label one is kept; of those with different labels none, as nobody knows the right one."""
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
+
+from nonet.data.sources.listing import Packed
+from nonet.errors import DataError
+from nonet.progress import progress
 
 
 def drop_same_path(table: pd.DataFrame, excluded: list[dict], notes: list[str]) -> pd.DataFrame:
@@ -33,7 +38,11 @@ def drop_same_content(table: pd.DataFrame, excluded: list[dict], notes: list[str
 
 
 def drop_contested(
-    table: pd.DataFrame, others: pd.DataFrame, roots: dict[str, Path], excluded: list[dict]
+    table: pd.DataFrame,
+    others: pd.DataFrame,
+    roots: dict[str, Path],
+    packed: dict[str, Packed],
+    excluded: list[dict],
 ) -> pd.DataFrame:
     """Drop images of which a copy with another label was left out for its label: nobody knows which label is right.
 
@@ -41,15 +50,17 @@ def drop_contested(
     ----------
     table : images that were read, with columns num_bytes and sha256 beside those of `drop_same_path`.
     others : rows left out for their label, which were not read; only those as large as one that was are.
-    roots : source → folder that paths are relative to; a source that is not in it has no files to compare.
+    roots : source → folder that paths are relative to.
+    packed : source → what gives its images, where they are no files.
     excluded : gets a row for each that is dropped.
     """
     sizes, labels = set(table["num_bytes"]), {}
-    for row in others.dropna(subset=["label"]).itertuples():
-        path = roots[row.source] / row.path if row.source in roots else None
-        if path is not None and path.is_file() and path.stat().st_size in sizes:
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            labels.setdefault(sha256, {})[row.label] = f"{row.source}/{row.path}"
+    for source, rows in others.dropna(subset=["label"]).groupby("source"):
+        labels_of = rows.groupby("path")["label"].unique()
+        contents = _packed_contents if source in packed else _file_contents
+        for path, data in contents(packed.get(source, roots[source]), labels_of.index, sizes):
+            sha256 = hashlib.sha256(data).hexdigest()
+            labels.setdefault(sha256, {}).update(dict.fromkeys(labels_of[path], f"{source}/{path}"))
     dropped = []
     for row in table[table["sha256"].isin(list(labels)) & table["split"].ne("test")].itertuples():
         contrary = {label: image for label, image in labels[row.sha256].items() if label != row.label}
@@ -59,6 +70,22 @@ def drop_contested(
             reason = f"conflicting labels: duplicate image, labelled {row.label} and, left out, {label}: {image}"
             excluded.append({"path": row.path, "source": row.source, "label": row.label, "reason": reason})
     return table.drop(index=dropped)
+
+
+def _file_contents(root: Path, paths: Iterable[str], sizes: set[int]) -> Iterator[tuple[str, bytes]]:
+    """Yield path and bytes of the files that have one of these sizes."""
+    for path in paths:
+        if (root / path).is_file() and (root / path).stat().st_size in sizes:
+            yield path, (root / path).read_bytes()
+
+
+def _packed_contents(packed: Packed, paths: Iterable[str], sizes: set[int]) -> Iterator[tuple[str, bytes]]:
+    """The same of packed images, as they would be written to files; nothing is written."""
+    with progress(total=len(paths), description="comparing what is left out", unit="images", delay=2) as bar:
+        for path, data in packed.images(list(paths)):
+            bar.update()
+            if not isinstance(data, DataError) and len(data) in sizes:
+                yield path, data
 
 
 def _drop_copies(

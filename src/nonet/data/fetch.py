@@ -10,7 +10,7 @@ from nonet.data.download import fetch_file
 from nonet.data.sources import SOURCES
 from nonet.data.sources.layout import RECORD
 from nonet.data.sources.source import Download, Source
-from nonet.errors import DataError
+from nonet.errors import DataError, did_you_mean
 from nonet.progress import progress
 from nonet.runs import now, write_json
 
@@ -56,11 +56,8 @@ class Fetched:
 def find_source(name: str) -> Source:
     """Return an entry of SOURCES. Raises DataError, with names like it, on a name that is none."""
     if name not in SOURCES:
-        import difflib
-
-        close = difflib.get_close_matches(name, SOURCES, n=1)
-        hint = f'Did you mean "{close[0]}"? ' if close else ""
-        raise DataError(f'There is no source "{name}".', hint=f"{hint}Sources: {', '.join(SOURCES)}.")
+        hint = f"{did_you_mean(name, SOURCES)}Sources: {', '.join(SOURCES)}."
+        raise DataError(f'There is no source "{name}".', hint=hint)
     return SOURCES[name]
 
 

@@ -5,14 +5,28 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from nonet.errors import DataError
+from nonet.recipe import Folds
 from nonet.runs import written_whole
+
+NUM_FOLDS = Folds().num_folds  # the recipes' default
+
+
+def possible_num_folds(num_folds: int | None) -> int:
+    """Return a number of folds, the recipes' default for None. Raises DataError where it is less than 2."""
+    if num_folds is None:
+        return NUM_FOLDS
+    if num_folds < 2:
+        raise DataError(f"{num_folds} folds are not possible.", hint="At least 2.")
+    return num_folds
 
 
 def make_folds(
-    manifest: pd.DataFrame, *, num_folds: int = 3, by: str = "patient", seed: int = 0
+    manifest: pd.DataFrame, *, num_folds: int = NUM_FOLDS, by: str = "patient", seed: int = 0
 ) -> tuple[pd.DataFrame, list[str]]:
     """Divide the labelled images into folds, each with about the same share of every class.
 
@@ -20,7 +34,8 @@ def make_folds(
     ----------
     manifest : of a dataset.
     num_folds : how many.
-    by : "patient" keeps all images of a patient in one fold; "image" does not.
+    by : "patient" keeps all images of a patient in one fold; "image" does not. Versions of one image, which have one
+        original_image_id, stay together either way.
     seed : of the shuffle.
 
     Returns
@@ -32,8 +47,9 @@ def make_folds(
     ------
     DataError where there are fewer images or patients than folds.
     """
-    if num_folds < 2 or by not in ("patient", "image"):
-        raise DataError(f'{num_folds} folds by "{by}" are not possible.', hint="At least 2, by patient or by image.")
+    possible_num_folds(num_folds)
+    if by not in ("patient", "image"):
+        raise DataError(f'Folds by "{by}" are not possible.', hint="Give patient or image.")
     rows = _in_folds(manifest)
     scored = rows[rows["evaluate"]]
     if len(scored) < num_folds:
@@ -41,8 +57,7 @@ def make_folds(
             f"{len(scored)} images cannot be divided into {num_folds} folds.",
             hint="Only labelled images count that are not of split test and not external.",
         )
-    # Copies of one image must not part either; build_dataset removes them, a manifest by hand may have them.
-    groups = patient_or_image(scored) if by == "patient" else scored["sha256"]
+    groups = _groups(scored, by)
     notes = _notes(scored, num_folds, by)
     folds = pd.Series(pd.NA, index=rows.index, dtype="Int64")
     if groups.nunique() < num_folds:
@@ -93,6 +108,20 @@ def patient_or_image(rows: pd.DataFrame) -> pd.Series:
     return rows["patient"].where(rows["patient"].notna(), "image " + rows["image_id"])
 
 
+def _groups(rows: pd.DataFrame, by: str = "patient") -> pd.Series:
+    """Name what must stay in one fold: the images of a patient, and the versions of an image."""
+    # By image, exact copies must not part; build_dataset removes them, a manifest by hand may have them.
+    groups = patient_or_image(rows) if by == "patient" else rows["sha256"]
+    if "original_image_id" not in rows or rows.empty:
+        return groups
+    original = rows["original_image_id"].where(rows["original_image_id"].notna(), "image " + rows["image_id"])
+    # What shares a patient or an original, directly or by way of others, is one group.
+    first, second = pd.factorize(groups)[0], pd.factorize(original)[0]
+    size = int(first.max() + second.max() + 2)
+    links = sparse.coo_array((np.ones(len(rows)), (first, first.max() + 1 + second)), shape=(size, size))
+    return pd.Series(connected_components(links, directed=False)[1][first], index=rows.index)
+
+
 def _notes(scored: pd.DataFrame, num_folds: int, by: str) -> list[str]:
     notes = []
     if by == "image":
@@ -108,7 +137,7 @@ def _notes(scored: pd.DataFrame, num_folds: int, by: str) -> list[str]:
     if by == "patient" and scored["patient_is_standin"].any():
         notes.append("Patients are stand-ins, guessed from the order of images: folds are only nearly by patient.")
     what = "images" if by == "image" else "patients"
-    counts = scored.groupby("label")["image_id"].nunique() if by == "image" else _patients_per_class(scored)
+    counts = scored.groupby("label")["image_id"].nunique() if by == "image" else patients_per_class(scored)
     for label, count in counts[counts < num_folds].items():
         notes.append(
             f"Class {label} has {count} {what if count != 1 else what[:-1]}, fewer than the {num_folds} folds: "
@@ -117,8 +146,11 @@ def _notes(scored: pd.DataFrame, num_folds: int, by: str) -> list[str]:
     return notes
 
 
-def _patients_per_class(scored: pd.DataFrame) -> pd.Series:
-    return patient_or_image(scored).groupby(scored["label"]).nunique()
+def patients_per_class(manifest: pd.DataFrame) -> pd.Series:
+    """Return class → patients of the images that are scored; an image of unknown patient counts as one."""
+    rows = _in_folds(manifest)
+    scored = rows[rows["evaluate"]]
+    return _groups(scored).groupby(scored["label"]).nunique()
 
 
 def write_folds(path: str | Path, folds: pd.DataFrame) -> None:
@@ -175,7 +207,8 @@ def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient")
 
 
 def check_folds(folds: pd.DataFrame, manifest: pd.DataFrame, by: str) -> None:
-    """Make sure that no image (by content) and, where folds are by patient, no patient is on both sides of a split.
+    """Make sure that no image (by content, or another version of it) is on both sides of a split, and no patient either
+    where folds are by patient.
 
     Raises
     ------
@@ -190,6 +223,8 @@ def check_folds(folds: pd.DataFrame, manifest: pd.DataFrame, by: str) -> None:
             hint="Leave their fold empty.",
         )
     keys = [("image content", table["sha256"])]
+    if "original_image_id" in table:
+        keys.append(("original image", table["original_image_id"]))
     if by == "patient":
         keys.append(("patient", table["patient"]))
     for what, key in keys:

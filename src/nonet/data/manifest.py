@@ -26,6 +26,11 @@ COLUMNS = {
     "num_bytes": "int64",
     "sha256": "str",
 }
+#: Columns that come behind them where a source knows of any image's.
+OPTIONAL_COLUMNS = {
+    "original_image_id": "object",  # source/name of the image that this is a version of; versions share a fold
+    "severity": "object",  # how degraded a version is, in its publishers' words
+}
 
 
 class Dataset:
@@ -34,7 +39,7 @@ class Dataset:
     Attributes
     ----------
     folder : where it lies.
-    manifest : DataFrame, one row an image; see COLUMNS.
+    manifest : DataFrame, one row an image; see COLUMNS and OPTIONAL_COLUMNS.
     classes : class codes, alphabetical; the order of every array of logits.
     description : the rest of dataset.json: roots of the sources, notes.
     excluded : DataFrame (path, source, label, reason): what the sources had that the manifest has not.
@@ -136,8 +141,10 @@ def in_words(findings: list[str]) -> str:
 
 def in_columns(table: pd.DataFrame) -> pd.DataFrame:
     """Put a manifest's columns into order and type; a missing value becomes None, a missing column is a KeyError."""
-    table = table[list(COLUMNS)].copy()
-    for column, kind in COLUMNS.items():
+    known = {name: kind for name, kind in OPTIONAL_COLUMNS.items() if name in table and table[name].notna().any()}
+    columns = COLUMNS | known
+    table = table[list(columns)].copy()
+    for column, kind in columns.items():
         if kind == "object":
             values = table[column].astype(object)
             table[column] = values.where(values.notna(), None)

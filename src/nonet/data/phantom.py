@@ -8,23 +8,24 @@ on them knows nothing about blood.
 
 import csv
 import json
-import multiprocessing
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from nonet.cells import CLASSES, GRANULOCYTE_STAGES
 from nonet.data.degrade import degrade
 from nonet.data.phantom_cells import draw_maturity, morphology
 from nonet.data.phantom_paint import Painted, PatientLook, paint, patient_look
 from nonet.data.phantom_plan import DEGRADATIONS, NEIGHBOURS, SEVERITIES, Plan, imbalanced_counts, plan_dataset
+from nonet.data.workers import map_in_order
 from nonet.errors import DataError
+from nonet.progress import progress
+from nonet.runs import written_whole
 
 __all__ = [
     "DEGRADATIONS",
@@ -52,6 +53,7 @@ TRUTH_HEADER = (
 )
 _MARKER = "phantom.json"
 _NUM_IMAGES_WORTH_PROCESSES = 500  # starting spawned processes takes up to 2 s: as long as 200 images
+_CHUNK_SIZE = 16  # images that a process draws at once
 
 
 @dataclass(frozen=True)
@@ -214,37 +216,30 @@ def _make_room(out: Path) -> None:
 def _draw_all(out: Path, plans: list[Plan], size_px: int, num_workers: int | None) -> None:
     if num_workers is None:
         num_workers = (os.cpu_count() or 1) if len(plans) > _NUM_IMAGES_WORTH_PROCESSES else 1
-    bar = {"total": len(plans), "desc": "drawing cells", "unit": "image", "delay": 2, "leave": False}
-    if num_workers == 1:
-        for plan in tqdm(plans, **bar):
-            _draw_and_save(out, plan, size_px)
-        return
-    # Spawned, not forked: whoever calls may hold threads (torch does), and a fork would copy their locks.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-        done = pool.map(_draw_and_save, [out] * len(plans), plans, [size_px] * len(plans), chunksize=16)
-        for _ in tqdm(done, **bar):
-            pass
+    chunks = (plans[start : start + _CHUNK_SIZE] for start in range(0, len(plans), _CHUNK_SIZE))
+    draw_and_save = partial(_draw_and_save, out, size_px)
+    with progress(total=len(plans), description="drawing cells", unit="images", delay=2, leave=False) as bar:
+        for num_drawn in map_in_order(draw_and_save, chunks, num_workers):
+            bar.update(num_drawn)
 
 
-def _draw_and_save(out: Path, plan: Plan, size_px: int) -> None:
-    image = draw_cell(
-        plan.true_label,
-        seed=plan.seed,
-        size_px=size_px,
-        patient=patient_look(plan.patient_seed),
-        maturity=plan.maturity,
-    )
-    if plan.severity:
-        image = degrade(image, plan.degradation, plan.severity, seed=plan.seed)
-    Image.fromarray(image).save(out / plan.path)
+def _draw_and_save(out: Path, size_px: int, plans: list[Plan]) -> int:
+    for plan in plans:
+        image = draw_cell(
+            plan.true_label,
+            seed=plan.seed,
+            size_px=size_px,
+            patient=patient_look(plan.patient_seed),
+            maturity=plan.maturity,
+        )
+        if plan.severity:
+            image = degrade(image, plan.degradation, plan.severity, seed=plan.seed)
+        Image.fromarray(image).save(out / plan.path)
+    return len(plans)
 
 
 def _write_table(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
-    """Write a table under another name, then rename it: half a table is worse than none."""
-    draft = path.with_suffix(".part")
-    with draft.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    draft.replace(path)

@@ -26,15 +26,6 @@ class ColourReference:
 REFERENCE = ColourReference(mean=(78.6, 11.5, 6.9), std=(16.7, 9.7, 15.2))
 
 
-def measure_colours(image: np.ndarray) -> ColourReference:
-    """Return the colours of an image, uint8 (height, width, 3)."""
-    return _moments(rgb2lab(image))
-
-
-def _moments(lab: np.ndarray) -> ColourReference:
-    return ColourReference(tuple(lab.mean(axis=(0, 1)).tolist()), tuple(lab.std(axis=(0, 1)).tolist()))
-
-
 def normalise_colours(image: np.ndarray, reference: ColourReference = REFERENCE) -> np.ndarray:
     """Give an image the reference's mean and standard deviation in CIELAB.
 
@@ -50,11 +41,10 @@ def normalise_colours(image: np.ndarray, reference: ColourReference = REFERENCE)
     uint8 (height, width, 3). Colours that a screen cannot show are clipped, so the result meets the reference nearly.
     """
     lab = rgb2lab(image)
-    found = _moments(lab)
-    std = np.array(found.std)
+    mean, std = lab.mean(axis=(0, 1)), lab.std(axis=(0, 1))
     # Where a channel has no contrast there is none to stretch.
     gain = np.divide(reference.std, std, out=np.ones(3), where=std > 1e-3)
-    moved = (lab - found.mean) * gain + np.array(reference.mean)
+    moved = (lab - mean) * gain + np.array(reference.mean)
     moved[..., 0] = np.clip(moved[..., 0], 0, 100)
     return np.clip(np.rint(lab2rgb(moved) * 255), 0, 255).astype(np.uint8)
 

@@ -89,6 +89,24 @@ def confusions_by_unit(true, predicted, units, num_classes: int) -> UnitConfusio
     return UnitConfusions(counts.tocsr(), shape)
 
 
+def require_possible(*, num_resamples: int = 2000, confidence: float = 0.95) -> None:
+    """Refuse what no interval can be made of; for callers that compute for long before they come to the intervals.
+
+    Raises
+    ------
+    DataError where there are fewer resamples than 1, or `confidence` is not between 0 and 1.
+    """
+    if num_resamples < 1:
+        raise DataError(
+            f"The bootstrap's number of resamples is {num_resamples}; it must be at least 1.",
+            hint="2000 give steady 95 % intervals.",
+        )
+    if not 0 < confidence < 1:
+        raise DataError(
+            f"The intervals' confidence is {confidence}; it must lie between 0 and 1.", hint="0.95 is usual."
+        )
+
+
 def bootstrap_scores(
     confusions, scores: Mapping[str, Callable] = SCORES, *, num_resamples: int = 2000, seed: int = 0
 ) -> dict[str, np.ndarray]:
@@ -107,11 +125,7 @@ def bootstrap_scores(
     about how patients differ.
     """
     confusions = _as_unit_confusions(confusions)
-    if num_resamples < 1:
-        raise DataError(
-            f"The bootstrap's number of resamples is {num_resamples}; it must be at least 1.",
-            hint="2000 give steady 95 % intervals.",
-        )
+    require_possible(num_resamples=num_resamples)
     rng = np.random.default_rng(seed)
     num_units = confusions.num_units
     chunk = max(1, _NUMBERS_PER_CHUNK // max(confusions.counts.shape))
@@ -134,10 +148,7 @@ def percentile_interval(values, *, confidence: float = 0.95) -> tuple[np.ndarray
 
     NaN values, from resamples in which a class has no image, are left out; NaN where nothing is left.
     """
-    if not 0 < confidence < 1:
-        raise DataError(
-            f"The intervals' confidence is {confidence}; it must lie between 0 and 1.", hint="0.95 is usual."
-        )
+    require_possible(confidence=confidence)
     values = np.asarray(values, dtype=np.float64)
     flat = values.reshape(len(values), -1)
     tail = (1 - confidence) / 2

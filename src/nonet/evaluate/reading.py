@@ -10,7 +10,7 @@ import pandas as pd
 
 from nonet.errors import RunError
 from nonet.evaluate.oof import OutOfFold, align_oof, logit_classes
-from nonet.recipe import Calibrate, Sampling
+from nonet.recipe import Calibrate, Loss, Sampling
 from nonet.runs import Run
 from nonet.train.finish import trained_shares
 
@@ -80,6 +80,7 @@ def read_run(run: Run) -> RunData:
     text = run.recipe.read_text(encoding="utf-8")
     recipe = _read(lambda _: tomllib.loads(text), run.recipe)
     sampling = Sampling.model_validate(recipe.get("sampling", {}))
+    loss = Loss.model_validate(recipe.get("loss", {}))
     return RunData(
         name=run.folder.resolve().name,
         oof=oof,
@@ -88,7 +89,7 @@ def read_run(run: Run) -> RunData:
         recipe=recipe,
         provenance=_read(_read_json, run.provenance, optional=True) or {},
         ensemble=_read(_read_json, run.ensemble, optional=True) or {},
-        trained_shares=trained_shares(manifest, folds, oof.classes, sampling),
+        trained_shares=trained_shares(manifest, folds, oof.classes, sampling, loss),
         histories=_read_histories(run),
         samples=_read(_read_samples, run.samples, optional=True),
         num_never_held_out=num_never_held_out,

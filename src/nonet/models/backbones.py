@@ -191,7 +191,8 @@ def load_pretrained(network: nn.Module, name: str, file: str | Path | None = Non
             hint='Set models.weights = "none", or name a file in models.weight_files.',
         )
     state = weights.read(path)
-    weights.load_strictly(network, backbone.convert(state, network), name=name, origin=origin)
+    state = weights.fit_positions(backbone.convert(state, network), network)
+    weights.load_strictly(network, state, name=name, origin=origin)
     licence = backbone.licence if file is None else f"your file's; of the published weights: {backbone.licence}"
     return f"{backbone.title}: weights from {origin}, licence {licence}"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from nonet.errors import WeightsError
@@ -37,6 +38,19 @@ def from_dinobloom(state: dict, network: nn.Module) -> dict:
         return as_is(state, network)
     wanted = network.state_dict()
     return {k: v for k, v in backbone.items() if k in wanted or k != "mask_token"}
+
+
+def fit_positions(state: dict, network: nn.Module) -> dict:
+    """Resample a vision transformer's position embedding to the grid of the network's image size, as timm does.
+
+    So weights trained at 518 px (DINOv2) or 224 px (DinoBloom) serve at any size.
+    """
+    theirs, ours = state.get("pos_embed"), getattr(network, "pos_embed", None)
+    if theirs is None or ours is None or theirs.shape == ours.shape or theirs.shape[2] != ours.shape[2]:
+        return state
+    grid = list(network.patch_embed.grid_size)
+    resampled = resample_abs_pos_embed(theirs, grid, num_prefix_tokens=network.num_prefix_tokens)
+    return state | {"pos_embed": resampled}
 
 
 def from_efficientnet_lite(state: dict, network: nn.Module) -> dict:
@@ -160,6 +174,6 @@ def load_strictly(network: nn.Module, state: dict, *, name: str, origin: str) ->
     if problems:
         raise WeightsError(
             f"The weights in {origin} do not fit {name}: " + "; ".join(problems) + ".",
-            hint="Give the file that belongs to this network at this image size; nothing is loaded in part.",
+            hint="Give the file that belongs to this network; nothing is loaded in part.",
         )
     network.load_state_dict(state)

@@ -17,7 +17,8 @@ import pandas as pd
 
 from nonet.data.degrade import KINDS
 from nonet.data.manifest import Dataset
-from nonet.data.prepare import VERSION, WORKERS_PAY_FROM, map_in_order
+from nonet.data.prepare import VERSION, WORKERS_PAY_FROM, worker_pool
+from nonet.data.workers import map_in_order
 from nonet.errors import RunError
 from nonet.models.views import View, no_views, views_of
 from nonet.predict.conditions import NO_VIEWS, Condition, Damaged, damage_and_prepare, draw_images, seed_of
@@ -89,20 +90,33 @@ def score_conditions(
     sizes = tuple(next(iter(ensembles.values())).sizes)
     settings = tuple(recipe.denoise.model_copy(update={"enabled": enabled}) for enabled in (False, True))
     tasks = (_tasks(chunk, dataset, sizes, settings, seed) for chunk in chunks)
+    _score(folder, chunks, tasks, ensembles, sets, num_workers)
+    return folder
+
+
+def _score(
+    folder: Path,
+    chunks: list[_Chunk],
+    tasks: Iterator[list[Damaged]],
+    ensembles: dict[int, Ensemble],
+    view_sets: dict[str, list[View]],
+    num_workers: int | None,
+) -> None:
+    """Damage, prepare and score chunk by chunk; write a damage's tables once its last chunk is scored."""
     num_left = sum(len(chunk.rows) for chunk in chunks)
     count = (os.cpu_count() or 1) if num_workers is None else num_workers
-    prepared = map_in_order(_prepare_chunk, tasks, count if num_left >= WORKERS_PAY_FROM else 1)
+    num_processes = count if num_left >= WORKERS_PAY_FROM else 1
+    prepared = map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool)
     parts: dict[Condition, list[pd.DataFrame]] = {}
     with progress(total=num_left, description="damaged images", unit="images") as bar:
         for chunk, both in zip(chunks, prepared):
             ensemble = ensembles[chunk.rows["fold"].iloc[0]]
             for name in chunk.view_sets:
-                _add(parts, chunk, name, *_logits(ensemble, *both, sets[name]), ensemble)
+                _add(parts, chunk, name, *_logits(ensemble, *both, view_sets[name]), ensemble)
             bar.update(len(chunk.rows))
             if chunk.is_last:
                 _write(folder, parts)
                 parts.clear()
-    return folder
 
 
 def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str]]:

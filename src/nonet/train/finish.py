@@ -13,7 +13,7 @@ from nonet.calibrate.fitting import HeldOut, fit_calibration
 from nonet.calibrate.rejection import fit_rejection
 from nonet.data.folds import patient_or_image
 from nonet.errors import RecipeError, RunError
-from nonet.recipe import Calibrate, Recipe, Sampling, load_recipe
+from nonet.recipe import Calibrate, Loss, Recipe, Sampling, load_recipe
 from nonet.runs import FORMAT_VERSION, Member, Run, write_json, written_whole
 from nonet.train.sampling import drawn_shares
 
@@ -79,7 +79,8 @@ def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Cal
     classes = description["classes"]
     manifest, folds = pd.read_parquet(run.manifest), pd.read_csv(run.folds, dtype={"image_id": str})
     held_out, notes = _held_out(run, recipe, description, manifest)
-    fitted = fit_calibration(held_out, settings, trained_shares(manifest, folds, classes, recipe.sampling), classes)
+    shares = trained_shares(manifest, folds, classes, recipe.sampling, recipe.loss)
+    fitted = fit_calibration(held_out, settings, shares, classes)
     fitted.notes.extend(notes)
     rejection = fit_rejection(held_out.foreign, held_out.unit, false_alarm=settings.false_alarm)
     kept = description | fitted.describe(classes) | {"rejection": rejection.describe()}
@@ -91,13 +92,18 @@ def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Cal
 
 
 def trained_shares(
-    manifest: pd.DataFrame, folds: pd.DataFrame, classes: Sequence[str], sampling: Sampling
+    manifest: pd.DataFrame, folds: pd.DataFrame, classes: Sequence[str], sampling: Sampling, loss: Loss
 ) -> np.ndarray:
-    """Return the share of each class among the images that a run's trainings drew, (C,); see `drawn_shares`."""
+    """Return the class priors that a run's members learned, (C,): the shares that training drew, as `drawn_shares`.
+
+    A loss that adjusts logits takes its part of them away: of balanced soft-max, equal priors are left.
+    """
     label = folds["image_id"].map(manifest.set_index("image_id")["label"])
     known = label.isin(classes).to_numpy()
     number = label[known].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64)
-    return drawn_shares(number, folds.loc[known, "fold"].to_numpy(dtype=float), len(classes), sampling)
+    drawn = drawn_shares(number, folds.loc[known, "fold"].to_numpy(dtype=float), len(classes), sampling)
+    left = np.where(drawn > 0, np.maximum(drawn, 1e-300) ** (1 - loss.logit_adjustment), 0.0)
+    return left / left.sum()
 
 
 def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFrame) -> tuple[HeldOut, list[str]]:

@@ -202,18 +202,14 @@ def _flat(settings: dict) -> dict:
 
 def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[int, PreparedImages]:
     sizes = sorted({image_size(architecture, recipe.models) for architecture in recipe.models.architectures})
-    paths = [dataset.path_of(image_id) for image_id in table["image_id"]]
-    return {
-        size: prepare_images(
-            paths,
-            table["sha256"].tolist(),
-            size_px=size,
-            denoise=recipe.denoise,
-            cache_dir=Path(dataset.folder) / "cache",
-            description=f"denoising, {size} px" if recipe.denoise.enabled else f"reading, {size} px",
-        )
-        for size in sizes
-    }
+    return prepare_images(
+        [dataset.path_of(image_id) for image_id in table["image_id"]],
+        table["sha256"].tolist(),
+        sizes_px=sizes,
+        denoise=recipe.denoise,
+        cache_dir=Path(dataset.folder) / "cache",
+        description=f"{'denoising' if recipe.denoise.enabled else 'reading'}, {' and '.join(map(str, sizes))} px",
+    )
 
 
 def _launch(fabric: Fabric, job: Job) -> None:

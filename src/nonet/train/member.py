@@ -15,20 +15,21 @@ import safetensors.torch
 import torch
 from lightning_fabric import Fabric
 from sklearn.metrics import f1_score
+from timm.optim import param_groups_layer_decay
 
 from nonet.calibrate.rejection import fit_member_score
 from nonet.data.prepare import PreparedImages
 from nonet.errors import RunError
-from nonet.models.network import make_classifier
+from nonet.models.network import Classifier, make_classifier
 from nonet.models.views import View, batches, logits_over_views, no_views, to_device, views_of
 from nonet.progress import progress
-from nonet.recipe import Recipe
+from nonet.recipe import Optimiser, Recipe
 from nonet.runs import Member, write_json, write_text, written_whole
 from nonet.train.augment import Draws, augment, mix
 from nonet.train.ema import WeightAverage
 from nonet.train.features import features_of, write_features
-from nonet.train.losses import loss_of
-from nonet.train.sampling import cut_batches, derive_seed, draw_epoch
+from nonet.train.losses import TrainingLoss, loss_of
+from nonet.train.sampling import cut_batches, derive_seed, draw_epoch, training_prior
 
 #: Training images, drawn at random, that say where features lie: enough for any network's, and quick with any dataset.
 MAX_IMAGES_OF_SPACE = 20_000
@@ -52,10 +53,23 @@ class MemberData:
     classes: list[str]
 
 
-def learning_rate(step: int, num_steps: int, *, first: float, last: float) -> float:
-    """Return the cosine from `first` at step 0 to `last` at step num_steps - 1."""
-    part = step / max(num_steps - 1, 1)
+def learning_rate(step: int, num_steps: int, *, first: float, last: float, warmup_steps: int = 0) -> float:
+    """Return the cosine from `first` at step 0 to `last` at step num_steps - 1; before it, an even rise from 0."""
+    if step < warmup_steps:
+        return first * (step + 1) / (warmup_steps + 1)
+    part = (step - warmup_steps) / max(num_steps - warmup_steps - 1, 1)
     return last + (first - last) * (1 + math.cos(math.pi * part)) / 2
+
+
+def parameter_groups(network: Classifier, settings: Optimiser) -> list[dict]:
+    """Divide the network's parameters by how fast they learn: each group's `lr_scale`, 1 at the backbone's end."""
+    groups = [{"params": list(network.backbone.parameters()), "lr_scale": 1.0}]
+    if settings.layer_decay < 1:
+        layers = param_groups_layer_decay(
+            network.backbone, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
+        )
+        groups = [{"params": layer["params"], "lr_scale": layer["lr_scale"]} for layer in layers]
+    return [*groups, {"params": list(network.head.parameters()), "lr_scale": settings.head_rate}]
 
 
 class MemberTraining:
@@ -70,7 +84,7 @@ class MemberTraining:
             network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
         settings = recipe.optimiser
         optimiser = torch.optim.AdamW(
-            network.parameters(),
+            parameter_groups(network, settings),
             lr=settings.learning_rate_first,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
@@ -81,6 +95,9 @@ class MemberTraining:
         self.epoch, self.step, self.loss_sum, self.seconds = 0, 0, 0.0, 0.0
         self.history: list[dict] = []
         self.best: dict | None = None  # {"macro_f1", "epoch", "network"}
+        self.external = data.table["fold"].isna().to_numpy()[data.train]
+        prior = training_prior(data.labels[data.train], len(data.classes), recipe.sampling, self.external)
+        self.loss = TrainingLoss(recipe.loss, data.classes, prior, fabric.device)
         self.steps_an_epoch = len(self._batches_of(0))
 
     def _seed(self, *parts: object) -> int:
@@ -88,7 +105,7 @@ class MemberTraining:
 
     def _batches_of(self, epoch: int) -> list[np.ndarray]:
         labels = self.data.labels[self.data.train]
-        order = draw_epoch(labels, len(self.data.classes), self.recipe.sampling, seed=self._seed("order", epoch))
+        order = draw_epoch(labels, self.recipe.sampling, seed=self._seed("order", epoch), external=self.external)
         return cut_batches(
             self.data.train[order], self.recipe.train.batch_size, smallest=max(2, self.fabric.world_size)
         )
@@ -126,14 +143,16 @@ class MemberTraining:
 
     def _train_batch(self, rows: np.ndarray) -> float:
         loss = self.gradients(rows)
-        rate = learning_rate(
+        settings = self.recipe.optimiser
+        self.rate = learning_rate(
             self.epoch * self.steps_an_epoch + self.step,
             self.recipe.train.epochs * self.steps_an_epoch,
-            first=self.recipe.optimiser.learning_rate_first,
-            last=self.recipe.optimiser.learning_rate_last,
+            first=settings.learning_rate_first,
+            last=settings.learning_rate_last,
+            warmup_steps=round(settings.warmup_epochs * self.steps_an_epoch),
         )
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.rate * group["lr_scale"]
         self.optimiser.step()
         self.average.update(self.network.module)
         return loss
@@ -151,7 +170,7 @@ class MemberTraining:
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         share_images, share_labels = images[rank::world], labels[rank::world]
-        loss = loss_of(self.recipe.loss, self.network(share_images), share_labels).sum() * (world / len(rows))
+        loss = self.loss(self.network(share_images), share_labels).sum() * (world / len(rows))
         self.fabric.backward(loss)
         value = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
         if not math.isfinite(value):
@@ -199,7 +218,7 @@ class MemberTraining:
             {
                 "epoch": self.epoch,
                 "train_loss": self.loss_sum / num_steps,
-                "learning_rate": self.optimiser.param_groups[0]["lr"],
+                "learning_rate": self.rate,
                 "val_loss": float(loss_of(self.recipe.loss, torch.from_numpy(logits), one_hot).mean()),
                 "val_macro_f1": macro_f1,
                 "val_balanced_accuracy": float(np.mean(recall)),

@@ -48,26 +48,50 @@ def effective_number_weights(counts: Sequence[int], *, beta: float = 0.9999, nam
     return weights / weights.mean()
 
 
-def draw_epoch(labels: np.ndarray, num_classes: int, settings: Sampling, *, seed: int) -> np.ndarray:
+def chances(labels: np.ndarray, settings: Sampling, external: np.ndarray | None = None) -> np.ndarray:
+    """Return each row's chance of being drawn, float64 (n,) summing to 1.
+
+    Parameters
+    ----------
+    labels : int array (n,), class numbers of the training images.
+    settings : the recipe's [sampling] section.
+    external : bool array (n,), images that are trained on and never evaluated; none where None.
+
+    Raises
+    ------
+    DataError, where no image is left that may be drawn.
+    """
+    counts = np.bincount(labels)
+    present = np.flatnonzero(counts)
+    weights = np.zeros(len(counts))
+    if settings.sampler == "effective_number":
+        weights[present] = effective_number_weights(counts[present], beta=settings.beta)
+    else:
+        weights[present] = counts[present] ** (-0.5 if settings.sampler == "square_root" else 0.0)
+    chance = weights[labels]
+    if external is not None:
+        chance = np.where(external, settings.external_weight * chance, chance)
+    if not chance.sum() > 0:
+        raise DataError("No training image may be drawn.", hint="Raise sampling.external_weight above 0.")
+    return chance / chance.sum()
+
+
+def training_prior(
+    labels: np.ndarray, num_classes: int, settings: Sampling, external: np.ndarray | None = None
+) -> np.ndarray:
+    """Return each class's share of the draws, the prior that training really sees: float64 (num_classes,)."""
+    return np.bincount(labels, weights=chances(labels, settings, external), minlength=num_classes)
+
+
+def draw_epoch(labels: np.ndarray, settings: Sampling, *, seed: int, external: np.ndarray | None = None) -> np.ndarray:
     """Return the order of an epoch: int64 (n,), rows of the n training images.
 
-    'effective_number' draws with replacement, a row's chance the weight of its class: rare classes come about as often
-    as common ones. 'uniform' shuffles, so that each row comes once.
+    'uniform' shuffles, so that each row comes once; every other way draws with replacement, with `chances`.
     """
     generator = np.random.default_rng(seed)
-    if settings.sampler == "uniform":
+    if settings.sampler == "uniform" and settings.external_weight == 1:
         return generator.permutation(len(labels))
-    chance = _chances(np.bincount(labels, minlength=num_classes), settings)[labels]
-    return generator.choice(len(labels), size=len(labels), p=chance / chance.sum())
-
-
-def _chances(counts: np.ndarray, settings: Sampling) -> np.ndarray:
-    """Return how likely one image of each class is drawn, up to a factor, (num_classes,)."""
-    weights = np.zeros(len(counts))
-    present = np.flatnonzero(counts)
-    uniform = settings.sampler == "uniform"
-    weights[present] = 1.0 if uniform else effective_number_weights(counts[present], beta=settings.beta)
-    return weights
+    return generator.choice(len(labels), size=len(labels), p=chances(labels, settings, external))
 
 
 def drawn_shares(labels: np.ndarray, fold: np.ndarray, num_classes: int, settings: Sampling) -> np.ndarray:
@@ -87,9 +111,8 @@ def drawn_shares(labels: np.ndarray, fold: np.ndarray, num_classes: int, setting
     """
     shares = []
     for held_out in np.unique(fold[~np.isnan(fold)]):
-        counts = np.bincount(labels[fold != held_out], minlength=num_classes)
-        drawn = counts * _chances(counts, settings)
-        shares.append(drawn / max(drawn.sum(), 1e-300))
+        kept = fold != held_out
+        shares.append(training_prior(labels[kept], num_classes, settings, np.isnan(fold[kept])))
     return np.mean(shares, axis=0)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nonet.data.sources.layout import find_root, list_images, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import Download, Source
+from nonet.data.sources.source import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
 
 #: The name's prefix is the fine label; the folder, the broad one.
 LABELS = LabelMap(
@@ -18,10 +18,10 @@ LABELS = LabelMap(
         "MMY": "MMY",
         "MY": "MY",
         "PMY": "PMY",
-        "NEUTROPHIL": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
+        "NEUTROPHIL": NEUTROPHIL,
         "IG": LeftOut("an immature granulocyte that was not divided into PMY, MY and MMY", "IG"),
-        "ERB": LeftOut("an erythroblast is no white blood cell of the thirteen", "ERB"),
-        "PLATELET": LeftOut("a platelet is no white blood cell", "PLT"),
+        "ERB": ERYTHROBLAST,
+        "PLATELET": PLATELET,
     }
 )
 FOLDERS = {

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 from nonet.data.sources.boxes import Box, BoxedImages, Fields
 from nonet.data.sources.layout import list_class_folders, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import Download, Source
+from nonet.data.sources.source import NEUTROPHIL, PLATELET, Download, Source
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 
@@ -16,10 +16,10 @@ LABELS = LabelMap(
         "Eosinophil": "EO",
         "Lymphocyte": "LY",
         "Monocyte": "MO",
-        "Neutrophil": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
+        "Neutrophil": NEUTROPHIL,
         "WBC": LeftOut("the box says white blood cell, and no table says which"),
         "RBC": LeftOut("a red blood cell"),
-        "Platelets": LeftOut("a platelet is no white blood cell", "PLT"),
+        "Platelets": PLATELET,
     }
 )
 _SEVERAL = "several cells: the table gives a label to the field, which has"

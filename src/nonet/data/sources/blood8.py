@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from nonet.data.sources.layout import list_class_folders, require_folder, require_rows
-from nonet.data.sources.listing import LabelMap, LeftOut, Listing
+from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.packed import ParquetImages, image_suffix, parquet_files, read_parquet, safe_name
-from nonet.data.sources.source import Download, Source
+from nonet.data.sources.source import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
 from nonet.errors import DataError
 
 LABELS = LabelMap(
@@ -16,9 +16,9 @@ LABELS = LabelMap(
         "monocyte": "MO",
         "plasma cell": "PC",
         "plasma cells": "PC",
-        "neutrophil": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
-        "erythroblast": LeftOut("an erythroblast is no white blood cell of the thirteen", "ERB"),
-        "platelet": LeftOut("a platelet is no white blood cell", "PLT"),
+        "neutrophil": NEUTROPHIL,
+        "erythroblast": ERYTHROBLAST,
+        "platelet": PLATELET,
     }
 )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.packed import NpzImages, npz_arrays, npz_shape
-from nonet.data.sources.source import Download, Source
+from nonet.data.sources.source import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
 from nonet.errors import DataError
 
 #: In the order of the numbers that are its labels.
@@ -24,10 +24,10 @@ LABELS = LabelMap(
         "eosinophil": "EO",
         "lymphocyte": "LY",
         "monocyte": "MO",
-        "neutrophil": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
+        "neutrophil": NEUTROPHIL,
         "immature granulocytes": LeftOut("not divided into PMY, MY and MMY", "IG"),
-        "erythroblast": LeftOut("an erythroblast is no white blood cell of the thirteen", "ERB"),
-        "platelet": LeftOut("a platelet is no white blood cell", "PLT"),
+        "erythroblast": ERYTHROBLAST,
+        "platelet": PLATELET,
     }
 )
 SPLITS = ("train", "val", "test")

@@ -4,12 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 from nonet.data.sources.layout import list_class_folders, list_images, require_folder, require_rows
-from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import Source
+from nonet.data.sources.listing import LabelMap, Listing
+from nonet.data.sources.source import GIANT_PLATELET, NEUTROPHIL, SMUDGE_CELL, Source
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
-
-_SMUDGE = "a smudge cell has lost what would tell its class"
 
 #: Spelling as in its table, slips among them.
 LABELS = LabelMap(
@@ -27,9 +25,9 @@ LABELS = LabelMap(
         "Promyelocyte": "PMY",
         "Myeloblast": "BL",
         "Myeolblast": "BL",
-        "Neutrophil": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
-        "Smudge cell": LeftOut(_SMUDGE, "SMU"),
-        "Giant platelet": LeftOut("a platelet is no white blood cell", "GT"),
+        "Neutrophil": NEUTROPHIL,
+        "Smudge cell": SMUDGE_CELL,
+        "Giant platelet": GIANT_PLATELET,
     }
 )
 #: Names of the columns of file and label, in the table as published and as others pass it on.

@@ -6,7 +6,7 @@ from pathlib import Path
 from nonet.cells import CLASSES
 from nonet.data.sources.layout import find_root, label_folder, list_images, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import Source
+from nonet.data.sources.source import ERYTHROBLAST, GIANT_PLATELET, SMUDGE_CELL, Source
 
 _NO_CELL = "no single white blood cell"
 
@@ -26,10 +26,10 @@ LABELS = LabelMap(
         "Segmented neutrophils": "SNE",
         "Lymphocyte, variant": "VLY",
         "Promonocyte": LeftOut("a promonocyte is between BL and MO, and none of the thirteen", "PMO"),
-        "Erythroblast": LeftOut("an erythroblast is no white blood cell of the thirteen", "ERB"),
-        "Giant thrombocyte": LeftOut("a platelet is no white blood cell", "GT"),
+        "Erythroblast": ERYTHROBLAST,
+        "Giant thrombocyte": GIANT_PLATELET,
         "Thrombocyte aggregation": LeftOut("platelets are no white blood cell", "PLT"),
-        "Smudge cells": LeftOut("a smudge cell has lost what would tell its class", "SMU"),
+        "Smudge cells": SMUDGE_CELL,
         "Artifact": LeftOut(_NO_CELL, "ART"),
         "Arifact": LeftOut(_NO_CELL + "; upstream spells the folder so", "ART"),
         "Unidentified": LeftOut("its class is not known"),

@@ -24,6 +24,8 @@ ROW = {
     "evaluate": True,
     "sha256": None,
     "only_if_asked": None,  # why it is left out unless --classes names its label
+    "original_image_id": None,  # of the image that it is a version of, itself among its versions
+    "severity": None,
 }
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nonet.data.sources.layout import find_root, list_class_folders, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import Source
+from nonet.data.sources.source import ERYTHROBLAST, SMUDGE_CELL, Source
 
 LABELS = LabelMap(
     {
@@ -21,8 +21,8 @@ LABELS = LabelMap(
         "MMZ": "MMY",
         "PMO": "PMY",  # promyelocyte, not promonocyte
         "PMB": LeftOut("a bilobed promyelocyte, an atypical form that is counted with blasts or with promyelocytes"),
-        "EBO": LeftOut("an erythroblast is no white blood cell of the thirteen", "ERB"),
-        "KSC": LeftOut("a smudge cell has lost what would tell its class", "SMU"),
+        "EBO": ERYTHROBLAST,
+        "KSC": SMUDGE_CELL,
     }
 )
 COUNTS = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nonet.data.sources.layout import find_root, list_class_folders, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import Source
+from nonet.data.sources.source import SMUDGE_CELL, Source
 
 _RED = "a precursor of red cells is no white blood cell"
 
@@ -27,7 +27,7 @@ LABELS = LabelMap(
         "PEB": LeftOut(_RED, "ERB"),
         "FGC": LeftOut("a faggot cell, an abnormal promyelocyte of APL"),
         "HAC": LeftOut("a hairy cell is none of the thirteen"),
-        "KSC": LeftOut("a smudge cell has lost what would tell its class", "SMU"),
+        "KSC": SMUDGE_CELL,
         "LYI": LeftOut("an immature lymphocyte may be BL or PLY"),
         "NIF": LeftOut("its class is not known"),
         "OTH": LeftOut("another cell, of no class"),

@@ -149,14 +149,19 @@ class NpzImages:
 
 def _rows_of(stream, rows: dict[int, str]) -> Iterator[tuple[str, bytes]]:
     """Read an array from its start to the last row asked for, one row in memory at a time."""
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(stream)
+    shape, _, dtype = _npy_header(stream)
     num_bytes = int(np.prod(shape[1:])) * dtype.itemsize
     for index in range(max(rows) + 1):
         data = stream.read(num_bytes)
         if index in rows:
             yield rows[index], as_png(np.frombuffer(data, dtype=dtype).reshape(shape[1:]))
+
+
+def _npy_header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the head of an array: its shape, whether it lies column by column, and its type."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(stream)
 
 
 def npz_arrays(file: Path, names: list[str]) -> dict[str, np.ndarray]:
@@ -180,9 +185,7 @@ def npz_shape(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
     """Return shape and type of an array of an npz without reading it. DataError where it is not rows of uint8."""
     try:
         with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as stream:
-            version = np.lib.format.read_magic(stream)
-            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = reader(stream)
+            shape, fortran, dtype = _npy_header(stream)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{file} has no array of images {name}: {error}.", hint="Download it again.") from error
     if dtype != np.uint8 or fortran or len(shape) not in (3, 4):

@@ -7,7 +7,7 @@ from nonet.data.sources.boxes import Box, BoxedImages, Fields
 from nonet.data.sources.layout import RECORD, list_class_folders, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing, plain
 from nonet.data.sources.packed import safe_name
-from nonet.data.sources.source import Source
+from nonet.data.sources.source import NEUTROPHIL, Source
 from nonet.errors import DataError
 
 LABELS = LabelMap(
@@ -23,7 +23,7 @@ LABELS = LabelMap(
         "Metamyelocyte": "MMY",
         "Myelocyte": "MY",
         "Promyelocyte": "PMY",
-        "Neutrophil": LeftOut("a neutrophil that was not divided into band and segmented", "NEU"),
+        "Neutrophil": NEUTROPHIL,
         "Burst": LeftOut("a burst cell has lost what would tell its class", "SMU"),
         "Artifact": LeftOut("no single white blood cell", "ART"),
         "Unknown": LeftOut("its class is not known"),

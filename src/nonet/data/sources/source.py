@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nonet.data.sources.listing import LabelMap, Listing
+from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.errors import DataError
 
 #: What images without a code of ours are called where the user asks for them by --classes.
@@ -18,6 +18,12 @@ EXTRA_LABELS = {
     "PMO": "promonocyte",
     "SMU": "smudge cell",
 }
+#: What many sets have and none of the thirteen codes is for.
+NEUTROPHIL = LeftOut("a neutrophil that was not divided into band and segmented", "NEU")
+ERYTHROBLAST = LeftOut("an erythroblast is no white blood cell of the thirteen", "ERB")
+PLATELET = LeftOut("a platelet is no white blood cell", "PLT")
+GIANT_PLATELET = LeftOut("a platelet is no white blood cell", "GT")
+SMUDGE_CELL = LeftOut("a smudge cell has lost what would tell its class", "SMU")
 
 
 @dataclass(frozen=True)

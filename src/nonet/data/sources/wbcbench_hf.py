@@ -53,7 +53,7 @@ def read_wbcbench_hf(path: Path, name: str | None = None) -> Listing:
     if len(configs) > 1:
         listing.notes.append(
             f"{source}: {' and '.join(sorted(configs))} are both there: an image and its degraded copies are counted "
-            "as images of their own. Give the path of one to have it alone."
+            "as images of their own, and share a fold. Give the path of one to have it alone."
         )
     return require_rows(listing, path, "wbcbench-hf")
 
@@ -74,10 +74,16 @@ def _list_file(listing: Listing, file: Path, source: str, split: str, places: di
         suffix = image_suffix(names[row] or image_id)
         inside = f"{config}/{split}{severity}/{safe_name(Path(image_id).stem)}{suffix}"
         places.setdefault(inside, (file, row))
-        patient, standin = patients[row], False
-        if not patient:
-            patient, standin = f"image-{Path(originals[row] or image_id).stem}", True
-        known = {"path": inside, "patient": patient, "patient_is_standin": standin, "source": source, "split": split}
+        original = Path(originals[row] or image_id).stem
+        known = {
+            "path": inside,
+            "patient": patients[row] or f"image-{original}",
+            "patient_is_standin": not patients[row],
+            "source": source,
+            "split": split,
+            "original_image_id": original,
+            "severity": None if severities[row] is None else str(severities[row]),
+        }
         if label:
             listing.add_upstream(LABELS, label, **known)
         elif split == "test":
@@ -101,7 +107,8 @@ WBCBENCH_HF = Source(
     paper=None,
     paper_words="all: the paper used the challenge's own folder (wbcbench), of which this is the later release.",
     notes=(
-        "Severity is kept in the image's path: degraded/phase2_train/severity-2/….",
+        "original_image_id and severity are columns of the manifest; severity is in the image's path, too: "
+        "degraded/phase2_train/severity-2/….",
         "The same cells as wbcbench: use one of the two.",
     ),
     downloads=(

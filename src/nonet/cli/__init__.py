@@ -1,30 +1,30 @@
-"""The command line: each verb calls the public function of the same name. The only module that prints."""
+"""The command line: each verb calls the public function of the same name. The only package that prints."""
 
-import difflib
 import logging
 import os
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 import nonet
-from nonet.errors import NonetError
+from nonet.cli.data import verbs as data_verbs
+from nonet.cli.words import Names, split_commas
+from nonet.errors import NonetError, did_you_mean
 
 app = App(
     name="nonet",
     help="White blood cell classification with nine small networks. Research use only.",
     version=nonet.__version__,
 )
-data = App(name="data", help="Make and check datasets.")
 recipes = App(name="recipes", help="List the recipes, or show one with every setting.")
-app.command(data)
+app.command(data_verbs)
 app.command(recipes)
 app.suppress_keyboard_interrupt = False  # `main` says how to go on
 
 Settings = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
-Names = Annotated[list[str], Parameter(negative=(), consume_multiple=True)]
 
 
 @app.command
@@ -39,121 +39,6 @@ def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
         Of the drawing and the training.
     """
     nonet.demo(out, seed=seed, say=print)
-
-
-@data.command
-def sources(name: str | None = None) -> None:
-    """List the data sets that nonet reads, or say everything about one: labels, licence, what to get, where to put it.
-
-    Parameters
-    ----------
-    name
-        Of one of them.
-    """
-    print(_in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
-
-
-@data.command
-def fetch(name: str, *, out: Path, variant: str | None = None) -> None:
-    """Download a published data set and check it. Cut off, the same command goes on where it was.
-
-    Parameters
-    ----------
-    name
-        Of a source; "nonet data sources" lists them, and says which can be fetched.
-    out
-        Folder to put it into; "nonet data build NAME:FOLDER" reads it.
-    variant
-        Which of several, like 224 of bloodmnist; by default the first.
-    """
-    print(nonet.fetch_source(name, out, variant=variant))
-
-
-@data.command
-def build(
-    *sources: str,
-    out: Path,
-    classes: Names | None = None,
-    external: Names | None = None,
-    paper: Names | None = None,
-    decisions: Path | None = None,
-    workers: int | None = None,
-) -> None:
-    """Make a dataset from one or more sources: read every image, write the manifest, say what is in it.
-
-    Leaks and shortcuts that would spoil training are named, and shown in checks.html, before any fold is drawn.
-
-    Parameters
-    ----------
-    sources
-        KIND:PATH or NAME=KIND:PATH; KIND is folder (a subfolder a class), csv (path,label and, where known,
-        patient,source,split), wbcbench (the challenge's folder) or another that "nonet data sources" lists.
-    out
-        The dataset's folder. Images stay where they are; those inside tables or photographs of fields are written here.
-    classes
-        Class codes to keep, or 13 for nonet's thirteen; other labels are left out and listed. By default all labels;
-        what a published set has beyond the thirteen is left out unless it is named here.
-    external
-        Names of sources to train on but leave out of every score.
-    paper
-        Names of sources of which only those images are kept that the paper takes.
-    decisions
-        CSV from review: image_id (or path), decision (keep, drop, relabel), label, note. Applied first and recorded.
-    workers
-        Processes that read images; by default one a core.
-    """
-    classes = [code for item in classes for code in item.split(",")] if classes else None
-    external = [name for item in external for name in item.split(",")] if external else []
-    paper = [name for item in paper for name in item.split(",")] if paper else []
-    options = {"classes": classes, "external": external, "paper": paper, "decisions": decisions}
-    dataset = nonet.build_dataset(list(sources), out, **options, num_workers=workers)
-    print(dataset.summary())
-
-
-@data.command
-def check(dataset: Path, *, workers: int | None = None) -> None:
-    """Read every image of a dataset again: which are missing, changed or unreadable? Exit status 1 if any.
-
-    Then the checks of the build: near duplicates across patients, labels or splits, labels that can be told from size,
-    border or file order, classes too small to score; in words, in DATASET/checks.html and in checks.json.
-
-    Parameters
-    ----------
-    dataset
-        Folder made by "nonet data build".
-    workers
-        Processes that read images; by default one a core.
-    """
-    report = nonet.check_dataset(dataset, num_workers=workers)
-    print(report)
-    if not report.ok:
-        sys.exit(1)
-
-
-@data.command
-def folds(dataset: Path, *, num_folds: int = 3, by: Literal["patient", "image"] = "patient", seed: int = 0) -> None:
-    """Write DATASET/folds.csv, to look at or edit by hand; "nonet train" obeys it.
-
-    Parameters
-    ----------
-    dataset
-        Folder made by "nonet data build".
-    num_folds
-        How many parts.
-    by
-        patient keeps a patient's cells together; image does not.
-    seed
-        Of the shuffle.
-    """
-    from nonet.data.folds import make_folds, write_folds
-
-    opened = nonet.Dataset.open(dataset)
-    made, notes = make_folds(opened.manifest, num_folds=num_folds, by=by, seed=seed)
-    path = Path(dataset) / "folds.csv"
-    if path.exists():
-        raise NonetError(f"{path} is there already.", hint="Delete it first, if it is not wanted.")
-    write_folds(path, made)
-    print("\n".join([f"{path}: {num_folds} folds by {by}.", *notes]))
 
 
 @app.command
@@ -187,6 +72,42 @@ def train(
     print(f'{run} is trained. Next: nonet evaluate "{run}"')
 
 
+@dataclass(frozen=True)
+class DamageOptions:
+    """Options of `evaluate --robustness`.
+
+    Parameters
+    ----------
+    dataset
+        The run's dataset, where it does not lie where it did.
+    limit
+        Images to damage, drawn evenly by class over all patients; 0 takes all.
+    kinds
+        Of damage; by default all: noise, blur, illumination, shot_noise, motion_blur, colour, jpeg.
+    severities
+        From 1 to 4; by default all.
+    views
+        Look at damaged images in the recipe's views as well, which takes several times as long.
+    accelerator
+        auto, cpu, gpu, …
+    workers
+        Processes that damage and denoise; by default one a core.
+    """
+
+    dataset: Path | None = None
+    limit: int = 500
+    kinds: Names | None = None
+    severities: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None
+    views: bool = True
+    accelerator: str = "auto"
+    workers: int | None = None
+
+    def given(self) -> list[str]:
+        """Return what differs from the defaults, as it is written on the command line."""
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        return ["no-views" if name == "views" else name for name in changed]
+
+
 @app.command
 def calibrate(run: Path, *, set_: Settings | None = None) -> None:
     """Fit probabilities, prediction sets and doubt on a run's out-of-fold predictions. Training does so at its end.
@@ -212,13 +133,7 @@ def evaluate(
     confidence: float = 0.95,
     seed: int = 0,
     robustness: bool = False,
-    dataset: Path | None = None,
-    limit: int = 500,
-    kinds: Names | None = None,
-    severities: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
-    views: bool = True,
-    accelerator: str = "auto",
-    workers: int | None = None,
+    damage: Annotated[DamageOptions, Parameter(name="*")] = DamageOptions(),
 ) -> None:
     """Score a run on the images held out from each member; write tables, figures and report.html.
 
@@ -235,55 +150,36 @@ def evaluate(
     robustness
         Score held-out images that are damaged on purpose as well: by kind and severity, denoised and not. Stopped
         half way, the same command goes on; with other kinds it adds to what there is. The following options are of it.
-    dataset
-        The run's dataset, where it does not lie where it did.
-    limit
-        Images to damage, drawn evenly by class over all patients; 0 takes all.
-    kinds
-        Of damage; by default all: noise, blur, illumination, shot_noise, motion_blur, colour, jpeg.
-    severities
-        From 1 to 4; by default all.
-    views
-        Look at damaged images in the recipe's views as well, which takes several times as long.
-    accelerator
-        auto, cpu, gpu, …
-    workers
-        Processes that damage and denoise; by default one a core.
     """
     from nonet.evaluate.tables import format_table
 
-    asked = {
-        "dataset": dataset is not None,
-        "limit": limit != 500,
-        "kinds": bool(kinds),
-        "severities": bool(severities),
-        "no-views": not views,
-    }
-    given = [name for name, is_given in asked.items() if is_given]
-    if given and not robustness:
+    if (given := damage.given()) and not robustness:
         raise NonetError(f"--{given[0]} is of --robustness, which is not asked for.", hint="Give --robustness, too.")
+    options = {"num_resamples": resamples, "confidence": confidence, "seed": seed}
     if robustness:
-        from nonet.evaluate.robustness import format_robustness
-
-        found = nonet.evaluate_robustness(
-            run,
-            dataset=dataset,
-            limit=limit,
-            kinds=[kind for item in kinds for kind in item.split(",")] if kinds else None,
-            severities=severities,
-            views=views,
-            seed=seed,
-            num_resamples=resamples,
-            confidence=confidence,
-            accelerator=accelerator,
-            num_workers=workers,
-        )
-        print(f"Macro-F1 of damaged images, {found.scores['images'].iloc[0]:,} drawn by class:")
-        print(format_robustness(found))
-        print()
-    table = nonet.evaluate(run, num_resamples=resamples, confidence=confidence, seed=seed)
+        _evaluate_robustness(run, damage, options)
+    table = nonet.evaluate(run, **options)
     print(format_table(table))
     print(f"Report: {Path(run) / 'evaluation' / 'report.html'}")
+
+
+def _evaluate_robustness(run: Path, damage: DamageOptions, options: dict) -> None:
+    from nonet.evaluate.robustness import format_robustness
+
+    found = nonet.evaluate_robustness(
+        run,
+        dataset=damage.dataset,
+        limit=damage.limit,
+        kinds=split_commas(damage.kinds),
+        severities=damage.severities,
+        views=damage.views,
+        accelerator=damage.accelerator,
+        num_workers=damage.workers,
+        **options,
+    )
+    print(f"Macro-F1 of damaged images, {found.scores['images'].iloc[0]:,} drawn by class:")
+    print(format_robustness(found))
+    print()
 
 
 @app.command
@@ -416,13 +312,6 @@ def show(name: str, *, set_: Settings | None = None) -> None:
     print(nonet.load_recipe(name, set_).to_toml(), end="")
 
 
-def _in_columns(table) -> str:
-    """Return a table of text with its columns flush left."""
-    columns = [[str(name), *map(str, table[name])] for name in table.columns]
-    widths = [max(map(len, column)) for column in columns]
-    return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in zip(*columns))
-
-
 def _say_error(error: NonetError) -> int:
     """Print an error of the user's, and return the exit status that goes with it."""
     print(f"error: {error}", file=sys.stderr)
@@ -443,8 +332,8 @@ def _wrong_use(error: CycloptsError) -> NonetError:
             message = f"{argument.name} has no value."
     elif type(error).__name__ == "UnusedCliTokensError" and unused:
         message = f'"{" ".join(["nonet", *chain])}" does not take {" ".join(unused)}.'
-        close = difflib.get_close_matches(unused[0], list(recipes), n=1) if chain == ["recipes"] else []
-        message += f' Did you mean "{close[0]}"?' if close else ""
+        if chain == ["recipes"]:
+            message = f"{message} {did_you_mean(unused[0], recipes)}".rstrip()
     return NonetError(message, hint=f'"{" ".join(["nonet", *chain, "--help"])}" says how it is used.')
 
 
@@ -473,7 +362,3 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on where it was.", file=sys.stderr)
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,138 @@
+"""The verbs of `nonet data`: each calls the public function that it is named after."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from cyclopts import App
+
+import nonet
+from nonet.cli.words import Names, in_columns, split_commas
+from nonet.errors import NonetError
+
+verbs = App(name="data", help="Make and check datasets.")
+
+
+@verbs.command
+def sources(name: str | None = None) -> None:
+    """List the data sets that nonet reads, or say everything about one: labels, licence, what to get, where to put it.
+
+    Parameters
+    ----------
+    name
+        Of one of them.
+    """
+    print(in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
+
+
+@verbs.command
+def fetch(name: str, *, out: Path, variant: str | None = None) -> None:
+    """Download a published data set and check it. Cut off, the same command goes on where it was.
+
+    Parameters
+    ----------
+    name
+        Of a source; "nonet data sources" lists them, and says which can be fetched.
+    out
+        Folder to put it into; "nonet data build NAME:FOLDER" reads it.
+    variant
+        Which of several, like 224 of bloodmnist; by default the first.
+    """
+    print(nonet.fetch_source(name, out, variant=variant))
+
+
+@verbs.command
+def build(
+    *sources: str,
+    out: Path,
+    classes: Names | None = None,
+    external: Names | None = None,
+    paper: Names | None = None,
+    decisions: Path | None = None,
+    num_folds: int | None = None,
+    workers: int | None = None,
+) -> None:
+    """Make a dataset from one or more sources: read every image, write the manifest, say what is in it.
+
+    Leaks and shortcuts that would spoil training are named, and shown in checks.html, before any fold is drawn.
+
+    Parameters
+    ----------
+    sources
+        KIND:PATH or NAME=KIND:PATH; KIND is folder (a subfolder a class), csv (path,label and, where known,
+        patient,source,split), wbcbench (the challenge's folder) or another that "nonet data sources" lists.
+    out
+        The dataset's folder. Images stay where they are; those inside tables or photographs of fields are written here.
+    classes
+        Class codes to keep, or 13 for nonet's thirteen; other labels are left out and listed. By default all labels;
+        what a published set has beyond the thirteen is left out unless it is named here.
+    external
+        Names of sources to train on but leave out of every score.
+    paper
+        Names of sources of which only those images are kept that the paper takes.
+    decisions
+        CSV from review: image_id (or path), decision (keep, drop, relabel), label, note. Applied first and recorded.
+    num_folds
+        That you will train with: classes of fewer patients are named. By default as in the recipes, 3.
+    workers
+        Processes that read images; by default one a core.
+    """
+    dataset = nonet.build_dataset(
+        list(sources),
+        out,
+        classes=split_commas(classes),
+        external=split_commas(external) or (),
+        paper=split_commas(paper) or (),
+        decisions=decisions,
+        num_folds=num_folds,
+        num_workers=workers,
+    )
+    print(dataset.summary())
+
+
+@verbs.command
+def check(dataset: Path, *, num_folds: int | None = None, workers: int | None = None) -> None:
+    """Read every image of a dataset again: which are missing, changed or unreadable? Exit status 1 if any.
+
+    Then the checks of the build: near duplicates across patients, labels or splits, labels that can be told from size,
+    border or file order, classes too small to score; in words, in DATASET/checks.html and in checks.json.
+
+    Parameters
+    ----------
+    dataset
+        Folder made by "nonet data build".
+    num_folds
+        That you will train with: classes of fewer patients are named. By default as in the recipes, 3.
+    workers
+        Processes that read images; by default one a core.
+    """
+    report = nonet.check_dataset(dataset, num_folds=num_folds, num_workers=workers)
+    print(report)
+    if not report.ok:
+        sys.exit(1)
+
+
+@verbs.command
+def folds(dataset: Path, *, num_folds: int = 3, by: Literal["patient", "image"] = "patient", seed: int = 0) -> None:
+    """Write DATASET/folds.csv, to look at or edit by hand; "nonet train" obeys it.
+
+    Parameters
+    ----------
+    dataset
+        Folder made by "nonet data build".
+    num_folds
+        How many parts.
+    by
+        patient keeps a patient's cells together; image does not.
+    seed
+        Of the shuffle.
+    """
+    from nonet.data.folds import make_folds, write_folds
+
+    opened = nonet.Dataset.open(dataset)
+    made, notes = make_folds(opened.manifest, num_folds=num_folds, by=by, seed=seed)
+    path = Path(dataset) / "folds.csv"
+    if path.exists():
+        raise NonetError(f"{path} is there already.", hint="Delete it first, if it is not wanted.")
+    write_folds(path, made)
+    print("\n".join([f"{path}: {num_folds} folds by {by}.", *notes]))
