@@ -47,7 +47,8 @@ def main() -> None:
     table = list_images(arguments.manifest, Run(arguments.run), ensemble.classes)
     extract(ensemble, table, arguments.manifest.parent, arguments.work)
     rows, scores, logits = score_rows(ensemble, table, arguments.work)
-    page = report(rows, scores, doubtful(rows, logits, ensemble), arguments, len(ensemble.members))
+    members = f"{len(ensemble.members)} members of recipe `{ensemble.recipe.name}`"
+    page = report(rows, scores, doubtful(rows, logits, ensemble), arguments, members)
     arguments.out.write_text(page, encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
@@ -241,7 +242,7 @@ def nested(rows: pd.DataFrame, mean: dict[str, np.ndarray], counted: np.ndarray)
     return lines
 
 
-def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray, arguments, num_members: int) -> str:
+def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray, arguments, members: str) -> str:
     """Return the page."""
     known, unit = rows["known"].to_numpy(), rows["unit"].to_numpy()
     counted, mean = is_counted(rows, arguments.near), {name: score.mean(0) for name, score in scores.items()}
@@ -272,7 +273,7 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
     lines = [
         "# Which score tells cells that are none of the classes",
         "",
-        f"Made by `benchmarks/rejection.py`: {num_members} members of recipe `{arguments.run.name}`, {known.sum():,} "
+        f"Made by `benchmarks/rejection.py`: {members}, {known.sum():,} "
         f"known cells of {rows.loc[known, 'patient'].nunique()} patients, held out, each scored by the members of its "
         "fold (mean of their standardised scores, image as it is, no views). Foreign, which nobody trained on: "
         f"{', '.join(f'{name} {count}' for name, count in images.items())}. Those of patients are scored by the fold "

@@ -91,7 +91,9 @@ def test_held_out_scores_are_the_members_own(run):
     manifest = pd.read_parquet(run.manifest).set_index("image_id")["path"]
     pictures = run.folder.parent / "pictures"
     for row in oof.itertuples():
-        prepared = {size: pixels[None] for size, pixels in ensemble.prepare(pictures / manifest[row.image_id]).items()}
+        prepared = {
+            size: np.stack([pixels]) for size, pixels in ensemble.prepare(pictures / manifest[row.image_id]).items()
+        }
         _, scores = ensemble.member_outputs(prepared, [lambda images: images])
         number = [member.name for member in ensemble.members].index(f"{row.architecture}/fold-{row.fold}")
         assert scores[number, 0] == pytest.approx(row.foreign, abs=1e-3)

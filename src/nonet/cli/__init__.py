@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import nonet
 from nonet.cli.data import verbs as data_verbs
-from nonet.cli.words import Names, split_commas
+from nonet.cli.words import Names, in_columns, split_commas
 from nonet.errors import NonetError, did_you_mean
 
 app = App(
@@ -110,7 +110,7 @@ class DamageOptions:
 
 @app.command
 def calibrate(run: Path, *, set_: Settings | None = None) -> None:
-    """Fit probabilities, prediction sets and doubt on a run's out-of-fold predictions. Training does so at its end.
+    """Fit probabilities, sets, doubt and rejection on a run's out-of-fold predictions. Training does so at its end.
 
     Do it again after ensemble.json was given other weights, with other settings, or for a run of an older nonet.
 
@@ -209,7 +209,7 @@ def issues(
     found = nonet.issues(run, filter_by=filter_by, rank_by=rank_by)
     shown = ["rank", "image_id", "given", "suggested", "self_confidence", "normalized_margin"]
     if len(found):
-        print(_in_columns(found[shown].head(10).round(3)))
+        print(in_columns(found[shown].head(10).round(3)))
     print(f"All of them: {nonet.Run(run).issues}")
 
 
