@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from nonet import cli
@@ -101,6 +102,8 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("evaluate {run} --robustness --severities 5", "severity 5"),
         ("evaluate {run} --robustness --limit -1", "-1"),
         ("evaluate {run} --robustness --dataset {missing}", "no dataset"),
+        ("issues", "RUN is missing."),
+        ("issues {run} --filter-by luck", "prune_by_noise_rate"),
         ("data build --out x", "no source"),
         ("data folds {dataset} --by cell", "--by"),
         ("data folds {dataset} --num-folds 1", "1 folds are not possible"),
@@ -125,6 +128,7 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("train demo {dataset} --out {run}", "begun with another"),
         ("train demo {dataset} --out {tmp}/notes.txt", "notes.txt"),
         ("evaluate {missing}", "There is no run"),
+        ("issues {missing}", "There is no run"),
         ("evaluate {dataset}", "is no run of nonet"),
         ("data check {run}", "is no dataset"),
         ("data check {missing}", "is no dataset: there is no such folder"),
@@ -208,6 +212,17 @@ def test_an_unfinished_run_is_refused(refused, places, tmp_path):
     assert "nonet train" in refused("evaluate", run)
 
 
+def test_issues_are_listed_worst_first_and_written(nonet, places, tmp_path):
+    run = shutil.copytree(places["run"], tmp_path / "copy")
+    status, out, _ = nonet("issues", str(run), "--filter-by", "predicted_neq_given", "--rank-by", "self_confidence")
+    assert status == 0
+    heading, *rows, where = out.splitlines()
+    assert heading.split()[:4] == ["rank", "image_id", "given", "suggested"]
+    written = pd.read_csv(run / "evaluation" / "issues.csv")
+    assert [row.split()[1] for row in rows] == written["image_id"].head(10).tolist()
+    assert str(run / "evaluation" / "issues.csv") in where
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs a folder that refuses")
 def test_a_folder_that_may_not_be_written_is_an_error_in_words(refused, places, tmp_path):
     (tmp_path / "empty").chmod(0o500)
@@ -241,6 +256,7 @@ def test_help_is_given(nonet, words):
         ("train", ["RECIPE", "DATASET", "--out", "--set", "--devices"]),
         ("data build", ["SOURCES", "--out", "--classes", "--external", "--paper"]),
         ("data fetch", ["NAME", "--out", "--variant"]),
+        ("issues", ["RUN", "--filter-by", "--rank-by"]),
         ("evaluate", ["RUN", "--resamples", "--confidence", "--robustness", "--dataset", "--limit", "--kinds"]),
     ],
 )

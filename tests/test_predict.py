@@ -226,16 +226,16 @@ def test_killed_at_any_moment_the_same_call_goes_on(run, cells, tmp_path):
 
 def half_done(ensemble, cells, out, monkeypatch):
     """Stop a prediction after two chunks, by an error in the third."""
-    member_logits, calls = type(ensemble).member_logits, []
+    member_outputs, calls = type(ensemble).member_outputs, []
 
     def fail_third(self, prepared, views):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return member_logits(self, prepared, views)
+        return member_outputs(self, prepared, views)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(ensemble), "member_logits", fail_third)
+        patch.setattr(type(ensemble), "member_outputs", fail_third)
         with pytest.raises(KeyboardInterrupt):
             predict(ensemble, cells, out=out)
     assert len(list((out / "parts").glob("*.parquet"))) == 2
@@ -265,8 +265,8 @@ def test_an_image_that_changed_meanwhile_is_not_mixed_in(ensemble, cells, tmp_pa
 
 
 def count_members_asked(ensemble, monkeypatch):
-    calls, member_logits = [], type(ensemble).member_logits
-    monkeypatch.setattr(type(ensemble), "member_logits", lambda *a: calls.append(1) or member_logits(*a))
+    calls, member_outputs = [], type(ensemble).member_outputs
+    monkeypatch.setattr(type(ensemble), "member_outputs", lambda *a: calls.append(1) or member_outputs(*a))
     return calls
 
 

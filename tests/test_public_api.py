@@ -31,7 +31,7 @@ def test_this_would_see_torch_if_it_were_loaded():
 @pytest.mark.parametrize(
     "statement",
     [
-        "import nonet; nonet.evaluate",
+        "import nonet; nonet.evaluate, nonet.issues, nonet.find_label_issues",
         "import nonet.evaluate.run, nonet.evaluate.report",
         "import nonet; nonet.build_dataset, nonet.check_dataset, nonet.draw_dataset, nonet.load_recipe, nonet.Run",
         "import nonet.predict.inputs",  # what worker processes import
@@ -50,6 +50,7 @@ def test_verbs_stay_functions_beside_subpackages():
         ("train", "nonet.train.launch"),
         ("predict", "nonet.predict.run"),
         ("evaluate", "nonet.evaluate.run"),
+        ("issues", "nonet.evaluate.issues"),
     ):
         function = getattr(nonet, verb)
         assert callable(function)

@@ -145,8 +145,10 @@ class _Links(HTMLParser):
 def test_every_file_is_written_and_no_temporary_one_is_left(evaluated):
     run, _ = evaluated
     found = sorted(str(path.relative_to(run / "evaluation")) for path in (run / "evaluation").rglob("*.*"))
-    drawings = ["class_counts", "confusion_by_row", "confusion_counts", "reliability", "samples", "training_curves"]
-    tables = ["calibration.csv", "coverage.csv", "confusion.csv", "differences.csv", "per_class.csv"]
+    drawings = ["class_counts", "confusion_by_row", "confusion_counts", "label_issues", "reliability", "samples"]
+    drawings += ["training_curves"]
+    issues = ["issues.csv", "issues_by_patient.csv", "issues_by_source.csv"]
+    tables = ["calibration.csv", "coverage.csv", "confusion.csv", "differences.csv", *issues, "per_class.csv"]
     tables += ["report.html", "table.csv"]
     assert found == sorted([f"figures/{name}.svg" for name in drawings] + tables)
 

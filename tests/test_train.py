@@ -80,6 +80,8 @@ def test_a_run_holds_what_the_design_says(tiny_run, tiny_dataset):
         member = tiny_run.member("vit_mini", fold)
         assert sorted(p.name for p in member.folder.iterdir()) == [
             "DONE",
+            "features.npz",
+            "foreign.npz",
             "history.jsonl",
             "oof.parquet",
             "weights.safetensors",

@@ -26,6 +26,8 @@ _HOME = {
     "calibrate": "nonet.train.finish",
     "evaluate": "nonet.evaluate.run",
     "evaluate_robustness": "nonet.robustness",
+    "issues": "nonet.evaluate.issues",
+    "find_label_issues": "nonet.evaluate.label_issues",
     "load": "nonet.predict.ensemble",
     "Ensemble": "nonet.predict.ensemble",
     "predict": "nonet.predict.run",

@@ -248,6 +248,8 @@ class Calibrate(Section):
     """Share of the images whose prediction set is to hold the true class."""
     min_confidence: Probability = 0.5
     """A cell whose most probable class is less probable than this is unidentified. 0 names every cell."""
+    false_alarm: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Share of known cells that may be rejected as no known class. More find more foreign cells; 0 rejects none."""
 
 
 class Recipe(Section):

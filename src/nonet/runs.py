@@ -81,6 +81,14 @@ class Member:
         return self.folder / "oof.parquet"
 
     @property
+    def features(self) -> Path:
+        return self.folder / "features.npz"
+
+    @property
+    def foreign(self) -> Path:
+        return self.folder / "foreign.npz"
+
+    @property
     def done(self) -> Path:
         return self.folder / "DONE"
 
@@ -91,7 +99,8 @@ class Member:
     def clear(self) -> None:
         """Remove what a finished training has no use for: its state, and what a kill left half written."""
         self.state.unlink(missing_ok=True)
-        for file in (self.weights, self.history, self.state, self.oof, self.done):
+        files = (self.weights, self.history, self.state, self.oof, self.features, self.foreign, self.done)
+        for file in files:
             for leftover in self.folder.glob(f".{file.name}.*"):
                 leftover.unlink(missing_ok=True)
 
@@ -151,6 +160,10 @@ class Run:
     @property
     def evaluation(self) -> Path:
         return self.folder / "evaluation"
+
+    @property
+    def issues(self) -> Path:
+        return self.evaluation / "issues.csv"
 
     @property
     def robustness(self) -> Path:

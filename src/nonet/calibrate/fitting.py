@@ -21,13 +21,14 @@ class HeldOut:
     """Logits of the ensemble for n images, each by members that never saw it.
 
     `logits` (n, C); `true` int (n,); `unit` (n,), the patient of each image, or a name of its own where unknown; `fold`
-    int (n,), the fold that it was held out in.
+    int (n,), the fold that it was held out in; `foreign` (n,), how foreign its members find it, where they were asked.
     """
 
     logits: np.ndarray
     true: np.ndarray
     unit: np.ndarray
     fold: np.ndarray
+    foreign: np.ndarray | None = None
 
     @property
     def num_classes(self) -> int:
@@ -35,7 +36,8 @@ class HeldOut:
 
     def where(self, rows: np.ndarray) -> "HeldOut":
         """Return the images of a boolean mask (n,)."""
-        return HeldOut(self.logits[rows], self.true[rows], self.unit[rows], self.fold[rows])
+        foreign = None if self.foreign is None else self.foreign[rows]
+        return HeldOut(self.logits[rows], self.true[rows], self.unit[rows], self.fold[rows], foreign)
 
 
 def negative_log_likelihood(logits: np.ndarray, true: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import nonet
 from nonet.cli.data import verbs as data_verbs
-from nonet.cli.words import Names, split_commas
+from nonet.cli.words import Names, in_columns, split_commas
 from nonet.errors import NonetError, did_you_mean
 
 app = App(
@@ -110,7 +110,7 @@ class DamageOptions:
 
 @app.command
 def calibrate(run: Path, *, set_: Settings | None = None) -> None:
-    """Fit probabilities, prediction sets and doubt on a run's out-of-fold predictions. Training does so at its end.
+    """Fit probabilities, sets, doubt and rejection on a run's out-of-fold predictions. Training does so at its end.
 
     Do it again after ensemble.json was given other weights, with other settings, or for a run of an older nonet.
 
@@ -180,6 +180,37 @@ def _evaluate_robustness(run: Path, damage: DamageOptions, options: dict) -> Non
     print(f"Macro-F1 of damaged images, {found.scores['images'].iloc[0]:,} drawn by class:")
     print(format_robustness(found))
     print()
+
+
+@app.command
+def issues(
+    run: Path,
+    *,
+    filter_by: Literal[
+        "prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"
+    ] = "prune_by_noise_rate",
+    rank_by: Literal["normalized_margin", "self_confidence"] = "normalized_margin",
+) -> None:
+    """Find labels that are probably wrong, worst first, by confident learning on held-out images.
+
+    Writes RUN/evaluation/issues.csv, with the held-out cells that look most like each; issues_by_source.csv,
+    issues_by_patient.csv and a figure, too. "nonet evaluate" does so with these defaults and shows them in its report.
+
+    Parameters
+    ----------
+    run
+        A trained run.
+    filter_by
+        What counts as an issue; "both" and "confident_learning" are stricter, "predicted_neq_given" takes every
+        image that is predicted another class.
+    rank_by
+        normalized_margin sets the given class against the suggested one; self_confidence looks at the given one alone.
+    """
+    found = nonet.issues(run, filter_by=filter_by, rank_by=rank_by)
+    shown = ["rank", "image_id", "given", "suggested", "self_confidence", "normalized_margin"]
+    if len(found):
+        print(in_columns(found[shown].head(10).round(3)))
+    print(f"All of them: {nonet.Run(run).issues}")
 
 
 @app.command

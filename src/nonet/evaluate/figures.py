@@ -23,29 +23,30 @@ def confusion_figure(confusion: pd.DataFrame, *, by_row: bool) -> Figure:
     confusion : counts, square, index and columns the class codes in the order to draw.
     by_row : write each cell as a percentage of the true class's images instead of as a count.
     """
-    codes = [str(code) for code in confusion.index]
-    counts = confusion.to_numpy(dtype=float)
-    share = np.divide(counts, counts.sum(axis=1, keepdims=True), out=np.zeros_like(counts), where=counts > 0) * 100
-    values = share if by_row else counts
-    norm = Normalize(0, 100) if by_row else LogNorm(0.7, max(counts.max(), 10))
-    side = float(np.clip(0.36 * len(codes), 2.6, 9.0))
-    longest = max(len(short(code)) for code in codes)
-    margin = 0.32 + 0.07 * longest
-    across = margin if longest > 4 else 0.45
-    right = 0.3 if lineage_blocks(codes) else 0.08
-    figure, axes = new_figure(side + margin + right, side + across + 0.3)
-    shades = ListedColormap(_blues())
-    axes.imshow(np.where(values > 0, values, np.nan), cmap=shades, norm=norm, interpolation="none", aspect="equal")
-    size = float(np.clip(72 * side / len(codes) / 3.4, 4.0, 8.5))
-    if len(codes) <= _ANNOTATED_CLASSES:
-        for (row, column), value in np.ndenumerate(values):
-            if counts[row, column] > 0:
-                dark = norm(value) > 0.55
-                text = _percent(value) if by_row else f"{value:.0f}"
-                axes.text(column, row, text, ha="center", va="center", fontsize=size, color="white" if dark else INK)
-    _label_matrix(axes, codes, longest)
-    _box_lineages(axes, codes)
+    side, width, height = _matrix_size([str(code) for code in confusion.index])
+    figure, axes = new_figure(width, height)
+    _draw_matrix(axes, confusion, side, by_row=by_row)
     axes.set_title("Share of each true class, %" if by_row else "Number of images", pad=10)
+    return figure
+
+
+def issues_figure(pairs: pd.DataFrame, confusion: pd.DataFrame) -> Figure:
+    """Draw the paper's Figure 4: label issues by given and suggested class, beside the confusion of all images.
+
+    Parameters
+    ----------
+    pairs : counts of issues, index the given, columns the suggested class, in the order to draw.
+    confusion : counts of images, index the given, columns the predicted class, in the same order.
+    """
+    side, width, height = _matrix_size([str(code) for code in pairs.index])
+    figure = Figure(figsize=(2 * width, height), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_matrix(left, pairs, side, by_row=False)
+    left.set(xlabel="suggested", ylabel="given label")
+    left.set_title("Label issues: number of images", pad=10)
+    _draw_matrix(right, confusion, side, by_row=True)
+    right.set(ylabel="given label")
+    right.set_title("All images: % of given class", pad=10)
     return figure
 
 
@@ -131,6 +132,40 @@ def robustness_figure(scores: pd.DataFrame, about: Mapping[str, str]) -> Figure:
     if labelled:
         figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=len(labelled))
     return figure
+
+
+def _matrix_size(codes: list[str]) -> tuple[float, float, float]:
+    """Return the side of a matrix of these classes in inches, and width and height of it with its labels."""
+    side = float(np.clip(0.36 * len(codes), 2.6, 9.0))
+    longest = _longest(codes)
+    margin = 0.32 + 0.07 * longest
+    across = margin if longest > 4 else 0.45
+    right = 0.3 if lineage_blocks(codes) else 0.08
+    return side, side + margin + right, side + across + 0.3
+
+
+def _longest(codes: list[str]) -> int:
+    return max(len(short(code)) for code in codes)
+
+
+def _draw_matrix(axes, table: pd.DataFrame, side: float, *, by_row: bool) -> None:
+    """Draw counts, or the share of each row in percent, as shades with their numbers; lineages are boxed."""
+    codes = [str(code) for code in table.index]
+    counts = table.to_numpy(dtype=float)
+    share = np.divide(counts, counts.sum(axis=1, keepdims=True), out=np.zeros_like(counts), where=counts > 0) * 100
+    values = share if by_row else counts
+    norm = Normalize(0, 100) if by_row else LogNorm(0.7, max(counts.max(), 10))
+    shades = ListedColormap(_blues())
+    axes.imshow(np.where(values > 0, values, np.nan), cmap=shades, norm=norm, interpolation="none", aspect="equal")
+    size = float(np.clip(72 * side / len(codes) / 3.4, 4.0, 8.5))
+    if len(codes) <= _ANNOTATED_CLASSES:
+        for (row, column), value in np.ndenumerate(values):
+            if counts[row, column] > 0:
+                dark = norm(value) > 0.55
+                text = _percent(value) if by_row else f"{value:.0f}"
+                axes.text(column, row, text, ha="center", va="center", fontsize=size, color="white" if dark else INK)
+    _label_matrix(axes, codes, _longest(codes))
+    _box_lineages(axes, codes)
 
 
 def _percent(value: float) -> str:

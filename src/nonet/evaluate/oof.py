@@ -20,6 +20,7 @@ class OutOfFold:
 
     `logits` has the shape (view sets, architectures, n, C); the other arrays have one entry an image. `patient` is
     None where unknown; `unit` is what the bootstrap draws: the patient, or the image where the patient is unknown.
+    `foreign` is how foreign its members find an image; None in a run of a nonet that did not ask them.
     """
 
     classes: list[str]
@@ -32,6 +33,7 @@ class OutOfFold:
     unit: np.ndarray
     fold: np.ndarray
     logits: np.ndarray
+    foreign: np.ndarray | None = None
 
     @property
     def final_view_set(self) -> str:
@@ -100,6 +102,10 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
     logits = np.stack(
         [[groups[views, name].to_numpy(dtype=np.float64) for name in architectures] for views in view_sets]
     )
+    foreign = None
+    if "foreign" in oof:  # the same for all view sets
+        of_each = dict(list(oof[oof["view_set"] == view_sets[0]].groupby("architecture")["foreign"]))
+        foreign = np.mean([of_each[name].to_numpy(dtype=np.float64) for name in architectures], axis=0)
     patient = first["patient"].astype(object).where(first["patient"].notna(), None).to_numpy(dtype=object)
     return OutOfFold(
         classes=classes,
@@ -112,6 +118,7 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
         unit=np.array([f"image {i}" if p is None else f"patient {p}" for i, p in zip(image_id, patient)]),
         fold=first["fold"].to_numpy(dtype=np.int64),
         logits=logits,
+        foreign=foreign,
     )
 
 

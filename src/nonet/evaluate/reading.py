@@ -42,6 +42,11 @@ class RunData:
         return self.ensemble.get("titles", {})
 
     @property
+    def temperature(self) -> float:
+        """By which the ensemble divides its logits."""
+        return float(self.ensemble.get("temperature", 1.0))
+
+    @property
     def calibrate(self) -> Calibrate:
         """The settings that ensemble.json was calibrated with; those of the recipe where it was not."""
         fitted = (self.ensemble.get("calibration") or {}).get("settings")

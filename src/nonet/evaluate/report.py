@@ -11,8 +11,10 @@ from nonet.cells import lineage_blocks, name_of
 from nonet.data.degrade import KINDS
 from nonet.evaluate.calibration import MeasuredCalibration
 from nonet.evaluate.calibration_pages import calibration_words
+from nonet.evaluate.issues import Issues, commonest
 from nonet.evaluate.oof import ENSEMBLE, NO_VIEWS
 from nonet.evaluate.reading import RunData
+from nonet.evaluate.rejection import rejection_words
 from nonet.evaluate.robustness import Robustness, denoising_rows
 from nonet.evaluate.tables import FEW_PATIENTS, HEADINGS
 from nonet.page.html import environment, inline
@@ -20,6 +22,8 @@ from nonet.page.html import environment, inline
 _TEMPLATES = Path(__file__).parent / "templates"
 #: From fewer units than this a percentile bootstrap is known to give intervals that are too narrow.
 FEW_UNITS = 20
+#: How many of the worst issues, and of the patients with most of them, the report lists; files have all.
+MOST_ISSUES, MOST_PATIENTS = 15, 10
 #: Where a figure needs words of its own for those who do not see it.
 _FIGURE_TEXT = {
     "confusion_counts": "Confusion matrix as counts; the numbers are in confusion.csv.",
@@ -28,6 +32,7 @@ _FIGURE_TEXT = {
     "samples": "Prepared images of each class.",
     "training_curves": "Loss and macro-F1 by epoch for every network.",
     "reliability": "Share of right calls by probability, before and after calibration.",
+    "label_issues": "Label issues by given and suggested class, beside the confusion matrix; see issues.csv.",
     "robustness": "Macro-F1 against the severity of each kind of damage; the numbers are in robustness.csv.",
 }
 
@@ -42,6 +47,8 @@ def render_report(
     names: Mapping[str, str] | None = None,
     robustness: Robustness | None = None,
     calibration: MeasuredCalibration | str | None = None,
+    rejection: pd.DataFrame | str | None = None,
+    issues: Issues | None = None,
     num_resamples: int,
     confidence: float,
     seed: int,
@@ -52,7 +59,8 @@ def render_report(
     ----------
     data : the run. table, per_class, differences : as `nonet.evaluate.tables` makes them.
     drawings : {name: SVG text}.
-    robustness : of the run, where it was tested. calibration : as `measure_calibration` returns it.
+    robustness : of the run, where it was tested. calibration, rejection : as `measure_calibration` and
+        `measure_rejection` return them. issues : its label issues.
     """
     pages = environment(_TEMPLATES)
     pages.filters.update(interval=_interval, signed=_signed)
@@ -86,6 +94,8 @@ def render_report(
         damages=denoising_rows(robustness) if robustness is not None else [],
         kinds=KINDS,
         calibration=calibration_words(calibration),
+        rejection=rejection_words(rejection, data.calibrate.false_alarm),
+        issues=_issues(issues) if issues is not None else None,
         recipe=data.recipe_text,
         provenance=_flat(data.provenance),
         histories=_history_rows(data, names),
@@ -177,6 +187,20 @@ def _mistakes(data: RunData) -> list[dict]:
         for i, j in places
         if wrong[i, j]
     ]
+
+
+def _issues(issues: Issues) -> dict:
+    """Return what the section on label issues shows."""
+    worst = issues.table.head(MOST_ISSUES).astype(object)
+    return {
+        "num": len(issues.table),
+        "num_images": issues.num_images,
+        "commonest": commonest(issues),
+        "worst": worst.where(worst.notna(), None).to_dict("records"),
+        "sources": issues.by_source.to_dict("records"),
+        "patients": issues.by_patient.head(MOST_PATIENTS).to_dict("records"),
+        "compared_by": issues.compared_by,
+    }
 
 
 def _unit(data: RunData) -> str:

@@ -11,8 +11,10 @@ from nonet.data.degrade import KINDS
 from nonet.evaluate import figures
 from nonet.evaluate.calibration import MeasuredCalibration, measure_calibration
 from nonet.evaluate.calibration_pages import reliability_figure, write_calibration
+from nonet.evaluate.issues import FIGURE, Issues, draw_issues, find_issues, write_issues
 from nonet.evaluate.oof import ENSEMBLE
 from nonet.evaluate.reading import RunData, read_run
+from nonet.evaluate.rejection import measure_rejection, write_rejection
 from nonet.evaluate.report import render_report
 from nonet.evaluate.robustness import Robustness, read_robustness
 from nonet.evaluate.tables import confusion_table, difference_table, per_class_table, table_1
@@ -42,8 +44,8 @@ def evaluate(
     -------
     Table 1, as `table_1` describes it, with a row "ensemble, calibrated" where class priors are moved. In
     RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv (the ensemble's counts, rows true),
-    calibration.csv and coverage.csv (where there are enough patients), figures/*.svg and report.html, which needs no
-    network. What `evaluate_robustness` left there is in the report too.
+    calibration.csv, coverage.csv and rejection.csv (where there are enough patients), what `issues` writes,
+    figures/*.svg and report.html, which needs no network. What `evaluate_robustness` left there is in the report too.
 
     Raises
     ------
@@ -60,19 +62,24 @@ def evaluate(
     if isinstance(calibration, MeasuredCalibration):
         differences = pd.concat([differences, calibration.differences], ignore_index=True)
         table = pd.concat([table, calibration.row], ignore_index=True)
+    rejection = measure_rejection(data.oof, data.calibrate.false_alarm, **options)
     confusion = confusion_table(data.oof.confusions(data.oof.final_view_set, ENSEMBLE).total(), data.oof.classes)
     robustness = read_robustness(run)
-    drawings = _draw(data, confusion, calibration, names, robustness)
-    parts = {"names": names, "robustness": robustness, "calibration": calibration}
-    report = render_report(data, table, per_class, differences, drawings, **parts, **options)
+    issues = find_issues(run, data) if len(data.oof.classes) > 1 else None
+    drawings = _draw(data, confusion, calibration, names, robustness, issues)
+    parts = {"robustness": robustness, "calibration": calibration, "rejection": rejection, "issues": issues}
+    report = render_report(data, table, per_class, differences, drawings, names=names, **parts, **options)
     folder = run.evaluation
     write_calibration(folder, calibration)
+    write_rejection(folder, rejection)
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)
     write_text(folder / "per_class.csv", per_class.to_csv(index=False))
     write_text(folder / "differences.csv", differences.to_csv(index=False))
     write_text(folder / "confusion.csv", confusion.to_csv())
     write_text(folder / "table.csv", table.to_csv(index=False))
+    if issues is not None:
+        write_issues(run, issues)
     write_text(folder / "report.html", report)
     _remove_stale_figures(folder / "figures", drawings)
     logger.info("Evaluated %d images. Report: %s", len(data.oof.true), folder / "report.html")
@@ -85,6 +92,7 @@ def _draw(
     calibration: MeasuredCalibration | str,
     names: Mapping[str, str] | None,
     robustness: Robustness | None,
+    issues: Issues | None,
 ) -> dict[str, str]:
     """Return {file stem: SVG text} of every figure that the run has the data for."""
     draw = in_house_style
@@ -102,7 +110,8 @@ def _draw(
     if robustness is not None:
         titles = {kind: kind.replace("_", " ") for kind in KINDS}
         drawings["robustness"] = draw(figures.robustness_figure, robustness.scores, titles)
-    return {name: svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
+    texts = {name: svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
+    return texts if issues is None else texts | {FIGURE: draw_issues(issues)}
 
 
 def _remove_stale_figures(folder: Path, drawings: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nonet.models.backbones import preferred_memory_format
+from nonet.models.network import Classifier
 from nonet.recipe import Predict
 
 View = Callable[[torch.Tensor], torch.Tensor]
@@ -100,3 +101,15 @@ def logits_over_views(network: nn.Module, images: torch.Tensor, views: Sequence[
         logits = network(view(images)).float()
         total = logits if total is None else total + logits
     return total / len(views)
+
+
+@torch.inference_mode()
+def logits_and_features(
+    network: Classifier, images: torch.Tensor, views: Sequence[View]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean logits (n, classes) over the views, and features (n, f) of the first, the image as it is; float32."""
+    features = network.features(views[0](images))
+    total = network.head(features).float()
+    for view in views[1:]:
+        total = total + network(view(images)).float()
+    return total / len(views), features.float()

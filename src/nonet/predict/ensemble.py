@@ -12,11 +12,12 @@ import safetensors.torch
 import torch
 
 from nonet.calibrate.calibration import Calibration, softmax
+from nonet.calibrate.rejection import MemberScore, Rejection
 from nonet.data.prepare import prepare_sizes
 from nonet.errors import DataError, RecipeError, RunError
 from nonet.models.machine import keep_freed_memory, make_fabric
 from nonet.models.network import image_size, make_classifier
-from nonet.models.views import View, batches, logits_over_views, to_device, views_of
+from nonet.models.views import View, batches, logits_and_features, to_device, views_of
 from nonet.predict.labels import label_images, sets_of
 from nonet.recipe import Predict, Recipe, load_recipe
 from nonet.runs import Run
@@ -55,6 +56,7 @@ class LoadedMember:
     network: torch.nn.Module
     size_px: int
     weight: float
+    foreign: MemberScore | None = None
 
 
 class Ensemble:
@@ -67,6 +69,7 @@ class Ensemble:
         self.run, self.recipe = run, recipe
         self.classes: list[str] = description["classes"]
         self.calibration = Calibration.of(description, self.classes)
+        self.rejection = Rejection.of(description)
         self.fabric = make_fabric(accelerator=accelerator, precision=recipe.train.precision)
         keep_freed_memory()
         self.members = [self._load(member) for member in description["members"] if member["weight"] > 0]
@@ -88,9 +91,9 @@ class Ensemble:
                 hint="Copy the whole run folder again, or train again.",
             ) from error
         network = network.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        return LoadedMember(
-            member.name, member.weights, network, image_size(member.architecture, models), entry["weight"]
-        )
+        foreign = MemberScore.read(member.foreign) if self.rejection.is_fitted else None
+        size = image_size(member.architecture, models)
+        return LoadedMember(member.name, member.weights, network, size, entry["weight"], foreign)
 
     @property
     def member_weights(self) -> np.ndarray:
@@ -109,26 +112,41 @@ class Ensemble:
 
     def member_logits(self, prepared: dict[int, np.ndarray], views: Sequence[View]) -> np.ndarray:
         """Logits of each member: size → uint8 (n, size, size, 3) gives float32 (members, n, classes)."""
-        device = self.fabric.device
-        return np.stack(
-            [
-                np.concatenate(
-                    [
-                        self._logits(member.network, to_device(batch, device), views)
-                        for batch in batches(prepared[member.size_px], BATCH_SIZE)
-                    ]
-                )
-                for member in self.members
-            ]
-        )
+        return self.member_outputs(prepared, views)[0]
 
-    def _logits(self, network: torch.nn.Module, images: torch.Tensor, views: Sequence[View]) -> np.ndarray:
+    def member_outputs(self, prepared: dict[int, np.ndarray], views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
+        """Return what one pass through each member gives: its logits, and how foreign it finds each image.
+
+        Parameters
+        ----------
+        prepared : size → uint8 (n, size, size, 3).
+
+        Returns
+        -------
+        float32 (members, n, classes), and float64 (members, n): `MemberScore.score`, NaN where nothing is rejected.
+        """
+        logits, scores = [], []
+        for member in self.members:
+            parts = [self._outputs(member, batch, views) for batch in batches(prepared[member.size_px], BATCH_SIZE)]
+            logits.append(np.concatenate([part for part, _ in parts]))
+            scores.append(np.concatenate([part for _, part in parts]))
+        return np.stack(logits), np.stack(scores)
+
+    def _outputs(
+        self, member: LoadedMember, images: np.ndarray, views: Sequence[View]
+    ) -> tuple[np.ndarray, np.ndarray]:
         with self.fabric.autocast():
-            return logits_over_views(network, images, views).cpu().numpy()
+            logits, features = logits_and_features(member.network, to_device(images, self.fabric.device), views)
+        score = np.full(len(images), np.nan) if member.foreign is None else member.foreign.score(features.cpu().numpy())
+        return logits.cpu().numpy(), score
 
     def combine(self, member_logits: np.ndarray) -> np.ndarray:
         """Weighted mean over members (members, n, classes), calibrated: float64 (n, classes)."""
         return self.calibration.apply(np.tensordot(self.member_weights, member_logits.astype(np.float64), axes=1))
+
+    def foreign(self, member_scores: np.ndarray) -> np.ndarray:
+        """How foreign each image is, (n,), of `member_outputs`' scores (members, n): its percentile of known cells."""
+        return self.rejection.percentile(np.tensordot(self.member_weights, member_scores, axes=1))
 
     def predict_logits(self, images: Sequence | str | Path, *, views: str | int | None = None) -> np.ndarray:
         """Calibrated logits (n, classes) of images: paths, or uint8 arrays (h, w, 3).
@@ -137,33 +155,32 @@ class Ensemble:
         ------
         DataError, naming the image, where one cannot be read. `nonet.predict` lists such images instead.
         """
-        if isinstance(images, (str, Path)):
-            images = [images]  # and not its letters
-        if len(images) == 0:
-            return np.zeros((0, len(self.classes)))
-        chosen = views_of(parse_views(views, self.recipe.predict))
-        parts = []
-        for start in range(0, len(images), BATCH_SIZE):
-            prepared = [self.prepare(image) for image in images[start : start + BATCH_SIZE]]
-            stacked = {size: np.stack([one[size] for one in prepared]) for size in self.sizes}
-            parts.append(self.combine(self.member_logits(stacked, chosen)))
-        return np.concatenate(parts)
+        return self._predict(images, views)[0]
 
     def predict_proba(self, images: Sequence, *, views: str | int | None = None) -> np.ndarray:
-        """Probabilities (n, classes), soft-max of the logits."""
+        """Probabilities (n, classes), soft-max of the logits: of the classes, for a cell that is one of them."""
         return softmax(self.predict_logits(images, views=views))
 
-    def predict(self, images: Sequence, *, views: str | int | None = None, best: bool = False) -> list[str]:
-        """Class codes, one an image; "unidentified" where the most probable class is too doubtful.
+    def predict_foreign(self, images: Sequence) -> np.ndarray:
+        """How foreign each image is, (n,): the share of known cells that look less foreign, 0 … 1.
 
-        `best` gives the most probable class of every image, however doubtful.
+        Above 1 − `rejection.false_alarm` it is no known class. NaN where the run cannot tell: see `rejection.notes`.
         """
-        table = label_images(self.predict_proba(images, views=views), self.classes, self.calibration)
+        return self._predict(images, "none")[1]
+
+    def predict(self, images: Sequence, *, views: str | int | None = None, best: bool = False) -> list[str]:
+        """Class codes, one an image; "unidentified" where it is no known class, or the most probable is too doubtful.
+
+        `best` gives the most probable class of every image, however doubtful or foreign.
+        """
+        logits, foreign = self._predict(images, views)
+        rejected = self.rejection.rejects(foreign)
+        table = label_images(softmax(logits), self.classes, self.calibration, rejected)
         return table["best" if best else "label"].tolist()
 
     def predict_set(self, images: Sequence, *, views: str | int | None = None) -> list[list[str]]:
         """Classes that each image may be, most probable first: they hold the true one in a share of
-        `calibration.coverage`, as far as the next patients resemble those it was fitted on.
+        `calibration.coverage`, as far as the next patients resemble those it was fitted on. Empty for no known class.
 
         Raises
         ------
@@ -174,7 +191,23 @@ class Ensemble:
                 f"{self.run} has no prediction sets: {' '.join(self.calibration.notes) or 'it was never calibrated.'}",
                 hint=f'"nonet calibrate {self.run}" fits them where there are enough images and patients.',
             )
-        return sets_of(self.predict_proba(images, views=views), self.classes, self.calibration)
+        logits, foreign = self._predict(images, views)
+        sets = sets_of(softmax(logits), self.classes, self.calibration)
+        return [[] if out else one for one, out in zip(sets, self.rejection.rejects(foreign), strict=True)]
+
+    def _predict(self, images: Sequence | str | Path, views: str | int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return calibrated logits (n, classes) and how foreign each image is (n,)."""
+        if isinstance(images, (str, Path)):
+            images = [images]  # and not its letters
+        logits, foreign = [np.zeros((0, len(self.classes)))], [np.zeros(0)]
+        chosen = views_of(parse_views(views, self.recipe.predict))
+        for start in range(0, len(images), BATCH_SIZE):
+            prepared = [self.prepare(image) for image in images[start : start + BATCH_SIZE]]
+            stacked = {size: np.stack([one[size] for one in prepared]) for size in self.sizes}
+            of_members, scores = self.member_outputs(stacked, chosen)
+            logits.append(self.combine(of_members))
+            foreign.append(self.foreign(scores))
+        return np.concatenate(logits), np.concatenate(foreign)
 
 
 def load(run: str | Path | Run, *, accelerator: str = "auto") -> Ensemble:
@@ -199,6 +232,7 @@ def _read_description(run: Run) -> dict:
         weights = [float(member["weight"]) for member in members]
         places = [(str(member["architecture"]), int(member["fold"])) for member in members]
         Calibration.of(description, classes)
+        Rejection.of(description)
     except (ValueError, KeyError, TypeError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read: {error}"
         raise RunError(f"{run.ensemble} {what}.", hint=REMAKE) from error

@@ -10,22 +10,25 @@ from nonet.calibrate.conformal import prediction_sets
 from nonet.cells import UNIDENTIFIED
 
 #: Why an image has no label; in the column `reason` of predictions.csv.
-DOUBTFUL, UNREADABLE = "doubtful", "unreadable"
+DOUBTFUL, FOREIGN, UNREADABLE = "doubtful", "no known class", "unreadable"
 
 
-def label_images(proba: np.ndarray, classes: Sequence[str], calibration: Calibration) -> pd.DataFrame:
+def label_images(
+    proba: np.ndarray, classes: Sequence[str], calibration: Calibration, rejected: np.ndarray
+) -> pd.DataFrame:
     """Say what each image is.
 
     Parameters
     ----------
     proba : (n, C) calibrated probabilities; a row of NaN is an image that could not be read.
     classes : C class codes.
+    rejected : bool (n,), images that are none of the classes.
 
     Returns
     -------
     DataFrame of n rows: `label` (a class, "unidentified", or "" where unreadable), `best` (the most probable class,
     however doubtful), `confidence` (its probability), `reason` (why there is no label, else ""), and `set` (the
-    classes of the prediction set, most probable first, joined by spaces; "" without thresholds).
+    classes of the prediction set, most probable first, joined by spaces; "" without thresholds, and for no class).
     """
     readable = ~np.isnan(proba).any(axis=1)
     codes = np.array(classes, dtype=object)
@@ -33,10 +36,12 @@ def label_images(proba: np.ndarray, classes: Sequence[str], calibration: Calibra
     best[readable] = codes[proba[readable].argmax(1)]
     confidence[readable] = proba[readable].max(1)
     reason = np.where(confidence < calibration.min_confidence, DOUBTFUL, "").astype(object)
+    reason[rejected] = FOREIGN
     reason[~readable] = UNREADABLE
     label = np.where((reason != "") & readable, UNIDENTIFIED, best)
     sets = np.full(len(proba), "", dtype=object)
-    sets[readable] = [" ".join(one) for one in sets_of(proba[readable], classes, calibration)]
+    named = readable & ~rejected
+    sets[named] = [" ".join(one) for one in sets_of(proba[named], classes, calibration)]
     return pd.DataFrame({"label": label, "best": best, "confidence": confidence, "reason": reason, "set": sets})
 
 

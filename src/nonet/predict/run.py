@@ -119,6 +119,8 @@ def predict(
         require_class(unreadable_label, ensemble.classes)
     settings = parse_views(views, ensemble.recipe.predict)
     folder = Path(out).expanduser()
+    if not ensemble.rejection.is_fitted:
+        log.warning(f"No image is rejected as no known class. {' '.join(ensemble.rejection.notes)}")
     if adapt_priors:
         _require_adaptable(ensemble, len(inputs))
     plan = _plan(ensemble, inputs, settings.model_dump()) | {"adapt_priors": adapt_priors}
@@ -157,6 +159,7 @@ def _plan(ensemble: Ensemble, inputs: list[Input], views: dict) -> dict:
         "views": views,
         "members": [f"{member.name}={member.weight}" for member in ensemble.members],
         "calibration": ensemble.calibration.describe(ensemble.classes),
+        "rejection": ensemble.rejection.describe(),
     }
 
 
@@ -280,14 +283,15 @@ def _prepared_chunks(
 
 
 def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views: list[View]) -> pd.DataFrame:
-    """Return what the networks say of a chunk: image, spread, agreement, error, logit_…; NaN where unreadable."""
+    """Return what the networks say of a chunk: image, spread, agreement, foreign, error, logit_…; NaN if unreadable."""
     classes, n = ensemble.classes, len(chunk)
     readable = [i for i, one in enumerate(prepared) if not isinstance(one, str)]
     logits = np.full((n, len(classes)), np.nan)
-    spread, agreement = np.full(n, np.nan), np.full(n, np.nan)
+    spread, agreement, foreign = (np.full(n, np.nan) for _ in range(3))
     if readable:
         stacked = {size: np.stack([prepared[i][size] for i in readable]) for size in ensemble.sizes}
-        of_members = ensemble.member_logits(stacked, views)
+        of_members, scores = ensemble.member_outputs(stacked, views)
+        foreign[readable] = ensemble.foreign(scores)
         logits[readable] = ensemble.combine(of_members)
         winner = logits[readable].argmax(1)
         of_members = ensemble.calibration.apply(of_members)
@@ -299,6 +303,7 @@ def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views
             "image": [one.name for one in chunk],
             "spread": spread,
             "agreement": agreement,
+            "foreign": foreign,
             "error": [one if isinstance(one, str) else "" for one in prepared],
         }
     )
@@ -362,7 +367,8 @@ def _join(folder: Path, num_images: int, ensemble: Ensemble, priors: np.ndarray 
 
 def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: Ensemble) -> pd.DataFrame:
     """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, error."""
-    labels = label_images(proba, ensemble.classes, ensemble.calibration)
+    rejected = ensemble.rejection.rejects(part["foreign"].to_numpy())
+    labels = label_images(proba, ensemble.classes, ensemble.calibration, rejected)
     of_classes = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
     last = part[[name for name in ("priors", "error") if name in part]]
-    return pd.concat([part[["image"]], labels, part[["spread", "agreement"]], of_classes, last], axis=1)
+    return pd.concat([part[["image"]], labels, part[["spread", "agreement", "foreign"]], of_classes, last], axis=1)

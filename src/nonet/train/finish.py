@@ -10,6 +10,7 @@ import pandas as pd
 
 from nonet.calibrate.calibration import Calibration
 from nonet.calibrate.fitting import HeldOut, fit_calibration
+from nonet.calibrate.rejection import fit_rejection
 from nonet.data.folds import patient_or_image
 from nonet.errors import RecipeError, RunError
 from nonet.recipe import Calibrate, Loss, Recipe, Sampling, load_recipe
@@ -81,10 +82,11 @@ def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Cal
     shares = trained_shares(manifest, folds, classes, recipe.sampling, recipe.loss)
     fitted = fit_calibration(held_out, settings, shares, classes)
     fitted.notes.extend(notes)
-    kept = description | fitted.describe(classes)
+    rejection = fit_rejection(held_out.foreign, held_out.unit, false_alarm=settings.false_alarm)
+    kept = description | fitted.describe(classes) | {"rejection": rejection.describe()}
     kept["calibration"]["settings"] = settings.model_dump()
     write_json(run.ensemble, kept)
-    for note in fitted.notes:
+    for note in [*fitted.notes, *rejection.notes]:
         log.info(note)
     return fitted
 
@@ -113,15 +115,19 @@ def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFram
     table = table[(table["view_set"] == recipe.predict.views) & table["image_id"].isin(set(evaluated))]
     weight = np.array([weights.get(key, 0.0) for key in zip(table["architecture"], table["fold"])])
     table, weight = table[weight > 0], weight[weight > 0]
-    columns = [f"logit_{code}" for code in classes]
+    columns = [f"logit_{code}" for code in classes] + ["foreign"]
+    # Infinite where a member, of a nonet that did not know of rejection, cannot say: no mean over the others hides it.
+    table["foreign"] = table["foreign"].fillna(np.inf) if "foreign" in table else np.inf
     weighted = table[columns].astype(np.float64).mul(weight, axis=0).assign(weight=weight)
     sums = weighted.groupby(table["image_id"]).sum()
     first = table.drop_duplicates("image_id").set_index("image_id").loc[sums.index].reset_index()
+    means = sums[columns].div(sums["weight"], axis=0)
     held_out = HeldOut(
-        logits=sums[columns].div(sums["weight"], axis=0).to_numpy(),
+        logits=means[columns[:-1]].to_numpy(),
         true=first["label"].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64),
         unit=patient_or_image(first).to_numpy(dtype=str),
         fold=first["fold"].to_numpy(dtype=np.int64),
+        foreign=means["foreign"].to_numpy(),
     )
     return held_out, _caveats(recipe, first)
 

@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from sklearn.metrics import f1_score
 from timm.optim import param_groups_layer_decay
 
+from nonet.calibrate.rejection import fit_member_score
 from nonet.data.prepare import PreparedImages
 from nonet.errors import RunError
 from nonet.models.network import Classifier, make_classifier
@@ -26,8 +27,12 @@ from nonet.recipe import Optimiser, Recipe
 from nonet.runs import Member, write_json, write_text, written_whole
 from nonet.train.augment import Draws, augment, mix
 from nonet.train.ema import WeightAverage
+from nonet.train.features import features_of, write_features
 from nonet.train.losses import TrainingLoss, loss_of
 from nonet.train.sampling import cut_batches, derive_seed, draw_epoch, training_prior
+
+#: Training images, drawn at random, that say where features lie: enough for any network's, and quick with any dataset.
+MAX_IMAGES_OF_SPACE = 20_000
 
 
 @dataclass(frozen=True)
@@ -268,7 +273,8 @@ class MemberTraining:
         sets = {"none": no_views()}
         if self.recipe.predict.views != "none":
             sets[self.recipe.predict.views] = views_of(self.recipe.predict)
-        tables = [self._oof_table(name, self.held_out_logits(views)) for name, views in sets.items()]
+        foreign = self._write_features()
+        tables = [self._oof_table(name, self.held_out_logits(views), foreign) for name, views in sets.items()]
         with written_whole(self.member.oof) as path:
             pd.concat(tables).to_parquet(path, index=False)
         with written_whole(self.member.weights) as path:
@@ -287,10 +293,31 @@ class MemberTraining:
         )
         self.member.clear()
 
-    def _oof_table(self, view_set: str, logits: np.ndarray) -> pd.DataFrame:
+    def _write_features(self) -> np.ndarray:
+        """Keep what the network makes of the images held out, and what tells foreign images.
+
+        The first by which evaluate/neighbours.py compares images, the second fitted on training images. Return how
+        foreign those held out are, (n,).
+        """
+        held_out, train = self._features(self.data.held_out), self.data.train
+        write_features(self.member.features, self.data.table["image_id"].to_numpy()[self.data.held_out], held_out)
+        if len(train) > MAX_IMAGES_OF_SPACE:
+            drawn = np.random.default_rng(self._seed("foreign"))
+            train = np.sort(drawn.choice(train, MAX_IMAGES_OF_SPACE, replace=False))
+        fitted = fit_member_score(self._features(train), held_out)
+        fitted.write(self.member.foreign)
+        return fitted.score(held_out)
+
+    def _features(self, rows: np.ndarray) -> np.ndarray:
+        network, device, batch_size = self.average.network, self.fabric.device, 4 * self.recipe.train.batch_size
+        with self.fabric.autocast():
+            return features_of(network, self.data.images, rows, device=device, batch_size=batch_size)
+
+    def _oof_table(self, view_set: str, logits: np.ndarray, foreign: np.ndarray) -> pd.DataFrame:
         table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(
             drop=True
         )
         table = table.assign(fold=self.member.fold, architecture=self.member.architecture, view_set=view_set)
+        table["foreign"] = foreign.astype(np.float32)  # of the image as it is, whatever the views
         columns = {f"logit_{code}": logits[:, i].astype(np.float32) for i, code in enumerate(self.data.classes)}
         return pd.concat([table, pd.DataFrame(columns)], axis=1)

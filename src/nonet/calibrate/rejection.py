@@ -1,0 +1,161 @@
+"""Rejection: from how foreign an image is to each member, whether it is none of the classes. NumPy in, NumPy out.
+
+A member's score is the residual of `PrincipalSpace`, standardised by the images held out of its training; the
+ensemble's is the mean over members. People read it as a percentile of known cells, so that the threshold is the share
+of known cells that may be rejected, chosen beforehand: no foreign image is needed for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from nonet.calibrate.fitting import MIN_IMAGES, MIN_UNITS
+from nonet.calibrate.foreign import PRINCIPAL_SHARE, PrincipalSpace, fit_principal_space
+from nonet.errors import RunError
+from nonet.runs import written_whole
+
+#: Shares of known cells at which `Rejection` keeps the score: finer at the end where thresholds lie.
+SHARES = np.concatenate([np.arange(100) / 100, 0.99 + np.arange(1, 11) / 1000])
+
+
+@dataclass(frozen=True)
+class MemberScore:
+    """How foreign an image is to one member.
+
+    `space` of its training images; `mean` and `std` of the residuals of the images held out.
+    """
+
+    space: PrincipalSpace
+    mean: float
+    std: float
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """Standardised residual, float64 (n,), of features (n, f): 0 on average over known cells that it never saw."""
+        return (self.space.residual(features) - self.mean) / self.std
+
+    def write(self, path: Path) -> None:
+        """Write one npz file, of some 2 bytes × f × f/4 however many images there are."""
+        with written_whole(path) as temporary:
+            axes = self.space.axes.astype(np.float16)
+            np.savez(temporary, centre=self.space.centre, axes=axes, mean=self.mean, std=self.std)
+
+    @classmethod
+    def read(cls, path: Path) -> "MemberScore":
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        RunError, where the file is not there or not whole.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                space = PrincipalSpace(kept["centre"], kept["axes"].astype(np.float32))
+                return cls(space, float(kept["mean"]), float(kept["std"]))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise RunError(
+                f"{path} cannot be read: {error}", hint="Copy the whole run folder again, or train again."
+            ) from error
+
+
+def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
+    """Fit it to features (n, f) of training images and features (m, f) of images held out.
+
+    Features that are not finite, of a member that diverged, give scores that are not finite either.
+    """
+    num_features = training.shape[1]
+    if not np.isfinite(training).all():
+        return MemberScore(PrincipalSpace(np.full(num_features, np.nan), np.zeros((num_features, 0))), np.nan, 1.0)
+    fitted = fit_principal_space(training, num_axes=round(PRINCIPAL_SHARE * num_features))
+    # As they are kept, so that scores are the same before and after.
+    space = PrincipalSpace(fitted.centre.astype(np.float32), fitted.axes.astype(np.float16).astype(np.float32))
+    residual = space.residual(held_out)
+    std = residual.std()
+    return MemberScore(space, float(residual.mean()), float(std) if std > 0 else 1.0)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """From which score on an image is none of the classes. Without arguments it rejects nothing.
+
+    Attributes
+    ----------
+    false_alarm : share of known cells to be rejected.
+    quantiles : the score at each of SHARES of the known cells held out; None where nothing was fitted.
+    notes : sentences on what was fitted and what was not.
+    """
+
+    false_alarm: float = 0.0
+    quantiles: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_fitted(self) -> bool:
+        return self.quantiles is not None
+
+    def percentile(self, score: np.ndarray) -> np.ndarray:
+        """Share, 0 … 1, of known cells held out that score lower; NaN where nothing was fitted or the score is NaN."""
+        score = np.asarray(score, dtype=np.float64)
+        if self.quantiles is None:
+            return np.full(len(score), np.nan)
+        return np.interp(score, self.quantiles, SHARES)
+
+    def rejects(self, percentile: np.ndarray) -> np.ndarray:
+        """Say of which percentiles an image is none of the classes, bool (n,)."""
+        return np.asarray(percentile) > 1 - self.false_alarm
+
+    def describe(self) -> dict:
+        """Return it as `ensemble.json` keeps it, under the key "rejection"."""
+        quantiles = None if self.quantiles is None else [float(q) for q in self.quantiles]
+        return {"false_alarm": self.false_alarm, "quantiles": quantiles, "notes": self.notes}
+
+    @classmethod
+    def of(cls, description: Mapping) -> "Rejection":
+        """Read it from what `ensemble.json` holds, that of an older nonet too.
+
+        Raises
+        ------
+        ValueError, saying what is wrong: people may edit the file.
+        """
+        kept = description.get("rejection")
+        if kept is None:
+            return cls(notes=["This run was made by a nonet that did not know of rejection."])
+        if not isinstance(kept, Mapping):
+            raise ValueError(f"rejection is {kept!r}, and must be a table")
+        false_alarm, quantiles = kept.get("false_alarm"), kept.get("quantiles")
+        if not isinstance(false_alarm, (int, float)) or not 0 <= false_alarm <= 1:
+            raise ValueError(f"false_alarm is {false_alarm!r}, and must be a number between 0 and 1")
+        if quantiles is not None:
+            quantiles = np.asarray(quantiles, dtype=np.float64)
+            if quantiles.shape != SHARES.shape or not (np.diff(quantiles) >= 0).all():
+                raise ValueError(f"quantiles must be {len(SHARES)} numbers that do not fall")
+        return cls(float(false_alarm), quantiles, [str(note) for note in kept.get("notes", [])])
+
+
+def fit_rejection(score: np.ndarray, unit: np.ndarray, *, false_alarm: float) -> Rejection:
+    """Fit it to the scores (n,) of known cells, each by members that never saw it.
+
+    Parameters
+    ----------
+    unit : (n,), the patient of each image, or a name of its own where unknown.
+    false_alarm : share of known cells to be rejected; 0 rejects nothing.
+
+    Returns
+    -------
+    Rejection; one that rejects nothing, and says why, where images or patients are too few for this share.
+    """
+    num_images, num_units = len(score), len(np.unique(unit))
+    needed = max(MIN_IMAGES, int(np.ceil(1 / false_alarm))) if false_alarm else MIN_IMAGES
+    if not np.isfinite(score).all():
+        why = "some members lack what it takes, or diverged"
+    elif num_images < needed or num_units < MIN_UNITS:
+        why = f"{num_images:,} images of {num_units:,} patients are too few; {needed} of {MIN_UNITS} are needed"
+    else:
+        return Rejection(
+            false_alarm,
+            np.quantile(score, SHARES),
+            [f"Rejection fitted out of fold on {num_images:,} images of {num_units:,} patients."],
+        )
+    return Rejection(false_alarm, None, [f"No rejection: {why}. So every cell is taken for one of the classes."])

@@ -1,0 +1,217 @@
+"""`nonet issues`: which labels of a run to look at first, out of fold, with what a reviewer wants beside them."""
+
+import logging
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+from scipy.stats import poisson
+
+from nonet.evaluate import figures
+from nonet.evaluate.label_issues import find_label_issues, label_quality
+from nonet.evaluate.neighbours import NUM_NEIGHBOURS, find_neighbours
+from nonet.evaluate.oof import ENSEMBLE
+from nonet.evaluate.reading import RunData, read_run
+from nonet.evaluate.tables import confusion_table
+from nonet.page.figures import in_house_style, svg_text
+from nonet.runs import Run, write_text
+
+logger = logging.getLogger("nonet")
+
+FIGURE = "label_issues"
+#: A group stands out where so many issues beyond those expected would come by chance in fewer than one of twenty runs.
+_CHANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Issues:
+    """The label issues of a run.
+
+    table : one row an issue, worst first; see `issues`.
+    pairs : counts of issues, rows the given, columns the suggested class, in order of maturation.
+    confusion : counts of all evaluated images, rows the given, columns the class that the ensemble predicts.
+    by_source, by_patient : see `count_by`; patients that are unknown are left out.
+    num_images : how many labels were judged.
+    compared_by : the architecture whose features found the neighbours; None without.
+    """
+
+    table: pd.DataFrame
+    pairs: pd.DataFrame
+    confusion: pd.DataFrame
+    by_source: pd.DataFrame
+    by_patient: pd.DataFrame
+    num_images: int
+    compared_by: str | None
+
+
+def issues(
+    run: str | PathLike | Run, *, filter_by: str = "prune_by_noise_rate", rank_by: str = "normalized_margin"
+) -> pd.DataFrame:
+    """Find the labels of a run's evaluated images that are probably wrong, and write them, worst first.
+
+    Each image is judged by the ensemble's probabilities out of fold, over the final views, so by members that never saw
+    it. An issue is a suspicion: networks err, too, and most where they are weakest. A person decides.
+
+    Parameters
+    ----------
+    run : a trained run.
+    filter_by, rank_by : as `nonet.find_label_issues` has them. `nonet evaluate` writes the same files by default.
+
+    Returns
+    -------
+    One row an issue. Columns: rank (from 1), image_id, path (within its source), source, patient, given and suggested
+    class, self_confidence (probability of the given class), suggested_confidence, normalized_margin, and the image_ids
+    given_neighbour_1 … 3 and suggested_neighbour_1 … 3: the held-out images of these classes, not themselves issues,
+    that look most like it (missing where the run keeps no features or the class has too few).
+    In RUN/evaluation: issues.csv, issues_by_source.csv, issues_by_patient.csv and figures/label_issues.svg.
+
+    Raises
+    ------
+    RunError, as `nonet.evaluate` does; DataError, where a choice is unknown or the run has one class only.
+    """
+    run = Run(run)
+    data = read_run(run)
+    found = find_issues(run, data, filter_by=filter_by, rank_by=rank_by)
+    write_issues(run, found)
+    write_text(run.evaluation / "figures" / f"{FIGURE}.svg", draw_issues(found))
+    logger.info("%s", in_words(found))
+    return found.table
+
+
+def find_issues(
+    run: Run, data: RunData, *, filter_by: str = "prune_by_noise_rate", rank_by: str = "normalized_margin"
+) -> Issues:
+    """Return what `issues` writes."""
+    oof = data.oof
+    proba = ensemble_proba(data)
+    found = find_label_issues(oof.true, proba, filter_by=filter_by, rank_by=rank_by)
+    suggested = proba.argmax(axis=1)
+    table, compared_by = _table(run, data, proba, found, suggested[found])
+    rows = data.manifest.set_index("image_id").loc[oof.image_id]
+    is_issue = np.zeros(len(oof.true), dtype=bool)
+    is_issue[found] = True
+    return Issues(
+        table=table,
+        pairs=_pairs(oof.true[found], suggested[found], oof.classes),
+        confusion=confusion_table(oof.confusions(oof.final_view_set, ENSEMBLE).total(), oof.classes),
+        by_source=count_by(rows["source"].to_numpy(dtype=object), oof.true, is_issue),
+        by_patient=count_by(oof.patient, oof.true, is_issue),
+        num_images=len(oof.true),
+        compared_by=compared_by,
+    )
+
+
+def ensemble_proba(data: RunData) -> np.ndarray:
+    """Return the ensemble's out-of-fold probabilities over the final views, float64 (n, C), in the order of the OOF."""
+    oof = data.oof
+    logits = oof.logits[oof.view_sets.index(oof.final_view_set)].mean(axis=0)
+    return softmax(logits / data.temperature, axis=1)
+
+
+def _table(run: Run, data: RunData, proba: np.ndarray, found: np.ndarray, suggested: np.ndarray):
+    oof = data.oof
+    code, given = np.array(oof.classes, dtype=object), oof.true[found]
+    neighbours, compared_by = find_neighbours(run, oof, found, np.stack([given, suggested], axis=1))
+    rows = data.manifest.set_index("image_id").loc[oof.image_id[found]]
+    table = pd.DataFrame(
+        {
+            "rank": np.arange(1, len(found) + 1),
+            "image_id": oof.image_id[found],
+            "path": rows["path"].to_numpy(dtype=object),
+            "source": rows["source"].to_numpy(dtype=object),
+            "patient": oof.patient[found],
+            "given": code[given],
+            "suggested": code[suggested],
+            "self_confidence": proba[found, given],
+            "suggested_confidence": proba[found, suggested],
+            "normalized_margin": label_quality(oof.true, proba)[found],
+        }
+    )
+    image_id = np.append(oof.image_id, None)  # -1, no neighbour, is the last
+    for which, name in enumerate(("given", "suggested")):
+        for place in range(NUM_NEIGHBOURS):
+            table[f"{name}_neighbour_{place + 1}"] = image_id[neighbours[:, which, place]]
+    return table, compared_by
+
+
+def _pairs(given: np.ndarray, suggested: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    num = len(classes)
+    counts = np.bincount(given * num + suggested, minlength=num * num).reshape(num, num)
+    return confusion_table(counts, classes).rename_axis("given")
+
+
+def count_by(group: np.ndarray, given: np.ndarray, is_issue: np.ndarray) -> pd.DataFrame:
+    """Count issues by source or patient, and say which have more than their classes explain.
+
+    Parameters
+    ----------
+    group : object (n,), the source or patient of each image, None where unknown: such images are left out.
+    given : int (n,), class numbers. is_issue : bool (n,).
+
+    Returns
+    -------
+    One row a group, the largest excess over what is expected first. Columns: name, images, issues, share, expected (how
+    many there would be, were each class as doubtful as in the other groups; a class that they lack counts as it is; NaN
+    of a lone group), and note: where so many more would come by chance (Poisson) in under 5 % of runs, over all groups.
+    """
+    known = np.array([name is not None for name in group], dtype=bool)
+    names, number = np.unique(group[known].astype(str), return_inverse=True)
+    num_classes = int(given.max()) + 1
+    cell = number * num_classes + given[known]
+    shape = (len(names), num_classes)
+    images = np.bincount(cell, minlength=np.prod(shape)).reshape(shape)
+    wrong = np.bincount(cell, weights=is_issue[known], minlength=np.prod(shape)).reshape(shape)
+    elsewhere, wrong_elsewhere = images.sum(axis=0) - images, wrong.sum(axis=0) - wrong
+    rate = np.divide(wrong_elsewhere, elsewhere, out=np.zeros(shape), where=elsewhere > 0)
+    expected = np.where(elsewhere > 0, images * rate, wrong).sum(axis=1)
+    if len(names) < 2:
+        expected[:] = np.nan
+    count = wrong.sum(axis=1)
+    stands_out = (poisson.sf(count - 1, np.maximum(expected, 1e-9)) < _CHANCE / max(len(names), 1)) & (count > 0)
+    table = pd.DataFrame(
+        {
+            "name": names,
+            "images": images.sum(axis=1),
+            "issues": count.astype(np.int64),
+            "share": count / images.sum(axis=1),
+            "expected": expected,
+            "note": np.where(stands_out, "more than its classes explain", ""),
+        }
+    )
+    excess = np.lexsort((np.arange(len(names)), -(count - expected)))
+    return table.iloc[excess].reset_index(drop=True)
+
+
+def write_issues(run: Run, found: Issues) -> None:
+    """Write the tables into RUN/evaluation."""
+    write_text(run.issues, found.table.to_csv(index=False))
+    write_text(run.evaluation / "issues_by_source.csv", found.by_source.to_csv(index=False))
+    write_text(run.evaluation / "issues_by_patient.csv", found.by_patient.to_csv(index=False))
+
+
+def draw_issues(found: Issues) -> str:
+    """Return the figure as SVG text."""
+    figure = in_house_style(figures.issues_figure, found.pairs, found.confusion)
+    return svg_text(figure, FIGURE.replace("_", "-"))
+
+
+def commonest(found: Issues, num: int = 5) -> list[dict]:
+    """Return the commonest pairs of given and suggested class among the issues: given, suggested, count."""
+    counts = found.table.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable").head(num)
+    return [{"given": given, "suggested": suggested, "count": int(n)} for (given, suggested), n in counts.items()]
+
+
+def in_words(found: Issues) -> str:
+    """Say in a few sentences what was found."""
+    num = len(found.table)
+    if not num:
+        return f"No label of {found.num_images:,} is an issue."
+    pairs = ", ".join(f"{p['given']} that may be {p['suggested']} ({p['count']:,})" for p in commonest(found))
+    lines = [f"{num:,} of {found.num_images:,} labels ({num / found.num_images:.1%}) are issues: look at these first."]
+    lines.append(f"Commonest: {pairs}.")
+    for what, table in (("source", found.by_source), ("patient", found.by_patient)):
+        for row in table[table["note"] != ""].itertuples():
+            lines.append(f"{what} {row.name}: {row.issues:,} issues, {row.expected:.1f} expected of its classes.")
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""Scores of what is no known class, against SciPy's and scikit-learn's, and on features with a planted answer."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import mahalanobis
+from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
+
+from nonet.calibrate.foreign import (
+    energy_score,
+    fit_class_gaussians,
+    fit_principal_space,
+    max_logit_score,
+    max_softmax_score,
+    neighbour_score,
+)
+
+
+@pytest.fixture(scope="module")
+def features():
+    """Training features of three classes with one covariance, (240, 12), their labels, and others, (30, 12)."""
+    rng = np.random.default_rng(0)
+    mixing, means, labels = rng.normal(size=(12, 12)), 3 * rng.normal(size=(3, 12)), np.repeat([0, 1, 2], 80)
+    return means[labels] + rng.normal(size=(240, 12)) @ mixing, labels, 4 * rng.normal(size=(30, 12))
+
+
+def test_scores_of_logits_are_torchs():
+    logits = np.random.default_rng(1).normal(0, 50, (20, 5)).astype(np.float32)
+    tensor = torch.from_numpy(logits).double()
+    np.testing.assert_allclose(energy_score(logits), -torch.logsumexp(tensor, 1), rtol=1e-12)
+    np.testing.assert_allclose(max_softmax_score(logits), 1 - tensor.softmax(1).amax(1), atol=1e-12)
+    np.testing.assert_allclose(max_logit_score(logits), -tensor.amax(1))
+
+
+def test_distances_are_scipys_under_ledoit_and_wolfs_covariance(features):
+    training, labels, others = features
+    means = np.stack([training[labels == k].mean(0) for k in range(3)])
+    precision = LedoitWolf(assume_centered=True).fit(training - means[labels]).precision_
+    expected = [[mahalanobis(x, mean, precision) ** 2 for mean in means] for x in others]
+    fitted = fit_class_gaussians(training, labels)
+    np.testing.assert_allclose(fitted.distances(others), expected, rtol=1e-9)
+    np.testing.assert_allclose(fitted.mahalanobis(others), np.min(expected, axis=1), rtol=1e-9)
+    total = LedoitWolf().fit(training).precision_
+    background = [mahalanobis(x, training.mean(0), total) ** 2 for x in others]
+    np.testing.assert_allclose(
+        fitted.relative_mahalanobis(others), np.min(expected, axis=1) - background, rtol=1e-6, atol=1e-6
+    )
+
+
+def test_distances_in_principal_axes_are_those_of_pca(features):
+    training, labels, others = features
+    pca = PCA(5).fit(training)
+    expected = fit_class_gaussians(pca.transform(training), labels).mahalanobis(pca.transform(others))
+    np.testing.assert_allclose(fit_class_gaussians(training, labels, num_axes=5).mahalanobis(others), expected)
+
+
+def test_the_residual_is_what_pca_cannot_reconstruct(features):
+    training, _, others = features
+    for num_axes in (1, 4, 11):
+        pca = PCA(num_axes).fit(training)
+        expected = np.linalg.norm(others - pca.inverse_transform(pca.transform(others)), axis=1)
+        np.testing.assert_allclose(fit_principal_space(training, num_axes=num_axes).residual(others), expected)
+
+
+@given(num_images=st.integers(1, 6), num_axes=st.integers(0, 20))
+def test_a_space_of_few_images_still_leaves_something_outside(num_images, num_axes):
+    rng = np.random.default_rng(num_images)
+    space = fit_principal_space(rng.normal(size=(num_images, 4)), num_axes=num_axes)
+    assert space.axes.shape[1] <= min(num_axes, num_images - 1, 3)
+    assert (space.residual(rng.normal(size=(5, 4))) > 0).all()
+
+
+def test_the_neighbour_is_scikit_learns(features):
+    training, _, others = features
+    near = NearestNeighbors(n_neighbors=7).fit(normalize(training))
+    expected = near.kneighbors(normalize(others))[0][:, 6]
+    np.testing.assert_allclose(neighbour_score(training, others, k=7), expected, rtol=1e-4)
+    nearest = neighbour_score(training[:3], others, k=50)  # no more than there are
+    np.testing.assert_allclose(nearest, neighbour_score(training[:3], others, k=3))
+
+
+def test_features_beside_those_of_training_are_told_apart():
+    """Known images vary along four of twelve axes; foreign ones along others, too."""
+    rng = np.random.default_rng(2)
+    axes = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+
+    def known(n):
+        return rng.normal(size=(n, 4)) @ axes[:4] * 3 + rng.normal(size=(n, 12)) * 0.1
+
+    training, labels, held_out = known(200), rng.integers(3, size=200), known(100)
+    others = known(100) + rng.normal(size=(100, 8)) @ axes[4:]
+    truth = np.repeat([0, 1], 100)
+    space, gaussians = fit_principal_space(training, num_axes=4), fit_class_gaussians(training, labels)
+    for score in (space.residual, gaussians.mahalanobis):
+        assert roc_auc_score(truth, np.concatenate([score(held_out), score(others)])) > 0.99

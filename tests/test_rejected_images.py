@@ -1,0 +1,161 @@
+"""A drawn study, end to end: what is no cell of ours is unidentified, with a reason, in every output."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from pictures import draw_pictures
+from PIL import Image
+
+from nonet.data.build import build_dataset
+from nonet.errors import RunError
+from nonet.evaluate.run import evaluate
+from nonet.predict.ensemble import load
+from nonet.predict.run import predict
+from nonet.runs import Run
+from nonet.train.finish import calibrate
+from nonet.train.launch import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, make_recipe):
+    """240 pictures of three classes and 24 patients, and what two small networks learned of them."""
+    folder = tmp_path_factory.mktemp("rejection")
+    table = draw_pictures(folder / "pictures", {"EO": 80, "LY": 80, "SNE": 80}, num_patients=24)
+    dataset = build_dataset(f"csv:{table}", folder / "dataset")
+    settings = ("train.epochs=4", "calibrate.min_confidence=0")
+    return train(make_recipe(*settings), dataset, out=folder / "run", accelerator="cpu")
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory):
+    """Images that no class of these is: noise, plain colours, an empty field."""
+    folder, rng = tmp_path_factory.mktemp("strange"), np.random.default_rng(0)
+    images = {
+        "noise": rng.integers(0, 256, (24, 24, 3)),
+        "green": np.full((24, 24, 3), (20, 200, 40)),
+        "black": np.zeros((24, 24, 3)),
+        "empty": (215 + rng.normal(0, 12, (24, 24, 3))).clip(0, 255),
+    }
+    for name, pixels in images.items():
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Pictures of the run's classes that it never saw."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_pictures(folder, {"EO": 20, "LY": 20, "SNE": 20}, seed=1)
+    return folder
+
+
+def test_what_is_no_cell_is_unidentified_and_drawn_cells_mostly_are_not(run, strange, drawn, tmp_path):
+    table = predict(run, [strange, drawn], out=tmp_path / "out").table()
+    is_strange = table["image"].str.contains(strange.name)
+    assert (table.loc[is_strange, "label"] == "unidentified").all(), table[is_strange]
+    assert (table.loc[is_strange, "reason"] == "no known class").all()
+    assert (table.loc[is_strange, "set"] == "").all()
+    assert table.loc[is_strange, "best"].isin(["EO", "LY", "SNE"]).all()  # for the challenge
+    assert (table.loc[~is_strange, "label"] == "unidentified").mean() < 0.2
+    assert table["foreign"].between(0, 1).all()
+    kept = json.loads(run.ensemble.read_text())["rejection"]
+    assert ((table["foreign"] > 1 - kept["false_alarm"]) == (table["reason"] == "no known class")).all()
+
+
+def test_python_says_the_same(run, strange, drawn, tmp_path):
+    paths = [*sorted(strange.glob("*.png")), *sorted(drawn.rglob("*.png"))[::6]]
+    table = predict(run, paths, out=tmp_path / "out").table()
+    ensemble = load(run, accelerator="cpu")
+    assert ensemble.predict(paths) == table["label"].tolist()
+    assert "unidentified" not in ensemble.predict(paths, best=True)
+    assert np.allclose(ensemble.predict_foreign(paths), table["foreign"], atol=1e-5)
+    sets = ensemble.predict_set(paths)
+    assert [not one for one in sets] == (table["reason"] == "no known class").tolist()
+
+
+def test_how_foreign_an_image_is_depends_on_neither_views_nor_company(run, drawn):
+    ensemble, paths = load(run, accelerator="cpu"), sorted(drawn.rglob("*.png"))[:5]
+    alone = np.concatenate([ensemble.predict_foreign([path]) for path in paths])
+    assert np.allclose(ensemble.predict_foreign(paths), alone, atol=1e-4)
+    by_views = [ensemble._predict(paths, views)[1] for views in ("none", "dihedral")]
+    assert np.allclose(*by_views, atol=1e-4)
+
+
+def test_held_out_scores_are_the_members_own(run):
+    """The column `foreign` of oof.parquet is what the member says of that image when it is loaded again."""
+    ensemble = load(run, accelerator="cpu")
+    oof = pd.read_parquet(run.oof).query("view_set == 'none'").groupby("fold").head(5)
+    manifest = pd.read_parquet(run.manifest).set_index("image_id")["path"]
+    pictures = run.folder.parent / "pictures"
+    for row in oof.itertuples():
+        prepared = {
+            size: np.stack([pixels]) for size, pixels in ensemble.prepare(pictures / manifest[row.image_id]).items()
+        }
+        _, scores = ensemble.member_outputs(prepared, [lambda images: images])
+        number = [member.name for member in ensemble.members].index(f"{row.architecture}/fold-{row.fold}")
+        assert scores[number, 0] == pytest.approx(row.foreign, abs=1e-3)
+
+
+def test_the_evaluation_says_what_it_costs(run):
+    evaluate(run, num_resamples=50)
+    table = pd.read_csv(run.evaluation / "rejection.csv").set_index("class")
+    assert table.loc["all", "images"] == 240
+    assert table.loc["all", "rejected"] == table["rejected"].drop("all").sum()
+    assert table.loc["all", "share"] < 0.15
+    report = (run.evaluation / "report.html").read_text(encoding="utf-8")
+    assert "taken for no known class" in report
+
+
+def test_the_share_to_be_rejected_can_be_changed(run, drawn, tmp_path):
+    copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    rejected = {}
+    for false_alarm in (0, 0.02, 0.3):
+        calibrate(copy, settings=[f"calibrate.false_alarm={false_alarm}"])
+        table = predict(copy, drawn, out=tmp_path / f"out-{false_alarm}").table()
+        rejected[false_alarm] = (table["reason"] == "no known class").mean()
+    assert rejected[0] == 0
+    assert rejected[0] <= rejected[0.02] < rejected[0.3]
+
+
+def of_an_older_nonet(run, folder):
+    copy = Run(shutil.copytree(run.folder, folder))
+    for file in copy.folder.rglob("foreign.npz"):
+        file.unlink()
+    for file in (copy.oof, *copy.folder.rglob("fold-*/oof.parquet")):
+        pd.read_parquet(file).drop(columns="foreign").to_parquet(file, index=False)
+    kept = json.loads(copy.ensemble.read_text())
+    del kept["rejection"]
+    copy.ensemble.write_text(json.dumps(kept))
+    return copy
+
+
+def test_a_run_of_an_older_nonet_predicts_without_rejection_and_says_so(run, strange, tmp_path, caplog):
+    old = of_an_older_nonet(run, tmp_path / "old")
+    table = predict(old, strange, out=tmp_path / "out").table()
+    assert table["label"].isin(["EO", "LY", "SNE"]).all()
+    assert table["foreign"].isna().all()
+    assert "No image is rejected" in caplog.text
+    assert np.isnan(load(old, accelerator="cpu").predict_foreign(sorted(strange.glob("*.png")))).all()
+    calibrate(old)
+    assert not load(old, accelerator="cpu").rejection.is_fitted
+    evaluate(old, num_resamples=20)
+    assert not (old.evaluation / "rejection.csv").exists()
+    assert "did not know of rejection" in (old.evaluation / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_copy_that_lacks_a_members_file_is_refused(run, tmp_path):
+    copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    copy.member("vit_mini", 1).foreign.unlink()
+    with pytest.raises(RunError, match=r"fold-1.foreign\.npz"):
+        load(copy, accelerator="cpu")
+
+
+def test_an_edited_ensemble_json_is_checked(run, tmp_path):
+    copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    kept = json.loads(copy.ensemble.read_text())
+    copy.ensemble.write_text(json.dumps(kept | {"rejection": kept["rejection"] | {"false_alarm": "few"}}))
+    with pytest.raises(RunError, match="false_alarm is 'few'"):
+        load(copy, accelerator="cpu")

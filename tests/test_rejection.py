@@ -1,0 +1,167 @@
+"""Rejection: the threshold keeps its promise on known cells, survives its files, and refuses what is too little."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nonet.calibrate.rejection import SHARES, MemberScore, Rejection, fit_member_score, fit_rejection
+from nonet.errors import RunError
+from nonet.evaluate.oof import OutOfFold
+from nonet.evaluate.rejection import rejected_out_of_fold, rejection_table
+
+
+def units(n, per_unit=10):
+    return np.array([f"patient {i // per_unit}" for i in range(n)])
+
+
+@given(seed=st.integers(0, 99), false_alarm=st.floats(0.01, 0.3), scale=st.floats(0.01, 100))
+def test_as_many_known_cells_are_rejected_as_was_asked_for(seed, false_alarm, scale):
+    score = scale * np.random.default_rng(seed).standard_gamma(2, 2000)
+    fitted = fit_rejection(score, units(2000), false_alarm=false_alarm)
+    assert fitted.rejects(fitted.percentile(score)).mean() == pytest.approx(false_alarm, abs=0.005)
+
+
+finite = st.floats(-99, 99, allow_subnormal=False)
+
+
+@given(scores=st.lists(finite, min_size=100, max_size=300), asked=st.lists(finite, min_size=2))
+def test_what_is_more_foreign_is_never_of_a_lower_percentile(scores, asked):
+    fitted = fit_rejection(np.array(scores), units(len(scores), 5), false_alarm=0.02)
+    percentile = fitted.percentile(np.sort(asked))
+    assert (np.diff(percentile) >= 0).all()
+    assert ((percentile >= 0) & (percentile <= 1)).all()
+    assert fitted.percentile(np.array([1e9])) == 1
+
+
+@pytest.mark.parametrize(
+    "num_images, per_unit, false_alarm, words",
+    [(99, 5, 0.02, "99 images"), (200, 100, 0.02, "2 patients"), (500, 10, 0.001, "1000 of")],
+)
+def test_too_little_to_fit_on_rejects_nothing_and_says_so(num_images, per_unit, false_alarm, words):
+    fitted = fit_rejection(np.arange(num_images), units(num_images, per_unit), false_alarm=false_alarm)
+    assert not fitted.is_fitted
+    assert words in fitted.notes[0]
+    assert not fitted.rejects(fitted.percentile(np.array([1e9]))).any()
+
+
+def test_a_member_that_diverged_rejects_nothing():
+    features = np.random.default_rng(0).normal(size=(300, 8))
+    features[0] = np.nan
+    score = fit_member_score(features, features[1:]).score(features[1:])
+    fitted = fit_rejection(score, units(299), false_alarm=0.02)
+    assert not fitted.is_fitted
+    assert "diverged" in fitted.notes[0]
+
+
+def test_no_false_alarm_is_no_rejection():
+    fitted = fit_rejection(np.arange(500.0), units(500), false_alarm=0)
+    assert not fitted.rejects(fitted.percentile(np.array([1e9]))).any()
+
+
+def test_what_ensemble_json_keeps_is_what_was_fitted():
+    fitted = fit_rejection(np.random.default_rng(0).normal(size=500), units(500), false_alarm=0.05)
+    again = Rejection.of({"rejection": fitted.describe()})
+    np.testing.assert_array_equal(again.percentile(np.linspace(-5, 5)), fitted.percentile(np.linspace(-5, 5)))
+    assert again.false_alarm == 0.05
+    assert again.notes == fitted.notes
+    assert not Rejection.of({}).is_fitted  # of an older nonet
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "yes",
+        {"false_alarm": 2},
+        {"false_alarm": "a few"},
+        {"false_alarm": None},
+        {"false_alarm": 0.1, "quantiles": [1, 2]},
+        {"false_alarm": 0.1, "quantiles": "many"},
+        {"false_alarm": 0.1, "quantiles": [float("nan")] * len(SHARES)},
+        {"false_alarm": 0.1, "quantiles": list(range(len(SHARES)))[::-1]},
+    ],
+)
+def test_an_edited_file_is_checked(kept):
+    with pytest.raises(ValueError):
+        Rejection.of({"rejection": kept})
+
+
+def test_a_members_score_is_standardised_on_what_was_held_out_and_kept_as_it_is(tmp_path):
+    rng = np.random.default_rng(0)
+    training, held_out = rng.normal(size=(200, 16)), rng.normal(size=(80, 16)) + 0.3
+    fitted = fit_member_score(training, held_out)
+    assert fitted.score(held_out).mean() == pytest.approx(0, abs=1e-9)
+    assert fitted.score(held_out).std() == pytest.approx(1)
+    fitted.write(tmp_path / "foreign.npz")
+    np.testing.assert_allclose(MemberScore.read(tmp_path / "foreign.npz").score(training), fitted.score(training))
+
+
+def test_the_file_is_no_larger_for_more_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for n in (100, 5000):
+        fit_member_score(rng.normal(size=(n, 16)), rng.normal(size=(n, 16))).write(tmp_path / f"{n}.npz")
+    assert (tmp_path / "100.npz").stat().st_size == (tmp_path / "5000.npz").stat().st_size
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut", "other"])
+def test_a_file_that_is_not_whole_is_named(tmp_path, damage):
+    file = tmp_path / "foreign.npz"
+    fit_member_score(np.eye(8), np.eye(8)).write(file)
+    if damage == "absent":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:200])
+    else:
+        np.savez(file, something=np.zeros(3))
+    with pytest.raises(RunError, match=r"foreign\.npz"):
+        MemberScore.read(file)
+
+
+@pytest.fixture
+def held_out():
+    """600 images of 60 patients in three folds; class B is twice as foreign as A."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(2, size=600)
+    unit = np.array([f"patient {i // 10}" for i in range(600)])
+    return OutOfFold(
+        classes=["A", "B"],
+        view_sets=["none"],
+        architectures=["one"],
+        num_folds={"one": 3},
+        image_id=np.arange(600).astype(str),
+        true=true,
+        patient=unit,
+        unit=unit,
+        fold=np.arange(600) // 10 % 3,
+        logits=np.zeros((1, 1, 600, 2)),
+        foreign=rng.normal(size=600) * (1 + true),
+    )
+
+
+def test_each_fold_is_rejected_by_the_threshold_of_the_others(held_out):
+    # A fold much more foreign than the others is rejected whole: no threshold of its own hides it.
+    moved = dataclasses.replace(held_out, foreign=held_out.foreign + 100 * (held_out.fold == 1))
+    rejected = rejected_out_of_fold(moved, 0.05)
+    assert rejected[held_out.fold == 1].all()
+    assert not rejected[held_out.fold != 1].any()
+
+
+def test_the_table_counts_what_is_rejected_by_class(held_out):
+    rejected = rejected_out_of_fold(held_out, 0.05)
+    table = rejection_table(held_out, rejected, num_resamples=200).set_index("class")
+    for code, rows in (("all", np.full(600, True)), ("A", held_out.true == 0), ("B", held_out.true == 1)):
+        row = table.loc[code]
+        assert (row["images"], row["rejected"]) == (rows.sum(), rejected[rows].sum())
+        assert row["share"] == pytest.approx(rejected[rows].mean())
+        assert row["share_low"] <= row["share"] <= row["share_high"]
+    assert table.loc["B", "share"] > table.loc["A", "share"]
+    assert table.loc["all", "share"] == pytest.approx(0.05, abs=0.02)
+
+
+def test_a_run_without_scores_says_why(held_out):
+    assert "nonet" in rejected_out_of_fold(dataclasses.replace(held_out, foreign=None), 0.02)
+    assert "false_alarm" in rejected_out_of_fold(held_out, 0.0)
+    few = dataclasses.replace(held_out, unit=np.full(600, "patient 1"))
+    assert "too few" in rejected_out_of_fold(few, 0.02)
