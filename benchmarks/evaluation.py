@@ -166,7 +166,9 @@ def profiled(run: Run, path: Path) -> list[tuple[str, float]]:
     command = [sys.executable, "-m", "cProfile", "-o", path, "-m", "nonet.cli", "evaluate", run]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     stats = pstats.Stats(str(path)).stats
-    whole = next(function for function in stats if function[0].endswith("evaluate/run.py") and function[2] == "evaluate")
+    whole = next(
+        function for function in stats if function[0].endswith("evaluate/run.py") and function[2] == "evaluate"
+    )
     seconds = stats[whole][3]
     steps = [
         (function[2], callers[whole][3] / seconds) for function, (*_, callers) in stats.items() if whole in callers
@@ -180,10 +182,11 @@ def report(measured: Sequence[dict], steps, num_issues: int, machine: str, argum
     lines = [
         "# Evaluating a large study",
         "",
-        f"Made by `benchmarks/evaluation.py` on {machine}: `nonet evaluate` of {arguments.images:,} synthetic images of "
-        f"{len(CLASSES)} classes and {arguments.patients:,} patients, {len(ARCHITECTURES)} architectures × {NUM_FOLDS} "
-        f"folds, without views and with eight; 2,000 bootstrap resamples, {num_issues:,} label issues with their "
-        f"neighbours. The whole process, start-up, figures, report and cards included; median of {len(measured)}.",
+        f"Made by `benchmarks/evaluation.py` on {machine}: `nonet evaluate` of {arguments.images:,} synthetic images "
+        f"of {len(CLASSES)} classes and {arguments.patients:,} patients, {len(ARCHITECTURES)} architectures × "
+        f"{NUM_FOLDS} folds, without views and with eight; 2,000 bootstrap resamples, {num_issues:,} label issues with "
+        "their neighbours. The whole process, start-up, figures, report and cards included; median of "
+        f"{len(measured)}.",
         "",
         "| | median | all |",
         "|---|---|---|",
@@ -193,7 +196,11 @@ def report(measured: Sequence[dict], steps, num_issues: int, machine: str, argum
         values = ", ".join(f"{row[name]:.1f}" if name != "memory" else f"{row[name]:.0f}" for row in measured)
         best = f"{median[name]:.1f}" if name != "memory" else f"{median[name]:.0f}"
         lines.append(f"| {title} | {best} | {values} |")
-    lines += ["", "Where the time goes, under the profiler (which lengthens what is Python), as shares of `evaluate`:", ""]
+    lines += [
+        "",
+        "Where the time goes, under the profiler (which lengthens what is Python), as shares of `evaluate`:",
+        "",
+    ]
     lines += ["| step | share |", "|---|---|"]
     lines += [f"| `{name}` | {100 * share:.0f} % |" for name, share in steps if share >= 0.01]
     return "\n".join(lines) + "\n"

@@ -149,7 +149,7 @@ def test_every_file_is_written_and_no_temporary_one_is_left(evaluated):
     drawings += ["training_curves"]
     issues = ["issues.csv", "issues_by_patient.csv", "issues_by_source.csv"]
     tables = ["calibration.csv", "coverage.csv", "confusion.csv", "differences.csv", *issues, "per_class.csv"]
-    tables += ["report.html", "table.csv"]
+    tables += ["datasheet.md", "model_card.md", "report.html", "table.csv"]
     assert found == sorted([f"figures/{name}.svg" for name in drawings] + tables)
 
 

@@ -333,6 +333,20 @@ def load_recipe(name: "str | Path | Recipe", settings: "list[str] | None" = None
         raise RecipeError(_explain(error, where), hint='"nonet recipes show paper" lists every setting.') from error
 
 
+def differing_settings(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Return setting → (value before, value after), like {"train.epochs": (60, 5)}, of those that differ."""
+    one, other = _flat(before.model_dump()), _flat(after.model_dump())
+    return {key: (one.get(key), other.get(key)) for key in one | other if one.get(key) != other.get(key)}
+
+
+def _flat(settings: dict) -> dict:
+    """{"train": {"epochs": 5}} → {"train.epochs": 5}"""
+    flat = {}
+    for key, value in settings.items():
+        flat |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
+
+
 def _find(name: str | Path) -> Path:
     path = Path(name).expanduser()
     if path.suffix == ".toml":

@@ -89,7 +89,7 @@ def measure_calibration(
     MeasuredCalibration, or a sentence that says why it cannot be measured.
     """
     options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
-    logits = oof.logits[oof.view_sets.index(oof.final_view_set)].mean(axis=0)
+    logits = oof.final_logits
     held_out = HeldOut(logits, oof.true, oof.unit, oof.fold)
     fitted = cross_fit(held_out, settings, trained_shares, oof.classes)
     if isinstance(fitted, str):

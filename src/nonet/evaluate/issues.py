@@ -105,9 +105,7 @@ def find_issues(
 
 def ensemble_proba(data: RunData) -> np.ndarray:
     """Return the ensemble's out-of-fold probabilities over the final views, float64 (n, C), in the order of the OOF."""
-    oof = data.oof
-    logits = oof.logits[oof.view_sets.index(oof.final_view_set)].mean(axis=0)
-    return softmax(logits / data.temperature, axis=1)
+    return softmax(data.oof.final_logits / data.temperature, axis=1)
 
 
 def _table(run: Run, data: RunData, proba: np.ndarray, found: np.ndarray, suggested: np.ndarray):

@@ -1,6 +1,7 @@
 """Out-of-fold logits in arrays: each image once for every architecture and view set, checked for completeness."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,11 @@ class OutOfFold:
         """The view set that predictions are made with: one with views, where the run has one."""
         return self.view_sets[-1]
 
+    @cached_property
+    def final_logits(self) -> np.ndarray:
+        """The ensemble's logits with the final views, (n, C): what predictions are made of."""
+        return self.logits[self.view_sets.index(self.final_view_set)].mean(axis=0)
+
     @property
     def num_patients(self) -> int:
         """How many known patients the images come from."""
@@ -56,6 +62,10 @@ class OutOfFold:
 
     def predicted(self) -> np.ndarray:
         """Return the predicted class numbers, int array (rows, n), in the order of `rows`."""
+        return self._predicted
+
+    @cached_property
+    def _predicted(self) -> np.ndarray:
         with_mean = np.concatenate([self.logits, self.logits.mean(axis=1, keepdims=True)], axis=1)
         return with_mean.argmax(axis=-1).reshape(-1, len(self.true))
 

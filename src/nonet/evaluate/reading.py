@@ -3,12 +3,14 @@
 import json
 import logging
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from nonet.errors import RunError
+from nonet.data.manifest import Dataset
+from nonet.data.record import record_of
+from nonet.errors import DataError, RunError
 from nonet.evaluate.oof import OutOfFold, align_oof, logit_classes
 from nonet.recipe import Calibrate, Loss, Sampling
 from nonet.runs import Run
@@ -21,7 +23,9 @@ logger = logging.getLogger("nonet")
 class RunData:
     """A run as its evaluation needs it; what the folder lacks of the optional parts is empty or None.
 
-    `ensemble` is ensemble.json; `trained_shares` the share of each class among the images that training drew.
+    `ensemble` is ensemble.json; `trained_shares` the share of each class among the images that training drew; `record`
+    what `nonet.data.record` kept of the dataset; `origins` where each architecture's weights were from, with their
+    licence: a sentence, None where it began from random numbers, and no entry where no member says.
     """
 
     name: str
@@ -35,6 +39,8 @@ class RunData:
     histories: dict[tuple[str, int], pd.DataFrame]
     samples: tuple[np.ndarray, np.ndarray] | None
     num_never_held_out: int
+    record: dict | None = None
+    origins: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def titles(self) -> dict[str, str]:
@@ -79,6 +85,7 @@ def read_run(run: Run) -> RunData:
     oof, num_never_held_out = _evaluated_only(table, manifest, folds, run)
     text = run.recipe.read_text(encoding="utf-8")
     recipe = _read(lambda _: tomllib.loads(text), run.recipe)
+    provenance = _read(_read_json, run.provenance, optional=True) or {}
     sampling = Sampling.model_validate(recipe.get("sampling", {}))
     loss = Loss.model_validate(recipe.get("loss", {}))
     return RunData(
@@ -87,12 +94,14 @@ def read_run(run: Run) -> RunData:
         manifest=manifest,
         recipe_text=text,
         recipe=recipe,
-        provenance=_read(_read_json, run.provenance, optional=True) or {},
+        provenance=provenance,
         ensemble=_read(_read_json, run.ensemble, optional=True) or {},
         trained_shares=trained_shares(manifest, folds, oof.classes, sampling, loss),
         histories=_read_histories(run),
         samples=_read(_read_samples, run.samples, optional=True),
         num_never_held_out=num_never_held_out,
+        record=_read_record(run, provenance),
+        origins=_read_origins(run),
     )
 
 
@@ -130,6 +139,33 @@ def _read_histories(run: Run) -> dict[tuple[str, int], pd.DataFrame]:
             table = _read(lambda _, lines=lines: pd.DataFrame([json.loads(line) for line in lines]), path)
             histories[path.parent.parent.name, int(fold)] = table
     return histories
+
+
+def _read_record(run: Run, provenance: dict) -> dict | None:
+    """Return what the run keeps of its dataset's making; of a run of an earlier nonet, what the dataset says, if it is
+    still where it was and as it was.
+    """
+    if run.dataset_record.is_file():
+        return _read(_read_json, run.dataset_record)
+    try:
+        dataset = Dataset.open(provenance["dataset"])
+        same = dataset.fingerprint() == provenance["fingerprints"]["manifest"]
+        return record_of(dataset) if same else None
+    except (KeyError, DataError):
+        return None
+
+
+def _read_origins(run: Run) -> dict[str, str | None]:
+    """Return where the weights of each architecture were from; members of one that say different are joined."""
+    found: dict[str, list] = {}
+    for path in sorted(run.folder.glob("members/*/fold-*/DONE")):
+        done = _read(_read_json, path)
+        if "weights_from" in done:
+            found.setdefault(path.parent.parent.name, []).append(done["weights_from"])
+    return {
+        name: "; ".join(dict.fromkeys(origin or "random numbers" for origin in origins)) if any(origins) else None
+        for name, origins in found.items()
+    }
 
 
 def _read_json(path) -> dict:

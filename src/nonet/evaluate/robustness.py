@@ -109,6 +109,28 @@ def denoising_rows(found: Robustness) -> list[dict]:
     return rows
 
 
+def damage_rows(found: Robustness, *, denoised: bool) -> tuple[float, list[dict]]:
+    """Return macro-F1 of the undamaged images, and for each damage its macro-F1 and the loss with its interval.
+
+    Without views, denoised or not as asked; where only the other way was tested, that.
+
+    Returns
+    -------
+    The score, and dicts of kind, severity, macro_f1, difference, difference_low and difference_high.
+    """
+    scores = found.scores[found.scores["views"] == NO_VIEWS]
+    way = denoised if (scores["denoised"] == denoised).any() else not denoised
+    scores = scores[scores["denoised"] == way].set_index(["kind", "severity"])
+    gaps = found.differences
+    gaps = gaps[(gaps["comparison"] == DAMAGE) & (gaps["views"] == NO_VIEWS) & (gaps["denoised"] == way)]
+    columns = ["kind", "severity", "difference", "difference_low", "difference_high"]
+    rows = [
+        row | {"macro_f1": float(scores.loc[(row["kind"], row["severity"]), "macro_f1"])}
+        for row in gaps[columns].to_dict("records")
+    ]
+    return float(scores.loc[(UNDAMAGED, 0), "macro_f1"]), rows
+
+
 def format_robustness(found: Robustness) -> str:
     """Lay the scores out for a terminal: one line a damage, one column a way to look at it."""
     ways = found.scores[["denoised", "views"]].drop_duplicates().sort_values(["views", "denoised"])

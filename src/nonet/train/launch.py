@@ -24,7 +24,7 @@ from nonet.models.backbones import get_backbone
 from nonet.models.machine import keep_freed_memory, make_fabric, make_repeatable
 from nonet.models.network import image_size
 from nonet.progress import progress
-from nonet.recipe import Recipe, load_recipe
+from nonet.recipe import Recipe, differing_settings, load_recipe
 from nonet.runs import FORMAT_VERSION, Run, environment, now, require_same, write_json, write_text, written_whole
 from nonet.train.finish import finish
 from nonet.train.member import MemberData, MemberTraining
@@ -160,8 +160,6 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
         # Without a first state, say because weights were not at hand, there is nothing yet that could be mixed up.
         if kept == asked or any((run.folder / "members").glob("*/*/*")):
             require_same(kept, asked, run, _changed_settings(run, recipe))
-            if not run.dataset_record.exists():  # a run of an earlier nonet
-                write_json(run.dataset_record, record_of(dataset))
             return
     run.samples.unlink(missing_ok=True)
     write_text(run.recipe, recipe.to_toml())
@@ -187,21 +185,11 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
 def _changed_settings(run: Run, recipe: Recipe) -> str:
     """Name the settings in which a recipe differs from the one that a run was begun with."""
     try:
-        before = _flat(load_recipe(run.recipe).model_dump())
+        before = load_recipe(run.recipe)
     except RecipeError:  # gone, or of another nonet
         return ""
-    after = _flat(recipe.model_dump())
-    return ", ".join(
-        f"{key} was {before.get(key)!r}, is {after[key]!r}" for key in after if before.get(key) != after[key]
-    )
-
-
-def _flat(settings: dict) -> dict:
-    """{"train": {"epochs": 5}} → {"train.epochs": 5}"""
-    flat = {}
-    for key, value in settings.items():
-        flat |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-    return flat
+    changed = differing_settings(before, recipe)
+    return ", ".join(f"{key} was {was!r}, is {now_is!r}" for key, (was, now_is) in changed.items())
 
 
 def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[int, PreparedImages]:

@@ -1,0 +1,359 @@
+"""What an evaluation means for its reader: a sentence or two for each question, made of the run's own numbers.
+
+Report and model card say the same, so both take their sentences from here; plain text, escaped by the page it goes to.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from nonet.calibrate.conformal import MIN_UNITS_OF_CLASS
+from nonet.cells import GRANULOCYTE_STAGES, name_of
+from nonet.evaluate.calibration import MeasuredCalibration
+from nonet.evaluate.measured import Measured
+from nonet.evaluate.robustness import damage_rows
+from nonet.evaluate.tables import FEW_PATIENTS
+from nonet.recipe import Denoise
+
+#: From fewer units than this a percentile bootstrap is known to give intervals that are too narrow.
+FEW_UNITS = 20
+#: A patient with fewer scored images than this says little about how well one patient's cells are named.
+MIN_IMAGES_OF_PATIENT = 20
+_MIN_PATIENTS = 10  # to say how patients differ
+_WIDE = 0.3  # an interval of F1 from which on a class is to be judged with care
+_MOST = 3  # examples in a sentence
+
+
+def expectation(found: Measured) -> str:
+    """Say what share of a new patient's cells will be named rightly, and how patients differ."""
+    accuracy, head = found.accuracy, found.headline
+    begin = "At best, of" if reasons_for_optimism(found) else "Of"
+    text = (
+        f"{begin} 100 cells of a new patient, expect about {100 * accuracy[0]:.0f} to be named rightly if all are named"
+        f"{_between(accuracy, found, places=0, factor=100)}."
+    )
+    low, high = _spread_of_patients(found)
+    if low is not None:
+        text += (
+            f" Patients differ more than that: one in ten has fewer than {100 * low:.0f} of 100 right, one in ten more "
+            f"than {100 * high:.0f} (of those with {MIN_IMAGES_OF_PATIENT} scored cells or more)."
+        )
+    text += (
+        f" Common classes decide these numbers. Class by class, the rare as much as the common, the ensemble finds "
+        f"{100 * head['balanced_accuracy']:.0f} of 100 cells."
+    )
+    return text
+
+
+def _spread_of_patients(found: Measured) -> tuple[float | None, float | None]:
+    """Return the 10th and 90th percentile of patients' shares of cells named rightly; None from too few patients."""
+    oof = found.data.oof
+    known = np.array([patient is not None for patient in oof.patient])
+    right = pd.Series((found.predicted == oof.true)[known].astype(float))
+    shares = right.groupby(oof.patient[known].astype(str)).agg(["mean", "size"])
+    shares = shares.loc[shares["size"] >= MIN_IMAGES_OF_PATIENT, "mean"]
+    if len(shares) < _MIN_PATIENTS:
+        return None, None
+    return tuple(float(share) for share in shares.quantile([0.1, 0.9]))
+
+
+def judgement(found: Measured) -> str:
+    """Say which classes cannot be judged, or only with care, and why."""
+    table = found.per_class
+    absent, few, care = unjudged(table)
+    parts = []
+    if len(absent):
+        parts.append(f"{_listed(absent)}: no evaluated image.")
+    for row in few.to_dict("records"):
+        parts.append(f"{row['code']}: {_images(row['images'])} of {_patients(row['patients'])}.")
+    text = "Cannot be judged: " + " ".join(parts) if parts else ""
+    if len(care):
+        reasons = "; ".join(f"{row['code']} ({_why_care(row)})" for row in care.to_dict("records"))
+        text += f"{' ' if text else ''}To be judged with care: {reasons}."
+    judged = table[~table["code"].isin(pd.concat([absent, few, care])["code"])]
+    known = judged.dropna(subset="f1")
+    if len(known):
+        best, worst = known.loc[known["f1"].idxmax()], known.loc[known["f1"].idxmin()]
+        number = "all" if len(known) == len(table) else "the others"
+        text += f"{' ' if text else ''}Of {number}, {best['code']} is told best (F1 {best['f1']:.2f})"
+        text += f" and {worst['code']} worst ({worst['f1']:.2f})." if len(known) > 1 else "."
+    return text
+
+
+def unjudged(per_class: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the rows of classes without an evaluated image; of fewer than `FEW_PATIENTS`; and to judge with care."""
+    absent = per_class["images"] == 0
+    few = ~absent & (per_class["patients"].fillna(FEW_PATIENTS).astype(int) < FEW_PATIENTS)
+    small = per_class["patients"].fillna(MIN_UNITS_OF_CLASS).astype(int) < MIN_UNITS_OF_CLASS
+    care = ~absent & ~few & (small | (per_class["f1_high"] - per_class["f1_low"] > _WIDE))
+    return per_class[absent], per_class[few], per_class[care]
+
+
+def _why_care(row: dict) -> str:
+    reason = _images(row["images"])
+    if not pd.isna(row["patients"]):
+        reason += f" of {_patients(row['patients'])}"
+    if not np.isnan(row["f1_low"]):
+        reason += f", F1 anywhere from {row['f1_low']:.2f} to {row['f1_high']:.2f}"
+    return reason
+
+
+def confusions(found: Measured) -> str:
+    """Say which classes are taken for which, and how many mistakes lie between neighbouring stages."""
+    mistakes = commonest_mistakes(found)
+    if not mistakes:
+        return "No cell was taken for another class."
+    listed = "; ".join(
+        f"{m['true']} taken for {m['predicted']} ({m['count']:,} cells, {100 * m['share']:.0f} % of {m['true']})"
+        for m in mistakes[:_MOST]
+    )
+    text = f"Most often: {listed}."
+    lost = sorted((m for m in commonest_mistakes(found, most=None) if m["share"] > 0.5), key=lambda m: -m["share"])
+    if lost:
+        each = ", ".join(f"{m['true']} ({m['predicted']})" for m in lost[:_MOST])
+        text += f" More than half of the cells are called one and the same other class: {each}."
+    near, wrong = _near_mistakes(found)
+    if near:
+        text += (
+            f" Of {wrong:,} mistakes {100 * near / wrong:.0f} % are between neighbouring stages of granulopoiesis, "
+            "where people who read smears differ, too."
+        )
+    return text
+
+
+def commonest_mistakes(found: Measured, *, most: int | None = 5) -> list[dict]:
+    """Return the ensemble's commonest confusions: true, predicted, count, and share of the true class."""
+    counts = found.confusion.to_numpy()
+    images, wrong = counts.sum(axis=1), counts.copy()
+    np.fill_diagonal(wrong, 0)
+    codes = list(found.confusion.index)
+    order = [np.unravel_index(i, wrong.shape) for i in np.argsort(-wrong, axis=None, kind="stable")[:most]]
+    return [
+        {"true": codes[i], "predicted": codes[j], "count": int(wrong[i, j]), "share": wrong[i, j] / images[i]}
+        for i, j in order
+        if wrong[i, j]
+    ]
+
+
+def _near_mistakes(found: Measured) -> tuple[int, int]:
+    """Return how many mistakes are between neighbouring stages of granulopoiesis, and how many there are."""
+    counts = found.confusion
+    pairs = [pair for pair in pairwise(GRANULOCYTE_STAGES) if set(pair) <= set(counts.index)]
+    near = sum(int(counts.loc[a, b] + counts.loc[b, a]) for a, b in pairs)
+    return near, int(counts.to_numpy().sum() - np.trace(counts.to_numpy()))
+
+
+def trust(found: Measured) -> str:
+    """Say how well probabilities are calibrated and how many cells stay unidentified, on patients not fitted on."""
+    calibration = found.calibration
+    if not isinstance(calibration, MeasuredCalibration):
+        return "Not measured: a probability says which class is likelier, not how likely it is."
+    overall, doubt = calibration.measures.iloc[0], calibration.doubt
+    text = (
+        f"A probability is off by {100 * overall['ece_after']:.0f} points of 100 on average (expected calibration "
+        f"error {overall['ece_after']:.3f}; {overall['ece_before']:.3f} before calibration)."
+    )
+    if calibration.settings.min_confidence > 0:
+        text += (
+            f" {100 * (1 - doubt['share_identified']):.0f} of 100 cells stay unidentified, as no class reaches a "
+            f"probability of {100 * calibration.settings.min_confidence:g} %; of the others "
+            f"{100 * doubt['accuracy_identified']:.0f} of 100 are right."
+        )
+    return text
+
+
+def rejected(found: Measured) -> str:
+    """Say how many known cells are taken for no known class."""
+    if isinstance(found.rejection, str):
+        return (
+            "Not measured. Where nothing is rejected, a smudge, an artefact or a cell of another kind is given one of "
+            "the classes like any other, unless it is doubtful."
+        )
+    row, by_class = found.rejection.iloc[0], found.rejection.iloc[1:].dropna(subset="share")
+    asked, most = found.data.calibrate.false_alarm, by_class.nlargest(1, "share").iloc[0]
+    return (
+        f"{100 * row['share']:.1f} of 100 known cells are lost to it, where {100 * asked:g} were asked for; most of "
+        f"{most['class']} ({100 * most['share']:.1f} of 100)."
+    )
+
+
+def degradation(found: Measured) -> str:
+    """Say which damage to images costs most."""
+    if found.robustness is None:
+        return "Not measured for this run: nonet evaluate RUN --robustness does it."
+    denoised = found.data.recipe.get("denoise", {}).get("enabled", Denoise().enabled)
+    undamaged, rows = damage_rows(found.robustness, denoised=denoised)
+    worst = max(row["severity"] for row in rows)
+    strongest = sorted((row for row in rows if row["severity"] == worst), key=lambda row: row["macro_f1"])
+    costs = [row for row in strongest if row["difference_high"] < 0]
+    begin = f"Undamaged, macro-F1 is {undamaged:.2f} on the images drawn for this."
+    if not costs:
+        return f"{begin} No kind of damage, however strong, lowers it for sure."
+    listed = ", ".join(f"{_words(row['kind'])} ({row['macro_f1']:.2f})" for row in costs[:_MOST])
+    harmless = [_words(row["kind"]) for row in strongest if row["difference_high"] >= 0]
+    text = f"{begin} At its strongest (severity {worst}), most is lost to {listed}."
+    return text + (f" No loss can be shown for {', '.join(harmless)}." if harmless else "")
+
+
+def doubted_labels(found: Measured) -> str:
+    """Say how many labels are issues, and of which classes."""
+    issues = found.issues
+    if issues is None:
+        return "Not looked for: a run of one class has no label that another would fit better."
+    num = len(issues.table)
+    if not num:
+        return f"None of {issues.num_images:,} labels is an issue."
+    first = issues.table["given"].value_counts()
+    listed = ", ".join(f"{code} ({count:,})" for code, count in first.head(_MOST).items())
+    outstanding = issues.by_patient.loc[issues.by_patient["note"] != "", "name"]
+    patients = ""
+    if len(outstanding):
+        more = "has" if len(outstanding) == 1 else "have"
+        patients = (
+            f" {_patients(len(outstanding))} {more} more than their classes explain, first {outstanding.iloc[0]}."
+        )
+    return (
+        f"Look first at {num:,} of {issues.num_images:,} labels ({100 * num / issues.num_images:.1f} %), listed in "
+        f"issues.csv with the worst on top; most are labelled {listed}. They are suspicions: either the label is wrong "
+        f"or the ensemble is.{patients}"
+    )
+
+
+def networks(found: Measured) -> str:
+    """Say whether these patients show that several architectures, or views, are worth it."""
+    table, differences = found.table, found.differences
+    single = table[table["architecture"].isin(found.data.oof.architectures)]
+    single = single[single["views"] == found.data.oof.final_view_set]
+    parts = []
+    if len(single) > 1:
+        best = single.loc[single["macro_f1"].idxmax()]
+        row = differences[differences["comparison"] == f"ensemble − {best['name']}"].iloc[0]
+        parts.append(f"The ensemble against the best single architecture, {best['name']}: {_verdict(row)}.")
+    views = differences[differences["comparison"] == "ensemble with views − without"]
+    if len(views):
+        parts.append(f"Views against none: {_verdict(views.iloc[0])}.")
+    return " ".join(parts) or "One architecture without views: there is nothing to compare."
+
+
+def _verdict(row: pd.Series) -> str:
+    low, high = row["difference_low"], row["difference_high"]
+    if np.isnan(low):
+        words = "one patient cannot settle it"
+    elif low > 0:
+        words = "better"
+    else:
+        words = "worse" if high < 0 else "not settled by these patients"
+    interval = "" if np.isnan(low) else f" ({signed(low)} to {signed(high)})"
+    return f"{signed(row['difference'])} macro-F1{interval}, {words}"
+
+
+def images(found: Measured) -> str:
+    """Say how many images the rarest and the commonest scored class have, and how many are trained on only."""
+    scored = found.per_class[found.per_class["images"] > 0]
+    least, most = scored.loc[scored["images"].idxmin()], scored.loc[scored["images"].idxmax()]
+    text = f"{len(found.data.oof.true):,} images are scored"
+    if len(scored) > 1:
+        text += f", from {least['images']:,} of {least['code']} to {most['images']:,} of {most['code']}"
+        text += "; macro-F1 counts every class alike"
+    manifest = found.data.manifest
+    only = manifest["label"].notna() & ~manifest["evaluate"].astype(bool) & manifest["split"].ne("test")
+    return text + (f". {int(only.sum()):,} more are trained on and not scored." if only.any() else ".")
+
+
+def training(found: Measured) -> str:
+    """Say how many networks were still getting better when they stopped."""
+    histories = found.data.histories
+    ended = [
+        len(table) > 1 and table["val_macro_f1"].iloc[-1] >= table["val_macro_f1"].max() for table in histories.values()
+    ]
+    text = f"{sum(ended)} of {len(ended)} networks were at their best in their last epoch"
+    return text + ("; more epochs may help." if sum(ended) > len(ended) / 2 else ".")
+
+
+def reasons_for_optimism(found: Measured) -> list[str]:
+    """Say why the scores look better than the next patient's would, a sentence each; empty where none is known."""
+    data, reasons = found.data, []
+    if data.recipe.get("folds", {}).get("by") == "image":
+        reasons.append(
+            "The folds were made by image: cells of one patient lie on both sides of the split, so the networks had "
+            "seen other cells of the patients they are scored on."
+        )
+    evaluated = data.evaluated
+    num_stand_in = int(evaluated["patient_is_standin"].fillna(False).astype(bool).sum())
+    if num_stand_in:
+        reasons.append(
+            f"{num_stand_in:,} of {len(evaluated):,} images have a stand-in for their patient, guessed and not "
+            "known: a patient may lie on both sides of the split."
+        )
+    unknown = data.oof.num_unknown_patients
+    if unknown:
+        reasons.append(
+            f"The patients of {unknown:,} of {len(evaluated):,} images are unknown: each of these images is drawn "
+            "by itself in the bootstrap, which makes the intervals too narrow, and its patient may lie on "
+            "both sides of the split."
+        )
+    return reasons
+
+
+def limits(found: Measured) -> list[str]:
+    """Say what the scores do not cover, one sentence each."""
+    data, sentences = found.data, []
+    absent, few, _ = unjudged(found.per_class)
+    if len(absent):
+        sentences.append(
+            f"{_listed(absent)}: no evaluated image. Such a class cannot be judged and is left out of every mean; "
+            "an image of another class taken for it counts as an error."
+        )
+    if len(few):
+        sentences.append(
+            f"{_listed(few)}: images of fewer than {FEW_PATIENTS} patients. The scores of such a class describe "
+            "these patients, and its interval says little about the next one; yet it weighs as much in the means "
+            "as any other."
+        )
+    if data.num_never_held_out:
+        sentences.append(
+            f"{data.num_never_held_out:,} images are marked to be evaluated but were never held out (no fold): "
+            "they were trained on and are not scored."
+        )
+    if data.recipe.get("train", {}).get("keep") == "best":
+        sentences.append(
+            "Each network's epoch was chosen by its score on the fold it is then scored on "
+            '(train.keep = "best"), which flatters it a little.'
+        )
+    num_units = len(set(data.oof.unit))
+    if num_units < FEW_UNITS:
+        sentences.append(f"The intervals rest on {num_units} {found.unit} only; from so few they come out too narrow.")
+    sentences.append(
+        "The intervals cover the choice of patients. They do not cover another laboratory, stain or scanner, wrong "
+        "labels, or a second training with another seed."
+    )
+    return sentences
+
+
+def signed(value: float) -> str:
+    """Return "+0.012" or "−0.012"; a dash for none."""
+    return "–" if pd.isna(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def _between(values: tuple[float, float, float], found: Measured, *, places: int, factor: float = 1) -> str:
+    _, low, high = values
+    if np.isnan(low):
+        return ""
+    return f" ({found.percent} % interval {factor * low:.{places}f} to {factor * high:.{places}f})"
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _images(num: int) -> str:
+    return "1 image" if num == 1 else f"{num:,} images"
+
+
+def _patients(num: int) -> str:
+    return "1 patient" if num == 1 else f"{num:,} patients"
+
+
+def _listed(classes: pd.DataFrame) -> str:
+    return ", ".join(f"{code} ({name_of(code)})" if name_of(code) != code else code for code in classes["code"])
