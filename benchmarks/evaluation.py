@@ -162,31 +162,38 @@ def timed(run: Run) -> dict[str, float]:
 
 
 def profiled(run: Run, path: Path) -> list[tuple[str, float]]:
-    """Return (step, share of the time in `evaluate`) of what it calls itself, the longest first."""
+    """Return (step, share of the process's time), the longest first: what `evaluate` and `measure` call themselves."""
     command = [sys.executable, "-m", "cProfile", "-o", path, "-m", "nonet.cli", "evaluate", run]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    stats = pstats.Stats(str(path)).stats
-    whole = next(
-        function for function in stats if function[0].endswith("evaluate/run.py") and function[2] == "evaluate"
-    )
-    seconds = stats[whole][3]
-    steps = [
-        (function[2], callers[whole][3] / seconds) for function, (*_, callers) in stats.items() if whole in callers
-    ]
+    profile = pstats.Stats(str(path))
+    stats, total = profile.stats, profile.total_tt
+
+    def place_of(file: str, name: str) -> tuple:
+        return next(place for place in stats if place[0].endswith(file) and place[2] == name)
+
+    def called_by(caller: tuple) -> dict[tuple, float]:
+        return {place: callers[caller][3] for place, (*_, callers) in stats.items() if caller in callers}
+
+    evaluate, measure = place_of("evaluate/run.py", "evaluate"), place_of("evaluate/measured.py", "measure")
+    seconds = called_by(evaluate) | called_by(measure)
+    del seconds[measure]
+    steps = [(f"`{place[2].lstrip('_')}`", spent / total) for place, spent in seconds.items()]
+    steps.append(("start-up: Python, imports, the command line", 1 - stats[evaluate][3] / total))
     return sorted(steps, key=lambda step: -step[1])
 
 
 def report(measured: Sequence[dict], steps, num_issues: int, machine: str, arguments) -> str:
     """Return benchmarks/evaluation.md."""
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
     median = {name: statistics.median(row[name] for row in measured) for name in measured[0]}
     lines = [
         "# Evaluating a large study",
         "",
-        f"Made by `benchmarks/evaluation.py` on {machine}: `nonet evaluate` of {arguments.images:,} synthetic images "
-        f"of {len(CLASSES)} classes and {arguments.patients:,} patients, {len(ARCHITECTURES)} architectures × "
-        f"{NUM_FOLDS} folds, without views and with eight; 2,000 bootstrap resamples, {num_issues:,} label issues with "
-        "their neighbours. The whole process, start-up, figures, report and cards included; median of "
-        f"{len(measured)}.",
+        f"Made by `benchmarks/evaluation.py` on {machine}, OMP_NUM_THREADS {threads}: `nonet evaluate` of "
+        f"{arguments.images:,} synthetic images of {len(CLASSES)} classes and {arguments.patients:,} patients, "
+        f"{len(ARCHITECTURES)} architectures × {NUM_FOLDS} folds, without views and with eight; 2,000 bootstrap "
+        f"resamples, {num_issues:,} label issues with their neighbours. The whole process, start-up, figures, report "
+        f"and cards included; median of {len(measured)}.",
         "",
         "| | median | all |",
         "|---|---|---|",
@@ -198,11 +205,11 @@ def report(measured: Sequence[dict], steps, num_issues: int, machine: str, argum
         lines.append(f"| {title} | {best} | {values} |")
     lines += [
         "",
-        "Where the time goes, under the profiler (which lengthens what is Python), as shares of `evaluate`:",
+        "Where the time goes, as shares of the process; the profiler lengthens what is Python:",
         "",
     ]
     lines += ["| step | share |", "|---|---|"]
-    lines += [f"| `{name}` | {100 * share:.0f} % |" for name, share in steps if share >= 0.01]
+    lines += [f"| {name} | {100 * share:.0f} % |" for name, share in steps if share >= 0.005]
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import tomllib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ class RunData:
         fitted = (self.ensemble.get("calibration") or {}).get("settings")
         return Calibrate.model_validate(fitted or self.recipe.get("calibrate", {}))
 
-    @property
+    @cached_property
     def evaluated(self) -> pd.DataFrame:
         """The manifest's rows of the images that are scored."""
         return self.manifest[self.manifest["image_id"].isin(set(self.oof.image_id))]
@@ -110,24 +111,27 @@ def _evaluated_only(
 ) -> tuple[OutOfFold, int]:
     """Return the evaluated images' predictions, and how many evaluated images were never held out."""
     table = table.assign(image_id=table["image_id"].astype(str))
-    strangers = table[~table["image_id"].isin(manifest["image_id"])]
+    images = pd.Index(manifest["image_id"].to_numpy(dtype=object))
+    if not images.is_unique:
+        raise RunError(f"{run.manifest} has {images[images.duplicated()][0]} twice.", "Copy the run folder anew.")
+    row = images.get_indexer(table["image_id"].to_numpy(dtype=object))  # of the manifest
+    strangers = table[row < 0]
     if len(strangers):
         raise RunError(
             f"{strangers['image_id'].nunique()} images of {run.oof} are not in the run's manifest, first "
             f"{strangers['image_id'].iloc[0]}.",
             "The two files come from different runs. Train into a fresh folder.",
         )
-    marked = manifest[manifest["evaluate"].astype(bool) & manifest["label"].notna()]
-    held_out = set(folds.loc[folds["fold"].notna(), "image_id"])
-    expected = marked.loc[marked["image_id"].isin(held_out), "image_id"]
-    table = table[table["image_id"].isin(set(marked["image_id"]))]
-    absent = sorted(set(expected) - set(table["image_id"]))
+    marked = (manifest["evaluate"].astype(bool) & manifest["label"].notna()).to_numpy()
+    expected = marked & images.isin(folds.loc[folds["fold"].notna(), "image_id"].to_numpy(dtype=object))
+    table = table[marked[row]]
+    absent = sorted(images[expected & ~np.isin(np.arange(len(images)), row)])
     if absent and len(table):
         raise RunError(
-            f"{len(absent)} of {len(expected)} evaluated images have no out-of-fold logits at all, first {absent[0]}.",
+            f"{len(absent)} of {expected.sum()} evaluated images have no out-of-fold logits at all, first {absent[0]}.",
             f'Run "nonet train RECIPE DATASET --out {run}" again: it completes what is missing.',
         )
-    return align_oof(table, sorted(logit_classes(table))), len(marked) - len(expected)
+    return align_oof(table, sorted(logit_classes(table))), int(marked.sum() - expected.sum())
 
 
 def _read_histories(run: Run) -> dict[tuple[str, int], pd.DataFrame]:
