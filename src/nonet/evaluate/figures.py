@@ -46,7 +46,7 @@ def issues_figure(pairs: pd.DataFrame, confusion: pd.DataFrame) -> Figure:
     left.set_title("Label issues: number of images", pad=10)
     _draw_matrix(right, confusion, side, by_row=True)
     right.set(ylabel="given label")
-    right.set_title("Ensemble, out of fold: share of each given class, %", pad=10)
+    right.set_title("All images: % of given class", pad=10)
     return figure
 
 

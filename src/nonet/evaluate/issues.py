@@ -52,7 +52,7 @@ def issues(
     """Find the labels of a run's evaluated images that are probably wrong, and write them, worst first.
 
     Each image is judged by the ensemble's probabilities out of fold, over the final views, so by members that never saw
-    its patient. An issue is a suspicion: networks err, too, and most where they are weakest. A person decides.
+    it. An issue is a suspicion: networks err, too, and most where they are weakest. A person decides.
 
     Parameters
     ----------

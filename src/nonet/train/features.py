@@ -49,9 +49,8 @@ def reduced(features: np.ndarray, *, max_components: int = MAX_COMPONENTS) -> np
     ----------
     features : float32 (n, f). What is not finite, from a member that diverged, counts as 0.
     """
-    features = np.nan_to_num(features.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    directions = features / np.maximum(length, np.finfo(np.float64).tiny)
+    directions = np.nan_to_num(features.astype(np.float64), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     directions -= directions.mean(axis=0)
     _, axes = np.linalg.eigh(directions.T @ directions)  # from the least to the greatest variance
     return (directions @ axes[:, ::-1][:, :max_components]).astype(np.float16)
