@@ -66,6 +66,8 @@ def test_the_run_folder_is_complete(study):
             member = study.run / "members" / architecture / f"fold-{fold}"
             assert sorted(p.name for p in member.iterdir()) == [
                 "DONE",
+                "features.npz",
+                "foreign.npz",
                 "history.jsonl",
                 "oof.parquet",
                 "weights.safetensors",
