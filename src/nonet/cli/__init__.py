@@ -135,7 +135,9 @@ def evaluate(
     robustness: bool = False,
     damage: Annotated[DamageOptions, Parameter(name="*")] = DamageOptions(),
 ) -> None:
-    """Score a run on the images held out from each member; write tables, figures and report.html.
+    """Score a run on the images held out from each member; write tables, figures, report and cards.
+
+    In RUN/evaluation: report.html, model_card.md, datasheet.md, and what they show as CSV and SVG.
 
     Parameters
     ----------
@@ -160,7 +162,7 @@ def evaluate(
         _evaluate_robustness(run, damage, options)
     table = nonet.evaluate(run, **options)
     print(format_table(table))
-    print(f"Report: {Path(run) / 'evaluation' / 'report.html'}")
+    print(f"Report: {Path(run) / 'evaluation' / 'report.html'}; beside it model_card.md and datasheet.md")
 
 
 def _evaluate_robustness(run: Path, damage: DamageOptions, options: dict) -> None:

@@ -19,7 +19,7 @@ from nonet.evaluate.oof import NO_VIEWS
 from nonet.evaluate.robustness import damage_rows
 from nonet.evaluate.tables import HEADINGS, format_interval
 from nonet.page.markdown import Markdown, escape, markdown_environment, table
-from nonet.recipe import Denoise, Recipe, differing_settings, list_recipes, load_recipe
+from nonet.recipe import Recipe, differing_settings, list_recipes, load_recipe
 
 _USES = ("images", "scored", "external", "test")
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -52,7 +52,7 @@ def _shared(found: Measured) -> dict:
         "optimism": sentences.reasons_for_optimism(found),
         "num_classes": len(data.oof.classes),
         "evaluated_sources": _sources_in_words(data.evaluated),
-        "external": manifest[_is_external(manifest)],
+        "external": data.external,
         "sources": [_source(name, found) for name in sorted(manifest["source"].astype(str).unique())],
         "classes": table(
             ["class", "name", "images scored", "their patients", "images trained on only", "their patients"],
@@ -60,11 +60,6 @@ def _shared(found: Measured) -> dict:
             align="llrrrr",
         ),
     }
-
-
-def _is_external(manifest: pd.DataFrame) -> pd.Series:
-    """Return which images are trained on in every fold and never scored."""
-    return manifest["label"].notna() & ~manifest["evaluate"].astype(bool) & manifest["split"].ne("test")
 
 
 def _sources_in_words(images: pd.DataFrame) -> str:
@@ -82,9 +77,8 @@ def _source(name: str, found: Measured) -> dict:
         "kind": kind,
         "about": about if about is not None and about.published else None,
         "images": len(images),
-        "labelled": int(images["label"].notna().sum()),
         "scored": int(images["image_id"].isin(found.data.oof.image_id).sum()),
-        "external": int(_is_external(images).sum()),
+        "external": int((found.data.external["source"].astype(str) == name).sum()),
         "test": int(images["split"].eq("test").sum()),
         "patients": _patients_in_words(images),
         "sizes": _sizes_in_words(images),
@@ -117,9 +111,7 @@ def _sizes_in_words(images: pd.DataFrame) -> str:
 
 def _class_rows(found: Measured) -> list[list]:
     """Return code, name, scored images and patients, external images and patients of each class of the run."""
-    external = found.data.manifest[_is_external(found.data.manifest)]
-    scored = found.per_class.set_index("code")
-    rows = []
+    external, scored, rows = found.data.external, found.per_class.set_index("code"), []
     for code in in_order_of_maturation(scored.index):
         others = external[external["label"] == code]
         row = scored.loc[code]
@@ -200,8 +192,7 @@ def _calibration(found: Measured) -> Markdown:
 def _robustness(found: Measured) -> Markdown | None:
     if found.robustness is None:
         return None
-    denoised = found.data.recipe.get("denoise", {}).get("enabled", Denoise().enabled)
-    _, rows = damage_rows(found.robustness, denoised=denoised)
+    _, rows = damage_rows(found.robustness, denoised=found.data.denoise.enabled)
     severities = sorted({row["severity"] for row in rows})
     scores = {(row["kind"], row["severity"]): f"{row['macro_f1']:.3f}" for row in rows}
     body = [
@@ -257,6 +248,6 @@ def _dataset(found: Measured, sources: list[dict]) -> dict:
         if excluded
         else None,
         "num_excluded": sum(row["images"] for row in excluded),
-        "denoise": Denoise.model_validate(data.recipe.get("denoise", {})),
+        "denoise": data.denoise,
         "size_px": data.recipe.get("models", {}).get("image_size_px"),
     }

@@ -13,7 +13,7 @@ from nonet.data.manifest import Dataset
 from nonet.data.record import record_of
 from nonet.errors import DataError, RunError
 from nonet.evaluate.oof import OutOfFold, align_oof, logit_classes
-from nonet.recipe import Calibrate, Loss, Sampling
+from nonet.recipe import Calibrate, Denoise, Loss, Sampling
 from nonet.runs import Run
 from nonet.train.finish import trained_shares
 
@@ -63,6 +63,17 @@ class RunData:
     def evaluated(self) -> pd.DataFrame:
         """The manifest's rows of the images that are scored."""
         return self.manifest[self.manifest["image_id"].isin(set(self.oof.image_id))]
+
+    @cached_property
+    def external(self) -> pd.DataFrame:
+        """The manifest's rows of the images that are trained on in every fold and never scored."""
+        manifest = self.manifest
+        return manifest[manifest["label"].notna() & ~manifest["evaluate"].astype(bool) & manifest["split"].ne("test")]
+
+    @property
+    def denoise(self) -> Denoise:
+        """How images are prepared."""
+        return Denoise.model_validate(self.recipe.get("denoise", {}))
 
 
 def read_run(run: Run) -> RunData:

@@ -14,7 +14,6 @@ from nonet.evaluate.calibration import MeasuredCalibration
 from nonet.evaluate.measured import Measured
 from nonet.evaluate.robustness import damage_rows
 from nonet.evaluate.tables import FEW_PATIENTS
-from nonet.recipe import Denoise
 
 #: From fewer units than this a percentile bootstrap is known to give intervals that are too narrow.
 FEW_UNITS = 20
@@ -182,8 +181,7 @@ def degradation(found: Measured) -> str:
     """Say which damage to images costs most."""
     if found.robustness is None:
         return "Not measured for this run: nonet evaluate RUN --robustness does it."
-    denoised = found.data.recipe.get("denoise", {}).get("enabled", Denoise().enabled)
-    undamaged, rows = damage_rows(found.robustness, denoised=denoised)
+    undamaged, rows = damage_rows(found.robustness, denoised=found.data.denoise.enabled)
     worst = max(row["severity"] for row in rows)
     strongest = sorted((row for row in rows if row["severity"] == worst), key=lambda row: row["macro_f1"])
     costs = [row for row in strongest if row["difference_high"] < 0]
@@ -256,9 +254,8 @@ def images(found: Measured) -> str:
     if len(scored) > 1:
         text += f", from {least['images']:,} of {least['code']} to {most['images']:,} of {most['code']}"
         text += "; macro-F1 counts every class alike"
-    manifest = found.data.manifest
-    only = manifest["label"].notna() & ~manifest["evaluate"].astype(bool) & manifest["split"].ne("test")
-    return text + (f". {int(only.sum()):,} more are trained on and not scored." if only.any() else ".")
+    num_external = len(found.data.external)
+    return text + (f". {num_external:,} more are trained on and not scored." if num_external else ".")
 
 
 def training(found: Measured) -> str:
