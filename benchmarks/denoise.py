@@ -31,7 +31,7 @@ from skimage.restoration import estimate_sigma as scikit_images_sigma
 from nonet.cells import CLASSES
 from nonet.data.denoise import denoise, estimate_sigma, non_local_means, patch_distance_px, warm_up
 from nonet.data.phantom import draw_cell
-from nonet.data.prepare import prepare_images, worker_pool
+from nonet.data.prepare import Crop, prepare_images, worker_pool
 from nonet.recipe import Denoise
 
 HERE = Path(__file__).parent
@@ -216,7 +216,7 @@ def streamed(num_images: int) -> dict:
         names = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
         with Watch() as watch:
             started = time.perf_counter()
-            prepare_images(paths, names, sizes_px=[224], denoise=SETTINGS, cache_dir=Path(folder) / "cache")
+            prepare_images(paths, names, crops=[Crop(224)], denoise=SETTINGS, cache_dir=Path(folder) / "cache")
             seconds = time.perf_counter() - started
     return {"images": num_images, "rate": num_images / seconds, "peak_mib": watch.peak_mib}
 

@@ -26,8 +26,8 @@ HERE = Path(__file__).parent
 #: name → (the experiment that it starts from, settings changed in it).
 EXPERIMENTS: dict[str, tuple[str | None, list[str]]] = {
     "paper": (None, []),
-    "centre 0.6": ("paper", ["denoise.centre=0.6"]),
-    "centre 0.45": ("paper", ["denoise.centre=0.45"]),
+    "centre 0.6": ("paper", ["models.centre=0.6"]),
+    "centre 0.45": ("paper", ["models.centre=0.45"]),
     "rate 2e-4": ("centre 0.45", ["optimiser.learning_rate_first=2e-4", "optimiser.head_rate=5"]),
     "rate 1e-3": ("centre 0.45", ["optimiser.learning_rate_first=1e-3", "optimiser.warmup_epochs=0.5"]),
     "linear head": ("centre 0.45", ["models.head_widths=[]"]),

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import nonet
-from nonet.data.prepare import prepare_images
+from nonet.data.prepare import Crop, prepare_images
 from nonet.evaluate.tables import format_table, table_1
 from nonet.models.backbones import get_backbone, load_pretrained, make_backbone
 from nonet.models.views import batches, to_device
@@ -72,20 +72,20 @@ def probe(run, dataset, *, architecture: str, weights: Path | None, size_px: int
 def frozen_features(dataset, table, architecture, weights, size_px, centre) -> np.ndarray:
     """Features of a pretrained network that is not trained: float32 (n, f), a row for each of the table's."""
     entry = get_backbone(architecture)
-    size = size_px or entry.image_size_px
+    crop = Crop(size_px or entry.image_size_px, centre)
     images = prepare_images(
         [dataset.path_of(image_id) for image_id in table["image_id"]],
         table["sha256"].tolist(),
-        sizes_px=[size],
-        denoise=Denoise(enabled=False, centre=centre),
+        crops=[crop],
+        denoise=Denoise(enabled=False),
         cache_dir=dataset.folder / "cache",
-    )[size]
-    network = make_backbone(architecture, size)
+    )[crop]
+    network = make_backbone(architecture, crop.size_px)
     load_pretrained(network, architecture, weights)
     network.eval().to(memory_format=torch.channels_last)
     mean, std = (255 * torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (entry.mean, entry.std))
     parts = []
-    with torch.inference_mode(), progress(total=len(table), description=f"features, {size} px", unit="images") as bar:
+    with torch.inference_mode(), progress(total=len(table), description=f"features, {crop}", unit="images") as bar:
         for rows in batches(np.arange(len(table)), 64):
             parts.append(network((to_device(images[rows], torch.device("cpu")) - mean) / std).numpy())
             bar.update(len(rows))

@@ -56,7 +56,7 @@ def main() -> None:
         tables[recipe] = nonet.evaluate(runs[recipe])
     methods = {RECIPES[name]: _final(pd.read_parquet(run.oof)) for name, run in runs.items()}
     if arguments.probe:
-        for centre in (1.0, nonet.load_recipe("recommended").denoise.centre):
+        for centre in (1.0, 0.45):
             name = f"balanced logistic regression on frozen {arguments.probe_name}, 224 px" + (
                 "" if centre == 1 else f", centre {centre:g}"
             )

@@ -23,7 +23,7 @@ from nonet.calibrate import foreign
 from nonet.calibrate.calibration import softmax
 from nonet.calibrate.fitting import fit_temperature
 from nonet.data.images import load_rgb
-from nonet.data.prepare import prepare_images, prepare_sizes
+from nonet.data.prepare import prepare_crops, prepare_images
 from nonet.evaluate.bootstrap import percentile_interval
 from nonet.models.views import batches, to_device
 from nonet.progress import progress
@@ -93,20 +93,20 @@ def extract(ensemble, table: pd.DataFrame, folder: Path, work: Path) -> None:
         return
     photographs = table[table["made"] == ""]
     settings, images = ensemble.recipe.denoise, {}
-    for size in ensemble.sizes:
+    for crop in ensemble.crops:
         prepared = prepare_images(
             [folder / path for path in photographs["path"]],
             photographs["sha256"].tolist(),
-            size_px=size,
+            crops=[crop],
             denoise=settings,
             cache_dir=work / "cache",
             num_workers=1,
-        )
+        )[crop]
         made = table[table["made"] != ""]
-        made = [prepare_sizes(made_image(row, folder), [size], settings)[size] for row in made.itertuples()]
-        images[size] = (prepared, np.stack(made))
+        made = [prepare_crops(made_image(row, folder), [crop], settings)[crop] for row in made.itertuples()]
+        images[crop] = (prepared, np.stack(made))
     for member in progress(ensemble.members, description="features", unit="members"):
-        parts = [np.concatenate(part) for part in zip(*_forward(member, images[member.size_px]))]
+        parts = [np.concatenate(part) for part in zip(*_forward(member, images[member.crop]))]
         with written_whole(files[member.name]) as path:
             np.savez(path, features=parts[0].astype(np.float16), logits=parts[1])
 

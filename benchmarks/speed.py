@@ -24,7 +24,7 @@ from machine import machine_in_words
 
 import nonet
 from nonet.data.phantom import draw_dataset
-from nonet.data.prepare import prepare_images
+from nonet.data.prepare import Crop, prepare_images
 from nonet.recipe import load_recipe
 
 HERE = Path(__file__).parent
@@ -84,7 +84,7 @@ def _build(drawn: Path, out: Path):
 
 def _prepare(dataset, cache: Path) -> None:
     sha256s, settings = dataset.manifest["sha256"].tolist(), load_recipe("cpu").denoise
-    prepare_images(dataset.paths(), sha256s, sizes_px=[96], denoise=settings, cache_dir=cache)
+    prepare_images(dataset.paths(), sha256s, crops=[Crop(96)], denoise=settings, cache_dir=cache)
 
 
 def _training_rates(run) -> dict[str, float]:

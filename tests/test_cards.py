@@ -83,6 +83,18 @@ def test_numbers_are_the_runs(full):
         assert re.search(row, card) and re.search(row, sheet)
 
 
+@pytest.mark.parametrize(
+    "centre, words",
+    [("0.75", "75 % of the frame"), ("{ swinv2_tiny = 0.5 }", "50 % for swinv2_tiny"), ("1.0", "whole")],
+)
+def test_preparation_is_that_of_the_recipe(centre, words, tmp_path):
+    run = make_run(tmp_path / "run", num_images=150)
+    with (run / "recipe.toml").open("a") as recipe:  # denoise.centre is of another nonet
+        recipe.write(f"[denoise]\nenabled = false\ncentre = 1.0\n[models]\ncentre = {centre}\nimage_size_px = 96\n")
+    prepared = section(cards(run)[1], "Preprocessing")
+    assert words in prepared and "Not denoised" in prepared and "Resized to 96 px" in prepared
+
+
 def test_both_render(full):
     _, card, sheet = full
     for text in (card, sheet):

@@ -114,7 +114,7 @@ def test_the_average_is_that_of_members_and_views(ensemble, paths):
     prepared = ensemble.prepare(paths[0])
     by_hand = []
     for member in ensemble.members:
-        square = prepared[member.size_px].astype(np.float32)
+        square = prepared[member.crop].astype(np.float32)
         for flipped in (square, square[:, ::-1]):
             for turns in range(4):
                 image = torch.from_numpy(np.rot90(flipped, turns).copy()).permute(2, 0, 1)[None]
@@ -124,8 +124,8 @@ def test_the_average_is_that_of_members_and_views(ensemble, paths):
 
 
 def test_dihedral_views_do_not_care_how_the_cell_lay(ensemble, paths):
-    (size,) = ensemble.sizes  # of this size already: resizing rounds, and not alike when turned
-    image = ensemble.prepare(paths[0])[size]
+    (crop,) = ensemble.crops  # of this size already: resizing rounds, and not alike when turned
+    image = ensemble.prepare(paths[0])[crop]
     turned = [np.ascontiguousarray(np.rot90(image, k)) for k in range(4)] + [np.ascontiguousarray(image[::-1])]
     logits = ensemble.predict_logits(turned, views=8)
     assert np.allclose(logits, logits[0], atol=1e-4)
@@ -196,7 +196,7 @@ def test_an_unreadable_image_is_named(ensemble, paths, tmp_path):
 
 def test_a_member_of_weight_zero_is_left_out(run_copy, tiny_run, ensemble, paths):
     prepared = [ensemble.prepare(path) for path in paths[:5]]
-    stacked = {size: np.stack([one[size] for one in prepared]) for size in ensemble.sizes}
+    stacked = {crop: np.stack([one[crop] for one in prepared]) for crop in ensemble.crops}
     first, second = ensemble.member_logits(stacked, [lambda images: images])
     weigh(run_copy, 0, 1)
     shutil.rmtree(run_copy / "members" / "vit_mini" / "fold-0")  # not even read
@@ -206,7 +206,7 @@ def test_a_member_of_weight_zero_is_left_out(run_copy, tiny_run, ensemble, paths
 
 def test_weights_weigh(run_copy, ensemble, paths):
     prepared = [ensemble.prepare(path) for path in paths[:5]]
-    stacked = {size: np.stack([one[size] for one in prepared]) for size in ensemble.sizes}
+    stacked = {crop: np.stack([one[crop] for one in prepared]) for crop in ensemble.crops}
     first, second = ensemble.member_logits(stacked, [lambda images: images])
     weigh(run_copy, 3, 1)
     weighed = load(run_copy, accelerator="cpu").predict_logits(paths[:5], views=1)

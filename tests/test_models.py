@@ -1,11 +1,12 @@
 import pytest
 import torch
+from pydantic import ValidationError
 
 from nonet.errors import RecipeError
 from nonet.models.backbones import BACKBONES, get_backbone, make_backbone, weights_at_hand
 from nonet.models.listing import list_backbones
 from nonet.models.machine import make_fabric
-from nonet.models.network import Classifier, count_parameters, image_size, make_classifier, make_head
+from nonet.models.network import Classifier, count_parameters, crop_of, make_classifier, make_head
 from nonet.recipe import Models
 
 
@@ -79,8 +80,8 @@ def test_unknown_names_are_refused_with_those_there_are():
 
 
 def test_the_recipes_size_comes_before_the_backbones_own():
-    assert image_size("vit_mini", settings("vit_mini", image_size_px=32)) == 32
-    assert image_size("vit_mini", settings("vit_mini")) == 64
+    assert crop_of("vit_mini", settings("vit_mini", image_size_px=32)) == (32, 1)
+    assert crop_of("vit_mini", settings("vit_mini")) == (64, 1)
 
 
 def test_the_list_has_a_row_for_each_with_its_licence():
@@ -110,3 +111,12 @@ def test_a_network_that_cannot_be_built_is_refused_in_words(monkeypatch):
     with pytest.raises(RecipeError, match="vit_mini cannot be built for images of 40 px: window") as caught:
         make_backbone("vit_mini", 40)
     assert "64 px" in caught.value.hint
+
+
+def test_a_centre_for_all_or_by_architecture():
+    both = ["vit_mini", "convnextv2_mini"]
+    assert crop_of("vit_mini", Models(architectures=both, centre=0.5)) == (64, 0.5)
+    apart = Models(architectures=both, centre={"convnextv2_mini": 0.4})
+    assert [crop_of(name, apart) for name in both] == [(64, 1.0), (64, 0.4)]
+    with pytest.raises(ValidationError, match="swinv2_mini, which is none of the architectures"):
+        Models(architectures=both, centre={"swinv2_mini": 0.4})

@@ -13,7 +13,7 @@ from processes import kill_at_work
 import nonet.data.prepare
 from nonet.data.denoise import denoise, estimate_sigma
 from nonet.data.images import load_rgb
-from nonet.data.prepare import CHUNK_SIZE, cut_centre, prepare_images, prepare_sizes
+from nonet.data.prepare import CHUNK_SIZE, Crop, cut_centre, prepare_crops, prepare_images
 from nonet.data.stain import normalise_colours
 from nonet.data.workers import map_in_order
 from nonet.errors import DataError
@@ -37,12 +37,13 @@ def images(tmp_path):
 
 
 def load_prepared(image, size_px, settings):
-    return prepare_sizes(image, [size_px], settings)[size_px]
+    return prepare_crops(image, [Crop(size_px)], settings)[Crop(size_px)]
 
 
 def prepare_all(images, tmp_path, sizes_px, **changes):
-    options = {"sizes_px": sizes_px, "denoise": OFF, "cache_dir": tmp_path / "cache"} | changes
-    return prepare_images(*images, **options)
+    crops = [Crop(size) for size in sizes_px]
+    options = {"crops": crops, "denoise": OFF, "cache_dir": tmp_path / "cache"} | changes
+    return {crop.size_px: prepared for crop, prepared in prepare_images(*images, **options).items()}
 
 
 def prepare(images, tmp_path, size_px=16, **changes):
@@ -53,24 +54,26 @@ def test_square_of_the_denoised_image(images):
     path = images[0][0]
     expected = Image.fromarray(denoise(load_rgb(path), ON)).resize((16, 16), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(load_prepared(path, 16, ON), np.asarray(expected))
-    both = prepare_sizes(path, [16, 12], ON)
-    assert {size: image.shape for size, image in both.items()} == {16: (16, 16, 3), 12: (12, 12, 3)}
-    np.testing.assert_array_equal(both[16], load_prepared(load_rgb(path), 16, ON))
+    both = prepare_crops(path, [Crop(16), Crop(12)], ON)
+    assert {crop.size_px: image.shape for crop, image in both.items()} == {16: (16, 16, 3), 12: (12, 12, 3)}
+    np.testing.assert_array_equal(both[Crop(16)], load_prepared(load_rgb(path), 16, ON))
 
 
-def test_the_centre_is_cut_out_before_anything_else(images):
+def test_the_centre_is_cut_out_of_the_denoised_frame(images):
     path = images[0][0]
-    frame = load_rgb(path)  # 24 wide, 20 high
+    frame = denoise(load_rgb(path), ON)  # 24 wide, 20 high
     np.testing.assert_array_equal(cut_centre(frame, 0.5), frame[5:15, 7:17])
     assert cut_centre(frame, 1) is frame
-    expected = prepare_sizes(np.ascontiguousarray(frame[5:15, 7:17]), [16], ON)[16]
-    np.testing.assert_array_equal(prepare_sizes(path, [16], Denoise(centre=0.5))[16], expected)
+    expected = Image.fromarray(frame[5:15, 7:17]).resize((16, 16), Image.Resampling.BICUBIC)
+    centre = Crop(16, 0.5)
+    np.testing.assert_array_equal(prepare_crops(path, [centre], ON)[centre], np.asarray(expected))
 
 
-def test_another_centre_is_another_cache(images, tmp_path):
-    for settings in (OFF, Denoise(enabled=False, centre=0.5)):
-        prepared = prepare(images, tmp_path, denoise=settings)
-        np.testing.assert_array_equal(prepared[2], prepare_sizes(images[0][2], [16], settings)[16])
+def test_crops_of_one_size_have_caches_of_their_own(images, tmp_path):
+    crops = [Crop(16, 0.5), Crop(16), Crop(16, 0.25)]
+    for crop, prepared in prepare_images(*images, crops=crops, denoise=OFF, cache_dir=tmp_path / "cache").items():
+        np.testing.assert_array_equal(prepared[2], prepare_crops(images[0][2], [crop], OFF)[crop])
+    assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
 def test_colours_are_brought_to_the_reference_after_denoising(images):
@@ -147,7 +150,7 @@ def test_killed_between_two_sizes_only_the_one_behind_is_made(images, tmp_path, 
     real = nonet.data.prepare.Cache.append
 
     def killed_at_the_second(cache, prepared):
-        if cache.size_px == 16:
+        if cache.crop.size_px == 16:
             raise KeyboardInterrupt
         real(cache, prepared)
 
@@ -234,8 +237,8 @@ def test_a_killed_call_leaves_no_process_and_goes_on(tmp_path):
         f"    paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
         "    names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
         f"    cache = {str(tmp_path / 'cache')!r}\n"
-        "    sizes = [256, 64]\n"
-        "    prepare.prepare_images(paths, names, sizes_px=sizes, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
+        "    crops = [prepare.Crop(256), prepare.Crop(64)]\n"
+        "    prepare.prepare_images(paths, names, crops=crops, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
     )
 
     def both_begun():
@@ -261,7 +264,8 @@ def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
         f"paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
         "names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
         f"cache = {str(tmp_path / 'cache')!r}\n"
-        "prepare.prepare_images(paths, names, sizes_px=[8], denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
+        "crops = [prepare.Crop(8)]\n"
+        "prepare.prepare_images(paths, names, crops=crops, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240)
     assert done.returncode != 0

@@ -15,7 +15,7 @@ from nonet.data.folds import make_folds, write_folds
 from nonet.data.images import load_rgb
 from nonet.data.manifest import Dataset
 from nonet.data.phantom import draw_dataset
-from nonet.data.prepare import prepare_sizes
+from nonet.data.prepare import Crop, prepare_crops
 from nonet.errors import RunError
 from nonet.evaluate.run import evaluate
 from nonet.evaluate.tables import format_table
@@ -121,7 +121,8 @@ def _denoising(drawn: Path, recipe) -> str:
     rows = []
     for severity, group in noisy.groupby("severity"):
         images = [load_rgb(drawn / path) for path in group["path"]]
-        after = [prepare_sizes(image, [image.shape[0]], recipe.denoise)[image.shape[0]] for image in images]
+        whole = Crop(images[0].shape[0])
+        after = [prepare_crops(image, [whole], recipe.denoise)[whole] for image in images]
         rows.append(
             {
                 "severity": severity,

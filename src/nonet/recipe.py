@@ -17,6 +17,7 @@ RECIPE_FOLDER = Path(__file__).parent / "recipes"
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Part = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -26,10 +27,7 @@ class Section(BaseModel):
 
 
 class Denoise(Section):
-    """What is done to each image first: its centre cut out; noise estimated and taken away; colours brought alike."""
-
-    centre: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Side of the central square that is kept, as a share of the frame's shorter side. 1 keeps the whole frame."""
+    """What is done to each image first: wavelet estimate of sigma, non-local means where it is not clean; colours."""
 
     enabled: bool = True
     """False leaves noise as it is."""
@@ -67,6 +65,9 @@ class Models(Section):
     """Architecture = local file with its pretrained weights, instead of the hub's."""
     image_size_px: Annotated[int, Field(ge=16)] | None = None
     """Side of the square the network sees; left out: each architecture's own size."""
+    centre: Part | dict[str, Part] = 1.0
+    """Part of the frame that the network sees: side of the central square as a share of the shorter side, for all or by
+    architecture. 1: the whole frame."""
     head_widths: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 128)
     """Widths of the hidden layers between the features and the classes."""
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -78,6 +79,13 @@ class Models(Section):
         if len(set(value)) != len(value):
             raise ValueError(f"an architecture is named twice: {', '.join(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _centres_of_what_is_trained(self):
+        named = list(self.centre) if isinstance(self.centre, dict) else self.architectures
+        if strangers := [name for name in named if name not in self.architectures]:
+            raise ValueError(f"centre names {strangers[0]}, which is none of the architectures")
+        return self
 
 
 class Sampling(Section):

@@ -93,7 +93,7 @@ def test_prediction_sees_images_as_training_did(study):
     columns = [f"logit_{code}" for code in ensemble.classes]
     chosen = dataset.manifest["image_id"].iloc[::5].tolist()
     prepared = [ensemble.prepare(dataset.path_of(image_id)) for image_id in chosen]
-    stacked = {size: np.stack([one[size] for one in prepared]) for size in ensemble.sizes}
+    stacked = {crop: np.stack([one[crop] for one in prepared]) for crop in ensemble.crops}
     from nonet.models.views import dihedral_views
 
     logits = ensemble.member_logits(stacked, dihedral_views())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -9,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -24,35 +26,59 @@ from nonet.progress import progress
 CHUNK_SIZE = 64
 WORKERS_PAY_FROM = 256  # images; a worker process takes seconds to start
 CHECK = 'Run "nonet data check DATASET".'
-VERSION = 3  # of what is done to pixels: a change makes old caches stale
+VERSION = 4  # of what is done to pixels: a change makes old caches stale
 
 
-def prepare_sizes(image: np.ndarray | str | Path | bytes, sizes_px: Sequence[int], settings) -> dict[int, np.ndarray]:
-    """Load an image, cut its centre out, denoise that at full size, bring its colours to the reference, squash it.
+class Crop(NamedTuple):
+    """What a network sees of an image: its central part, squashed to a square.
 
-    Centre and colours only where the settings ask for them. Frames of single cells are nearly square (360 x 363 px and
-    the like), so the squash moves no edge by a percent.
+    `size_px` is the square's side; `centre` the part's side as a share of the frame's shorter one, the whole frame
+    where 1. Crops are ordered by size.
+    """
+
+    size_px: int
+    centre: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.size_px} px" + (f" of the central {self.centre:g}" if self.centre < 1 else "")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the pixels."""
+        return self.size_px, self.size_px, 3
+
+
+def prepare_crops(image: np.ndarray | str | Path | bytes, crops: Sequence[Crop], settings) -> dict[Crop, np.ndarray]:
+    """Load an image, denoise it at full size, bring its colours to the reference if asked, and cut crops out of it.
+
+    Frames of single cells are nearly square (360 x 363 px and the like), so squashing a whole one moves no edge by a
+    percent.
 
     Parameters
     ----------
     image : a path, a file's bytes, or uint8 (height, width, 3).
-    sizes_px : sides of the squares.
+    crops : what is wanted of it.
     settings : the recipe's [denoise] section.
 
     Returns
     -------
-    size → uint8 (size, size, 3).
+    crop → uint8 (size, size, 3).
     """
-    return _prepare(image, sizes_px, settings)[0]
+    return _prepare(image, crops, settings)[0]
 
 
-def _prepare(image, sizes_px: Sequence[int], settings) -> tuple[dict[int, np.ndarray], float]:
-    """Return size → pixels, and the sigma that was estimated; NaN where denoising is off."""
-    pixels = cut_centre(image if isinstance(image, np.ndarray) else load_rgb(image), settings.centre)
+def _prepare(image, crops: Sequence[Crop], settings) -> tuple[dict[Crop, np.ndarray], float]:
+    """Return crop → pixels, and the sigma that was estimated; NaN where denoising is off."""
+    pixels = image if isinstance(image, np.ndarray) else load_rgb(image)
     sigma = estimate_sigma(pixels) if settings.enabled else float("nan")
     pixels = denoise(pixels, settings, sigma=sigma)
-    clean = Image.fromarray(normalise_colours(pixels) if settings.colours == "reinhard" else pixels)
-    return {size: np.asarray(clean.resize((size, size), Image.Resampling.BICUBIC)) for size in sizes_px}, sigma
+    clean = normalise_colours(pixels) if settings.colours == "reinhard" else pixels
+    return {crop: _cut(clean, crop) for crop in crops}, sigma
+
+
+def _cut(image: np.ndarray, crop: Crop) -> np.ndarray:
+    centre = Image.fromarray(cut_centre(image, crop.centre))
+    return np.asarray(centre.resize(crop.shape[:2], Image.Resampling.BICUBIC))
 
 
 def cut_centre(image: np.ndarray, part: float) -> np.ndarray:
@@ -76,17 +102,17 @@ class PreparedImages:
     first axis, and copies.
     """
 
-    def __init__(self, file: Path, size_px: int, rows: np.ndarray):
-        self.file, self.size_px, self.rows = file, size_px, rows
-        stored = file.stat().st_size // (size_px * size_px * 3)
-        self._store = np.memmap(file, dtype=np.uint8, mode="r", shape=(stored, size_px, size_px, 3))
+    def __init__(self, file: Path, crop: Crop, rows: np.ndarray):
+        self.file, self.crop, self.rows = file, crop, rows
+        stored = file.stat().st_size // math.prod(crop.shape)
+        self._store = np.memmap(file, dtype=np.uint8, mode="r", shape=(stored, *crop.shape))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return len(self.rows), self.size_px, self.size_px, 3
+        return len(self.rows), *self.crop.shape
 
     @property
     def sigmas(self) -> np.ndarray:
@@ -98,36 +124,36 @@ class PreparedImages:
 
     def __reduce__(self):
         # Sent to another process as a place on disk, not as gigabytes.
-        return PreparedImages, (self.file, self.size_px, self.rows)
+        return PreparedImages, (self.file, self.crop, self.rows)
 
 
 def prepare_images(
     paths: Sequence[Path],
     sha256s: Sequence[str],
     *,
-    sizes_px: Sequence[int],
+    crops: Sequence[Crop],
     denoise,
     cache_dir: str | Path,
     num_workers: int | None = None,
     description: str = "preparing",
-) -> dict[int, PreparedImages]:
-    """Prepare many images once, over all cores, in all sizes in one pass; what the caches have is not done again.
+) -> dict[Crop, PreparedImages]:
+    """Prepare many images once, over all cores, all crops in one pass; what the caches have is not done again.
 
-    Each size has a cache of its own, found by content and settings, not by path: images added to a dataset, or a size
+    Each crop has a cache of its own, found by content and settings, not by path: images added to a dataset, or a crop
     added to a recipe, are all that is done. Killed half way, the same call goes on behind the last finished chunk.
     However many images there are, memory holds a few chunks.
 
     Parameters
     ----------
     paths, sha256s : of the images, in the same order.
-    sizes_px : sides of the squares.
+    crops : what is wanted of each.
     denoise : the recipe's [denoise] section.
     cache_dir : where the caches lie.
     num_workers : processes; by default one a core where there are enough images.
 
     Returns
     -------
-    size → its images, in the order of `paths`.
+    crop → its images, in the order of `paths`.
 
     Raises
     ------
@@ -138,49 +164,51 @@ def prepare_images(
     if getattr(current_process(), "_inheriting", False):
         raise DataError("A script calls nonet outside of `if __name__ == '__main__':`.", hint=GUARD)
     name = _settings_name(denoise)
-    caches = [Cache(Path(cache_dir) / f"{size}px-{name}", size) for size in sorted(set(sizes_px))]
+    caches = [Cache(Path(cache_dir), crop, name) for crop in sorted(set(crops))]
     with ExitStack() as locks:
-        # A lock goes with the process that holds it, so a killed one leaves nothing behind. Always the smallest size
-        # first: two calls that share sizes never wait for each other's locks.
+        # A lock goes with the process that holds it, so a killed one leaves nothing behind. Always in the order
+        # of crops: two calls that share some never wait for each other's locks.
         for cache in caches:
             locks.enter_context(FileLock(cache.folder / "lock"))
             cache.read_index()
         todo = {}
         for path, sha in zip(paths, sha256s, strict=True):
-            if lacking := [cache.size_px for cache in caches if sha not in cache.rows]:
+            if lacking := [cache.crop for cache in caches if sha not in cache.rows]:
                 todo[sha] = (path, sha, lacking)
         if todo:
             _fill(caches, list(todo.values()), denoise, num_workers, over=(len(set(sha256s)), description))
     return {
-        cache.size_px: PreparedImages(cache.pixels, cache.size_px, np.array([cache.rows[sha] for sha in sha256s], int))
+        cache.crop: PreparedImages(cache.pixels, cache.crop, np.array([cache.rows[sha] for sha in sha256s], int))
         for cache in caches
     }
 
 
 def _settings_name(settings) -> str:
-    names = type(settings).model_fields if settings.enabled else ("centre", "colours")  # the others have no effect
+    names = type(settings).model_fields if settings.enabled else ["colours"]  # the others have no effect
     facts = {name: getattr(settings, name) for name in names}
     what = "denoised" if settings.enabled else settings.colours
     return f"{what}-v{VERSION}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 class Cache:
-    """The files of one size: pixels, sigmas and the images' SHA-256, row by row. To be used under the folder's lock.
+    """The files of one crop: pixels, sigmas and the images' SHA-256, row by row. To be used under the folder's lock.
 
     Attributes
     ----------
     rows : SHA-256 of an image's file → its row.
     """
 
-    def __init__(self, folder: Path, size_px: int):
-        self.folder, self.size_px = folder, size_px
-        self.pixels, self.sigmas, self.index = (folder / name for name in ("pixels.u8", "sigma.f32", "sha256.txt"))
+    def __init__(self, cache_dir: Path, crop: Crop, settings_name: str):
+        part = f"-centre-{crop.centre:g}" if crop.centre < 1 else ""
+        self.crop, self.folder = crop, cache_dir / f"{crop.size_px}px{part}-{settings_name}"
+        names = ("pixels.u8", "sigma.f32", "sha256.txt")
+        self.pixels, self.sigmas, self.index = (self.folder / name for name in names)
         self.rows: dict[str, int] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def read_index(self) -> None:
         """Find out what is whole, and cut off what a killed call left half written."""
-        bytes_per_image = {self.index: 65, self.sigmas: 4, self.pixels: self.size_px * self.size_px * 3}
+        bytes_per_image = {self.index: 65, self.sigmas: 4, self.pixels: math.prod(self.crop.shape)}
         for file in bytes_per_image:
             file.touch()
         stored = min(file.stat().st_size // size for file, size in bytes_per_image.items())
@@ -190,10 +218,10 @@ class Cache:
         self.rows = {sha: row for row, sha in enumerate(self.index.read_text(encoding="ascii").split())}
 
     def append(self, prepared: "list[Prepared]") -> None:
-        """Add the images that have this size: pixels first, their names last."""
-        new = [image for image in prepared if self.size_px in image.pixels]
+        """Add the images that have this crop: pixels first, their names last."""
+        new = [image for image in prepared if self.crop in image.pixels]
         with self.pixels.open("ab") as file:
-            file.writelines(image.pixels[self.size_px].tobytes() for image in new)
+            file.writelines(image.pixels[self.crop].tobytes() for image in new)
         with self.sigmas.open("ab") as file:
             file.write(np.array([image.sigma for image in new], dtype=np.float32).tobytes())
         with self.index.open("a", encoding="ascii") as file:
@@ -203,22 +231,22 @@ class Cache:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One image in the sizes that the caches lacked: size → uint8 (size, size, 3)."""
+    """One image in the crops that the caches lacked: crop → uint8 (size, size, 3)."""
 
     sha256: str
-    pixels: dict[int, np.ndarray]
+    pixels: dict[Crop, np.ndarray]
     sigma: float
 
 
 def _fill(
     caches: list[Cache],
-    todo: list[tuple[Path, str, list[int]]],
+    todo: list[tuple[Path, str, list[Crop]]],
     settings,
     num_workers: int | None,
     *,
     over: tuple[int, str],
 ) -> None:
-    """Prepare images chunk by chunk, each in the sizes that lack it: (path, SHA-256, sizes)."""
+    """Prepare images chunk by chunk, each in the crops that lack it: (path, SHA-256, crops)."""
     chunks = [todo[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
     tasks = ((chunk, settings) for chunk in chunks)
     count = (os.cpu_count() or 1) if num_workers is None else num_workers
@@ -231,10 +259,10 @@ def _fill(
             bar.update(len(prepared))
 
 
-def _prepare_chunk(task: tuple[list[tuple[Path, str, list[int]]], object]) -> list[Prepared]:
+def _prepare_chunk(task: tuple[list[tuple[Path, str, list[Crop]]], object]) -> list[Prepared]:
     files, settings = task
     chunk = []
-    for path, sha256, sizes_px in files:
+    for path, sha256, crops in files:
         try:
             data = Path(path).read_bytes()
         except OSError as error:
@@ -242,7 +270,7 @@ def _prepare_chunk(task: tuple[list[tuple[Path, str, list[int]]], object]) -> li
         # The cache is found by content, so pixels of a file that changed would be kept under a wrong name.
         if hashlib.sha256(data).hexdigest() != sha256:
             raise DataError(f"{path} is not the file it was when the dataset was built.", hint=CHECK)
-        chunk.append(Prepared(sha256, *_prepare(data, sizes_px, settings)))
+        chunk.append(Prepared(sha256, *_prepare(data, crops, settings)))
     return chunk
 
 

@@ -249,5 +249,15 @@ def _dataset(found: Measured, sources: list[dict]) -> dict:
         else None,
         "num_excluded": sum(row["images"] for row in excluded),
         "denoise": data.denoise,
+        "centre": _centre_in_words(data.recipe.get("models", {}).get("centre", 1.0)),
         "size_px": data.recipe.get("models", {}).get("image_size_px"),
     }
+
+
+def _centre_in_words(centre: float | Mapping[str, float]) -> str:
+    if isinstance(centre, Mapping):
+        parts = ", ".join(f"{100 * part:g} % for {name}" for name, part in centre.items())
+        return f"Cut to the central square, whose side is this part of the frame's shorter side: {parts}; else whole."
+    if centre == 1:
+        return "The whole frame is kept."
+    return f"Cut to the central square, whose side is {100 * centre:g} % of the frame's shorter side."

@@ -72,8 +72,9 @@ class RunData:
 
     @property
     def denoise(self) -> Denoise:
-        """How images are prepared."""
-        return Denoise.model_validate(self.recipe.get("denoise", {}))
+        """How images are denoised; of a recipe of another nonet, what this one knows of it."""
+        settings = self.recipe.get("denoise", {})
+        return Denoise.model_validate({key: settings[key] for key in settings if key in Denoise.model_fields})
 
 
 def read_run(run: Run) -> RunData:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nonet.data.prepare import Crop
 from nonet.models.backbones import get_backbone, load_pretrained, make_backbone
 from nonet.recipe import Models
 
@@ -41,9 +42,10 @@ def make_head(num_features: int, num_classes: int, *, widths: Sequence[int], dro
     return nn.Sequential(*layers, nn.Linear(num_features, num_classes))
 
 
-def image_size(architecture: str, models: Models) -> int:
-    """Return the side in px of the square that this architecture sees under this recipe."""
-    return models.image_size_px or get_backbone(architecture).image_size_px
+def crop_of(architecture: str, models: Models) -> Crop:
+    """Return what this architecture sees of an image under this recipe."""
+    centre = models.centre.get(architecture, 1.0) if isinstance(models.centre, dict) else models.centre
+    return Crop(models.image_size_px or get_backbone(architecture).image_size_px, centre)
 
 
 def make_classifier(
@@ -63,7 +65,7 @@ def make_classifier(
     The network, and where its pretrained weights came from with their licence (None without).
     """
     entry = get_backbone(architecture)
-    backbone = make_backbone(architecture, image_size(architecture, models))
+    backbone = make_backbone(architecture, crop_of(architecture, models).size_px)
     origin = None
     if models.weights == "pretrained" if pretrained is None else pretrained:
         origin = load_pretrained(backbone, architecture, models.weight_files.get(architecture))

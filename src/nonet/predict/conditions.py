@@ -10,7 +10,7 @@ import pandas as pd
 
 from nonet.data.degrade import KINDS, SEVERITIES, degrade
 from nonet.data.images import load_rgb
-from nonet.data.prepare import CHECK, prepare_sizes
+from nonet.data.prepare import CHECK, Crop, prepare_crops
 from nonet.errors import DataError
 from nonet.recipe import Denoise
 
@@ -103,12 +103,12 @@ class Damaged:
     kind: str
     severity: int
     seed: int
-    sizes_px: tuple[int, ...]
+    crops: tuple[Crop, ...]
     settings: tuple[Denoise, ...]
 
 
-def damage_and_prepare(task: Damaged) -> list[dict[int, np.ndarray]]:
-    """Return, for each of the task's denoise settings, size in px → uint8 (size, size, 3).
+def damage_and_prepare(task: Damaged) -> list[dict[Crop, np.ndarray]]:
+    """Return, for each of the task's denoise settings, crop → uint8 (size, size, 3).
 
     Raises
     ------
@@ -123,4 +123,4 @@ def damage_and_prepare(task: Damaged) -> list[dict[int, np.ndarray]]:
     image = load_rgb(data)
     if task.severity:
         image = degrade(image, task.kind, task.severity, seed=task.seed)
-    return [prepare_sizes(image, task.sizes_px, settings) for settings in task.settings]
+    return [prepare_crops(image, task.crops, settings) for settings in task.settings]

@@ -13,10 +13,10 @@ import torch
 
 from nonet.calibrate.calibration import Calibration, softmax
 from nonet.calibrate.rejection import MemberScore, Rejection
-from nonet.data.prepare import prepare_sizes
+from nonet.data.prepare import Crop, prepare_crops
 from nonet.errors import DataError, RecipeError, RunError
 from nonet.models.machine import keep_freed_memory, make_fabric
-from nonet.models.network import image_size, make_classifier
+from nonet.models.network import crop_of, make_classifier
 from nonet.models.views import View, batches, logits_and_features, to_device, views_of
 from nonet.predict.labels import label_images, sets_of
 from nonet.recipe import Predict, Recipe, load_recipe
@@ -54,7 +54,7 @@ class LoadedMember:
     name: str
     file: Path
     network: torch.nn.Module
-    size_px: int
+    crop: Crop
     weight: float
     foreign: MemberScore | None = None
 
@@ -73,7 +73,7 @@ class Ensemble:
         self.fabric = make_fabric(accelerator=accelerator, precision=recipe.train.precision)
         keep_freed_memory()
         self.members = [self._load(member) for member in description["members"] if member["weight"] > 0]
-        self.sizes = sorted({member.size_px for member in self.members})
+        self.crops = sorted({member.crop for member in self.members})
 
     def _load(self, entry: dict) -> LoadedMember:
         member = self.run.member(entry["architecture"], entry["fold"])
@@ -92,8 +92,8 @@ class Ensemble:
             ) from error
         network = network.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)
         foreign = MemberScore.read(member.foreign) if self.rejection.is_fitted else None
-        size = image_size(member.architecture, models)
-        return LoadedMember(member.name, member.weights, network, size, entry["weight"], foreign)
+        crop = crop_of(member.architecture, models)
+        return LoadedMember(member.name, member.weights, network, crop, entry["weight"], foreign)
 
     @property
     def member_weights(self) -> np.ndarray:
@@ -101,25 +101,25 @@ class Ensemble:
         weights = np.array([member.weight for member in self.members])
         return weights / weights.sum()
 
-    def prepare(self, image: np.ndarray | str | Path) -> dict[int, np.ndarray]:
-        """Return an image as the members see it: size in px → uint8 (size, size, 3). A path or uint8 (h, w, 3)."""
+    def prepare(self, image: np.ndarray | str | Path) -> dict[Crop, np.ndarray]:
+        """Return an image as the members see it: crop → uint8 (size, size, 3). A path or uint8 (h, w, 3)."""
         if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3):
             raise DataError(
                 f"An image is {image.dtype} of shape {image.shape}.",
                 hint="Give uint8 arrays (height, width, 3), RGB, or paths.",
             )
-        return prepare_sizes(image, self.sizes, self.recipe.denoise)
+        return prepare_crops(image, self.crops, self.recipe.denoise)
 
-    def member_logits(self, prepared: dict[int, np.ndarray], views: Sequence[View]) -> np.ndarray:
-        """Logits of each member: size → uint8 (n, size, size, 3) gives float32 (members, n, classes)."""
+    def member_logits(self, prepared: dict[Crop, np.ndarray], views: Sequence[View]) -> np.ndarray:
+        """Logits of each member: crop → uint8 (n, size, size, 3) gives float32 (members, n, classes)."""
         return self.member_outputs(prepared, views)[0]
 
-    def member_outputs(self, prepared: dict[int, np.ndarray], views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
+    def member_outputs(self, prepared: dict[Crop, np.ndarray], views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
         """Return what one pass through each member gives: its logits, and how foreign it finds each image.
 
         Parameters
         ----------
-        prepared : size → uint8 (n, size, size, 3).
+        prepared : crop → uint8 (n, size, size, 3).
 
         Returns
         -------
@@ -127,7 +127,7 @@ class Ensemble:
         """
         logits, scores = [], []
         for member in self.members:
-            parts = [self._outputs(member, batch, views) for batch in batches(prepared[member.size_px], BATCH_SIZE)]
+            parts = [self._outputs(member, batch, views) for batch in batches(prepared[member.crop], BATCH_SIZE)]
             logits.append(np.concatenate([part for part, _ in parts]))
             scores.append(np.concatenate([part for _, part in parts]))
         return np.stack(logits), np.stack(scores)
@@ -203,7 +203,7 @@ class Ensemble:
         chosen = views_of(parse_views(views, self.recipe.predict))
         for start in range(0, len(images), BATCH_SIZE):
             prepared = [self.prepare(image) for image in images[start : start + BATCH_SIZE]]
-            stacked = {size: np.stack([one[size] for one in prepared]) for size in self.sizes}
+            stacked = {crop: np.stack([one[crop] for one in prepared]) for crop in self.crops}
             of_members, scores = self.member_outputs(stacked, chosen)
             logits.append(self.combine(of_members))
             foreign.append(self.foreign(scores))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.data.manifest import Dataset
-from nonet.data.prepare import prepare_sizes
+from nonet.data.prepare import prepare_crops
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 from nonet.recipe import Denoise
@@ -125,12 +125,12 @@ def _of_table(path: Path, split: str | None) -> list[Input]:
 
 
 def try_to_prepare(task: tuple[Path, list[int], Denoise]) -> dict[int, np.ndarray] | str:
-    """One image for the members, by size in px, or in words why it cannot be read.
+    """One image for the members, by crop, or in words why it cannot be read.
 
     Runs in worker processes, which import this module: without torch they start in a fraction of the time.
     """
-    path, sizes, denoise = task
+    path, crops, denoise = task
     try:
-        return prepare_sizes(path, sizes, denoise)
+        return prepare_crops(path, crops, denoise)
     except DataError as error:
         return error.message

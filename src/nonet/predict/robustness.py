@@ -17,7 +17,7 @@ import pandas as pd
 
 from nonet.data.degrade import KINDS
 from nonet.data.manifest import Dataset
-from nonet.data.prepare import VERSION, WORKERS_PAY_FROM, worker_pool
+from nonet.data.prepare import VERSION, WORKERS_PAY_FROM, Crop, worker_pool
 from nonet.data.workers import map_in_order
 from nonet.errors import RunError
 from nonet.models.views import View, no_views, views_of
@@ -29,7 +29,7 @@ from nonet.runs import Run, sha256_of, write_json, written_whole
 
 logger = logging.getLogger("nonet")
 
-CHUNK_SIZE = 32  # images at once: two of each, in every size, wait in memory for each worker
+CHUNK_SIZE = 32  # images at once: two of each, in every crop, wait in memory for each worker
 _ABOUT = ["image_id", "label", "patient", "source", "fold"]
 
 
@@ -87,9 +87,9 @@ def score_conditions(
         logger.info("Every condition is scored already: %s", folder)
         return folder
     ensembles = _ensembles(run, recipe, classes, images, accelerator)
-    sizes = tuple(next(iter(ensembles.values())).sizes)
+    crops = tuple(next(iter(ensembles.values())).crops)
     settings = tuple(recipe.denoise.model_copy(update={"enabled": enabled}) for enabled in (False, True))
-    tasks = (_tasks(chunk, dataset, sizes, settings, seed) for chunk in chunks)
+    tasks = (_tasks(chunk, dataset, crops, settings, seed) for chunk in chunks)
     _score(folder, chunks, tasks, ensembles, sets, num_workers)
     return folder
 
@@ -224,20 +224,20 @@ def _ensembles(
     }
 
 
-def _tasks(chunk: _Chunk, dataset: Dataset, sizes: tuple[int, ...], settings: tuple, seed: int) -> list[Damaged]:
+def _tasks(chunk: _Chunk, dataset: Dataset, crops: tuple[Crop, ...], settings: tuple, seed: int) -> list[Damaged]:
     return [
-        Damaged(dataset.path_of(row.image_id), row.sha256, *chunk.damage, seed_of(row.image_id, seed), sizes, settings)
+        Damaged(dataset.path_of(row.image_id), row.sha256, *chunk.damage, seed_of(row.image_id, seed), crops, settings)
         for row in chunk.rows.itertuples()
     ]
 
 
-def _prepare_chunk(tasks: list[Damaged]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], np.ndarray]:
-    """Return size → uint8 (n, size, size, 3), as they are and denoised, and whether denoising changed each, (n,)."""
+def _prepare_chunk(tasks: list[Damaged]) -> tuple[dict[Crop, np.ndarray], dict[Crop, np.ndarray], np.ndarray]:
+    """Return crop → uint8 (n, size, size, 3), as they are and denoised, and whether denoising changed each, (n,)."""
     pairs = [damage_and_prepare(task) for task in tasks]
-    as_is, denoised = ({size: np.stack([pair[i][size] for pair in pairs]) for size in pairs[0][0]} for i in (0, 1))
+    as_is, denoised = ({crop: np.stack([pair[i][crop] for pair in pairs]) for crop in pairs[0][0]} for i in (0, 1))
     changed = np.zeros(len(tasks), dtype=bool)
-    for size in as_is:
-        changed |= (as_is[size] != denoised[size]).any(axis=(1, 2, 3))
+    for crop in as_is:
+        changed |= (as_is[crop] != denoised[crop]).any(axis=(1, 2, 3))
     return as_is, denoised, changed
 
 
@@ -252,7 +252,7 @@ def _logits(
     plain = ensemble.member_logits(as_is, views)
     clean = plain.copy()
     if changed.any():
-        clean[:, changed] = ensemble.member_logits({size: batch[changed] for size, batch in denoised.items()}, views)
+        clean[:, changed] = ensemble.member_logits({crop: batch[changed] for crop, batch in denoised.items()}, views)
     return plain, clean, changed
 
 

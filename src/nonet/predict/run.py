@@ -269,7 +269,7 @@ def _prepared_chunks(
         return inputs[number * CHUNK_SIZE : (number + 1) * CHUNK_SIZE]
 
     def submit(number: int):
-        tasks = [(one.path, ensemble.sizes, ensemble.recipe.denoise) for one in chunk(number)]
+        tasks = [(one.path, ensemble.crops, ensemble.recipe.denoise) for one in chunk(number)]
         return number, pool.map(try_to_prepare, tasks, chunksize=8)
 
     last = -(-len(inputs) // CHUNK_SIZE)
@@ -289,7 +289,7 @@ def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views
     logits = np.full((n, len(classes)), np.nan)
     spread, agreement, foreign = (np.full(n, np.nan) for _ in range(3))
     if readable:
-        stacked = {size: np.stack([prepared[i][size] for i in readable]) for size in ensemble.sizes}
+        stacked = {crop: np.stack([prepared[i][crop] for i in readable]) for crop in ensemble.crops}
         of_members, scores = ensemble.member_outputs(stacked, views)
         foreign[readable] = ensemble.foreign(scores)
         logits[readable] = ensemble.combine(of_members)

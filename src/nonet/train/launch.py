@@ -17,12 +17,12 @@ from torch.multiprocessing import ProcessRaisedException
 
 from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
-from nonet.data.prepare import PreparedImages, prepare_images
+from nonet.data.prepare import Crop, PreparedImages, prepare_images
 from nonet.data.record import record_of
 from nonet.errors import DataError, NonetError, RecipeError, RunError
 from nonet.models.backbones import get_backbone
 from nonet.models.machine import keep_freed_memory, make_fabric, make_repeatable
-from nonet.models.network import image_size
+from nonet.models.network import crop_of
 from nonet.progress import progress
 from nonet.recipe import Recipe, differing_settings, load_recipe
 from nonet.runs import FORMAT_VERSION, Run, environment, now, require_same, write_json, write_text, written_whole
@@ -42,7 +42,7 @@ class Job:
     recipe: Recipe
     table: pd.DataFrame
     classes: list[str]
-    images: dict[int, PreparedImages]  # by size in px
+    images: dict[Crop, PreparedImages]
     num_folds: int
 
 
@@ -192,15 +192,15 @@ def _changed_settings(run: Run, recipe: Recipe) -> str:
     return ", ".join(f"{key} was {was!r}, is {now_is!r}" for key, (was, now_is) in changed.items())
 
 
-def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[int, PreparedImages]:
-    sizes = sorted({image_size(architecture, recipe.models) for architecture in recipe.models.architectures})
+def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[Crop, PreparedImages]:
+    crops = sorted({crop_of(architecture, recipe.models) for architecture in recipe.models.architectures})
     return prepare_images(
         [dataset.path_of(image_id) for image_id in table["image_id"]],
         table["sha256"].tolist(),
-        sizes_px=sizes,
+        crops=crops,
         denoise=recipe.denoise,
         cache_dir=Path(dataset.folder) / "cache",
-        description=f"{'denoising' if recipe.denoise.enabled else 'reading'}, {' and '.join(map(str, sizes))} px",
+        description=f"{'denoising' if recipe.denoise.enabled else 'reading'}, {' and '.join(map(str, crops))}",
     )
 
 
@@ -252,7 +252,7 @@ def train_members(fabric: Fabric, job: Job) -> None:
 
 
 def _data_of(job: Job, member) -> MemberData:
-    images = job.images[image_size(member.architecture, job.recipe.models)]
+    images = job.images[crop_of(member.architecture, job.recipe.models)]
     fold = job.table["fold"]
     held_out = np.flatnonzero((fold == member.fold).fillna(False).to_numpy(dtype=bool))
     train = np.setdiff1d(np.arange(len(fold)), held_out)
@@ -261,11 +261,11 @@ def _data_of(job: Job, member) -> MemberData:
     return MemberData(images, labels, train, held_out, job.table, job.classes)
 
 
-def _write_samples(run: Run, table: pd.DataFrame, images: dict[int, PreparedImages]) -> None:
+def _write_samples(run: Run, table: pd.DataFrame, images: dict[Crop, PreparedImages]) -> None:
     """Keep a few prepared images of each class in the run, for the report."""
     if run.samples.exists():
         return
-    array = images[max(images)]
+    array = images[max(images, key=lambda crop: (crop.centre, crop.size_px))]  # as much as any member sees
     rows = table.reset_index(drop=True).groupby("label").sample(frac=1, random_state=0)
     rows = rows.sort_values(["evaluate"], ascending=False, kind="stable").groupby("label").head(NUM_SAMPLES_PER_CLASS)
     chosen = np.sort(rows.index.to_numpy())
