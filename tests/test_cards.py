@@ -83,10 +83,10 @@ def test_numbers_are_the_runs(full):
         assert re.search(row, card) and re.search(row, sheet)
 
 
-@pytest.mark.parametrize(
-    "centre, words",
-    [("0.75", "75 % of the frame"), ("{ swinv2_tiny = 0.5 }", "50 % for swinv2_tiny"), ("1.0", "whole")],
-)
+CENTRES = [("0.75", "75 % of the frame"), ("{ swinv2_tiny = 0.5 }", "50 % for swinv2_tiny"), ("1.0", "whole")]
+
+
+@pytest.mark.parametrize("centre, words", CENTRES)
 def test_preparation_is_that_of_the_recipe(centre, words, tmp_path):
     run = make_run(tmp_path / "run", num_images=150)
     with (run / "recipe.toml").open("a") as recipe:  # denoise.centre is of another nonet
