@@ -172,8 +172,8 @@ def rejected(found: Measured) -> str:
     row, by_class = found.rejection.iloc[0], found.rejection.iloc[1:].dropna(subset="share")
     asked, most = found.data.calibrate.false_alarm, by_class.nlargest(1, "share").iloc[0]
     return (
-        f"{100 * row['share']:.1f} of 100 known cells are lost to it, where {100 * asked:g} were asked for; most of "
-        f"{most['class']} ({100 * most['share']:.1f} of 100)."
+        f"{100 * row['share']:.1f} of 100 known cells are taken for no known class, where {100 * asked:g} were asked "
+        f"for; most of all {most['class']} ({100 * most['share']:.1f} of 100)."
     )
 
 
