@@ -67,14 +67,15 @@ def shared_dataset(manifest: Path, hospitals: list[str], out: Path):
 def report(dataset, runs: dict, hospitals: list[str]) -> str:
     """The page: for each direction, macro-F1 of each condition and what it changes."""
     images = dataset.manifest["source"].value_counts()
+    seeds = len(next(iter(runs.values())))
+    trainings = "one training each" if seeds == 1 else f"the mean of {seeds} trainings of different seeds"
     lines = [
         "# From one hospital to another",
         "",
         f"Made by `benchmarks/cross_hospital.py` on {os.cpu_count()} CPU cores: {len(dataset.classes)} classes that "
         f"both have ({', '.join(dataset.classes)}); {hospitals[0]}: {images[hospitals[0]]:,} images, {hospitals[1]}: "
         f"{images[hospitals[1]]:,}. EfficientNet-Lite0 at 96 px, six epochs, the last one kept. Macro-F1 over eight "
-        f"views, the mean of {len(next(iter(runs.values())))} trainings of different seeds, with 95 % intervals by "
-        "bootstrap over patients, over images where patients are unknown.",
+        f"views, {trainings}, with 95 % intervals by bootstrap over patients, over images where patients are unknown.",
         "",
     ]
     for fold, tested in enumerate(hospitals):
@@ -108,7 +109,7 @@ def _rows(runs: dict, fold: int) -> list[str]:
 
 def _difference(scores, resampled, k: int) -> str:
     low, high = percentile_interval(resampled[:, k] - resampled[:, 0])
-    return f"{scores[k] - scores[0]:+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"{scores[k] - scores[0]:+.3f} ({low:+.3f} to {high:+.3f})".replace("-", "−")
 
 
 if __name__ == "__main__":
