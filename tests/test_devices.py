@@ -80,7 +80,7 @@ def test_a_run_over_two_processes(make_recipe, tiny_dataset, tiny_run, tmp_path)
     for fold in (0, 1):
         member = run.member("vit_mini", fold)
         files = sorted(p.name for p in member.folder.iterdir())
-        assert files == ["DONE", "features.npz", "history.jsonl", "oof.parquet", "weights.safetensors"]
+        assert files == ["DONE", "features.npz", "foreign.npz", "history.jsonl", "oof.parquet", "weights.safetensors"]
         assert len(member.history.read_text().splitlines()) == 2
     oof = pd.read_parquet(run.oof)
     assert sorted(oof.query("view_set == 'none'")["image_id"]) == sorted(tiny_dataset.manifest["image_id"])
