@@ -89,8 +89,7 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
         f"{scored['patient'].nunique()} patients ({arguments.evaluated}), out of fold by patient, "
         f"{len(dataset.manifest) - len(scored):,} more trained on only ({', '.join(arguments.external) or 'none'}). "
         "Recipe `cpu` with EfficientNet-Lite0 alone, three members, and the settings named; eight views. In brackets, "
-        "95 % intervals by bootstrap over patients; differences are paired. One training each: another seed moves a "
-        "figure by about 0.01.",
+        "95 % intervals by bootstrap over patients; differences are paired. One training each.",
         "",
         "| experiment | settings | macro-F1 | balanced accuracy | starts from | difference | minutes |",
         "|---|---|---|---|---|---|---|",
