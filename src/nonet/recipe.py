@@ -66,8 +66,7 @@ class Models(Section):
     image_size_px: Annotated[int, Field(ge=16)] | None = None
     """Side of the square the network sees; left out: each architecture's own size."""
     centre: Part | dict[str, Part] = 1.0
-    """Part of the frame that the network sees: side of the central square as a share of the shorter side, for all or by
-    architecture. 1: the whole frame."""
+    """Part of the frame that is seen: the central square's side as a share of the shorter; or by architecture."""
     head_widths: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 128)
     """Widths of the hidden layers between the features and the classes."""
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -126,11 +126,7 @@ def predict(
     plan = _plan(ensemble, inputs, settings.model_dump()) | {"adapt_priors": adapt_priors}
     counts = _already_done(folder, plan)
     if counts is None:
-        _begin(folder, plan)
-        _predict_chunks(folder, inputs, ensemble, views_of(settings), num_workers)
-        priors = _estimate_priors(folder, len(inputs), ensemble) if adapt_priors else None
-        counts = _join(folder, len(inputs), ensemble, priors)
-        write_json(folder / "plan.json", plan | _about_priors(priors, ensemble) | {"finished": now()} | counts)
+        counts = _carry_out(folder, plan, inputs, ensemble, views_of(settings), num_workers)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     if wanted_ids is not None:
         write_submission(
@@ -141,6 +137,18 @@ def predict(
             unreadable_label=unreadable_label,
         )
     return Predictions(folder, len(inputs), **counts)
+
+
+def _carry_out(
+    folder: Path, plan: dict, inputs: list[Input], ensemble: Ensemble, views: list[View], num_workers: int | None
+) -> dict:
+    """Predict from wherever an earlier call stopped, write what the plan asks for, and return what was counted."""
+    _begin(folder, plan)
+    _predict_chunks(folder, inputs, ensemble, views, num_workers)
+    priors = _estimate_priors(folder, len(inputs), ensemble) if plan["adapt_priors"] else None
+    counts = _join(folder, len(inputs), ensemble, priors)
+    write_json(folder / "plan.json", plan | _about_priors(priors, ensemble) | {"finished": now()} | counts)
+    return counts
 
 
 def _plan(ensemble: Ensemble, inputs: list[Input], views: dict) -> dict:
