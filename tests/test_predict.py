@@ -78,7 +78,7 @@ def test_doubtful_cells_are_unidentified_and_keep_their_best_class(run, ensemble
     doubtful = readable["reason"] == "doubtful"
     assert (doubtful == (readable["confidence"] < limit)).mean() > 0.95  # six places are written
     assert (readable["label"] == readable["best"].where(~doubtful, "unidentified")).all()
-    assert (readable["set"].str.split(" ").str[0] == readable["best"]).all()
+    assert (readable["set"].str.split("|").str[0] == readable["best"]).all()
     assert table.iloc[-1][["label", "best", "reason", "set"]].tolist() == ["", "", "unreadable", ""]
     assert (done.num_unreadable, done.num_unidentified) == (1, doubtful.sum())
     assert 20 < doubtful.sum() < 50

@@ -84,6 +84,19 @@ def test_how_foreign_an_image_is_depends_on_neither_views_nor_company(run, drawn
     assert np.allclose(*by_views, atol=1e-4)
 
 
+def test_the_mix_of_a_sample_is_that_of_its_known_cells(run, drawn, tmp_path):
+    """Rejected images are no cells of any class: 60 more of them change nothing of the priors that are estimated."""
+    noise, rng = tmp_path / "noise", np.random.default_rng(1)
+    noise.mkdir()
+    for i in range(60):
+        Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(noise / f"{i}.png")
+    alone = predict(run, drawn, out=tmp_path / "alone", adapt_priors=True)
+    among = predict(run, [noise, drawn], out=tmp_path / "among", adapt_priors=True)
+    assert (among.table()["reason"] == "no known class").sum() >= 60
+    priors = [json.loads((one.folder / "plan.json").read_text())["class_priors"] for one in (alone, among)]
+    assert priors[0] == pytest.approx(priors[1], abs=1e-3)
+
+
 def test_held_out_scores_are_the_members_own(run):
     """The column `foreign` of oof.parquet is what the member says of that image when it is loaded again."""
     ensemble = load(run, accelerator="cpu")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.cells import CLASSES
+from nonet.cells import CLASSES, UNIDENTIFIED
 from nonet.data.checks import run_checks
 from nonet.data.checks_page import write_checks
 from nonet.data.decisions import apply_decisions, read_decisions
@@ -126,6 +126,7 @@ class _Build:
         table = drop_same_path(table, self.excluded, self.notes)
         table = drop_unasked(table, wanted, self.excluded, self.notes)
         self.table = drop_other_labels(table, wanted, self.excluded)
+        _require_free_label(self.table)
         return listed.drop(index=self.table.index)
 
     def read(self, out: Path, others: pd.DataFrame, num_workers: int | None) -> dict[str, Look]:
@@ -287,6 +288,17 @@ def _read_images(
         images = "1 image is" if count == 1 else f"{count:,} images are"
         notes.append(f"{images} stored as {mode} and read as RGB, 8 bits a channel.")
     return table, dict(zip(table["image_id"], (facts.look for facts in facts_kept)))
+
+
+def _require_free_label(table: pd.DataFrame) -> None:
+    taken = table[table["label"] == UNIDENTIFIED]
+    if len(taken):
+        images = "1 image is" if len(taken) == 1 else f"{len(taken):,} images are"
+        raise DataError(
+            f'{images} labelled "{UNIDENTIFIED}", first {taken["image_id"].iloc[0]}: no class can have '
+            "that name, which is what nonet calls cells that it cannot name.",
+            hint="Leave them out with --classes, or give them another label.",
+        )
 
 
 def _classes_found(

@@ -28,7 +28,7 @@ def label_images(
     -------
     DataFrame of n rows: `label` (a class, "unidentified", or "" where unreadable), `best` (the most probable class,
     however doubtful), `confidence` (its probability), `reason` (why there is no label, else ""), and `set` (the
-    classes of the prediction set, most probable first, joined by spaces; "" without thresholds, and for no class).
+    classes of the prediction set, most probable first, joined by "|"; "" without thresholds, and for no class).
     """
     readable = ~np.isnan(proba).any(axis=1)
     codes = np.array(classes, dtype=object)
@@ -41,7 +41,7 @@ def label_images(
     label = np.where((reason != "") & readable, UNIDENTIFIED, best)
     sets = np.full(len(proba), "", dtype=object)
     named = readable & ~rejected
-    sets[named] = [" ".join(one) for one in sets_of(proba[named], classes, calibration)]
+    sets[named] = ["|".join(one) for one in sets_of(proba[named], classes, calibration)]
     return pd.DataFrame({"label": label, "best": best, "confidence": confidence, "reason": reason, "set": sets})
 
 

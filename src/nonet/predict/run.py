@@ -333,11 +333,13 @@ def _require_adaptable(ensemble: Ensemble, num_images: int) -> None:
 
 
 def _estimate_priors(folder: Path, num_images: int, ensemble: Ensemble) -> np.ndarray:
-    """Estimate the class priors of all images together; their logits are held at once, 4 bytes a class and image."""
-    columns = [f"logit_{code}" for code in ensemble.classes]
+    """Estimate the class priors of all known cells together; their logits are held at once, 4 bytes a class and image."""
+    columns = [f"logit_{code}" for code in ensemble.classes] + ["foreign"]
     parts = [pd.read_parquet(_part(folder, i), columns=columns) for i in range(-(-num_images // CHUNK_SIZE))]
-    logits = np.concatenate([part.to_numpy() for part in parts])
-    return estimate_priors(softmax(logits[~np.isnan(logits).any(axis=1)]), ensemble.calibration.class_priors)
+    table = pd.concat(parts, ignore_index=True)
+    logits, rejected = table[columns[:-1]].to_numpy(), ensemble.rejection.rejects(table["foreign"].to_numpy())
+    known = ~np.isnan(logits).any(axis=1) & ~rejected
+    return estimate_priors(softmax(logits[known]), ensemble.calibration.class_priors)
 
 
 def _about_priors(priors: np.ndarray | None, ensemble: Ensemble) -> dict:
