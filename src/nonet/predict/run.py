@@ -333,7 +333,7 @@ def _require_adaptable(ensemble: Ensemble, num_images: int) -> None:
 
 
 def _estimate_priors(folder: Path, num_images: int, ensemble: Ensemble) -> np.ndarray:
-    """Estimate the class priors of all known cells together; their logits are held at once, 4 bytes a class and image."""
+    """Estimate the priors of all known cells together; their logits are held at once, 4 bytes a class and image."""
     columns = [f"logit_{code}" for code in ensemble.classes] + ["foreign"]
     parts = [pd.read_parquet(_part(folder, i), columns=columns) for i in range(-(-num_images // CHUNK_SIZE))]
     table = pd.concat(parts, ignore_index=True)
