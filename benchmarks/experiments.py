@@ -30,6 +30,7 @@ EXPERIMENTS: dict[str, tuple[str | None, list[str]]] = {
     "centre 0.45": ("paper", ["models.centre=0.45"]),
     "rate 2e-4": ("centre 0.45", ["optimiser.learning_rate_first=2e-4", "optimiser.head_rate=5"]),
     "rate 1e-3": ("centre 0.45", ["optimiser.learning_rate_first=1e-3", "optimiser.warmup_epochs=0.5"]),
+    "seed 1": ("centre 0.45", ["train.seed=1"]),
     "linear head": ("centre 0.45", ["models.head_widths=[]"]),
     "balanced soft-max": (
         "centre 0.45",
