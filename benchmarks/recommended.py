@@ -103,8 +103,15 @@ def report(dataset, methods: dict[str, pd.DataFrame], runs: dict, tables: dict, 
     ]
     for name, table in tables.items():
         lines += [f"`{name}`", "", "```", format_table(table), "```", ""]
+        differences = pd.read_csv(runs[name].evaluation / "differences.csv")
+        if len(differences):
+            text = differences.to_string(index=False, float_format="%.3f")
+            lines += ["Paired differences in macro-F1:", "", "```", text, "```", ""]
     lines += ["## Time", ""]
-    lines += [f"- `{name}`: {_minutes(run):.0f} minutes of training." for name, run in runs.items()]
+    lines += [
+        f"- `{name}`: {_minutes(run):.0f} minutes of training, each epoch's held-out score included."
+        for name, run in runs.items()
+    ]
     return "\n".join([*lines, ""])
 
 

@@ -69,6 +69,14 @@ def test_it_is_fitted_on_evaluated_images_averaged_by_the_members_weights(run):
     assert fitted.class_priors == pytest.approx(expected)
 
 
+def test_what_an_earlier_call_changed_stays_changed(run):
+    calibrate(run, settings=["calibrate.coverage=0.8", "calibrate.min_confidence=0.3"])
+    calibrate(run, settings=["calibrate.min_confidence=0.4"])
+    settings = described(run)["calibration"]["settings"]
+    assert (settings["coverage"], settings["min_confidence"]) == (0.8, 0.4)
+    assert calibrate(run).min_confidence == 0.4
+
+
 def test_settings_are_of_calibration_alone(run):
     kept = calibrate(run, settings=["calibrate.coverage=0.8", "calibrate.min_confidence=0.3"])
     assert (kept.coverage, kept.min_confidence) == (0.8, 0.3)

@@ -87,6 +87,22 @@ def test_doubtful_cells_are_unidentified_and_keep_their_best_class(run, ensemble
     assert again == done
 
 
+def test_an_answer_that_is_no_number_is_an_error_of_that_image_alone(run, cells, tmp_path):
+    ensemble = load(run, accelerator="cpu")
+    outputs = ensemble.member_outputs
+
+    def overflowing(prepared, views):
+        logits, scores = outputs(prepared, views)
+        logits[0, 1] = np.inf
+        return logits, scores
+
+    ensemble.member_outputs = overflowing
+    table = predict(ensemble, sorted(cells.glob("*.png"))[:3], out=tmp_path / "out").table()
+    assert table["label"].eq("").tolist() == [False, True, False]
+    assert table["error"].str.contains("not a finite number").tolist() == [False, True, False]
+    assert table.loc[1, "spread":"foreign"].isna().tolist()[:2] == [True, True]
+
+
 def test_adapting_to_the_mix_of_the_sample_is_asked_for_marked_and_done(run, ensemble, cells, tmp_path, caplog):
     copied = shutil.copytree(run.folder, tmp_path / "run")
     description = json.loads((copied / "ensemble.json").read_text())

@@ -10,7 +10,7 @@ from pictures import draw_pictures
 from PIL import Image
 
 from nonet.data.build import build_dataset
-from nonet.errors import RunError
+from nonet.errors import DataError, RunError
 from nonet.evaluate.run import evaluate
 from nonet.predict.ensemble import load
 from nonet.predict.run import predict
@@ -95,6 +95,10 @@ def test_the_mix_of_a_sample_is_that_of_its_known_cells(run, drawn, tmp_path):
     assert (among.table()["reason"] == "no known class").sum() >= 60
     priors = [json.loads((one.folder / "plan.json").read_text())["class_priors"] for one in (alone, among)]
     assert priors[0] == pytest.approx(priors[1], abs=1e-3)
+    few = sorted(drawn.rglob("*.png"))[:10]
+    with pytest.raises(DataError, match=r"50 images of known cells or more: of 7\d, 0 are unreadable and 6\d no known"):
+        predict(run, [noise, *few], out=tmp_path / "few", adapt_priors=True)
+    assert len(predict(run, [noise, *few], out=tmp_path / "few").table()) == 70
 
 
 def test_held_out_scores_are_the_members_own(run):

@@ -119,7 +119,8 @@ def calibrate(run: Path, *, set_: Settings | None = None) -> None:
     run
         A trained run.
     set_
-        A changed setting of [calibrate], like --set calibrate.coverage=0.95; may be given several times.
+        A changed setting of [calibrate], like --set calibrate.coverage=0.95; may be given several times. What an
+        earlier call changed stays changed.
     """
     fitted = nonet.calibrate(run, settings=set_)
     print(f"{nonet.Run(run).ensemble}: {fitted}")

@@ -201,7 +201,8 @@ def _begin(folder: Path, plan: dict) -> None:
     """Note what is being predicted; refuse to mix it with another prediction half done."""
     kept = _kept_plan(folder)
     if kept and "finished" not in kept and (folder / "parts").exists():
-        differing = [key for key in plan if kept.get(key) != plan[key]]
+        # The parts are the same with and without --adapt-priors, which acts on all of them at the end.
+        differing = [key for key in plan if key != "adapt_priors" and kept.get(key) != plan[key]]
         if differing:
             raise RunError(
                 f"{folder} holds a prediction half done, with other {' and '.join(differing)}.",
@@ -294,25 +295,30 @@ def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views
     """Return what the networks say of a chunk: image, spread, agreement, foreign, error, logit_…; NaN if unreadable."""
     classes, n = ensemble.classes, len(chunk)
     readable = [i for i, one in enumerate(prepared) if not isinstance(one, str)]
+    errors = [one if isinstance(one, str) else "" for one in prepared]
     logits = np.full((n, len(classes)), np.nan)
     spread, agreement, foreign = (np.full(n, np.nan) for _ in range(3))
     if readable:
         stacked = {crop: np.stack([prepared[i][crop] for i in readable]) for crop in ensemble.crops}
         of_members, scores = ensemble.member_outputs(stacked, views)
+        finite = np.isfinite(of_members).all(axis=(0, 2))  # in half precision a network may overflow on an odd image
+        of_members[:, ~finite] = np.nan
+        for i in np.array(readable)[~finite]:
+            errors[i] = "the networks' answer is not a finite number"
         foreign[readable] = ensemble.foreign(scores)
         logits[readable] = ensemble.combine(of_members)
         winner = logits[readable].argmax(1)
         of_members = ensemble.calibration.apply(of_members)
         of_winner = softmax(of_members)[:, np.arange(len(winner)), winner]
         spread[readable] = of_winner.std(0)
-        agreement[readable] = (of_members.argmax(2) == winner).mean(0)
+        agreement[readable] = np.where(finite, (of_members.argmax(2) == winner).mean(0), np.nan)
     table = pd.DataFrame(
         {
             "image": [one.name for one in chunk],
             "spread": spread,
             "agreement": agreement,
             "foreign": foreign,
-            "error": [one if isinstance(one, str) else "" for one in prepared],
+            "error": errors,
         }
     )
     columns = {f"logit_{code}": logits[:, k].astype(np.float32) for k, code in enumerate(classes)}
@@ -339,6 +345,12 @@ def _estimate_priors(folder: Path, num_images: int, ensemble: Ensemble) -> np.nd
     table = pd.concat(parts, ignore_index=True)
     logits, rejected = table[columns[:-1]].to_numpy(), ensemble.rejection.rejects(table["foreign"].to_numpy())
     known = ~np.isnan(logits).any(axis=1) & ~rejected
+    if known.sum() < MIN_IMAGES_TO_ADAPT:
+        raise DataError(
+            f"--adapt-priors needs {MIN_IMAGES_TO_ADAPT} images of known cells or more: of {len(known)}, "
+            f"{np.isnan(logits).any(axis=1).sum()} are unreadable and {rejected.sum()} no known class.",
+            hint="Predict more images of the sample together, or leave it out; what is predicted is kept.",
+        )
     return estimate_priors(softmax(logits[known]), ensemble.calibration.class_priors)
 
 

@@ -44,7 +44,8 @@ def calibrate(run: str | Path | Run, *, settings: list[str] | None = None) -> Ca
     Parameters
     ----------
     run : a trained run.
-    settings : changes to the recipe's [calibrate], like "calibrate.coverage=0.95".
+    settings : changes to [calibrate], like "calibrate.coverage=0.95". What an earlier call changed stays changed;
+        all else is as in the recipe.
 
     Returns
     -------
@@ -64,11 +65,14 @@ def calibrate(run: str | Path | Run, *, settings: list[str] | None = None) -> Ca
             f'"{strangers[0]}" is no setting of calibration.',
             hint="Those begin with calibrate, like calibrate.coverage=0.95; others take a new training.",
         )
-    recipe = load_recipe(run.recipe, settings)
+    recipe = load_recipe(run.recipe, settings)  # a wrong setting is an error before anything is read
     try:
         description = json.loads(run.ensemble.read_text(encoding="utf-8"))
-        return _write_calibrated(run, recipe, description, recipe.calibrate)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        earlier = (description.get("calibration") or {}).get("settings") or {}
+        earlier = {name: value for name, value in earlier.items() if name in Calibrate.model_fields}
+        changed = recipe.model_copy(update={"calibrate": load_recipe(run.recipe).calibrate.model_copy(update=earlier)})
+        return _write_calibrated(run, recipe, description, load_recipe(changed, settings).calibrate)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{run} cannot be calibrated: {type(error).__name__}: {error}",
             hint="Copy the whole run folder again. ensemble.json may be deleted: the same nonet train writes it anew.",
