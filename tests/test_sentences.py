@@ -215,8 +215,8 @@ def test_a_class_of_one_image_of_unknown_patient_cannot_be_judged(tmp_path):
     rewrite(run, change)
     found = measured(run)
     text = sentences.judgement(found)
-    assert text.startswith("Cannot be judged: EO: 1 image, patient unknown.")
-    assert "To be judged with care: MO (5 images, patients not all known" in text
+    assert text.startswith("Cannot be judged: EO: 1 image. ")
+    assert "To be judged with care: MO (5 images, F1 anywhere from " in text
     assert re.search(r"Of the others, (LY|SNE) is told best", text)
     limit = next(sentence for sentence in sentences.limits(found) if sentence.startswith("EO (eosinophil): "))
     assert "fewer than 3 images, patients unknown" in limit
@@ -232,6 +232,6 @@ def test_many_images_of_one_patient_are_not_judged_for_one_more_of_an_unknown(tm
 
     rewrite(run, change)
     found = measured(run)
-    assert re.match(r"Cannot be judged: EO: \d+ images, patients not all known\.", sentences.judgement(found))
+    assert re.match(r"Cannot be judged: EO: \d+ images, not all of known patients\.", sentences.judgement(found))
     limit = next(sentence for sentence in sentences.limits(found) if sentence.startswith("EO (eosinophil): "))
     assert "fewer than 3 patients, an image of unknown patient counted as one" in limit

@@ -360,10 +360,10 @@ def _images(num: int) -> str:
 
 
 def _images_of(row: dict) -> str:
-    """Return "5 images of 2 patients" of a class's row, or "5 images, patients not all known"."""
+    """Return "5 images of 2 patients" of a class's row; "5 images" where each image counts by itself."""
     if not pd.isna(row["patients"]):
         return f"{_images(row['images'])} of {_patients(row['patients'])}"
-    return f"{_images(row['images'])}, {'patient unknown' if row['images'] == 1 else 'patients not all known'}"
+    return _images(row["images"]) + ("" if row["units"] == row["images"] else ", not all of known patients")
 
 
 def _fewer(unit: str) -> str:
