@@ -116,6 +116,23 @@ def test_doubt_is_scored_on_all_and_on_the_identified(measured):
     assert found.doubt["accuracy_identified_low"] < found.doubt["accuracy_identified"]
 
 
+def test_a_class_that_is_never_identified_stays_in_the_mean():
+    """Its logits are near a tie, so that no probability reaches 0.5; the others are told well."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(4, size=1600)
+    logits = 4.0 * np.eye(4)[true] + rng.normal(0, 1, (1600, 4))
+    logits[true == 3] = 0.01 * rng.normal(size=((true == 3).sum(), 4))
+    patient = np.arange(1600) // 40
+    h = HeldOut(logits, true, np.array([f"P{p}" for p in patient]), patient % 3)
+    found = measure_calibration(oof_of(h), Calibrate(), EQUAL, **FEW)
+    proba = softmax(found.fitted.logits)
+    best, named = proba.argmax(1), proba.max(1) >= 0.5
+    assert not (true[named] == 3).any()
+    expected = f1_score(true[named], best[named], labels=range(4), average="macro", zero_division=0)
+    assert found.doubt["macro_f1_identified"] == pytest.approx(expected)
+    assert found.doubt["macro_f1_identified_high"] < 0.76
+
+
 def test_intervals_are_over_patients_and_wider_than_over_images():
     """All cells of a patient alike: 40 patients say far less than 2,000 images."""
     rng = np.random.default_rng(0)

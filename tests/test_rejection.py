@@ -165,3 +165,12 @@ def test_a_run_without_scores_says_why(held_out):
     assert "false_alarm" in rejected_out_of_fold(held_out, 0.0)
     few = dataclasses.replace(held_out, unit=np.full(600, "patient 1"))
     assert "too few" in rejected_out_of_fold(few, 0.02)
+
+
+def test_a_run_of_one_class_has_a_table_too(held_out):
+    one = dataclasses.replace(held_out, classes=["A"], true=np.zeros(600, dtype=int), logits=held_out.logits[..., :1])
+    rejected = rejected_out_of_fold(one, 0.05)
+    table = rejection_table(one, rejected, num_resamples=50).set_index("class")
+    assert list(table.index) == ["all", "A"]
+    assert table["share"].tolist() == pytest.approx([rejected.mean()] * 2)
+    assert (table["share_low"] < rejected.mean()).all() and (table["share_high"] > rejected.mean()).all()

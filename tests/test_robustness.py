@@ -175,7 +175,14 @@ def test_an_image_that_changed_is_named(run, tiny_dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "named"), [({"kinds": ["rain"]}, "rain"), ({"severities": [9]}, "9"), ({"limit": -3}, "-3")]
+    ("options", "named"),
+    [
+        ({"kinds": ["rain"]}, "rain"),
+        ({"severities": [9]}, "9"),
+        ({"limit": -3}, "-3"),
+        ({"severities": [0]}, "severity above 0"),
+        ({"kinds": []}, "kind of damage"),
+    ],
 )
 def test_what_there_is_not_is_refused(run, options, named):
     with pytest.raises(NonetError, match=named) as error:
@@ -267,3 +274,13 @@ def test_table_figure_and_report_come_of_one_call(run):
 def test_a_report_without_it_says_nothing_of_it(run):
     nonet.evaluate(run, num_resamples=50)
     assert "When images are worse" not in (run.evaluation / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_test_that_an_older_nonet_made_of_undamaged_images_alone_is_none(run, drawn_conditions):
+    found = robustness_tables(drawn_conditions, num_resamples=20)
+    run.evaluation.mkdir(exist_ok=True)
+    found.scores.query("severity == 0").to_csv(run.robustness, index=False)
+    found.differences.query("severity == 0").to_csv(run.robustness_differences, index=False)
+    nonet.evaluate(run, num_resamples=20)
+    report = (run.evaluation / "report.html").read_text(encoding="utf-8")
+    assert "Not measured for this run: nonet evaluate RUN --robustness does it." in report

@@ -22,7 +22,7 @@ from nonet.evaluate.bootstrap import (
     percentile_interval,
     sums_by_unit,
 )
-from nonet.evaluate.metrics import macro_f1_score
+from nonet.evaluate.metrics import per_class_scores
 from nonet.evaluate.oof import OutOfFold
 from nonet.evaluate.tables import with_scores
 from nonet.recipe import Calibrate
@@ -302,7 +302,11 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, options: dict) -> pd.DataFrame
 
 
 def _doubt(oof: OutOfFold, proba: np.ndarray, min_confidence: float, options: dict) -> pd.Series:
-    """Return the share identified, and accuracy and macro-F1 of all images and of the identified ones."""
+    """Return the share identified, and accuracy and macro-F1 of all images and of the identified ones.
+
+    Both macro-F1 are means over the same classes, those with an image: a class of which none is identified counts 0.
+    Were it to drop out of the mean of the identified, giving up on a hard class would look like naming it better.
+    """
     num_classes = len(oof.classes)
     best = proba.argmax(1)
     label = np.where(proba.max(1) < min_confidence, num_classes, best)  # one class more: unidentified
@@ -317,7 +321,9 @@ def _doubt(oof: OutOfFold, proba: np.ndarray, min_confidence: float, options: di
         return np.divide(hits, named, out=np.full(np.shape(named), np.nan), where=named > 0)
 
     def macro_f1(counts: np.ndarray) -> np.ndarray:
-        return macro_f1_score(counts[..., :num_classes, :num_classes])
+        f1 = per_class_scores(counts[..., :num_classes, :num_classes])["f1"]
+        has_images = counts[..., :num_classes, :].sum(-1) > 0  # identified or not
+        return (f1 * has_images).sum(-1) / has_images.sum(-1)
 
     scores = {"share_identified": share, "accuracy": accuracy, "macro_f1": macro_f1}
     resampled = bootstrap_scores(confusions, scores, num_resamples=options["num_resamples"], seed=options["seed"])

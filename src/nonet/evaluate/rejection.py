@@ -84,14 +84,14 @@ def rejection_table(
     bootstrap), rejected (images), share, share_low, share_high. The share is NaN without an image, and its interval too
     where all images come from one patient.
     """
-    num_classes = len(oof.classes)
-    counts = confusions_by_unit(oof.true, rejected.astype(int), oof.unit, num_classes)
+    size = max(len(oof.classes), 2)  # the counts are square, and kept or rejected are two columns
+    counts = confusions_by_unit(oof.true, rejected.astype(int), oof.unit, size)
     total = _shares(counts.total())
     resampled = bootstrap_scores(counts, {"share": _shares}, num_resamples=num_resamples, seed=seed)["share"]
     low, high = percentile_interval(resampled, confidence=confidence)
     rows = []
     for code in (ALL, *in_order_of_maturation(oof.classes)):
-        k = num_classes if code == ALL else oof.classes.index(code)
+        k = size if code == ALL else oof.classes.index(code)
         of_class = np.ones(len(oof.true), dtype=bool) if code == ALL else oof.true == k
         num_units = len(set(oof.unit[of_class]))
         rows.append(

@@ -82,15 +82,16 @@ def robustness_tables(
 
 
 def read_robustness(run: Run) -> Robustness | None:
-    """Return what an earlier test of robustness left in a run, or None where there was none."""
+    """Return what an earlier test of robustness left in a run; None where there was none, or none of any damage."""
     if not (run.robustness.is_file() and run.robustness_differences.is_file()):
         return None
     try:
         # "none" is a word here, and not a missing value.
         places = (run.robustness, run.robustness_differences)
         tables = [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in places]
-        return Robustness(*tables)
-    except (OSError, ValueError) as error:
+        found = Robustness(*tables)
+        return found if (found.differences["comparison"] == DAMAGE).any() else None
+    except (OSError, ValueError, KeyError) as error:
         raise RunError(
             f"{run.robustness} cannot be read: {error}", hint='Run "nonet evaluate RUN --robustness" again.'
         ) from error

@@ -34,10 +34,10 @@ def expectation(found: Measured) -> str:
     )
     low, high = _spread_of_patients(found)
     if low is not None:
-        text += (
-            f" Patients differ more than that: one in ten has fewer than {100 * low:.0f} of 100 right, one in ten more "
-            f"than {100 * high:.0f} (of those with {MIN_IMAGES_OF_PATIENT} scored cells or more)."
-        )
+        low, high = np.ceil(round(100 * low, 6)), np.floor(round(100 * high, 6))  # rounded to where it stays true
+        differ = f"one in ten has at most {low:.0f} of 100 right and one in ten at least {high:.0f}"
+        many = f"Of patients with {MIN_IMAGES_OF_PATIENT} scored cells or more,"
+        text += f" {many} {differ if low < high else 'eight in ten hardly differ'}."
     text += (
         f" Common classes decide these numbers. Class by class, the rare as much as the common, the ensemble finds "
         f"{100 * head['balanced_accuracy']:.0f} of 100 cells."
@@ -65,7 +65,7 @@ def judgement(found: Measured) -> str:
     if len(absent):
         parts.append(f"{_listed(absent)}: no evaluated image.")
     for row in few.to_dict("records"):
-        parts.append(f"{row['code']}: {_images(row['images'])} of {_patients(row['patients'])}.")
+        parts.append(f"{row['code']}: {_images_of(row)}.")
     text = "Cannot be judged: " + " ".join(parts) if parts else ""
     if len(care):
         reasons = "; ".join(f"{row['code']} ({_why_care(row)})" for row in care.to_dict("records"))
@@ -81,18 +81,19 @@ def judgement(found: Measured) -> str:
 
 
 def unjudged(per_class: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return the rows of classes without an evaluated image; of fewer than `FEW_PATIENTS`; and to judge with care."""
+    """Return the rows of classes without an evaluated image; of fewer than `FEW_PATIENTS`; and to judge with care.
+
+    An image of unknown patient counts as a patient of its own, as in the bootstrap.
+    """
     absent = per_class["images"] == 0
-    few = ~absent & (per_class["patients"].fillna(FEW_PATIENTS).astype(int) < FEW_PATIENTS)
-    small = per_class["patients"].fillna(MIN_UNITS_OF_CLASS).astype(int) < MIN_UNITS_OF_CLASS
+    few = ~absent & (per_class["units"] < FEW_PATIENTS)
+    small = per_class["units"] < MIN_UNITS_OF_CLASS
     care = ~absent & ~few & (small | (per_class["f1_high"] - per_class["f1_low"] > _WIDE))
     return per_class[absent], per_class[few], per_class[care]
 
 
 def _why_care(row: dict) -> str:
-    reason = _images(row["images"])
-    if not pd.isna(row["patients"]):
-        reason += f" of {_patients(row['patients'])}"
+    reason = _images_of(row)
     if not np.isnan(row["f1_low"]):
         reason += f", F1 anywhere from {row['f1_low']:.2f} to {row['f1_high']:.2f}"
     return reason
@@ -154,11 +155,12 @@ def trust(found: Measured) -> str:
         f"error {overall['ece_after']:.3f}; {overall['ece_before']:.3f} before calibration)."
     )
     if calibration.settings.min_confidence > 0:
+        share = doubt["share_identified"]
         text += (
-            f" {100 * (1 - doubt['share_identified']):.0f} of 100 cells stay unidentified, as no class reaches a "
-            f"probability of {100 * calibration.settings.min_confidence:g} %; of the others "
-            f"{100 * doubt['accuracy_identified']:.0f} of 100 are right."
+            f" {_of_100(1 - share) if share > 0 else 'All'} cells stay unidentified, as no class reaches a "
+            f"probability of {100 * calibration.settings.min_confidence:g} %"
         )
+        text += f"; of the others {100 * doubt['accuracy_identified']:.0f} of 100 are right." if share > 0 else "."
     return text
 
 
@@ -171,10 +173,11 @@ def rejected(found: Measured) -> str:
         )
     row, by_class = found.rejection.iloc[0], found.rejection.iloc[1:].dropna(subset="share")
     asked, most = found.data.calibrate.false_alarm, by_class.nlargest(1, "share").iloc[0]
-    return (
-        f"{100 * row['share']:.1f} of 100 known cells are taken for no known class, where {100 * asked:g} were asked "
-        f"for; most of all {most['class']} ({100 * most['share']:.1f} of 100)."
-    )
+    share = f"{100 * row['share']:.1f} of 100" if row["rejected"] else f"None of {row['images']:,}"
+    text = f"{share} known cells are taken for no known class, where {100 * asked:g} of 100 were asked for"
+    if row["rejected"] and len(by_class) > 1:
+        text += f"; most of all {most['class']} ({100 * most['share']:.1f} of 100)"
+    return f"{text}."
 
 
 def degradation(found: Measured) -> str:
@@ -182,15 +185,17 @@ def degradation(found: Measured) -> str:
     if found.robustness is None:
         return "Not measured for this run: nonet evaluate RUN --robustness does it."
     undamaged, rows = damage_rows(found.robustness, denoised=found.data.denoise.enabled)
-    worst = max(row["severity"] for row in rows)
-    strongest = sorted((row for row in rows if row["severity"] == worst), key=lambda row: row["macro_f1"])
+    by_kind = {row["kind"]: row for row in sorted(rows, key=lambda row: row["severity"])}  # the strongest of each
+    strongest = sorted(by_kind.values(), key=lambda row: row["macro_f1"])
+    tops = {row["severity"] for row in strongest}
+    at = f"{tops.pop()}" if len(tops) == 1 else ", ".join(f"{r['severity']} of {_words(r['kind'])}" for r in strongest)
     costs = [row for row in strongest if row["difference_high"] < 0]
     begin = f"Undamaged, macro-F1 is {undamaged:.2f} on the images drawn for this."
     if not costs:
-        return f"{begin} No kind of damage, however strong, lowers it for sure."
+        return f"{begin} Even at the strongest tried (severity {at}), no kind of damage lowers it for sure."
     listed = ", ".join(f"{_words(row['kind'])} ({row['macro_f1']:.2f})" for row in costs[:_MOST])
     harmless = [_words(row["kind"]) for row in strongest if row["difference_high"] >= 0]
-    text = f"{begin} At its strongest (severity {worst}), most is lost to {listed}."
+    text = f"{begin} At the strongest tried (severity {at}), most is lost to {listed}."
     return text + (f" No loss can be shown for {', '.join(harmless)}." if harmless else "")
 
 
@@ -304,9 +309,8 @@ def limits(found: Measured) -> list[str]:
         )
     if len(few):
         sentences.append(
-            f"{_listed(few)}: images of fewer than {FEW_PATIENTS} patients. The scores of such a class describe "
-            "these patients, and its interval says little about the next one; yet it weighs as much in the means "
-            "as any other."
+            f"{_listed(few)}: {_fewer(found.unit)}. The scores of such a class describe these cells, and its interval "
+            "says little about the next patient; yet it weighs as much in the means as any other."
         )
     if data.num_never_held_out:
         sentences.append(
@@ -340,12 +344,34 @@ def _between(values: tuple[float, float, float], found: Measured, *, places: int
     return f" ({found.percent} % interval {factor * low:.{places}f} to {factor * high:.{places}f})"
 
 
+def _of_100(share: float) -> str:
+    """Return "12 of 100": never "0" where there are some, nor "100" where not all."""
+    if 0 < share < 0.005:
+        return "Fewer than 1 of 100"
+    return "More than 99 of 100" if 0.995 <= share < 1 else f"{100 * share:.0f} of 100"
+
+
 def _words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
 def _images(num: int) -> str:
     return "1 image" if num == 1 else f"{num:,} images"
+
+
+def _images_of(row: dict) -> str:
+    """Return "5 images of 2 patients" of a class's row; "5 images" where each image counts by itself."""
+    if not pd.isna(row["patients"]):
+        return f"{_images(row['images'])} of {_patients(row['patients'])}"
+    return _images(row["images"]) + ("" if row["units"] == row["images"] else ", not all of known patients")
+
+
+def _fewer(unit: str) -> str:
+    """Say what a class that cannot be judged has, in the units of the bootstrap."""
+    if unit == "images":
+        return f"fewer than {FEW_PATIENTS} images, patients unknown"
+    one_each = "" if unit == "patients" else ", an image of unknown patient counted as one"
+    return f"images of fewer than {FEW_PATIENTS} patients{one_each}"
 
 
 def _patients(num: int) -> str:

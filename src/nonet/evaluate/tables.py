@@ -86,8 +86,9 @@ def per_class_table(
     Returns
     -------
     One row a class, in order of maturation. Columns: code, name, images, patients (missing where some patients of
-    the class are unknown), precision, recall, f1, f1_low, f1_high, specificity, and note. Recall and F1 are NaN
-    without an image, and the interval too where all images come from one patient.
+    the class are unknown), units (as in Table 1: patients, and images of unknown patients), precision, recall, f1,
+    f1_low, f1_high, specificity, and note. Recall and F1 are NaN without an image, and the interval too where all
+    images come from one patient.
     """
     oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
     confusions = oof.confusions(view_set or oof.final_view_set, architecture)
@@ -107,6 +108,7 @@ def per_class_table(
                 "name": name_of(code),
                 "images": int(of_class.sum()),
                 "patients": num_units if patients_known else pd.NA,
+                "units": num_units,
                 "precision": scores["precision"][number] if has_images else np.nan,
                 "recall": scores["recall"][number] if has_images else np.nan,
                 "f1": scores["f1"][number] if has_images else np.nan,

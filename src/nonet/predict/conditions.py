@@ -44,7 +44,7 @@ def list_damages(kinds: Sequence[str] | None = None, severities: Iterable[int] |
 
     Raises
     ------
-    DataError, naming what there is not.
+    DataError, naming what there is not, or where nothing is left that would do damage.
     """
     kinds = list(KINDS) if kinds is None else list(dict.fromkeys(kinds))
     severities = SEVERITIES[1:] if severities is None else sorted({int(severity) for severity in severities} - {0})
@@ -54,6 +54,12 @@ def list_damages(kinds: Sequence[str] | None = None, severities: Iterable[int] |
     for severity in severities:
         if severity not in SEVERITIES:
             raise DataError(f"There is no severity {severity}.", hint="Choose from 1, 2, 3 and 4.")
+    if not kinds or not severities:
+        what = "kind of damage" if not kinds else "severity above 0"
+        raise DataError(
+            f"There is no {what} to try: undamaged images alone tell nothing of robustness.",
+            hint=f"Name kinds out of {', '.join(KINDS)}, and severities from 1 to 4; or leave both out for all.",
+        )
     return [(UNDAMAGED, 0), *[(kind, severity) for kind in kinds for severity in severities]]
 
 
