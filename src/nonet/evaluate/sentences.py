@@ -153,11 +153,15 @@ def trust(found: Measured) -> str:
         f"A probability is off by {100 * overall['ece_after']:.0f} points of 100 on average (expected calibration "
         f"error {overall['ece_after']:.3f}; {overall['ece_before']:.3f} before calibration)."
     )
+    reasons = []
     if calibration.settings.min_confidence > 0:
+        reasons.append(f"no class reaches a probability of {100 * calibration.settings.min_confidence:g} %")
+    if doubt["share_rejected"] > 0:
+        reasons.append("they are taken for no known class")
+    if reasons:
         text += (
-            f" {100 * (1 - doubt['share_identified']):.0f} of 100 cells stay unidentified, as no class reaches a "
-            f"probability of {100 * calibration.settings.min_confidence:g} %; of the others "
-            f"{100 * doubt['accuracy_identified']:.0f} of 100 are right."
+            f" {100 * (1 - doubt['share_identified']):.0f} of 100 cells stay unidentified, as {' or '.join(reasons)}; "
+            f"of the others {100 * doubt['accuracy_identified']:.0f} of 100 are right."
         )
     return text
 
@@ -313,6 +317,18 @@ def limits(found: Measured) -> list[str]:
             f"{data.num_never_held_out:,} images are marked to be evaluated but were never held out (no fold): "
             "they were trained on and are not scored."
         )
+    if data.num_not_judged:
+        sentences.append(
+            f"{data.num_not_judged:,} images are not scored: ensemble.json gives no weight to any member that was not "
+            "trained on them."
+        )
+    if isinstance(found.calibration, str) and data.calibrate.prior_strength != 0:
+        sentences.append(
+            "Predictions have class priors moved (calibrate.prior_strength); these images are too few to measure it, "
+            "so all scores are of the ensemble as trained."
+        )
+    if found.moves_priors and found.robustness is not None:
+        sentences.append("Scores under damage are of the ensemble as trained, with class priors not moved.")
     if data.recipe.get("train", {}).get("keep") == "best":
         sentences.append(
             "Each network's epoch was chosen by its score on the fold it is then scored on "
