@@ -6,6 +6,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from nonet.calibrate.calibration import Calibration
+from nonet.calibrate.fitting import HeldOut, fit_calibration
+from nonet.calibrate.rejection import Rejection, fit_rejection
 from nonet.evaluate.bootstrap import bootstrap_intervals, confusions_by_unit
 from nonet.evaluate.calibration import CALIBRATED, MeasuredCalibration, measure_calibration
 from nonet.evaluate.issues import Issues, find_issues
@@ -61,6 +64,27 @@ class Measured:
     def predicted(self) -> np.ndarray:
         """The ensemble's class number of each image, int (n,), with views where the run has them."""
         return best_classes(self.data.oof, self.calibration)
+
+    @cached_property
+    def is_stale(self) -> bool:
+        """Whether ensemble.json is calibrated otherwise than its weights and settings ask for, or not at all.
+
+        Then `predict` decides by another calibration than the one that is measured here across folds.
+        """
+        oof, asked = self.data.oof, self.data.calibrate
+        try:
+            kept, rejection = Calibration.of(self.data.ensemble, oof.classes), Rejection.of(self.data.ensemble)
+        except (KeyError, TypeError, ValueError):  # there is none, or it was edited so that predict refuses it
+            return True
+        held_out = HeldOut(oof.final_logits, oof.true, oof.unit, oof.fold)
+        fitted = fit_calibration(held_out, asked, self.data.trained_shares, oof.classes)
+        foreign = np.full(len(oof.true), np.nan) if oof.foreign is None else oof.foreign
+        refitted = fit_rejection(foreign, oof.unit, false_alarm=asked.false_alarm)
+        pairs = [(fitted.temperature, kept.temperature), (fitted.bias, kept.bias), (fitted.thresholds, kept.thresholds)]
+        pairs += [(fitted.min_confidence, kept.min_confidence), (refitted.quantiles, rejection.quantiles)]
+        if refitted.is_fitted:
+            pairs.append((refitted.false_alarm, rejection.false_alarm))
+        return not all(_alike(*pair) for pair in pairs)
 
     @property
     def percent(self) -> str:
@@ -118,6 +142,12 @@ def best_classes(oof: OutOfFold, calibration: MeasuredCalibration | str) -> np.n
     if isinstance(calibration, MeasuredCalibration) and calibration.fitted.moves_priors:
         return calibration.fitted.logits.argmax(axis=1)
     return oof.final_logits.argmax(axis=1)
+
+
+def _alike(one: np.ndarray | float | None, other: np.ndarray | float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return bool(np.allclose(one, other, rtol=1e-3, atol=1e-6))
 
 
 def _accuracy(counts: np.ndarray) -> np.ndarray:

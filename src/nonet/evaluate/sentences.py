@@ -327,6 +327,11 @@ def limits(found: Measured) -> list[str]:
             "Predictions have class priors moved (calibrate.prior_strength); these images are too few to measure it, "
             "so all scores are of the ensemble as trained."
         )
+    if not isinstance(found.calibration, str) and found.is_stale:
+        sentences.append(
+            "ensemble.json is not calibrated as its members and settings ask for. What is said here of probabilities, "
+            "prediction sets and unidentified cells holds for predictions after it is: first nonet calibrate RUN."
+        )
     if found.moves_priors and found.robustness is not None:
         sentences.append("Scores under damage are of the ensemble as trained, with class priors not moved.")
     if data.recipe.get("train", {}).get("keep") == "best":
