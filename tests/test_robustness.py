@@ -247,6 +247,20 @@ def test_differences_are_paired_and_say_what_helps(drawn_conditions):
     assert (by_name[DAMAGE].query("severity == 3")["difference_high"] < 0).all()
 
 
+def test_members_count_as_they_do_in_predictions(drawn_conditions, tmp_path):
+    """A second architecture is always wrong; without weight it changes nothing, with all of it everything."""
+    for file in drawn_conditions.glob("*.parquet"):
+        table = pd.read_parquet(file)
+        wrong = table.assign(architecture="two")
+        wrong[["logit_EO", "logit_LY", "logit_SNE"]] = -100 * table.filter(like="logit_").to_numpy()
+        pd.concat([table, wrong]).to_parquet(tmp_path / file.name)
+    alone = robustness_tables(drawn_conditions, num_resamples=20)
+    pd.testing.assert_frame_equal(
+        robustness_tables(tmp_path, weights={("one", 0): 2.0}, num_resamples=20).scores, alone.scores
+    )
+    assert robustness_tables(tmp_path, num_resamples=20).scores["macro_f1"].max() < alone.scores["macro_f1"].min()
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(RunError, match="no logits"):
         robustness_tables(tmp_path)

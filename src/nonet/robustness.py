@@ -8,6 +8,7 @@ from nonet.data.degrade import KINDS
 from nonet.data.manifest import Dataset
 from nonet.evaluate.bootstrap import require_possible
 from nonet.evaluate.figures import robustness_figure
+from nonet.evaluate.reading import read_ensemble
 from nonet.evaluate.robustness import Robustness, robustness_tables
 from nonet.page.figures import in_house_style, svg_text
 from nonet.predict.conditions import list_damages
@@ -75,7 +76,8 @@ def evaluate_robustness(
         accelerator=accelerator,
         num_workers=num_workers,
     )
-    found = robustness_tables(folder, num_resamples=num_resamples, confidence=confidence, seed=seed)
+    options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
+    found = robustness_tables(folder, weights=read_ensemble(run)[1], **options)
     _write(run, found)
     logger.info("Scored %d conditions: %s", len(found.scores), run.robustness)
     return found

@@ -19,6 +19,8 @@ from nonet.errors import RunError
 
 FORMAT_VERSION = 1
 MAKE_ONE = 'Make one with "nonet train RECIPE DATASET --out RUN".'
+#: Of an ensemble.json that cannot be read.
+REMAKE = 'Mend it; or delete it and run the same "nonet train" again, which writes it anew.'
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ from nonet.recipe import Calibrate
 
 NUM_BINS = 15
 ALL = "all"
+#: The row of Table 1 that has class priors moved, and its architecture.
+CALIBRATED = "ensemble, calibrated"
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,22 @@ class CrossFitted:
     shifted: np.ndarray
     adapted: np.ndarray | None
 
+    @property
+    def moves_priors(self) -> bool:
+        """Whether class priors are moved, so that what is predicted changes."""
+        return any(self.strengths)
+
 
 @dataclass(frozen=True)
 class MeasuredCalibration:
     """What `measure_calibration` found.
 
     `measures`: a row for all images and one a class: images, share, mean_probability, ece, brier and nll, each
-    `_before` and `_after` and with intervals. `coverage`: images, coverage and set_size with intervals. `doubt`: one
-    row, the share identified, and accuracy and macro-F1 among all and among those. `bins`: reliability before and
-    after. `differences`: rows for the table of differences. `row`: for Table 1, where priors are moved, else None.
+    `_before` and `_after` and with intervals. `coverage`: images, coverage and set_size with intervals, and the shares
+    of sets that are `single` and `empty`. `doubt`: one row, the shares rejected and identified, and accuracy and
+    macro-F1 among all and among the identified. Rejected images have an empty set and are not identified. `bins`:
+    reliability before and after. `differences`: rows for the table of differences. `row`: for Table 1, where priors are
+    moved, else None.
     """
 
     settings: Calibrate
@@ -73,6 +82,7 @@ def measure_calibration(
     settings: Calibrate,
     trained_shares: np.ndarray,
     *,
+    rejected: np.ndarray | None = None,
     num_resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -83,6 +93,7 @@ def measure_calibration(
     ----------
     oof : out-of-fold logits. settings : the [calibrate] that ensemble.json was fitted with.
     trained_shares : (C,), the share of each class among the images that training drew.
+    rejected : bool (n,), the images that are no known class by thresholds of the other folds; None: none is.
 
     Returns
     -------
@@ -90,23 +101,23 @@ def measure_calibration(
     """
     options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     logits = oof.final_logits
+    rejected = np.zeros(len(oof.true), dtype=bool) if rejected is None else rejected
     held_out = HeldOut(logits, oof.true, oof.unit, oof.fold)
-    fitted = cross_fit(held_out, settings, trained_shares, oof.classes)
+    fitted = cross_fit(held_out, settings, trained_shares, oof.classes, rejected=rejected)
     if isinstance(fitted, str):
         return fitted
     after = softmax(fitted.logits)
     measures, bins = _measure(oof, (softmax(logits), after), (logits, fitted.logits), options)
     row = None
-    if any(fitted.strengths):
-        name = "ensemble, calibrated"
-        row = pd.DataFrame({"name": [name], "architecture": [name], "views": [oof.final_view_set]})
+    if fitted.moves_priors:
+        row = pd.DataFrame({"name": [CALIBRATED], "architecture": [CALIBRATED], "views": [oof.final_view_set]})
         row = with_scores(row, oof, after.argmax(1)[None], **options)
     return MeasuredCalibration(
         settings=settings,
         fitted=fitted,
         measures=measures,
-        coverage=_coverage(oof, fitted.inside, options),
-        doubt=_doubt(oof, after, settings.min_confidence, options),
+        coverage=_coverage(oof, fitted.inside & ~rejected[:, None], options),
+        doubt=_doubt(oof, after, settings.min_confidence, rejected, options),
         bins=bins,
         differences=_differences(oof, logits.argmax(1), fitted, options),
         row=row,
@@ -114,9 +125,18 @@ def measure_calibration(
 
 
 def cross_fit(
-    held_out: HeldOut, settings: Calibrate, trained_shares: np.ndarray, classes: list[str]
+    held_out: HeldOut,
+    settings: Calibrate,
+    trained_shares: np.ndarray,
+    classes: list[str],
+    *,
+    rejected: np.ndarray | None = None,
 ) -> CrossFitted | str:
-    """Calibrate each fold by what is fitted on the others; a sentence instead where these are too few."""
+    """Calibrate each fold by what is fitted on the others; a sentence instead where these are too few.
+
+    Images that are `rejected`, bool (n,), do not count where priors are estimated, as they do not in `predict`.
+    """
+    known = np.ones(len(held_out.true), dtype=bool) if rejected is None else ~rejected
     logits, inside = np.empty_like(held_out.logits), np.zeros(held_out.logits.shape, dtype=bool)
     shifted, adapted = np.empty_like(held_out.true), np.empty_like(held_out.true)
     temperatures, strengths, folds = [], [], np.unique(held_out.fold)
@@ -136,10 +156,10 @@ def cross_fit(
         if settings.prior_strength != "choose":
             chosen = fit_calibration(others, choosing, trained_shares, classes)
         shifted[rows] = chosen.apply(held_out.logits[rows]).argmax(1)
-        if len(proba) >= MIN_IMAGES_TO_ADAPT:
-            priors = estimate_priors(proba, fitted.class_priors)
+        if known[rows].sum() >= MIN_IMAGES_TO_ADAPT:
+            priors = estimate_priors(proba[known[rows]], fitted.class_priors)
             adapted[rows] = (logits[rows] + log_ratio(priors, fitted.class_priors)).argmax(1)
-    enough = np.bincount(held_out.fold)[folds].min() >= MIN_IMAGES_TO_ADAPT
+    enough = np.bincount(held_out.fold[known], minlength=folds.max() + 1)[folds].min() >= MIN_IMAGES_TO_ADAPT
     return CrossFitted(logits, inside, temperatures, strengths, shifted, adapted if enough else None)
 
 
@@ -296,12 +316,13 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, options: dict) -> pd.DataFrame
         row |= {"units": len(set(oof.unit[of_class])), "own_threshold": k in own}
         for name, score in scores.items():
             _set(row, name, score(sums.total())[k + 1], *(end[k + 1] for end in limits[name]))
-        row["single"] = (size[of_class] == 1).mean() if of_class.any() else np.nan
+        for name, num in (("single", 1), ("empty", 0)):
+            row[name] = (size[of_class] == num).mean() if of_class.any() else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _doubt(oof: OutOfFold, proba: np.ndarray, min_confidence: float, options: dict) -> pd.Series:
+def _doubt(oof: OutOfFold, proba: np.ndarray, min_confidence: float, rejected: np.ndarray, options: dict) -> pd.Series:
     """Return the share identified, and accuracy and macro-F1 of all images and of the identified ones.
 
     Both macro-F1 are means over the same classes, those with an image: a class of which none is identified counts 0.
@@ -309,7 +330,7 @@ def _doubt(oof: OutOfFold, proba: np.ndarray, min_confidence: float, options: di
     """
     num_classes = len(oof.classes)
     best = proba.argmax(1)
-    label = np.where(proba.max(1) < min_confidence, num_classes, best)  # one class more: unidentified
+    label = np.where(rejected | (proba.max(1) < min_confidence), num_classes, best)  # one class more: unidentified
     confusions = confusions_by_unit(oof.true, np.stack([best, label]), oof.unit, num_classes + 1)
 
     def share(counts: np.ndarray) -> np.ndarray:
@@ -327,7 +348,7 @@ def _doubt(oof: OutOfFold, proba: np.ndarray, min_confidence: float, options: di
 
     scores = {"share_identified": share, "accuracy": accuracy, "macro_f1": macro_f1}
     resampled = bootstrap_scores(confusions, scores, num_resamples=options["num_resamples"], seed=options["seed"])
-    row = {"min_confidence": min_confidence, "images": len(oof.true)}
+    row = {"min_confidence": min_confidence, "images": len(oof.true), "share_rejected": float(rejected.mean())}
     for name, score in scores.items():
         low, high = percentile_interval(resampled[name], confidence=options["confidence"])
         for place, what in enumerate(("all", "identified")):

@@ -128,7 +128,7 @@ def _model(found: Measured) -> dict:
     measured = isinstance(found.calibration, MeasuredCalibration)
     return {
         "recipe_name": data.recipe.get("name"),
-        "num_networks": sum(data.oof.num_folds.values()),
+        "num_networks": data.num_networks,
         "has_views": data.oof.final_view_set != NO_VIEWS,
         "weights": table(
             ["architecture", "networks", "pretrained weights, and their licence"], _weights(found), align="lrl"

@@ -9,10 +9,12 @@ import pandas as pd
 from scipy.special import softmax
 from scipy.stats import poisson
 
+from nonet.calibrate.fitting import HeldOut
 from nonet.evaluate import figures
+from nonet.evaluate.bootstrap import confusions_by_unit
+from nonet.evaluate.calibration import CrossFitted, cross_fit
 from nonet.evaluate.label_issues import find_label_issues, label_quality
 from nonet.evaluate.neighbours import NUM_NEIGHBOURS, find_neighbours
-from nonet.evaluate.oof import ENSEMBLE
 from nonet.evaluate.reading import RunData, read_run
 from nonet.evaluate.tables import confusion_table
 from nonet.page.figures import in_house_style, svg_text
@@ -52,7 +54,8 @@ def issues(
     """Find the labels of a run's evaluated images that are probably wrong, and write them, worst first.
 
     Each image is judged by the ensemble's probabilities out of fold, over the final views, so by members that never saw
-    it. An issue is a suspicion: networks err, too, and most where they are weakest. A person decides.
+    it; where class priors are moved, by those that `predict` would give, moved as the other folds teach. An issue is a
+    suspicion: networks err, too, and most where they are weakest. A person decides.
 
     Parameters
     ----------
@@ -81,11 +84,16 @@ def issues(
 
 
 def find_issues(
-    run: Run, data: RunData, *, filter_by: str = "prune_by_noise_rate", rank_by: str = "normalized_margin"
+    run: Run,
+    data: RunData,
+    *,
+    fitted: CrossFitted | str | None = None,
+    filter_by: str = "prune_by_noise_rate",
+    rank_by: str = "normalized_margin",
 ) -> Issues:
-    """Return what `issues` writes."""
+    """Return what `issues` writes; `fitted` as in `ensemble_proba`."""
     oof = data.oof
-    proba = ensemble_proba(data)
+    proba = ensemble_proba(data, fitted)
     found = find_label_issues(oof.true, proba, filter_by=filter_by, rank_by=rank_by)
     suggested = proba.argmax(axis=1)
     table, compared_by = _table(run, data, proba, found, suggested[found])
@@ -95,7 +103,9 @@ def find_issues(
     return Issues(
         table=table,
         pairs=_pairs(oof.true[found], suggested[found], oof.classes),
-        confusion=confusion_table(oof.confusions(oof.final_view_set, ENSEMBLE).total(), oof.classes),
+        confusion=confusion_table(
+            confusions_by_unit(oof.true, suggested, oof.unit, len(oof.classes)).total(), oof.classes
+        ),
         by_source=count_by(rows["source"].to_numpy(dtype=object), oof.true, is_issue),
         by_patient=count_by(oof.patient, oof.true, is_issue),
         num_images=len(oof.true),
@@ -103,9 +113,21 @@ def find_issues(
     )
 
 
-def ensemble_proba(data: RunData) -> np.ndarray:
-    """Return the ensemble's out-of-fold probabilities over the final views, float64 (n, C), in the order of the OOF."""
-    return softmax(data.oof.final_logits / data.temperature, axis=1)
+def ensemble_proba(data: RunData, fitted: CrossFitted | str | None = None) -> np.ndarray:
+    """Return the ensemble's out-of-fold probabilities over the final views, float64 (n, C), in the order of the OOF.
+
+    Parameters
+    ----------
+    fitted : what `cross_fit` makes of the run, where that is known. It is used where class priors are moved: their
+        shift must not come from the labels that it then doubts.
+    """
+    oof = data.oof
+    if fitted is None and data.calibrate.prior_strength != 0:
+        held_out = HeldOut(oof.final_logits, oof.true, oof.unit, oof.fold)
+        fitted = cross_fit(held_out, data.calibrate, data.trained_shares, oof.classes)
+    if isinstance(fitted, CrossFitted) and fitted.moves_priors:
+        return softmax(fitted.logits, axis=1)
+    return softmax(oof.final_logits / data.temperature, axis=1)
 
 
 def _table(run: Run, data: RunData, proba: np.ndarray, found: np.ndarray, suggested: np.ndarray):

@@ -6,12 +6,15 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from nonet.evaluate.bootstrap import bootstrap_intervals
-from nonet.evaluate.calibration import MeasuredCalibration, measure_calibration
+from nonet.calibrate.calibration import Calibration
+from nonet.calibrate.fitting import HeldOut, fit_calibration
+from nonet.calibrate.rejection import Rejection, fit_rejection
+from nonet.evaluate.bootstrap import bootstrap_intervals, confusions_by_unit
+from nonet.evaluate.calibration import CALIBRATED, MeasuredCalibration, measure_calibration
 from nonet.evaluate.issues import Issues, find_issues
-from nonet.evaluate.oof import ENSEMBLE
+from nonet.evaluate.oof import ENSEMBLE, OutOfFold
 from nonet.evaluate.reading import RunData, read_run
-from nonet.evaluate.rejection import measure_rejection
+from nonet.evaluate.rejection import measure_rejection, rejected_out_of_fold
 from nonet.evaluate.robustness import Robustness, read_robustness
 from nonet.evaluate.tables import confusion_table, difference_table, per_class_table, table_1
 from nonet.runs import Run
@@ -19,7 +22,10 @@ from nonet.runs import Run
 
 @dataclass(frozen=True)
 class Measured:
-    """The findings on a run, all on the same resampled patients.
+    """The findings on a run, all on the same resampled patients, and of what `predict` would say of each image.
+
+    Where class priors are moved, that is by what the other folds teach, and so are headline, per_class, confusion,
+    accuracy and predicted; table and differences have the ensemble as trained, too.
 
     table, per_class, differences, confusion : as `nonet.evaluate.tables` makes them; the first and the third have the
         rows of calibration, too, where there are any.
@@ -42,16 +48,43 @@ class Measured:
     confidence: float
     seed: int
 
+    @property
+    def moves_priors(self) -> bool:
+        """Whether the scores are of the ensemble with class priors moved."""
+        return isinstance(self.calibration, MeasuredCalibration) and self.calibration.fitted.moves_priors
+
     @cached_property
     def headline(self) -> pd.Series:
         """The ensemble's row of Table 1, with views where the run has them."""
         is_final = self.table["views"] == self.data.oof.final_view_set
-        return self.table[(self.table["architecture"] == ENSEMBLE) & is_final].iloc[0]
+        architecture = CALIBRATED if self.moves_priors else ENSEMBLE
+        return self.table[(self.table["architecture"] == architecture) & is_final].iloc[0]
 
     @cached_property
     def predicted(self) -> np.ndarray:
         """The ensemble's class number of each image, int (n,), with views where the run has them."""
-        return self.data.oof.final_logits.argmax(axis=1)
+        return best_classes(self.data.oof, self.calibration)
+
+    @cached_property
+    def is_stale(self) -> bool:
+        """Whether ensemble.json is calibrated otherwise than its weights and settings ask for, or not at all.
+
+        Then `predict` decides by another calibration than the one that is measured here across folds.
+        """
+        oof, asked = self.data.oof, self.data.calibrate
+        try:
+            kept, rejection = Calibration.of(self.data.ensemble, oof.classes), Rejection.of(self.data.ensemble)
+        except (KeyError, TypeError, ValueError):  # there is none, or it was edited so that predict refuses it
+            return True
+        held_out = HeldOut(oof.final_logits, oof.true, oof.unit, oof.fold)
+        fitted = fit_calibration(held_out, asked, self.data.trained_shares, oof.classes)
+        foreign = np.full(len(oof.true), np.nan) if oof.foreign is None else oof.foreign
+        refitted = fit_rejection(foreign, oof.unit, false_alarm=asked.false_alarm)
+        pairs = [(fitted.temperature, kept.temperature), (fitted.bias, kept.bias), (fitted.thresholds, kept.thresholds)]
+        pairs += [(fitted.min_confidence, kept.min_confidence), (refitted.quantiles, rejection.quantiles)]
+        if refitted.is_fitted:
+            pairs.append((refitted.false_alarm, rejection.false_alarm))
+        return not all(_alike(*pair) for pair in pairs)
 
     @property
     def percent(self) -> str:
@@ -78,25 +111,43 @@ def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, se
     oof = data.oof
     table = table_1(oof, names=data.titles, **options)
     differences = difference_table(oof, names=data.titles, **options)
-    calibration = measure_calibration(oof, data.calibrate, data.trained_shares, **options)
+    rejected = rejected_out_of_fold(oof, data.calibrate.false_alarm)
+    calibration = measure_calibration(
+        oof, data.calibrate, data.trained_shares, rejected=None if isinstance(rejected, str) else rejected, **options
+    )
     if isinstance(calibration, MeasuredCalibration):
         differences = pd.concat([differences, calibration.differences], ignore_index=True)
         table = pd.concat([table, calibration.row], ignore_index=True)
-    confusions = oof.confusions(oof.final_view_set, ENSEMBLE)
+    predicted = best_classes(oof, calibration)
+    confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
+    fitted = calibration.fitted if isinstance(calibration, MeasuredCalibration) else calibration
     low, high = bootstrap_intervals(confusions, {"accuracy": _accuracy}, **options)["accuracy"]
     return Measured(
         data=data,
         table=table,
-        per_class=per_class_table(oof, **options),
+        per_class=per_class_table(oof, predicted=predicted, **options),
         differences=differences,
         confusion=confusion_table(confusions.total(), oof.classes),
         accuracy=(float(_accuracy(confusions.total())), float(low), float(high)),
         calibration=calibration,
         rejection=measure_rejection(oof, data.calibrate.false_alarm, **options),
-        issues=find_issues(run, data) if len(oof.classes) > 1 else None,
+        issues=find_issues(run, data, fitted=fitted) if len(oof.classes) > 1 else None,
         robustness=read_robustness(run),
         **options,
     )
+
+
+def best_classes(oof: OutOfFold, calibration: MeasuredCalibration | str) -> np.ndarray:
+    """Return the class number that `predict` calls the best of each image, int (n,), each fold's as others teach."""
+    if isinstance(calibration, MeasuredCalibration) and calibration.fitted.moves_priors:
+        return calibration.fitted.logits.argmax(axis=1)
+    return oof.final_logits.argmax(axis=1)
+
+
+def _alike(one: np.ndarray | float | None, other: np.ndarray | float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return bool(np.allclose(one, other, rtol=1e-3, atol=1e-6))
 
 
 def _accuracy(counts: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from nonet.calibrate.weights import Weights, folds_that_count, mean_over_members, weights_by_image
 from nonet.errors import RunError
 from nonet.evaluate.bootstrap import UnitConfusions, confusions_by_unit
 
@@ -21,7 +22,8 @@ class OutOfFold:
 
     `logits` has the shape (view sets, architectures, n, C); the other arrays have one entry an image. `patient` is
     None where unknown; `unit` is what the bootstrap draws: the patient, or the image where the patient is unknown.
-    `foreign` is how foreign its members find an image; None in a run of a nonet that did not ask them.
+    `foreign` is how foreign its members find an image; None in a run of a nonet that did not ask them. `weight`
+    (architectures, n) is how much each image's members count in the ensemble, as `predict` weighs them; None: alike.
     """
 
     classes: list[str]
@@ -35,6 +37,7 @@ class OutOfFold:
     fold: np.ndarray
     logits: np.ndarray
     foreign: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
     @property
     def final_view_set(self) -> str:
@@ -42,9 +45,15 @@ class OutOfFold:
         return self.view_sets[-1]
 
     @cached_property
+    def ensemble_logits(self) -> np.ndarray:
+        """The ensemble's logits, (view sets, n, C): the mean over architectures by their members' weights."""
+        weight = np.ones((len(self.architectures), len(self.true))) if self.weight is None else self.weight
+        return mean_over_members(self.logits, weight)
+
+    @property
     def final_logits(self) -> np.ndarray:
         """The ensemble's logits with the final views, (n, C): what predictions are made of."""
-        return self.logits[self.view_sets.index(self.final_view_set)].mean(axis=0)
+        return self.ensemble_logits[self.view_sets.index(self.final_view_set)]
 
     @property
     def num_patients(self) -> int:
@@ -66,7 +75,7 @@ class OutOfFold:
 
     @cached_property
     def _predicted(self) -> np.ndarray:
-        with_mean = np.concatenate([self.logits, self.logits.mean(axis=1, keepdims=True)], axis=1)
+        with_mean = np.concatenate([self.logits, self.ensemble_logits[:, None]], axis=1)
         return with_mean.argmax(axis=-1).reshape(-1, len(self.true))
 
     def confusions(self, view_set: str | None = None, architecture: str | None = None) -> UnitConfusions:
@@ -82,13 +91,15 @@ def logit_classes(oof: pd.DataFrame) -> list[str]:
     return [column.removeprefix(LOGIT) for column in oof.columns if column.startswith(LOGIT)]
 
 
-def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
+def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: Weights | None = None) -> OutOfFold:
     """Turn the long table of out-of-fold logits into arrays.
 
     Parameters
     ----------
     oof : columns image_id, label, patient, fold, architecture, view_set and `logit_<CLASS>`; in any order of rows.
     classes : C class codes; those of the logit columns where None.
+    weights : of the members, as `member_weights` reads them; all count alike where None. Images of a fold whose members
+        have none are left out: no member of the ensemble can judge them.
 
     Raises
     ------
@@ -100,6 +111,7 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
         raise RunError(
             "No out-of-fold image is left to evaluate.", 'Mark images "evaluate" in the dataset\'s manifest.'
         )
+    oof = oof if weights is None else _judged(oof, weights)
     oof = oof.assign(image_id=oof["image_id"].astype(str)).sort_values(["view_set", "architecture", "image_id"])
     _check_logits(oof, classes)
     first = oof.drop_duplicates("image_id").sort_values("image_id")
@@ -112,10 +124,13 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
     logits = np.stack(
         [[groups[views, name].to_numpy(dtype=np.float64) for name in architectures] for views in view_sets]
     )
+    fold = first["fold"].to_numpy(dtype=np.int64)
+    weight = None if weights is None else weights_by_image(weights, architectures, fold)
     foreign = None
     if "foreign" in oof:  # the same for all view sets
         of_each = dict(list(oof[oof["view_set"] == view_sets[0]].groupby("architecture")["foreign"]))
-        foreign = np.mean([of_each[name].to_numpy(dtype=np.float64) for name in architectures], axis=0)
+        values = np.stack([of_each[name].to_numpy(dtype=np.float64) for name in architectures])[..., None]
+        foreign = mean_over_members(values, np.ones(values.shape[:2]) if weight is None else weight)[:, 0]
     patient = first["patient"].astype(object).where(first["patient"].notna(), None).to_numpy(dtype=object)
     return OutOfFold(
         classes=classes,
@@ -126,10 +141,22 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> OutOfFold:
         true=_class_numbers(first, classes),
         patient=patient,
         unit=np.array([f"image {i}" if p is None else f"patient {p}" for i, p in zip(image_id, patient)]),
-        fold=first["fold"].to_numpy(dtype=np.int64),
+        fold=fold,
         logits=logits,
         foreign=foreign,
+        weight=weight,
     )
+
+
+def _judged(oof: pd.DataFrame, weights: Weights) -> pd.DataFrame:
+    """Return the rows of images that some member with a weight never saw."""
+    counting = oof["fold"].isin(folds_that_count(weights))
+    if not counting.any():
+        raise RunError(
+            "Every evaluated image was trained on by all members that have a weight, so none can be scored.",
+            f"Give members of fold {oof['fold'].iloc[0]} a weight in ensemble.json, too.",
+        )
+    return oof[counting]
 
 
 def _class_numbers(images: pd.DataFrame, classes: list[str]) -> np.ndarray:

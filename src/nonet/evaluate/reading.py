@@ -9,12 +9,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from nonet.calibrate.weights import Weights, member_weights
 from nonet.data.manifest import Dataset
 from nonet.data.record import record_of
 from nonet.errors import DataError, RunError
 from nonet.evaluate.oof import OutOfFold, align_oof, logit_classes
 from nonet.recipe import Calibrate, Denoise, Loss, Sampling
-from nonet.runs import Run
+from nonet.runs import REMAKE, Run
 from nonet.train.finish import trained_shares
 
 logger = logging.getLogger("nonet")
@@ -26,7 +27,9 @@ class RunData:
 
     `ensemble` is ensemble.json; `trained_shares` the share of each class among the images that training drew; `record`
     what `nonet.data.record` kept of the dataset; `origins` where each architecture's weights were from, with their
-    licence: a sentence, None where it began from random numbers, and no entry where no member says.
+    licence: a sentence, None where it began from random numbers, and no entry where no member says. `weights` are the
+    members' in the ensemble, None where ensemble.json does not say: then all count alike; `num_not_judged` is how many
+    evaluated images all members with a weight were trained on, so that they are not scored.
     """
 
     name: str
@@ -40,6 +43,8 @@ class RunData:
     histories: dict[tuple[str, int], pd.DataFrame]
     samples: tuple[np.ndarray, np.ndarray] | None
     num_never_held_out: int
+    num_not_judged: int = 0
+    weights: Weights | None = None
     record: dict | None = None
     origins: dict[str, str | None] = field(default_factory=dict)
 
@@ -47,6 +52,18 @@ class RunData:
     def titles(self) -> dict[str, str]:
         """How to print an architecture's key."""
         return self.ensemble.get("titles", {})
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether some members count more than others."""
+        return self.weights is not None and len(set(self.weights.values())) > 1
+
+    @property
+    def num_networks(self) -> int:
+        """How many networks count in the ensemble."""
+        if self.weights is None:
+            return sum(self.oof.num_folds.values())
+        return sum(weight > 0 for weight in self.weights.values())
 
     @property
     def temperature(self) -> float:
@@ -94,8 +111,9 @@ def read_run(run: Run) -> RunData:
     manifest = _read(pd.read_parquet, run.manifest)
     manifest["image_id"] = manifest["image_id"].astype(str)
     folds = _read(pd.read_csv, run.folds, dtype={"image_id": str})
-    table = _read(pd.read_parquet, run.oof)
-    oof, num_never_held_out = _evaluated_only(table, manifest, folds, run)
+    ensemble, weights = read_ensemble(run)
+    table, num_never_held_out = _evaluated_only(_read(pd.read_parquet, run.oof), manifest, folds, run)
+    oof = align_oof(table, sorted(logit_classes(table)), weights=weights)
     text = run.recipe.read_text(encoding="utf-8")
     recipe = _read(lambda _: tomllib.loads(text), run.recipe)
     provenance = _read(_read_json, run.provenance, optional=True) or {}
@@ -108,11 +126,13 @@ def read_run(run: Run) -> RunData:
         recipe_text=text,
         recipe=recipe,
         provenance=provenance,
-        ensemble=_read(_read_json, run.ensemble, optional=True) or {},
+        ensemble=ensemble,
         trained_shares=trained_shares(manifest, folds, oof.classes, sampling, loss),
         histories=_read_histories(run),
         samples=_read(_read_samples, run.samples, optional=True),
         num_never_held_out=num_never_held_out,
+        num_not_judged=table["image_id"].nunique() - len(oof.true),
+        weights=weights,
         record=_read_record(run, provenance),
         origins=_read_origins(run),
     )
@@ -120,8 +140,8 @@ def read_run(run: Run) -> RunData:
 
 def _evaluated_only(
     table: pd.DataFrame, manifest: pd.DataFrame, folds: pd.DataFrame, run: Run
-) -> tuple[OutOfFold, int]:
-    """Return the evaluated images' predictions, and how many evaluated images were never held out."""
+) -> tuple[pd.DataFrame, int]:
+    """Return the rows of evaluated images, and how many evaluated images were never held out."""
     table = table.assign(image_id=table["image_id"].astype(str))
     images = pd.Index(manifest["image_id"].to_numpy(dtype=object))
     if not images.is_unique:
@@ -143,7 +163,26 @@ def _evaluated_only(
             f"{len(absent)} of {expected.sum()} evaluated images have no out-of-fold logits at all, first {absent[0]}.",
             f'Run "nonet train RECIPE DATASET --out {run}" again: it completes what is missing.',
         )
-    return align_oof(table, sorted(logit_classes(table))), int(marked.sum() - expected.sum())
+    return table, int(marked.sum() - expected.sum())
+
+
+def read_ensemble(run: Run) -> tuple[dict, Weights | None]:
+    """Return ensemble.json, and its members' weights; {} and None where it is not there or lists no member.
+
+    Raises
+    ------
+    RunError, saying what is wrong with them: people may edit the file.
+    """
+    description = _read(_read_json, run.ensemble, optional=True) or {}
+    if not isinstance(description, dict):
+        raise RunError(f"{run.ensemble} holds no table.", REMAKE)
+    if "members" not in description:
+        return description, None
+    try:
+        return description, member_weights(description)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read: {error}"
+        raise RunError(f"{run.ensemble} {what}.", REMAKE) from error
 
 
 def _read_histories(run: Run) -> dict[tuple[str, int], pd.DataFrame]:

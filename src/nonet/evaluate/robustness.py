@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nonet.calibrate.weights import Weights
 from nonet.data.degrade import KINDS
 from nonet.errors import RunError
 from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
@@ -37,13 +38,19 @@ class Robustness:
 
 
 def robustness_tables(
-    folder: str | Path, *, num_resamples: int = 2000, confidence: float = 0.95, seed: int = 0
+    folder: str | Path,
+    *,
+    weights: Weights | None = None,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> Robustness:
     """Score every condition in a folder of out-of-fold logits on the same resampled patients.
 
     Parameters
     ----------
     folder : as `nonet.predict.robustness.score_conditions` returns it.
+    weights : of the members, as `align_oof` takes them.
     num_resamples, confidence, seed : of the bootstrap over patients (over images where patients are unknown).
 
     Raises
@@ -51,12 +58,12 @@ def robustness_tables(
     RunError, where the folder holds no condition, or they are not of the same images.
     """
     conditions, predicted, shares, first = [], [], [], None
-    for condition, oof, share in _read(Path(folder)):
+    for condition, oof, share in _read(Path(folder), weights):
         first = oof if first is None else first
         if not np.array_equal(oof.image_id, first.image_id):
             raise RunError(f"{folder}: {condition.file_name} is of other images.", hint="Delete it and run again.")
         conditions.append(condition)
-        predicted.append(oof.logits[0].mean(axis=0).argmax(axis=-1))
+        predicted.append(oof.final_logits.argmax(axis=-1))
         shares.append(share)
     if first is None:
         raise RunError(f"{folder} holds no logits.", hint='Run "nonet evaluate RUN --robustness".')
@@ -149,7 +156,7 @@ def format_robustness(found: Robustness) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
-def _read(folder: Path) -> Iterator[tuple[Condition, OutOfFold, float]]:
+def _read(folder: Path, weights: Weights | None) -> Iterator[tuple[Condition, OutOfFold, float]]:
     """Yield each condition, its logits, and the share of images that denoising changed; one table at a time."""
     order = [UNDAMAGED, *KINDS]
     conditions = [Condition.of_file(path) for path in folder.glob("[!.]*.parquet")]
@@ -157,7 +164,7 @@ def _read(folder: Path) -> Iterator[tuple[Condition, OutOfFold, float]]:
         conditions, key=lambda c: (order.index(c.kind), c.severity, c.view_set != NO_VIEWS, c.denoised)
     ):
         table = pd.read_parquet(folder / condition.file_name)
-        yield condition, align_oof(table), float(table["changed"].mean())
+        yield condition, align_oof(table, weights=weights), float(table["changed"].mean())
 
 
 def _columns(conditions: list[Condition]) -> pd.DataFrame:

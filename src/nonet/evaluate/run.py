@@ -40,7 +40,8 @@ def evaluate(
 
     Returns
     -------
-    Table 1, as `table_1` describes it, with a row "ensemble, calibrated" where class priors are moved. In
+    Table 1, as `table_1` describes it, the ensemble by the weights of ensemble.json; with a row "ensemble, calibrated"
+    where class priors are moved, whose predictions, by what other folds teach, all else then describes. In
     RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv (the ensemble's counts, rows true),
     calibration.csv, coverage.csv and rejection.csv (where there are enough patients), what `issues` writes,
     figures/*.svg; report.html, which needs no network; model_card.md and datasheet.md. What `evaluate_robustness` left

@@ -154,12 +154,14 @@ def trust(found: Measured) -> str:
         f"A probability is off by {100 * overall['ece_after']:.0f} points of 100 on average (expected calibration "
         f"error {overall['ece_after']:.3f}; {overall['ece_before']:.3f} before calibration)."
     )
+    reasons = []
     if calibration.settings.min_confidence > 0:
+        reasons.append(f"no class reaches a probability of {100 * calibration.settings.min_confidence:g} %")
+    if doubt["share_rejected"] > 0:
+        reasons.append("they are taken for no known class")
+    if reasons:
         share = doubt["share_identified"]
-        text += (
-            f" {_of_100(1 - share) if share > 0 else 'All'} cells stay unidentified, as no class reaches a "
-            f"probability of {100 * calibration.settings.min_confidence:g} %"
-        )
+        text += f" {_of_100(1 - share) if share > 0 else 'All'} cells stay unidentified, as {' or '.join(reasons)}"
         text += f"; of the others {100 * doubt['accuracy_identified']:.0f} of 100 are right." if share > 0 else "."
     return text
 
@@ -317,6 +319,23 @@ def limits(found: Measured) -> list[str]:
             f"{data.num_never_held_out:,} images are marked to be evaluated but were never held out (no fold): "
             "they were trained on and are not scored."
         )
+    if data.num_not_judged:
+        sentences.append(
+            f"{data.num_not_judged:,} images are not scored: ensemble.json gives no weight to any member that was not "
+            "trained on them."
+        )
+    if isinstance(found.calibration, str) and data.calibrate.prior_strength != 0:
+        sentences.append(
+            "Predictions have class priors moved (calibrate.prior_strength); these images are too few to measure it, "
+            "so all scores are of the ensemble as trained."
+        )
+    if not isinstance(found.calibration, str) and found.is_stale:
+        sentences.append(
+            "ensemble.json is not calibrated as its members and settings ask for. What is said here of probabilities, "
+            "prediction sets and unidentified cells holds for predictions after it is: first nonet calibrate RUN."
+        )
+    if found.moves_priors and found.robustness is not None:
+        sentences.append("Scores under damage are of the ensemble as trained, with class priors not moved.")
     if data.recipe.get("train", {}).get("keep") == "best":
         sentences.append(
             "Each network's epoch was chosen by its score on the fold it is then scored on "

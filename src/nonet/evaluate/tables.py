@@ -77,11 +77,17 @@ def per_class_table(
     *,
     architecture: str = ENSEMBLE,
     view_set: str | None = None,
+    predicted: np.ndarray | None = None,
     num_resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Score each class of one row of Table 1, by default the ensemble's with views.
+    """Score each class of one row of Table 1, by default the ensemble's with views; or of other predictions.
+
+    Parameters
+    ----------
+    oof, classes, num_resamples, confidence, seed : as in `table_1`.
+    architecture, view_set : the row. predicted : int (n,), class numbers that are scored in its place.
 
     Returns
     -------
@@ -92,6 +98,8 @@ def per_class_table(
     """
     oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
     confusions = oof.confusions(view_set or oof.final_view_set, architecture)
+    if predicted is not None:
+        confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
     scores = per_class_scores(confusions.total())
     resampled = bootstrap_scores(confusions, {"f1": _f1_of_classes_present}, num_resamples=num_resamples, seed=seed)
     low, high = percentile_interval(resampled["f1"], confidence=confidence)
@@ -178,7 +186,7 @@ def ensemble_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> pd.Data
     about = about.loc[aligned.image_id, [c for c in ("label", "patient", "source", "fold") if c in about]]
     parts = []
     for number, views in enumerate(aligned.view_sets):
-        mean = aligned.logits[number].mean(axis=0)
+        mean = aligned.ensemble_logits[number]
         logits = pd.DataFrame(mean, index=about.index, columns=[LOGIT + code for code in aligned.classes])
         parts.append(about.assign(architecture=ENSEMBLE, view_set=views).join(logits).reset_index())
     return pd.concat(parts, ignore_index=True)

@@ -1,7 +1,6 @@
 """The trained ensemble: images in, logits, probabilities or class names out."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from nonet.calibrate.calibration import Calibration, softmax
 from nonet.calibrate.rejection import MemberScore, Rejection
+from nonet.calibrate.weights import member_weights
 from nonet.data.prepare import Crop, prepare_crops
 from nonet.errors import DataError, RecipeError, RunError
 from nonet.models.machine import keep_freed_memory, make_fabric
@@ -20,10 +20,9 @@ from nonet.models.network import crop_of, make_classifier
 from nonet.models.views import View, batches, logits_and_features, to_device, views_of
 from nonet.predict.labels import label_images, sets_of
 from nonet.recipe import Predict, Recipe, load_recipe
-from nonet.runs import Run
+from nonet.runs import REMAKE, Run
 
 BATCH_SIZE = 64
-REMAKE = 'Mend it; or delete it and run the same "nonet train" again, which writes it anew.'
 
 
 def parse_views(views: str | int | None, settings: Predict) -> Predict:
@@ -228,14 +227,13 @@ def _read_description(run: Run) -> dict:
     """Read ensemble.json, which people may edit, and check what is used of it."""
     try:
         description = json.loads(run.ensemble.read_text(encoding="utf-8"))
-        classes, members = [*description["classes"]], [*description["members"]]
-        weights = [float(member["weight"]) for member in members]
-        places = [(str(member["architecture"]), int(member["fold"])) for member in members]
+        classes = [*description["classes"]]
+        member_weights(description)
         Calibration.of(description, classes)
         Rejection.of(description)
     except (ValueError, KeyError, TypeError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read: {error}"
         raise RunError(f"{run.ensemble} {what}.", hint=REMAKE) from error
-    if not classes or not places or not all(math.isfinite(w) and w >= 0 for w in weights) or not sum(weights) > 0:
-        raise RunError(f"{run.ensemble}: weights must be 0 or more, and one of them more than 0.", hint=REMAKE)
+    if not classes:
+        raise RunError(f"{run.ensemble} lists no class.", hint=REMAKE)
     return description

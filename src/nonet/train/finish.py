@@ -11,6 +11,7 @@ import pandas as pd
 from nonet.calibrate.calibration import Calibration
 from nonet.calibrate.fitting import HeldOut, fit_calibration
 from nonet.calibrate.rejection import fit_rejection
+from nonet.calibrate.weights import folds_that_count, mean_over_members, member_weights, weights_by_image
 from nonet.data.folds import patient_or_image
 from nonet.errors import RecipeError, RunError
 from nonet.recipe import Calibrate, Loss, Recipe, Sampling, load_recipe
@@ -111,27 +112,30 @@ def trained_shares(
 
 
 def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFrame) -> tuple[HeldOut, list[str]]:
-    """Return the evaluated images' logits, averaged over members by their weights, and what is to be said of them."""
-    classes = description["classes"]
-    weights = {(m["architecture"], int(m["fold"])): float(m["weight"]) for m in description["members"]}
+    """Return the evaluated images' logits, averaged over members by their weights, and what is to be said of them.
+
+    Images of a fold without a member that counts are left out, as they are from `evaluate`.
+    """
+    classes, weights = description["classes"], member_weights(description)
     table = pd.read_parquet(run.oof)
     evaluated = manifest.loc[manifest["evaluate"].astype(bool) & manifest["label"].isin(classes), "image_id"]
     table = table[(table["view_set"] == recipe.predict.views) & table["image_id"].isin(set(evaluated))]
-    weight = np.array([weights.get(key, 0.0) for key in zip(table["architecture"], table["fold"])])
-    table, weight = table[weight > 0], weight[weight > 0]
+    table = table[table["fold"].isin(folds_that_count(weights))]
     columns = [f"logit_{code}" for code in classes] + ["foreign"]
     # Infinite where a member, of a nonet that did not know of rejection, cannot say: no mean over the others hides it.
     table["foreign"] = table["foreign"].fillna(np.inf) if "foreign" in table else np.inf
-    weighted = table[columns].astype(np.float64).mul(weight, axis=0).assign(weight=weight)
-    sums = weighted.groupby(table["image_id"]).sum()
-    first = table.drop_duplicates("image_id").set_index("image_id").loc[sums.index].reset_index()
-    means = sums[columns].div(sums["weight"], axis=0)
+    first = table.drop_duplicates("image_id").sort_values("image_id")
+    of_each = dict(list(table.set_index("image_id").groupby("architecture")[columns]))
+    values = np.empty((len(of_each), len(first), len(columns)))
+    for number, rows in enumerate(of_each.values()):
+        values[number] = rows.loc[first["image_id"]].to_numpy(dtype=np.float64)
+    means = mean_over_members(values, weights_by_image(weights, list(of_each), first["fold"].to_numpy()))
     held_out = HeldOut(
-        logits=means[columns[:-1]].to_numpy(),
+        logits=means[:, :-1],
         true=first["label"].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64),
         unit=patient_or_image(first).to_numpy(dtype=str),
         fold=first["fold"].to_numpy(dtype=np.int64),
-        foreign=means["foreign"].to_numpy(),
+        foreign=means[:, -1],
     )
     return held_out, _caveats(recipe, first)
 
