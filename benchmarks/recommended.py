@@ -107,7 +107,7 @@ def report(dataset, methods: dict[str, pd.DataFrame], runs: dict, tables: dict, 
         if len(differences):
             text = differences.to_string(index=False, float_format="%.3f")
             lines += ["Paired differences in macro-F1:", "", "```", text, "```", ""]
-    lines += ["## Time", ""]
+    lines += ["## Time", "", "Summed over members; of those trained side by side each counts whole.", ""]
     lines += [
         f"- `{name}`: {_minutes(run):.0f} minutes of training, each epoch's held-out score included."
         for name, run in runs.items()

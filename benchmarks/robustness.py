@@ -52,7 +52,7 @@ def report(found: Robustness) -> str:
         "",
         f"Made by `benchmarks/robustness.py` from {first['images']:,} held-out images of {first['patients']} patients, "
         "each scored by the members that never saw its patient. The images are drawn as evenly over classes as they "
-        "allow and are the same in every condition, so the scores are not those of `real_cells.md`. In brackets, "
+        "allow and are the same in every condition, so the scores are not those of all images. In brackets, "
         f"{100 * first['confidence']:g} % intervals by bootstrap over patients; differences are paired on the same "
         "resampled patients. *Changed* is the share of the images whose estimated sigma reaches the recipe's "
         "threshold, so that denoising does anything at all.",
