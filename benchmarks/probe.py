@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -24,6 +25,9 @@ from nonet.models.backbones import get_backbone, load_pretrained, make_backbone
 from nonet.models.views import batches, to_device
 from nonet.progress import progress
 from nonet.recipe import Denoise
+from nonet.runs import written_whole
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C, the inverse of the shrinkage, on standardised features
 
 
 def main() -> None:
@@ -34,6 +38,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="file with its weights, instead of the hub's")
     parser.add_argument("--size", type=int, help="image side in px; by default the architecture's own")
     parser.add_argument("--centre", type=float, default=1.0, help="part of the frame that it sees")
+    parser.add_argument("--features", type=Path, help="file to keep features in, .npy: made once, then read")
     parser.add_argument("--out", type=Path, required=True, help="out-of-fold table to write, .parquet")
     arguments = parser.parse_args()
     table = probe(
@@ -43,30 +48,65 @@ def main() -> None:
         weights=arguments.weights,
         size_px=arguments.size,
         centre=arguments.centre,
+        kept=arguments.features,
     )
     table.to_parquet(arguments.out, index=False)
     print(format_table(table_1(table)))
 
 
-def probe(run, dataset, *, architecture: str, weights: Path | None, size_px: int | None, centre: float):
-    """Return the out-of-fold log-probabilities as a run keeps its logits, one row an evaluated image."""
+def probe(
+    run,
+    dataset,
+    *,
+    architecture: str,
+    weights: Path | None,
+    size_px: int | None,
+    centre: float,
+    kept: Path | None = None,
+):
+    """Return the out-of-fold log-probabilities as a run keeps its logits, one row an evaluated image.
+
+    How much the regression is shrunk is chosen for each fold on the other folds. Features are kept in the file `kept`.
+    """
     folds = pd.read_csv(run.folds, dtype={"image_id": str})
     table = folds.merge(pd.read_parquet(run.manifest), on="image_id", validate="one_to_one")
-    features = frozen_features(dataset, table, architecture, weights, size_px, centre)
+    if kept is None or not kept.exists():
+        features = frozen_features(dataset, table, architecture, weights, size_px, centre)
+        if kept is not None:
+            with written_whole(kept) as path:
+                np.save(path, features)
+    else:
+        features = np.load(kept)
     classes = sorted(table["label"].unique())
-    true = table["label"].map(classes.index).to_numpy()
+    true, folds = table["label"].map(classes.index).to_numpy(), table["fold"].to_numpy()
     parts = []
     for fold in sorted(table["fold"].dropna().unique()):
-        held_out = (table["fold"] == fold).to_numpy()
-        # C was not tuned: 0.01 on standardised features is mild shrinkage for some thousand images.
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=500))
-        model.fit(features[~held_out], true[~held_out])
-        logits = np.log(np.maximum(model.predict_proba(features[held_out]), 1e-12))
+        held_out = folds == fold
+        strength = max(STRENGTHS, key=lambda c: _macro_f1_within(features, true, np.where(held_out, -1, folds), c))
+        model = _fitted(features[~held_out], true[~held_out], strength)
+        logits = np.full((held_out.sum(), len(classes)), np.log(1e-12))
+        logits[:, model.classes_] = np.log(np.maximum(model.predict_proba(features[held_out]), 1e-12))
         part = table.loc[held_out, ["image_id", "label", "patient", "source", "fold"]].reset_index(drop=True)
         part = part.assign(architecture="probe", view_set="none")
         part[[f"logit_{code}" for code in classes]] = logits
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def _fitted(features: np.ndarray, true: np.ndarray, strength: float):
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=500))
+    return model.fit(features, true)
+
+
+def _macro_f1_within(features: np.ndarray, true: np.ndarray, folds: np.ndarray, strength: float) -> float:
+    """Macro-F1 of each fold of `folds` fitted on the others; -1 is left out of all, NaN is fitted on and not scored."""
+    asked = np.unique(folds[folds >= 0])
+    predicted = np.full(len(true), -1)
+    for fold in asked:
+        train = (folds != fold) & (folds != -1)
+        predicted[folds == fold] = _fitted(features[train], true[train], strength).predict(features[folds == fold])
+    scored = np.isin(folds, asked)
+    return f1_score(true[scored], predicted[scored], labels=np.unique(true[scored]), average="macro", zero_division=0)
 
 
 def frozen_features(dataset, table, architecture, weights, size_px, centre) -> np.ndarray:

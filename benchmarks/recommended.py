@@ -64,7 +64,8 @@ def main() -> None:
             kept = arguments.work / f"probe-{centre:g}.parquet"
             if not kept.exists():
                 options = {"architecture": "dinobloom_small", "weights": arguments.probe, "size_px": 224}
-                probe(runs["cpu"], dataset, centre=centre, **options).to_parquet(kept, index=False)
+                options |= {"centre": centre, "kept": kept.with_suffix(".npy")}
+                probe(runs["cpu"], dataset, **options).to_parquet(kept, index=False)
             methods[name] = pd.read_parquet(kept)
     arguments.out.write_text(report(dataset, methods, runs, tables, arguments), encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
