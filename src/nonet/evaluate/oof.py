@@ -182,7 +182,8 @@ def _check_logits(oof: pd.DataFrame, classes: list[str]) -> None:
         raise RunError(
             f"{(~finite).sum()} rows of out-of-fold logits are not finite, first image {row['image_id']} by "
             f"{row['architecture']}, fold {row['fold']}, views {row['view_set']}.",
-            "That member diverged. Delete its folder under members/ and train it again with a lower learning rate.",
+            "That member diverged, and would again: a run's settings stay. Train into another --out with a lower "
+            "optimiser.learning_rate_first.",
         )
 
 
