@@ -32,7 +32,6 @@ RECIPES = {
     "cpu": "recipe `cpu`, the paper's method: nine members, same networks and epochs",
     "plain": "recipe `plain`: plain fine-tuning, three members",
 }
-PROBE_CENTRES = (1.0, 0.45)  # the whole frame, and the part that suited frozen features best (docs/log.md)
 SCORES = {"macro-F1": macro_f1_score, "balanced accuracy": balanced_accuracy_score}
 
 
@@ -44,6 +43,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for the dataset and the runs")
     parser.add_argument("--probe", type=Path, help="weights of a ViT-S/14 for the probe")
     parser.add_argument("--probe-name", default="ViT-S/14", help="what the weights are called in the table")
+    parser.add_argument(
+        "--probe-centres", type=float, nargs="+", default=[1.0], help="parts of the frame that it sees, one line each"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "recommended.md")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -57,7 +59,7 @@ def main() -> None:
         tables[recipe] = nonet.evaluate(runs[recipe])
     methods = {RECIPES[name]: _final(pd.read_parquet(run.oof)) for name, run in runs.items()}
     if arguments.probe:
-        for centre in PROBE_CENTRES:
+        for centre in arguments.probe_centres:
             name = f"balanced logistic regression on frozen {arguments.probe_name}, 224 px" + (
                 "" if centre == 1 else f", centre {centre:g}"
             )
