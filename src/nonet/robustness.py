@@ -46,8 +46,7 @@ def evaluate_robustness(
     dataset : the run's dataset, where it does not lie where it did.
     limit : images, drawn as evenly over classes as they allow, over all patients, the same for every condition; None
         or 0 takes all.
-    kinds : of damage, of `nonet.data.degrade.KINDS`; all of them where None.
-    severities : 1 to 4; all of them where None.
+    kinds, severities : of damage, of `nonet.data.degrade.KINDS` and 1 to 4; all of them where None.
     views : look at each image in the recipe's views as well, which takes several times as long.
     seed : of the images drawn, the damage, and the bootstrap.
     num_resamples, confidence : of the bootstrap over patients (over images where patients are unknown).
