@@ -329,7 +329,7 @@ def untrained_run(folder, *, image_size_px):
     recipe = load_recipe("demo", ['models.architectures=["convnextv2_mini"]', f"models.image_size_px={image_size_px}"])
     member = folder / "members" / "convnextv2_mini" / "fold-0"
     member.mkdir(parents=True)
-    network, _ = make_classifier("convnextv2_mini", recipe.models, 3, pretrained=False)
+    network, _ = make_classifier("convnextv2_mini", recipe.models, 3, trained=True)
     safetensors.torch.save_file(network.state_dict(), member / "weights.safetensors")
     (folder / "recipe.toml").write_text(recipe.to_toml())
     members = [{"architecture": "convnextv2_mini", "fold": 0, "weight": 1.0}]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from test_report import make_run
 
-from nonet.evaluate import sentences
+from nonet.evaluate import phrases, sentences
 from nonet.evaluate.measured import measure
 from nonet.evaluate.robustness import Robustness
 from nonet.evaluate.run import evaluate
@@ -122,7 +122,7 @@ def test_verdict_on_the_ensemble_follows_the_interval(found):
     row = next(row for _, row in rows.iterrows() if row["comparison"].removeprefix("ensemble − ") in text)
     assert row["difference"] == rows["difference"].min()  # the best single one
     word = "better" if row["difference_low"] > 0 else "worse" if row["difference_high"] < 0 else "not settled"
-    assert f"({sentences.signed(row['difference_low'])} to {sentences.signed(row['difference_high'])}), {word}" in text
+    assert f"({phrases.signed(row['difference_low'])} to {phrases.signed(row['difference_high'])}), {word}" in text
 
 
 def test_trust_is_of_the_cross_fitted_measures(found):

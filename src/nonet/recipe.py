@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from nonet.errors import RecipeError
 
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
+_LISTED = '"nonet recipes show paper" lists every setting.'
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -71,6 +72,8 @@ class Models(Section):
     """Widths of the hidden layers between the features and the classes."""
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout after each hidden layer."""
+    refit_head: bool = False
+    """In the end, fit a linear head to the features of the training images, every class counting alike (Kang 2020)."""
 
     @field_validator("architectures")
     @classmethod
@@ -337,7 +340,7 @@ def load_recipe(name: "str | Path | Recipe", settings: "list[str] | None" = None
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(_explain(error, where), hint='"nonet recipes show paper" lists every setting.') from error
+        raise RecipeError(_explain(error, where), hint=_LISTED) from error
 
 
 def differing_settings(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -379,10 +382,7 @@ def _set(data: dict, setting: str) -> None:
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
-            raise RecipeError(
-                f'"{key}" is not a setting: {section} holds a value, not settings.',
-                hint='"nonet recipes show paper" lists every setting.',
-            )
+            raise RecipeError(f'"{key}" is not a setting: {section} holds a value, not settings.', hint=_LISTED)
     data[last] = value
 
 

@@ -119,6 +119,7 @@ def read_run(run: Run) -> RunData:
     provenance = _read(_read_json, run.provenance, optional=True) or {}
     sampling = Sampling.model_validate(recipe.get("sampling", {}))
     loss = Loss.model_validate(recipe.get("loss", {}))
+    refit = bool(recipe.get("models", {}).get("refit_head", False))
     return RunData(
         name=run.folder.resolve().name,
         oof=oof,
@@ -127,7 +128,7 @@ def read_run(run: Run) -> RunData:
         recipe=recipe,
         provenance=provenance,
         ensemble=ensemble,
-        trained_shares=trained_shares(manifest, folds, oof.classes, sampling, loss),
+        trained_shares=trained_shares(manifest, folds, oof.classes, sampling, loss, refit=refit),
         histories=_read_histories(run),
         samples=_read(_read_samples, run.samples, optional=True),
         num_never_held_out=num_never_held_out,

@@ -8,7 +8,7 @@ import pandas as pd
 
 from nonet.cells import lineage_blocks, name_of
 from nonet.data.degrade import KINDS
-from nonet.evaluate import sentences
+from nonet.evaluate import phrases, sentences
 from nonet.evaluate.calibration_pages import calibration_words
 from nonet.evaluate.issues import Issues, commonest
 from nonet.evaluate.measured import Measured
@@ -51,7 +51,7 @@ _FIGURE_TEXT = {
 def render_report(found: Measured, drawings: Mapping[str, str]) -> str:
     """Return the report as HTML text; `drawings` are {name: SVG text}."""
     pages = environment(_TEMPLATES)
-    pages.filters.update(interval=_interval, signed=sentences.signed)
+    pages.filters.update(interval=_interval, signed=phrases.signed)
     return pages.get_template("report.html.j2").render(
         **_shown(found),
         say={question.__name__: question(found) for question in _QUESTIONS},

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nonet.calibrate.conformal import MIN_UNITS_OF_CLASS
-from nonet.cells import GRANULOCYTE_STAGES, name_of
+from nonet.cells import GRANULOCYTE_STAGES
+from nonet.evaluate import phrases
 from nonet.evaluate.calibration import MeasuredCalibration
 from nonet.evaluate.measured import Measured
 from nonet.evaluate.robustness import damage_rows
@@ -30,7 +31,7 @@ def expectation(found: Measured) -> str:
     begin = "At best, of" if reasons_for_optimism(found) else "Of"
     text = (
         f"{begin} 100 cells of a new patient, expect about {100 * accuracy[0]:.0f} to be named rightly if all are named"
-        f"{_between(accuracy, found, places=0, factor=100)}."
+        f"{phrases.between(accuracy, found, places=0, factor=100)}."
     )
     low, high = _spread_of_patients(found)
     if low is not None:
@@ -63,9 +64,9 @@ def judgement(found: Measured) -> str:
     absent, few, care = unjudged(table)
     parts = []
     if len(absent):
-        parts.append(f"{_listed(absent)}: no evaluated image.")
+        parts.append(f"{phrases.listed(absent)}: no evaluated image.")
     for row in few.to_dict("records"):
-        parts.append(f"{row['code']}: {_images_of(row)}.")
+        parts.append(f"{row['code']}: {phrases.images_of(row)}.")
     text = "Cannot be judged: " + " ".join(parts) if parts else ""
     if len(care):
         reasons = "; ".join(f"{row['code']} ({_why_care(row)})" for row in care.to_dict("records"))
@@ -93,7 +94,7 @@ def unjudged(per_class: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.Da
 
 
 def _why_care(row: dict) -> str:
-    reason = _images_of(row)
+    reason = phrases.images_of(row)
     if not np.isnan(row["f1_low"]):
         reason += f", F1 anywhere from {row['f1_low']:.2f} to {row['f1_high']:.2f}"
     return reason
@@ -161,7 +162,9 @@ def trust(found: Measured) -> str:
         reasons.append("they are taken for no known class")
     if reasons:
         share = doubt["share_identified"]
-        text += f" {_of_100(1 - share) if share > 0 else 'All'} cells stay unidentified, as {' or '.join(reasons)}"
+        text += (
+            f" {phrases.of_100(1 - share) if share > 0 else 'All'} cells stay unidentified, as {' or '.join(reasons)}"
+        )
         text += f"; of the others {100 * doubt['accuracy_identified']:.0f} of 100 are right." if share > 0 else "."
     return text
 
@@ -190,13 +193,17 @@ def degradation(found: Measured) -> str:
     by_kind = {row["kind"]: row for row in sorted(rows, key=lambda row: row["severity"])}  # the strongest of each
     strongest = sorted(by_kind.values(), key=lambda row: row["macro_f1"])
     tops = {row["severity"] for row in strongest}
-    at = f"{tops.pop()}" if len(tops) == 1 else ", ".join(f"{r['severity']} of {_words(r['kind'])}" for r in strongest)
+    at = (
+        f"{tops.pop()}"
+        if len(tops) == 1
+        else ", ".join(f"{r['severity']} of {phrases.words(r['kind'])}" for r in strongest)
+    )
     costs = [row for row in strongest if row["difference_high"] < 0]
     begin = f"Undamaged, macro-F1 is {undamaged:.2f} on the images drawn for this."
     if not costs:
         return f"{begin} Even at the strongest tried (severity {at}), no kind of damage lowers it for sure."
-    listed = ", ".join(f"{_words(row['kind'])} ({row['macro_f1']:.2f})" for row in costs[:_MOST])
-    harmless = [_words(row["kind"]) for row in strongest if row["difference_high"] >= 0]
+    listed = ", ".join(f"{phrases.words(row['kind'])} ({row['macro_f1']:.2f})" for row in costs[:_MOST])
+    harmless = [phrases.words(row["kind"]) for row in strongest if row["difference_high"] >= 0]
     text = f"{begin} At the strongest tried (severity {at}), most is lost to {listed}."
     return text + (f" No loss can be shown for {', '.join(harmless)}." if harmless else "")
 
@@ -215,9 +222,8 @@ def doubted_labels(found: Measured) -> str:
     patients = ""
     if len(outstanding):
         more = "has" if len(outstanding) == 1 else "have"
-        patients = (
-            f" {_patients(len(outstanding))} {more} more than their classes explain, first {outstanding.iloc[0]}."
-        )
+        who = f"{phrases.patients(len(outstanding))} {more} more"
+        patients = f" {who} than their classes explain, first {outstanding.iloc[0]}."
     return (
         f"Look first at {num:,} of {issues.num_images:,} labels ({100 * num / issues.num_images:.1f} %), listed in "
         f"issues.csv with the worst on top; most are labelled {listed}. They are suspicions: either the label is wrong "
@@ -249,8 +255,8 @@ def _verdict(row: pd.Series) -> str:
         words = "better"
     else:
         words = "worse" if high < 0 else "not settled by these patients"
-    interval = "" if np.isnan(low) else f" ({signed(low)} to {signed(high)})"
-    return f"{signed(row['difference'])} macro-F1{interval}, {words}"
+    interval = "" if np.isnan(low) else f" ({phrases.signed(low)} to {phrases.signed(high)})"
+    return f"{phrases.signed(row['difference'])} macro-F1{interval}, {words}"
 
 
 def images(found: Measured) -> str:
@@ -272,7 +278,9 @@ def training(found: Measured) -> str:
         len(table) > 1 and table["val_macro_f1"].iloc[-1] >= table["val_macro_f1"].max() for table in histories.values()
     ]
     text = f"{sum(ended)} of {len(ended)} networks were at their best in their last epoch"
-    return text + ("; more epochs may help." if sum(ended) > len(ended) / 2 else ".")
+    text += "; more epochs may help." if sum(ended) > len(ended) / 2 else "."
+    refitted = found.data.recipe.get("models", {}).get("refit_head")
+    return text + (" Curves are of the heads before they were refitted." if refitted else "")
 
 
 def reasons_for_optimism(found: Measured) -> list[str]:
@@ -306,13 +314,13 @@ def limits(found: Measured) -> list[str]:
     absent, few, _ = unjudged(found.per_class)
     if len(absent):
         sentences.append(
-            f"{_listed(absent)}: no evaluated image. Such a class cannot be judged and is left out of every mean; "
-            "an image of another class taken for it counts as an error."
+            f"{phrases.listed(absent)}: no evaluated image. Such a class cannot be judged and is left out of every "
+            "mean; an image of another class taken for it counts as an error."
         )
     if len(few):
         sentences.append(
-            f"{_listed(few)}: {_fewer(found.unit)}. The scores of such a class describe these cells, and its interval "
-            "says little about the next patient; yet it weighs as much in the means as any other."
+            f"{phrases.listed(few)}: {phrases.fewer(found.unit)}. The scores of such a class describe these cells, and "
+            "its interval says little about the next patient; yet it weighs as much in the means as any other."
         )
     if data.num_never_held_out:
         sentences.append(
@@ -349,53 +357,3 @@ def limits(found: Measured) -> list[str]:
         "labels, or a second training with another seed."
     )
     return sentences
-
-
-def signed(value: float) -> str:
-    """Return "+0.012" or "−0.012"; a dash for none."""
-    return "–" if pd.isna(value) else f"{value:+.3f}".replace("-", "−")
-
-
-def _between(values: tuple[float, float, float], found: Measured, *, places: int, factor: float = 1) -> str:
-    _, low, high = values
-    if np.isnan(low):
-        return ""
-    return f" ({found.percent} % interval {factor * low:.{places}f} to {factor * high:.{places}f})"
-
-
-def _of_100(share: float) -> str:
-    """Return "12 of 100": never "0" where there are some, nor "100" where not all."""
-    if 0 < share < 0.005:
-        return "Fewer than 1 of 100"
-    return "More than 99 of 100" if 0.995 <= share < 1 else f"{100 * share:.0f} of 100"
-
-
-def _words(kind: str) -> str:
-    return kind.replace("_", " ")
-
-
-def _images(num: int) -> str:
-    return "1 image" if num == 1 else f"{num:,} images"
-
-
-def _images_of(row: dict) -> str:
-    """Return "5 images of 2 patients" of a class's row; "5 images" where each image counts by itself."""
-    if not pd.isna(row["patients"]):
-        return f"{_images(row['images'])} of {_patients(row['patients'])}"
-    return _images(row["images"]) + ("" if row["units"] == row["images"] else ", not all of known patients")
-
-
-def _fewer(unit: str) -> str:
-    """Say what a class that cannot be judged has, in the units of the bootstrap."""
-    if unit == "images":
-        return f"fewer than {FEW_PATIENTS} images, patients unknown"
-    one_each = "" if unit == "patients" else ", an image of unknown patient counted as one"
-    return f"images of fewer than {FEW_PATIENTS} patients{one_each}"
-
-
-def _patients(num: int) -> str:
-    return "1 patient" if num == 1 else f"{num:,} patients"
-
-
-def _listed(classes: pd.DataFrame) -> str:
-    return ", ".join(f"{code} ({name_of(code)})" if name_of(code) != code else code for code in classes["code"])

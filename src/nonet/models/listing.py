@@ -18,7 +18,7 @@ def list_backbones() -> pd.DataFrame:
     for name, backbone in BACKBONES.items():
         models = Models(architectures=(name,), weights="none")
         with torch.device("meta"):  # shapes without memory or random numbers
-            network, _ = make_classifier(name, models, 13, pretrained=False)
+            network, _ = make_classifier(name, models, 13, trained=True)
         rows.append(
             {
                 "name": name,

@@ -49,7 +49,7 @@ def crop_of(architecture: str, models: Models) -> Crop:
 
 
 def make_classifier(
-    architecture: str, models: Models, num_classes: int, *, pretrained: bool | None = None
+    architecture: str, models: Models, num_classes: int, *, trained: bool = False
 ) -> tuple[Classifier, str | None]:
     """Build a member's network.
 
@@ -58,7 +58,8 @@ def make_classifier(
     architecture : key of BACKBONES.
     models : the recipe's section.
     num_classes : length of the logits.
-    pretrained : overrides the recipe, for loading a trained member.
+    trained : as it is when training is over, to be filled with a member's weights: no pretrained ones are loaded, and
+        the head is the one that the recipe ends with.
 
     Returns
     -------
@@ -67,9 +68,10 @@ def make_classifier(
     entry = get_backbone(architecture)
     backbone = make_backbone(architecture, crop_of(architecture, models).size_px)
     origin = None
-    if models.weights == "pretrained" if pretrained is None else pretrained:
+    if models.weights == "pretrained" and not trained:
         origin = load_pretrained(backbone, architecture, models.weight_files.get(architecture))
-    head = make_head(backbone.num_features, num_classes, widths=models.head_widths, dropout=models.head_dropout)
+    widths = () if trained and models.refit_head else models.head_widths
+    head = make_head(backbone.num_features, num_classes, widths=widths, dropout=models.head_dropout)
     return Classifier(backbone, head, entry.mean, entry.std), origin
 
 

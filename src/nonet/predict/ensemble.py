@@ -81,7 +81,7 @@ class Ensemble:
                 f"{self.run} has no weights of {member.name}.", hint="Copy the whole run folder, or train again."
             )
         models = self.recipe.models
-        network, _ = make_classifier(member.architecture, models, len(self.classes), pretrained=False)
+        network, _ = make_classifier(member.architecture, models, len(self.classes), trained=True)
         try:
             network.load_state_dict(safetensors.torch.load_file(member.weights))
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:

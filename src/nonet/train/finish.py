@@ -84,7 +84,7 @@ def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Cal
     classes = description["classes"]
     manifest, folds = pd.read_parquet(run.manifest), pd.read_csv(run.folds, dtype={"image_id": str})
     held_out, notes = _held_out(run, recipe, description, manifest)
-    shares = trained_shares(manifest, folds, classes, recipe.sampling, recipe.loss)
+    shares = trained_shares(manifest, folds, classes, recipe.sampling, recipe.loss, refit=recipe.models.refit_head)
     fitted = fit_calibration(held_out, settings, shares, classes)
     fitted.notes.extend(notes)
     rejection = fit_rejection(held_out.foreign, held_out.unit, false_alarm=settings.false_alarm)
@@ -97,17 +97,25 @@ def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Cal
 
 
 def trained_shares(
-    manifest: pd.DataFrame, folds: pd.DataFrame, classes: Sequence[str], sampling: Sampling, loss: Loss
+    manifest: pd.DataFrame,
+    folds: pd.DataFrame,
+    classes: Sequence[str],
+    sampling: Sampling,
+    loss: Loss,
+    *,
+    refit: bool = False,
 ) -> np.ndarray:
     """Return the class priors that a run's members learned, (C,): the shares that training drew, as `drawn_shares`.
 
-    A loss that adjusts logits takes its part of them away: of balanced soft-max, equal priors are left.
+    A loss that adjusts logits takes its part of them away: of balanced soft-max, equal priors are left. So they are of
+    heads that were refitted.
     """
     label = folds["image_id"].map(manifest.set_index("image_id")["label"])
     known = label.isin(classes).to_numpy()
     number = label[known].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64)
     drawn = drawn_shares(number, folds.loc[known, "fold"].to_numpy(dtype=float), len(classes), sampling)
-    left = np.where(drawn > 0, np.maximum(drawn, 1e-300) ** (1 - loss.logit_adjustment), 0.0)
+    power = 0 if refit else 1 - loss.logit_adjustment
+    left = np.where(drawn > 0, np.maximum(drawn, 1e-300) ** power, 0.0)
     return left / left.sum()
 
 

@@ -20,7 +20,7 @@ from timm.optim import param_groups_layer_decay
 from nonet.calibrate.rejection import fit_member_score
 from nonet.data.prepare import PreparedImages
 from nonet.errors import RunError
-from nonet.models.network import Classifier, make_classifier
+from nonet.models.network import Classifier, make_classifier, make_head
 from nonet.models.views import View, batches, logits_over_views, no_views, to_device, views_of
 from nonet.progress import progress
 from nonet.recipe import Optimiser, Recipe
@@ -29,6 +29,7 @@ from nonet.train.augment import Draws, augment, mix
 from nonet.train.ema import WeightAverage
 from nonet.train.features import features_of, write_features
 from nonet.train.losses import TrainingLoss, loss_of
+from nonet.train.refit import fit_linear_head
 from nonet.train.sampling import cut_batches, derive_seed, draw_epoch, training_prior
 
 #: Training images, drawn at random, that say where features lie: enough for any network's, and quick with any dataset.
@@ -273,13 +274,16 @@ class MemberTraining:
         sets = {"none": no_views()}
         if self.recipe.predict.views != "none":
             sets[self.recipe.predict.views] = views_of(self.recipe.predict)
-        foreign = self._write_features()
+        features = self._features(self.data.train), self._features(self.data.held_out)
+        if self.recipe.models.refit_head:
+            self._refit_head(features[0])
+        foreign = self._write_features(*features)
         tables = [self._oof_table(name, self.held_out_logits(views), foreign) for name, views in sets.items()]
         with written_whole(self.member.oof) as path:
             pd.concat(tables).to_parquet(path, index=False)
         with written_whole(self.member.weights) as path:
-            weights = {k: v.contiguous() for k, v in self.best["network"].items()}
-            safetensors.torch.save_file(weights, path)
+            state = self.average.network.state_dict()
+            safetensors.torch.save_file({k: v.cpu().contiguous() for k, v in state.items()}, path)
         self._write_history()  # again: a kill may have come between the last state and it
         write_json(
             self.member.done,
@@ -293,18 +297,26 @@ class MemberTraining:
         )
         self.member.clear()
 
-    def _write_features(self) -> np.ndarray:
+    def _refit_head(self, features: np.ndarray) -> None:
+        """Replace the head by one fitted to the features (n, f) of the training images."""
+        counts = np.where(self.external, self.recipe.sampling.external_weight, 1.0)
+        labels, num_classes = self.data.labels[self.data.train], len(self.data.classes)
+        weight, bias = fit_linear_head(features, labels, num_classes, weights=counts)
+        head = make_head(features.shape[1], num_classes, widths=(), dropout=0)
+        head[0].load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+        self.average.network.head = head.to(self.fabric.device).eval().requires_grad_(False)
+
+    def _write_features(self, training: np.ndarray, held_out: np.ndarray) -> np.ndarray:
         """Keep what the network makes of the images held out, and what tells foreign images.
 
         The first by which evaluate/neighbours.py compares images, the second fitted on training images. Return how
         foreign those held out are, (n,).
         """
-        held_out, train = self._features(self.data.held_out), self.data.train
         write_features(self.member.features, self.data.table["image_id"].to_numpy()[self.data.held_out], held_out)
-        if len(train) > MAX_IMAGES_OF_SPACE:
+        if len(training) > MAX_IMAGES_OF_SPACE:
             drawn = np.random.default_rng(self._seed("foreign"))
-            train = np.sort(drawn.choice(train, MAX_IMAGES_OF_SPACE, replace=False))
-        fitted = fit_member_score(self._features(train), held_out)
+            training = training[np.sort(drawn.choice(len(training), MAX_IMAGES_OF_SPACE, replace=False))]
+        fitted = fit_member_score(training, held_out)
         fitted.write(self.member.foreign)
         return fitted.score(held_out)
 

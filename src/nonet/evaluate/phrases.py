@@ -1,0 +1,58 @@
+"""Words that sentences about an evaluation share: numbers, counts, classes."""
+
+import numpy as np
+import pandas as pd
+
+from nonet.cells import name_of
+from nonet.evaluate.measured import Measured
+from nonet.evaluate.tables import FEW_PATIENTS
+
+
+def signed(value: float) -> str:
+    """Return "+0.012" or "−0.012"; a dash for none."""
+    return "–" if pd.isna(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def between(values: tuple[float, float, float], found: Measured, *, places: int, factor: float = 1) -> str:
+    _, low, high = values
+    if np.isnan(low):
+        return ""
+    return f" ({found.percent} % interval {factor * low:.{places}f} to {factor * high:.{places}f})"
+
+
+def of_100(share: float) -> str:
+    """Return "12 of 100": never "0" where there are some, nor "100" where not all."""
+    if 0 < share < 0.005:
+        return "Fewer than 1 of 100"
+    return "More than 99 of 100" if 0.995 <= share < 1 else f"{100 * share:.0f} of 100"
+
+
+def words(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def images(num: int) -> str:
+    return "1 image" if num == 1 else f"{num:,} images"
+
+
+def images_of(row: dict) -> str:
+    """Return "5 images of 2 patients" of a class's row; "5 images" where each image counts by itself."""
+    if not pd.isna(row["patients"]):
+        return f"{images(row['images'])} of {patients(row['patients'])}"
+    return images(row["images"]) + ("" if row["units"] == row["images"] else ", not all of known patients")
+
+
+def fewer(unit: str) -> str:
+    """Say what a class that cannot be judged has, in the units of the bootstrap."""
+    if unit == "images":
+        return f"fewer than {FEW_PATIENTS} images, patients unknown"
+    one_each = "" if unit == "patients" else ", an image of unknown patient counted as one"
+    return f"images of fewer than {FEW_PATIENTS} patients{one_each}"
+
+
+def patients(num: int) -> str:
+    return "1 patient" if num == 1 else f"{num:,} patients"
+
+
+def listed(classes: pd.DataFrame) -> str:
+    return ", ".join(f"{code} ({name_of(code)})" if name_of(code) != code else code for code in classes["code"])
