@@ -2,23 +2,21 @@
 
     python benchmarks/afterwards.py RUN DATASET --work FOLDER
 
-RUN was trained on DATASET. Everything is scored on held-out images, by members that never saw their patient; whatever
-is chosen (weights of members, of neighbours) is chosen on the images of the other folds. Features of all images are
-kept in --work. Writes benchmarks/afterwards.md.
+RUN was trained on DATASET, with models.refit_head=false. Everything is scored on held-out images, by members that never
+saw their patient; whatever is chosen (weights of members, of neighbours) is chosen on the images of the other folds.
+Features of all images are kept in --work. Writes benchmarks/afterwards.md.
 """
 
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 import nonet
 from nonet.calibrate.calibration import softmax
@@ -29,9 +27,11 @@ from nonet.evaluate.oof import ENSEMBLE
 from nonet.progress import progress
 from nonet.runs import written_whole
 from nonet.train.features import features_of
+from nonet.train.refit import C, fit_linear_head
 
 HERE = Path(__file__).parent
 VOICES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+PENALTIES = (C, C / 10, 10 * C)
 NUM_NEIGHBOURS = 5
 NUM_BAGS, NUM_ROUNDS = 20, 10
 
@@ -45,6 +45,8 @@ def main() -> None:
     arguments = parser.parse_args()
     run, dataset = nonet.Run(arguments.run), nonet.Dataset.open(arguments.dataset)
     ensemble = nonet.load(run, accelerator="cpu")
+    if ensemble.recipe.models.refit_head:
+        parser.error(f"the heads of {run} are refitted already: train with --set models.refit_head=false")
     folds = pd.read_csv(run.folds, dtype={"image_id": str})
     table = folds.merge(pd.read_parquet(run.manifest), on="image_id", validate="one_to_one")
     extract(ensemble, dataset, table, arguments.work)
@@ -54,15 +56,15 @@ def main() -> None:
     fold = held_out["fold"].to_numpy()
     units = held_out["patient"].where(held_out["patient"].notna(), held_out["image_id"]).to_numpy()
     candidates = by_architecture_and_views(run, held_out, ensemble.classes)
-    heads = {name: other_heads(ensemble, table, arguments.work, head) for name, head in HEADS.items()}
+    heads = {name: other_heads(ensemble, table, arguments.work, name) for name in HEADS}
     with_views = sum(value for (_, views), value in candidates.items() if views == "dihedral")
     plain = sum(value for (_, views), value in candidates.items() if views == "none")
     methods = {
         "mean of the members, eight views": with_views,
         "mean of the members, no views": plain,
         "greedy selection of networks and views": selected(candidates, true, fold, units),
-        "decoupled heads instead, no views": heads["decoupled"],
-        "decoupled heads as a voice": with_voice(with_views, heads["decoupled"], true, fold),
+        **{f"refitted heads (C = {c:g}) instead, no views": heads[f"refitted, {c:g}"] for c in PENALTIES},
+        "refitted heads as a voice": with_voice(with_views, heads[f"refitted, {C:g}"], true, fold),
         f"{NUM_NEIGHBOURS} nearest neighbours a class instead, no views": heads["neighbours"],
         "neighbours as a voice": with_voice(with_views, heads["neighbours"], true, fold),
     }
@@ -104,13 +106,10 @@ def by_architecture_and_views(run, held_out: pd.DataFrame, classes: list[str]) -
     }
 
 
-def decoupled(bank: np.ndarray, labels: np.ndarray, asked: np.ndarray, num_classes: int) -> np.ndarray:
-    """Log-probabilities of a balanced logistic regression on features: the head alone, retrained (Kang et al. 2020)."""
-    # C was not tuned: a little shrinkage of more than a thousand standardised features.
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, class_weight="balanced", max_iter=300))
-    proba = np.zeros((len(asked), num_classes))
-    proba[:, np.unique(labels)] = model.fit(bank, labels).predict_proba(asked)
-    return np.log(np.maximum(proba, 1e-12))
+def refitted(bank: np.ndarray, labels: np.ndarray, asked: np.ndarray, num_classes: int, *, c: float) -> np.ndarray:
+    """Logits of the heads that models.refit_head gives."""
+    weight, bias = fit_linear_head(bank, labels, num_classes, c=c)
+    return asked @ weight.T + bias
 
 
 def neighbours(bank: np.ndarray, labels: np.ndarray, asked: np.ndarray, num_classes: int) -> np.ndarray:
@@ -124,17 +123,19 @@ def neighbours(bank: np.ndarray, labels: np.ndarray, asked: np.ndarray, num_clas
     return 20 * scores  # in steps of a logit or so; how much they count is chosen
 
 
-HEADS: dict[str, Callable] = {"decoupled": decoupled, "neighbours": neighbours}
+HEADS: dict[str, Callable] = {f"refitted, {c:g}": partial(refitted, c=c) for c in PENALTIES} | {
+    "neighbours": neighbours
+}
 
 
-def other_heads(ensemble, table: pd.DataFrame, work: Path, head: Callable) -> np.ndarray:
+def other_heads(ensemble, table: pd.DataFrame, work: Path, name: str) -> np.ndarray:
     """Return a head's answers, summed over the networks, for the held-out images (n, classes)."""
     labels = table["label"].map(ensemble.classes.index).to_numpy()
     total = np.zeros((len(table), len(ensemble.classes)))
-    for member in progress(ensemble.members, description=head.__name__, unit="members"):
+    for member in progress(ensemble.members, description=name, unit="members"):
         held_out = (table["fold"] == int(member.name.rpartition("-")[2])).to_numpy()
         features = np.load(_file(work, member))
-        total[held_out] += head(features[~held_out], labels[~held_out], features[held_out], total.shape[1])
+        total[held_out] += HEADS[name](features[~held_out], labels[~held_out], features[held_out], total.shape[1])
     return total[table["fold"].notna().to_numpy()]
 
 
@@ -182,9 +183,9 @@ def report(methods: dict[str, np.ndarray], true: np.ndarray, units: np.ndarray, 
         "# After training",
         "",
         f"Made by `benchmarks/afterwards.py` on {os.cpu_count()} CPU cores: {len(ensemble.members)} members of recipe "
-        f"`{ensemble.recipe.name}`, {len(true):,} held-out images of {len(np.unique(units))} patients. What is chosen "
-        "is chosen on other folds than it is scored on. In brackets, 95 % intervals by bootstrap over patients; "
-        "differences, to the first line, are paired.",
+        f"`{ensemble.recipe.name}` with the heads that they were trained with, {len(true):,} held-out images of "
+        f"{len(np.unique(units))} patients. What is chosen is chosen on other folds than it is scored on. In brackets, "
+        "95 % intervals by bootstrap over patients; differences, to the first line, are paired.",
         "",
         "| | macro-F1 | difference | balanced accuracy |",
         "|---|---|---|---|",

@@ -43,6 +43,9 @@ EXPERIMENTS: dict[str, tuple[str | None, list[str]]] = {
     "stain": ("centre 0.45", ["augment.stain_probability=0.5"]),
     "curriculum": ("paper", ["augment.first_severity=0.0"]),
     "12 epochs": ("centre 0.45", ["train.epochs=12"]),
+    "refitted head": ("centre 0.45", ["models.refit_head=true"]),
+    "drawn as they come": ("refitted head", ['sampling.sampler="uniform"', 'loss.name="cross_entropy"']),
+    "square root": ("refitted head", ['sampling.sampler="square_root"', 'loss.name="cross_entropy"']),
 }
 
 
