@@ -235,3 +235,9 @@ def test_many_images_of_one_patient_are_not_judged_for_one_more_of_an_unknown(tm
     assert re.match(r"Cannot be judged: EO: \d+ images, not all of known patients\.", sentences.judgement(found))
     limit = next(sentence for sentence in sentences.limits(found) if sentence.startswith("EO (eosinophil): "))
     assert "fewer than 3 patients, an image of unknown patient counted as one" in limit
+
+
+def test_curves_of_refitted_networks_are_said_to_be_of_the_heads_before(found):
+    assert "refitted" not in sentences.training(found)
+    refitted = found.data.recipe | {"models": {"refit_head": True}}
+    assert "of the heads before they were refitted" in sentences.training(with_data(found, recipe=refitted))
