@@ -27,6 +27,7 @@ CONDITIONS = {
     "stain varied dye by dye": ["augment.stain_probability=0.5"],
     "colours normalised (Reinhard)": ['denoise.colours="reinhard"'],
     "both": ["augment.stain_probability=0.5", 'denoise.colours="reinhard"'],
+    "heads refitted": ["models.refit_head=true"],
 }
 
 
