@@ -1,6 +1,7 @@
 """Progress bars, on standard error, that stay quiet in a log file."""
 
 import sys
+from collections.abc import Iterable
 
 from tqdm import tqdm
 
@@ -19,3 +20,10 @@ def progress(iterable=None, *, total: int | None = None, description: str, unit:
         file=sys.stderr,
         **options,
     )
+
+
+def slowly(batches: Iterable, description: str | None, *, unit: str = "batches") -> Iterable:
+    """Go through batches with a bar that comes only where it takes long, and goes again; without one for None."""
+    if description is None:
+        return batches
+    return progress(list(batches), description=description, unit=unit, leave=False, delay=5)

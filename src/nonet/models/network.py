@@ -11,7 +11,7 @@ from nonet.recipe import Models
 
 
 class Classifier(nn.Module):
-    """A backbone with the paper's four-block head.
+    """A backbone and a head: the paper's of four blocks, or a linear one.
 
     `forward` takes images (n, 3, s, s) as float in 0–255 and returns logits (n, classes): normalisation is inside, so
     that weights and the numbers they expect never part.

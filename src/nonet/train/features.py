@@ -8,6 +8,7 @@ import torch
 from nonet.data.prepare import PreparedImages
 from nonet.models.network import Classifier
 from nonet.models.views import batches, to_device
+from nonet.progress import slowly
 from nonet.runs import written_whole
 
 MAX_COMPONENTS = 64
@@ -21,6 +22,7 @@ def features_of(
     *,
     device: torch.device,
     batch_size: int = 128,
+    description: str | None = None,
 ) -> np.ndarray:
     """Return the backbone's features of untouched images, float32 (n, f), in the order of `rows`.
 
@@ -30,9 +32,11 @@ def features_of(
     images : uint8 (all, s, s, 3), read a batch at a time, so that memory does not grow with their number.
     rows : int (n,), row numbers into `images`; may be empty.
     batch_size : images at a time; without gradients, four times the batch of training fits.
+    description : of a bar that shows where it takes long; none without.
     """
     features = np.empty((len(rows), network.backbone.num_features), dtype=np.float32)
-    for batch, out in zip(batches(rows, batch_size), batches(features, batch_size)):
+    cut = slowly(batches(rows, batch_size), description)
+    for batch, out in zip(cut, batches(features, batch_size)):
         out[:] = network.features(to_device(images[batch], device)).float().cpu().numpy()
     return features
 

@@ -159,7 +159,11 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
         kept = json.loads(run.provenance.read_text(encoding="utf-8"))["fingerprints"]
         # Without a first state, say because weights were not at hand, there is nothing yet that could be mixed up.
         if kept == asked or any((run.folder / "members").glob("*/*/*")):
-            require_same(kept, asked, run, _changed_settings(run, recipe))
+            changed = _changed_settings(run, recipe)
+            if changed == {} and _is_untouched(run, kept["recipe"]):
+                kept["recipe"] = asked["recipe"]  # written by a nonet that did not know of some setting
+            described = ", ".join(f"{key} was {was!r}, is {now_is!r}" for key, (was, now_is) in (changed or {}).items())
+            require_same(kept, asked, run, described)
             return
     run.samples.unlink(missing_ok=True)
     write_text(run.recipe, recipe.to_toml())
@@ -182,14 +186,21 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
     )
 
 
-def _changed_settings(run: Run, recipe: Recipe) -> str:
-    """Name the settings in which a recipe differs from the one that a run was begun with."""
+def _changed_settings(run: Run, recipe: Recipe) -> dict[str, tuple] | None:
+    """Return setting → (before, now) of those in which a recipe differs from the one that a run was begun with.
+
+    A setting that the run's nonet did not know of has its default; what the recipe says of itself is no setting. None
+    where the run's recipe cannot be read.
+    """
     try:
         before = load_recipe(run.recipe)
-    except RecipeError:  # gone, or of another nonet
-        return ""
-    changed = differing_settings(before, recipe)
-    return ", ".join(f"{key} was {was!r}, is {now_is!r}" for key, (was, now_is) in changed.items())
+    except RecipeError:  # gone, or of a newer nonet
+        return None
+    return {key: pair for key, pair in differing_settings(before, recipe).items() if key != "description"}
+
+
+def _is_untouched(run: Run, fingerprint: str) -> bool:
+    return hashlib.sha256(run.recipe.read_bytes()).hexdigest() == fingerprint
 
 
 def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[Crop, PreparedImages]:

@@ -5,6 +5,7 @@ that is killed and resumed from its last `state.pt` ends with the weights of an 
 """
 
 import json
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from nonet.data.prepare import PreparedImages
 from nonet.errors import RunError
 from nonet.models.network import Classifier, make_classifier, make_head
 from nonet.models.views import View, batches, logits_over_views, no_views, to_device, views_of
-from nonet.progress import progress
+from nonet.progress import progress, slowly
 from nonet.recipe import Optimiser, Recipe
 from nonet.runs import Member, write_json, write_text, written_whole
 from nonet.train.augment import Draws, augment, mix
@@ -31,6 +32,8 @@ from nonet.train.features import features_of, write_features
 from nonet.train.losses import TrainingLoss, loss_of
 from nonet.train.refit import fit_linear_head
 from nonet.train.sampling import cut_batches, derive_seed, draw_epoch, training_prior
+
+log = logging.getLogger("nonet")
 
 #: Training images, drawn at random, that say where features lie: enough for any network's, and quick with any dataset.
 MAX_IMAGES_OF_SPACE = 20_000
@@ -192,13 +195,13 @@ class MemberTraining:
         images, labels = mix(images, labels, settings, draws)
         return images.contiguous(memory_format=torch.channels_last), labels
 
-    def held_out_logits(self, views: list[View]) -> np.ndarray:
-        """Logits (n, classes), float32, of the average on the images held out."""
-        rows, device = self.data.held_out, self.fabric.device
+    def held_out_logits(self, views: list[View], description: str | None = None) -> np.ndarray:
+        """Logits (n, classes), float32, of the average on the images held out; a description gives it a bar."""
+        cut, device = batches(self.data.held_out, 4 * self.recipe.train.batch_size), self.fabric.device
         with self.fabric.autocast():
             parts = [
                 logits_over_views(self.average.network, to_device(self.data.images[batch], device), views).cpu().numpy()
-                for batch in batches(rows, 4 * self.recipe.train.batch_size)
+                for batch in slowly(cut, description)
             ]
         return np.concatenate(parts)
 
@@ -274,11 +277,13 @@ class MemberTraining:
         sets = {"none": no_views()}
         if self.recipe.predict.views != "none":
             sets[self.recipe.predict.views] = views_of(self.recipe.predict)
-        features = self._features(self.data.train), self._features(self.data.held_out)
         if self.recipe.models.refit_head:
-            self._refit_head(features[0])
-        foreign = self._write_features(*features)
-        tables = [self._oof_table(name, self.held_out_logits(views), foreign) for name, views in sets.items()]
+            self._refit_head()
+        foreign = self._write_features()
+        tables = [
+            self._oof_table(name, self.held_out_logits(views, f"{self.member.name}, views: {name}"), foreign)
+            for name, views in sets.items()
+        ]
         with written_whole(self.member.oof) as path:
             pd.concat(tables).to_parquet(path, index=False)
         with written_whole(self.member.weights) as path:
@@ -297,33 +302,46 @@ class MemberTraining:
         )
         self.member.clear()
 
-    def _refit_head(self, features: np.ndarray) -> None:
-        """Replace the head by one fitted to the features (n, f) of the training images."""
+    def _refit_head(self) -> None:
+        """Replace the head by one fitted to the features of the training images."""
+        features, labels, num_classes = (
+            self._features(self.data.train),
+            self.data.labels[self.data.train],
+            len(self.data.classes),
+        )
         counts = np.where(self.external, self.recipe.sampling.external_weight, 1.0)
-        labels, num_classes = self.data.labels[self.data.train], len(self.data.classes)
+        finite = np.isfinite(features).all(axis=1)
+        if not finite.all():
+            log.warning(
+                f"{self.member.name}: features of {(~finite).sum():,} of {len(finite):,} training images are not "
+                "finite. The head is refitted without these images."
+            )
+            features, labels, counts = features[finite], labels[finite], counts[finite]
         weight, bias = fit_linear_head(features, labels, num_classes, weights=counts)
         head = make_head(features.shape[1], num_classes, widths=(), dropout=0)
         head[0].load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
         self.average.network.head = head.to(self.fabric.device).eval().requires_grad_(False)
 
-    def _write_features(self, training: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    def _write_features(self) -> np.ndarray:
         """Keep what the network makes of the images held out, and what tells foreign images.
 
         The first by which evaluate/neighbours.py compares images, the second fitted on training images. Return how
         foreign those held out are, (n,).
         """
+        held_out, train = self._features(self.data.held_out), self.data.train
         write_features(self.member.features, self.data.table["image_id"].to_numpy()[self.data.held_out], held_out)
-        if len(training) > MAX_IMAGES_OF_SPACE:
+        if len(train) > MAX_IMAGES_OF_SPACE:
             drawn = np.random.default_rng(self._seed("foreign"))
-            training = training[np.sort(drawn.choice(len(training), MAX_IMAGES_OF_SPACE, replace=False))]
-        fitted = fit_member_score(training, held_out)
+            train = np.sort(drawn.choice(train, MAX_IMAGES_OF_SPACE, replace=False))
+        fitted = fit_member_score(self._features(train), held_out)
         fitted.write(self.member.foreign)
         return fitted.score(held_out)
 
     def _features(self, rows: np.ndarray) -> np.ndarray:
-        network, device, batch_size = self.average.network, self.fabric.device, 4 * self.recipe.train.batch_size
+        device, batch_size = self.fabric.device, 4 * self.recipe.train.batch_size
+        options = {"device": device, "batch_size": batch_size, "description": f"{self.member.name}, features"}
         with self.fabric.autocast():
-            return features_of(network, self.data.images, rows, device=device, batch_size=batch_size)
+            return features_of(self.average.network, self.data.images, rows, **options)
 
     def _oof_table(self, view_set: str, logits: np.ndarray, foreign: np.ndarray) -> pd.DataFrame:
         table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(
