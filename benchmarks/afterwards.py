@@ -1,10 +1,11 @@
 """What can still be gained when training is over: other heads, other weights of the members, neighbours as a voice.
 
-    python benchmarks/afterwards.py RUN DATASET --work FOLDER
+    python benchmarks/afterwards.py DATASET RUN [RUN ...] --work FOLDER
 
-RUN was trained on DATASET, with models.refit_head=false. Everything is scored on held-out images, by members that never
-saw their patient; whatever is chosen (weights of members, of neighbours) is chosen on the images of the other folds.
-Features of all images are kept in --work. Writes benchmarks/afterwards.md.
+Each RUN was trained on DATASET, with models.refit_head=false. Everything is scored on held-out images, by members that
+never saw their patient; whatever is chosen (weights of members, of neighbours) is chosen on the images of the other
+folds. Features are kept in --work, a folder for each run's name. Writes benchmarks/afterwards.md. Some two minutes a
+member on two cores, nearly all of it features.
 """
 
 import argparse
@@ -24,9 +25,9 @@ from nonet.data.prepare import prepare_images
 from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
 from nonet.evaluate.metrics import balanced_accuracy_score, macro_f1_score
 from nonet.evaluate.oof import ENSEMBLE
+from nonet.models.views import batches, no_views, to_device, views_of
 from nonet.progress import progress
 from nonet.runs import written_whole
-from nonet.train.features import features_of
 from nonet.train.refit import C, fit_linear_head
 
 HERE = Path(__file__).parent
@@ -34,49 +35,66 @@ VOICES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 PENALTIES = (C, C / 10, 10 * C)
 NUM_NEIGHBOURS = 5
 NUM_BAGS, NUM_ROUNDS = 20, 10
+HEADER = """# After training
+
+Made by `benchmarks/afterwards.py` on {} CPU cores. What is chosen is chosen on other folds than it is scored on; C, the
+inverse of the penalty on refitted heads, is that of `models.refit_head` in the first of three lines. In brackets, 95 %
+intervals by bootstrap over patients; differences, to each first line, are paired.
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
     parser.add_argument("dataset", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--work", type=Path, required=True, help="folder for features")
     parser.add_argument("--out", type=Path, default=HERE / "afterwards.md")
     arguments = parser.parse_args()
-    run, dataset = nonet.Run(arguments.run), nonet.Dataset.open(arguments.dataset)
-    ensemble = nonet.load(run, accelerator="cpu")
-    if ensemble.recipe.models.refit_head:
-        parser.error(f"the heads of {run} are refitted already: train with --set models.refit_head=false")
+    dataset = nonet.Dataset.open(arguments.dataset)
+    ensembles = [nonet.load(folder, accelerator="cpu") for folder in arguments.runs]
+    for ensemble in ensembles:
+        if ensemble.recipe.models.refit_head:
+            parser.error(f"the heads of {ensemble.run} are refitted: train with --set models.refit_head=false")
+    parts = []
+    for ensemble in ensembles:
+        parts.append(measured(ensemble, dataset, arguments.work / ensemble.run.folder.name))
+        arguments.out.write_text("\n".join([HEADER.format(os.cpu_count()), *parts]), encoding="utf-8")
+    print(arguments.out.read_text(encoding="utf-8"))
+
+
+def measured(ensemble, dataset, work: Path) -> str:
+    """Return the section of one run."""
+    run = ensemble.run
     folds = pd.read_csv(run.folds, dtype={"image_id": str})
     table = folds.merge(pd.read_parquet(run.manifest), on="image_id", validate="one_to_one")
-    extract(ensemble, dataset, table, arguments.work)
-
+    extract(ensemble, dataset, table, work)
     held_out = table[table["fold"].notna()].reset_index(drop=True)
     true = held_out["label"].map(ensemble.classes.index).to_numpy()
     fold = held_out["fold"].to_numpy()
     units = held_out["patient"].where(held_out["patient"].notna(), held_out["image_id"]).to_numpy()
     candidates = by_architecture_and_views(run, held_out, ensemble.classes)
-    heads = {name: other_heads(ensemble, table, arguments.work, name) for name in HEADS}
     with_views = sum(value for (_, views), value in candidates.items() if views == "dihedral")
-    plain = sum(value for (_, views), value in candidates.items() if views == "none")
+    refit = {c: other_heads(ensemble, table, work, partial(refitted, c=c)) for c in PENALTIES}
+    nearest = other_heads(ensemble, table, work, neighbours, views=False)
     methods = {
         "mean of the members, eight views": with_views,
-        "mean of the members, no views": plain,
+        "mean of the members, no views": sum(value for (_, views), value in candidates.items() if views == "none"),
         "greedy selection of networks and views": selected(candidates, true, fold, units),
-        **{f"refitted heads (C = {c:g}) instead, no views": heads[f"refitted, {c:g}"] for c in PENALTIES},
-        "refitted heads as a voice": with_voice(with_views, heads[f"refitted, {C:g}"], true, fold),
-        f"{NUM_NEIGHBOURS} nearest neighbours a class instead, no views": heads["neighbours"],
-        "neighbours as a voice": with_voice(with_views, heads["neighbours"], true, fold),
+        **{f"heads refitted, eight views, C = {c:g}": refit[c] for c in PENALTIES},
+        "heads refitted, no views": other_heads(ensemble, table, work, partial(refitted, c=C), views=False),
+        "refitted heads as a voice beside the trained": with_voice(with_views, refit[C], true, fold),
+        f"{NUM_NEIGHBOURS} nearest neighbours a class instead of heads, no views": nearest,
+        "neighbours as a voice": with_voice(with_views, nearest, true, fold),
     }
-    page = report(methods, true, units, len(ensemble.classes), ensemble)
-    arguments.out.write_text(page, encoding="utf-8")
-    print(page)
+    return section(methods, true, units, len(ensemble.classes), ensemble)
 
 
 def extract(ensemble, dataset, table: pd.DataFrame, work: Path) -> None:
-    """Write every member's features of all untouched images, float32 (n, f), one file a member."""
+    """Write every member's features of all images as they are, and of those held out of it, means over the views."""
     work.mkdir(parents=True, exist_ok=True)
-    left = [member for member in ensemble.members if not _file(work, member).exists()]
+    left = [
+        member for member in ensemble.members if not (_file(work, member).exists() and _views(work, member).exists())
+    ]
     images = prepare_images(
         [dataset.path_of(image_id) for image_id in table["image_id"]],
         table["sha256"].tolist(),
@@ -84,15 +102,39 @@ def extract(ensemble, dataset, table: pd.DataFrame, work: Path) -> None:
         denoise=ensemble.recipe.denoise,
         cache_dir=dataset.folder / "cache",
     )
+    views = views_of(ensemble.recipe.predict)
     for member in progress(left, description="features", unit="members"):
-        rows = np.arange(len(table))
-        features = features_of(member.network, images[member.crop], rows, device=torch.device("cpu"))
-        with written_whole(_file(work, member)) as path:
-            np.save(path, features)
+        wanted = {
+            _file(work, member): (np.arange(len(table)), no_views()),
+            _views(work, member): (np.flatnonzero(held_out_of(member, table)), views),
+        }
+        for file, (rows, of_image) in wanted.items():
+            if not file.exists():
+                features = features_over_views(member.network, images[member.crop], rows, of_image)
+                with written_whole(file) as path:
+                    np.save(path, features)
+
+
+@torch.inference_mode()
+def features_over_views(network, images, rows: np.ndarray, views: list) -> np.ndarray:
+    """Return features (n, f), the means over views. A linear head's logits of them are the means of its logits."""
+    parts = []
+    for batch in batches(rows, 128):
+        shown = to_device(images[batch], torch.device("cpu"))
+        parts.append((sum(network.features(view(shown)).float() for view in views) / len(views)).numpy())
+    return np.concatenate(parts)
+
+
+def held_out_of(member, table: pd.DataFrame) -> np.ndarray:
+    return (table["fold"] == int(member.name.rpartition("-")[2])).to_numpy()
 
 
 def _file(work: Path, member) -> Path:
     return work / f"{member.name.replace('/', '-')}.npy"
+
+
+def _views(work: Path, member) -> Path:
+    return work / f"{member.name.replace('/', '-')}-views.npy"
 
 
 def by_architecture_and_views(run, held_out: pd.DataFrame, classes: list[str]) -> dict[tuple[str, str], np.ndarray]:
@@ -123,19 +165,14 @@ def neighbours(bank: np.ndarray, labels: np.ndarray, asked: np.ndarray, num_clas
     return 20 * scores  # in steps of a logit or so; how much they count is chosen
 
 
-HEADS: dict[str, Callable] = {f"refitted, {c:g}": partial(refitted, c=c) for c in PENALTIES} | {
-    "neighbours": neighbours
-}
-
-
-def other_heads(ensemble, table: pd.DataFrame, work: Path, name: str) -> np.ndarray:
+def other_heads(ensemble, table: pd.DataFrame, work: Path, head: Callable, *, views: bool = True) -> np.ndarray:
     """Return a head's answers, summed over the networks, for the held-out images (n, classes)."""
     labels = table["label"].map(ensemble.classes.index).to_numpy()
     total = np.zeros((len(table), len(ensemble.classes)))
-    for member in progress(ensemble.members, description=name, unit="members"):
-        held_out = (table["fold"] == int(member.name.rpartition("-")[2])).to_numpy()
-        features = np.load(_file(work, member))
-        total[held_out] += HEADS[name](features[~held_out], labels[~held_out], features[held_out], total.shape[1])
+    for member in ensemble.members:
+        held_out, features = held_out_of(member, table), np.load(_file(work, member))
+        asked = np.load(_views(work, member)) if views else features[held_out]
+        total[held_out] += head(features[~held_out], labels[~held_out], asked, total.shape[1])
     return total[table["fold"].notna().to_numpy()]
 
 
@@ -174,18 +211,15 @@ def _macro_f1(true: np.ndarray, scores: np.ndarray) -> float:
     return f1_score(true, scores.argmax(1), labels=np.unique(true), average="macro", zero_division=0)
 
 
-def report(methods: dict[str, np.ndarray], true: np.ndarray, units: np.ndarray, num_classes: int, ensemble) -> str:
-    """Return the page: each way's scores, and its difference to the first."""
+def section(methods: dict[str, np.ndarray], true: np.ndarray, units: np.ndarray, num_classes: int, ensemble) -> str:
+    """Return a run's part of the page: each way's scores, and its difference to the first."""
     confusions = confusions_by_unit(true, np.stack([m.argmax(1) for m in methods.values()]), units, num_classes)
     resampled = bootstrap_scores(confusions, {"f1": macro_f1_score})["f1"]
     f1, recall = macro_f1_score(confusions.total()), balanced_accuracy_score(confusions.total())
     lines = [
-        "# After training",
+        f"## {len(ensemble.members)} members of recipe `{ensemble.recipe.name}` with the heads they were trained with",
         "",
-        f"Made by `benchmarks/afterwards.py` on {os.cpu_count()} CPU cores: {len(ensemble.members)} members of recipe "
-        f"`{ensemble.recipe.name}` with the heads that they were trained with, {len(true):,} held-out images of "
-        f"{len(np.unique(units))} patients. What is chosen is chosen on other folds than it is scored on. In brackets, "
-        "95 % intervals by bootstrap over patients; differences, to the first line, are paired.",
+        f"{len(true):,} held-out images of {len(np.unique(units))} patients.",
         "",
         "| | macro-F1 | difference | balanced accuracy |",
         "|---|---|---|---|",
