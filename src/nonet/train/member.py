@@ -304,11 +304,7 @@ class MemberTraining:
 
     def _refit_head(self) -> None:
         """Replace the head by one fitted to the features of the training images."""
-        features, labels, num_classes = (
-            self._features(self.data.train),
-            self.data.labels[self.data.train],
-            len(self.data.classes),
-        )
+        features, labels = self._features(self.data.train), self.data.labels[self.data.train]
         counts = np.where(self.external, self.recipe.sampling.external_weight, 1.0)
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():
@@ -317,6 +313,7 @@ class MemberTraining:
                 "finite. The head is refitted without these images."
             )
             features, labels, counts = features[finite], labels[finite], counts[finite]
+        num_classes = len(self.data.classes)
         weight, bias = fit_linear_head(features, labels, num_classes, weights=counts)
         head = make_head(features.shape[1], num_classes, widths=(), dropout=0)
         head[0].load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
