@@ -219,7 +219,8 @@ def section(methods: dict[str, np.ndarray], true: np.ndarray, units: np.ndarray,
     lines = [
         f"## {len(ensemble.members)} members of recipe `{ensemble.recipe.name}` with the heads they were trained with",
         "",
-        f"{len(true):,} held-out images of {len(np.unique(units))} patients.",
+        f"{len(true):,} held-out images of {len(np.unique(units))} patients. sampling.sampler = "
+        f'"{ensemble.recipe.sampling.sampler}", loss.name = "{ensemble.recipe.loss.name}".',
         "",
         "| | macro-F1 | difference | balanced accuracy |",
         "|---|---|---|---|",
