@@ -30,22 +30,22 @@ EXPERIMENTS: dict[str, tuple[str | None, list[str]]] = {
     "centre 0.45": ("paper", ["models.centre=0.45"]),
     "rate 2e-4": ("centre 0.45", ["optimiser.learning_rate_first=2e-4", "optimiser.head_rate=5"]),
     "rate 1e-3": ("centre 0.45", ["optimiser.learning_rate_first=1e-3", "optimiser.warmup_epochs=0.5"]),
-    "seed 1": ("centre 0.45", ["train.seed=1"]),
     "linear head": ("centre 0.45", ["models.head_widths=[]"]),
     "balanced soft-max": (
         "centre 0.45",
         ['loss.name="cross_entropy"', "loss.logit_adjustment=1.0", 'sampling.sampler="square_root"'],
     ),
-    "layer decay": ("centre 0.45", ["optimiser.layer_decay=0.8", "optimiser.warmup_epochs=0.5"]),
     "stages": ("centre 0.45", ["loss.stage_smoothing=0.2"]),
-    "lineages": ("centre 0.45", ["loss.lineage_weight=0.5"]),
-    "external 0.5": ("centre 0.45", ["sampling.external_weight=0.5"]),
-    "stain": ("centre 0.45", ["augment.stain_probability=0.5"]),
     "curriculum": ("paper", ["augment.first_severity=0.0"]),
-    "12 epochs": ("centre 0.45", ["train.epochs=12"]),
     "refitted head": ("centre 0.45", ["models.refit_head=true"]),
     "drawn as they come": ("refitted head", ['sampling.sampler="uniform"', 'loss.name="cross_entropy"']),
     "square root": ("refitted head", ['sampling.sampler="square_root"', 'loss.name="cross_entropy"']),
+    "seed 1": ("drawn as they come", ["train.seed=1"]),
+    "12 epochs": ("drawn as they come", ["train.epochs=12"]),
+    "layer decay": ("drawn as they come", ["optimiser.layer_decay=0.8", "optimiser.warmup_epochs=0.5"]),
+    "lineages": ("drawn as they come", ["loss.lineage_weight=0.5"]),
+    "external 0.5": ("drawn as they come", ["sampling.external_weight=0.5"]),
+    "stain": ("drawn as they come", ["augment.stain_probability=0.5"]),
 }
 
 
