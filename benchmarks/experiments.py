@@ -43,6 +43,7 @@ EXPERIMENTS: dict[str, tuple[str | None, list[str]]] = {
     "seed 1": ("drawn as they come", ["train.seed=1"]),
     "12 epochs": ("drawn as they come", ["train.epochs=12"]),
     "layer decay": ("drawn as they come", ["optimiser.layer_decay=0.8", "optimiser.warmup_epochs=0.5"]),
+    "stochastic depth": ("drawn as they come", ["models.drop_path_rate=0.2"]),
     "lineages": ("drawn as they come", ["loss.lineage_weight=0.5"]),
     "external 0.5": ("drawn as they come", ["sampling.external_weight=0.5"]),
     "stain": ("drawn as they come", ["augment.stain_probability=0.5"]),

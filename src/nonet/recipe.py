@@ -72,6 +72,8 @@ class Models(Section):
     """Widths of the hidden layers between the features and the classes."""
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout after each hidden layer."""
+    drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Stochastic depth: how often the last block is skipped in training, earlier ones less; left out: as published."""
     refit_head: bool = False
     """In the end, fit a linear head to the features of the training images, every class counting alike (Kang 2020)."""
 

@@ -66,7 +66,7 @@ def make_classifier(
     The network, and where its pretrained weights came from with their licence (None without).
     """
     entry = get_backbone(architecture)
-    backbone = make_backbone(architecture, crop_of(architecture, models).size_px)
+    backbone = make_backbone(architecture, crop_of(architecture, models).size_px, drop_path_rate=models.drop_path_rate)
     origin = None
     if models.weights == "pretrained" and not trained:
         origin = load_pretrained(backbone, architecture, models.weight_files.get(architecture))
