@@ -136,10 +136,20 @@ def candidates(features, logits, labels, train: np.ndarray, rows: np.ndarray) ->
     for share in (1 / 16, 1 / 4, 1 / 2):
         space = foreign.fit_principal_space(known, num_axes=round(share * size))
         scores[f"residual, f/{round(1 / share)} axes"] = space.residual(asked)
+    for number in (16, foreign.NUM_PROTOTYPES, 64):
+        prototypes = foreign.fit_prototypes(known, num_prototypes=number)
+        scores[f"nearest of {number} prototypes"] = foreign.nearest_prototype(prototypes, asked)
     return scores
 
 
-PRODUCT = f"residual, f/{round(1 / foreign.PRINCIPAL_SHARE)} axes"
+RESIDUAL = f"residual, f/{round(1 / foreign.PRINCIPAL_SHARE)} axes"
+#: Scores added up, each standardised.
+SUMS = [
+    (RESIDUAL, "energy"),
+    (RESIDUAL, "50th neighbour"),
+    *((RESIDUAL, f"nearest of {number} prototypes") for number in (16, foreign.NUM_PROTOTYPES, 64)),
+]
+PRODUCT = f"{RESIDUAL} + nearest of {foreign.NUM_PROTOTYPES} prototypes"
 
 
 def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:
@@ -163,9 +173,10 @@ def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame,
                 features, logits = kept["features"].astype(np.float32), kept["logits"]
             of_fold.append(logits[evaluated])
             scores = candidates(features, logits, labels, np.flatnonzero(known & (fold != k)), evaluated)
-            for name, score in scores.items():
-                held_out = score[known[evaluated]]
-                by_fold.setdefault(k, []).append((name, (score - held_out.mean()) / held_out.std()))
+            held_out = {name: score[known[evaluated]] for name, score in scores.items()}
+            standard = {name: (score - held_out[name].mean()) / held_out[name].std() for name, score in scores.items()}
+            standard |= {f"{one} + {other}": standard[one] + standard[other] for one, other in SUMS}
+            by_fold.setdefault(k, []).extend(standard.items())
         means.append(np.mean(of_fold, axis=0))
     rows = pd.concat(parts, ignore_index=True)
     names = list(dict.fromkeys(name for name, _ in by_fold[0]))
@@ -267,8 +278,10 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
             of_groups.append(f"{auroc(~known[pair], score[pair]):.3f}")
         table.append([name, with_interval(area(score)), alarms, *of_groups])
     product = mean[PRODUCT]
-    rival = mean["Mahalanobis, all axes"]
-    difference = with_interval(lambda w: area(product)(w) - area(rival)(w))
+    differences = {
+        rival: with_interval(lambda w, rival=rival: area(product)(w) - area(mean[rival])(w))
+        for rival in (RESIDUAL, "Mahalanobis, all axes")
+    }
     images = {name: len(set(rows["path"].fillna(rows["made"]).iloc[index])) for name, index in groups.items()}
     lines = [
         "# Which score tells cells that are none of the classes",
@@ -285,7 +298,8 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
         "",
         *_markdown(table),
         "",
-        f"{PRODUCT[0].upper()}{PRODUCT[1:]} (what nonet uses) minus Mahalanobis with all axes: {difference}.",
+        f"AUROC of {PRODUCT} (what nonet uses) minus that of "
+        f"{'; of '.join(f'{rival}: {difference}' for rival, difference in differences.items())}.",
         "",
         "## Chosen on two folds, scored on the third",
         "",

@@ -16,8 +16,10 @@ from nonet.calibrate.foreign import (
     energy_score,
     fit_class_gaussians,
     fit_principal_space,
+    fit_prototypes,
     max_logit_score,
     max_softmax_score,
+    nearest_prototype,
     neighbour_score,
 )
 
@@ -83,6 +85,26 @@ def test_the_neighbour_is_scikit_learns(features):
     np.testing.assert_allclose(neighbour_score(training, others, k=7), expected, rtol=1e-4)
     nearest = neighbour_score(training[:3], others, k=50)  # no more than there are
     np.testing.assert_allclose(nearest, neighbour_score(training[:3], others, k=3))
+
+
+def test_the_nearest_prototype_is_the_nearest_neighbour_among_them(features):
+    training, _, others = features
+    prototypes = fit_prototypes(training, num_prototypes=8)
+    np.testing.assert_allclose(np.linalg.norm(prototypes, axis=1), 1, rtol=1e-6)
+    expected = neighbour_score(prototypes, others, k=1)
+    np.testing.assert_allclose(nearest_prototype(prototypes, others), expected, rtol=1e-3, atol=1e-3)
+    assert np.isnan(nearest_prototype(prototypes, np.full((1, 12), np.nan))).all()
+
+
+def test_prototypes_are_the_directions_there_are(features):
+    training, _, _ = features
+    rng = np.random.default_rng(3)
+    directions = np.linalg.qr(rng.normal(size=(12, 12)))[0][:3]
+    bundles = np.repeat(directions, 50, axis=0) * rng.uniform(1, 9, (150, 1)) + rng.normal(size=(150, 12)) * 0.01
+    prototypes = fit_prototypes(bundles, num_prototypes=3)
+    assert (np.abs(prototypes @ directions.T).max(0) > 0.999).all()
+    assert len(fit_prototypes(training[:5], num_prototypes=32)) == 5
+    np.testing.assert_array_equal(fit_prototypes(training), fit_prototypes(training))
 
 
 def test_features_beside_those_of_training_are_told_apart():

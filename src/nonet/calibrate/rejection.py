@@ -1,8 +1,9 @@
 """Rejection: from how foreign an image is to each member, whether it is none of the classes. NumPy in, NumPy out.
 
-A member's score is the residual of `PrincipalSpace`, standardised by the images held out of its training; the
-ensemble's is the mean over members. People read it as a percentile of known cells, so that the threshold is the share
-of known cells that may be rejected, chosen beforehand: no foreign image is needed for it.
+A member's score is the residual of `PrincipalSpace` plus the distance to the `nearest_prototype`, each standardised by
+the images held out of its training; the ensemble's is the mean over members. People read it as a percentile of known
+cells, so that the threshold is the share of known cells that may be rejected, chosen beforehand: no foreign image is
+needed for it.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from nonet.calibrate.fitting import MIN_IMAGES, MIN_UNITS
-from nonet.calibrate.foreign import PRINCIPAL_SHARE, PrincipalSpace, fit_principal_space
+from nonet.calibrate.foreign import (
+    PRINCIPAL_SHARE,
+    PrincipalSpace,
+    fit_principal_space,
+    fit_prototypes,
+    nearest_prototype,
+)
 from nonet.errors import RunError
 from nonet.runs import written_whole
 
@@ -23,24 +30,34 @@ SHARES = np.concatenate([np.arange(100) / 100, 0.99 + np.arange(1, 11) / 1000])
 
 @dataclass(frozen=True)
 class MemberScore:
-    """How foreign an image is to one member.
+    """How foreign an image is to one member: outside of the axes of its training images, and in no direction of theirs.
 
-    `space` of its training images; `mean` and `std` of the residuals of the images held out.
+    `space` of its training images, and `prototypes` (k, f), their directions. `mean` and `std` (2,) of the residuals
+    and of the distances to the nearest prototype, of the images held out. A member of an older nonet has no prototypes
+    (0, f), and counts by its residual alone.
     """
 
     space: PrincipalSpace
-    mean: float
-    std: float
+    prototypes: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """Standardised residual, float64 (n,), of features (n, f): 0 on average over known cells that it never saw."""
-        return (self.space.residual(features) - self.mean) / self.std
+        """Sum of both, standardised, float64 (n,), of features (n, f): 0 on average over known cells never seen."""
+        parts = _parts(self.space, self.prototypes, features)
+        return ((parts - self.mean[:, None]) / self.std[:, None]).sum(0)
 
     def write(self, path: Path) -> None:
         """Write one npz file, of some 2 bytes × f × f/4 however many images there are."""
         with written_whole(path) as temporary:
-            axes = self.space.axes.astype(np.float16)
-            np.savez(temporary, centre=self.space.centre, axes=axes, mean=self.mean, std=self.std)
+            np.savez(
+                temporary,
+                centre=self.space.centre,
+                axes=self.space.axes.astype(np.float16),
+                prototypes=self.prototypes.astype(np.float16),
+                mean=self.mean,
+                std=self.std,
+            )
 
     @classmethod
     def read(cls, path: Path) -> "MemberScore":
@@ -53,7 +70,10 @@ class MemberScore:
         try:
             with np.load(path, allow_pickle=False) as kept:
                 space = PrincipalSpace(kept["centre"], kept["axes"].astype(np.float32))
-                return cls(space, float(kept["mean"]), float(kept["std"]))
+                prototypes = kept["prototypes"] if "prototypes" in kept else np.zeros((0, len(space.centre)))
+                return cls(
+                    space, prototypes.astype(np.float32), np.atleast_1d(kept["mean"]), np.atleast_1d(kept["std"])
+                )
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise RunError(
                 f"{path} cannot be read: {error}", hint="Copy the whole run folder again, or train again."
@@ -67,13 +87,23 @@ def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
     """
     num_features = training.shape[1]
     if not np.isfinite(training).all():
-        return MemberScore(PrincipalSpace(np.full(num_features, np.nan), np.zeros((num_features, 0))), np.nan, 1.0)
+        nowhere = PrincipalSpace(np.full(num_features, np.nan), np.zeros((num_features, 0)))
+        return MemberScore(nowhere, np.zeros((0, num_features)), np.full(1, np.nan), np.ones(1))
     fitted = fit_principal_space(training, num_axes=round(PRINCIPAL_SHARE * num_features))
     # As they are kept, so that scores are the same before and after.
     space = PrincipalSpace(fitted.centre.astype(np.float32), fitted.axes.astype(np.float16).astype(np.float32))
-    residual = space.residual(held_out)
-    std = residual.std()
-    return MemberScore(space, float(residual.mean()), float(std) if std > 0 else 1.0)
+    prototypes = fit_prototypes(training).astype(np.float16).astype(np.float32)
+    parts = _parts(space, prototypes, held_out)
+    std = parts.std(1)
+    return MemberScore(space, prototypes, parts.mean(1), np.where(std > 0, std, 1.0))
+
+
+def _parts(space: PrincipalSpace, prototypes: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return what a member's score is made of, float64 (1 or 2, n)."""
+    parts = [space.residual(features)]
+    if len(prototypes):
+        parts.append(nearest_prototype(prototypes, features))
+    return np.stack(parts)
 
 
 @dataclass(frozen=True)
