@@ -1,11 +1,12 @@
 """One change at a time against the paper's method: what raises macro-F1 on the next patient?
 
-    python benchmarks/experiments.py MANIFEST.csv --evaluated jhu --external pbc --work FOLDER [--only NAME ...]
+    python benchmarks/experiments.py DATA ... --evaluated jhu --external pbc --work FOLDER [--only NAME ...]
 
-MANIFEST.csv has path,label,source,patient. Each line of EXPERIMENTS is recipe `cpu` with one EfficientNet-Lite0 a fold
-and some settings changed, trained under the same folds by patient and scored out of fold; sources named by --external
-are trained on only. What is trained already is not trained again. Writes benchmarks/experiments.md: macro-F1 with
-its interval, and the difference, paired by patient, to the line that it starts from. Some ten minutes a line.
+DATA is one or more sources as `nonet data build` takes them (csv:ours.csv acevedo:PBC), or one csv that holds all. Each
+line of EXPERIMENTS is recipe `cpu` with one EfficientNet-Lite0 a fold and some settings changed, trained under the same
+folds by patient and scored out of fold; sources named by --external are trained on only. What is trained already is not
+trained again. Writes benchmarks/experiments.md: macro-F1 with its interval, and the difference, paired by patient, to
+the line that it starts from. Some ten minutes a line.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import logging
 import os
 from pathlib import Path
 
+import hospitals
 import numpy as np
 import pandas as pd
 
@@ -52,19 +54,14 @@ EXPERIMENTS: dict[str, tuple[str | None, list[str]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("--evaluated", required=True, help="name of the source that is scored")
-    parser.add_argument("--external", nargs="*", default=[], help="names of sources that are trained on only")
-    parser.add_argument("--work", type=Path, required=True, help="folder for the dataset and the runs")
+    hospitals.add_arguments(parser)
     parser.add_argument(
         "--only", nargs="*", choices=EXPERIMENTS, help="train no others; all that are trained are shown"
     )
     parser.add_argument("--out", type=Path, default=HERE / "experiments.md")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    dataset = nonet.build_dataset(
-        [f"csv:{arguments.manifest}"], arguments.work / "dataset", classes=["13"], external=arguments.external
-    )
+    dataset = hospitals.build(arguments)
     runs = {}
     for name in EXPERIMENTS:
         out = arguments.work / name.replace(" ", "-")

@@ -1,12 +1,12 @@
 """Recipe `recommended` against the paper's method, plain fine-tuning and a probe, on cells of patients none has seen.
 
-    python benchmarks/recommended.py MANIFEST.csv --evaluated jhu --external pbc --work FOLDER [--probe W] [--steps]
+    python benchmarks/recommended.py DATA ... --evaluated jhu --external pbc --work FOLDER [--probe W] [--steps]
 
-MANIFEST.csv has path,label,source,patient. The source named by --evaluated is scored, out of fold and by patient; those
-named by --external are trained on only. Trains recipes recommended, cpu (the paper's method with the same networks
-and epochs) and plain under the same folds; stopped half way, it goes on. W is a file of a ViT-S/14 such as
-DinoBloom's, for a balanced logistic regression on its frozen features. Writes benchmarks/recommended.md. About two
-hours on two free cores.
+DATA is one or more sources as `nonet data build` takes them (csv:ours.csv acevedo:PBC), or one csv that holds all. The
+source named by --evaluated is scored, out of fold and by patient; those named by --external are trained on only. Trains
+recipes recommended, cpu (the paper's method with the same networks and epochs) and plain under the same folds; stopped
+half way, it goes on. W is a file of a ViT-S/14 such as DinoBloom's, for a balanced logistic regression on its frozen
+features. Writes benchmarks/recommended.md. About two hours on two free cores.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import logging
 import os
 from pathlib import Path
 
+import hospitals
 import numpy as np
 import pandas as pd
 from probe import probe
@@ -47,10 +48,7 @@ SCORES = {"macro-F1": macro_f1_score, "balanced accuracy": balanced_accuracy_sco
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("--evaluated", required=True, help="name of the source that is scored")
-    parser.add_argument("--external", nargs="*", default=[], help="names of sources that are trained on only")
-    parser.add_argument("--work", type=Path, required=True, help="folder for the dataset and the runs")
+    hospitals.add_arguments(parser)
     parser.add_argument("--probe", type=Path, help="weights of a ViT-S/14 for the probe")
     parser.add_argument("--probe-name", default="ViT-S/14", help="what the weights are called in the table")
     parser.add_argument(
@@ -61,9 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    dataset = nonet.build_dataset(
-        [f"csv:{arguments.manifest}"], arguments.work / "dataset", classes=["13"], external=arguments.external
-    )
+    dataset = hospitals.build(arguments)
     runs = {}
     titles = dict(RECIPES)
     for recipe in RECIPES:

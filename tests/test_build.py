@@ -194,6 +194,14 @@ def test_dataset_is_replaced_but_no_other_folder_is(cells, tmp_path):
         build_dataset(f"folder:{cells}", cells)
 
 
+def test_where_nothing_is_left_the_reason_is_told_before_anything_that_follows_from_it(cells, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    table = tmp_path / "elsewhere/ours.csv"
+    table.write_text("path,label\n" + "".join(f"{file},BA\n" for file in sorted(cells.rglob("*.png"))))
+    with pytest.raises(DataError, match=r"left: \d+ outside: line 2 of ours\.csv leaves .*elsewhere"):
+        build_dataset(f"csv:{table}", tmp_path / "out", external=["ours"])
+
+
 def test_dataset_that_fails_to_build_leaves_the_old_one(cells, tmp_path):
     before = build_dataset(f"folder:{cells}", tmp_path / "out").fingerprint()
     with pytest.raises(DataError, match="No labelled image is left"):

@@ -105,6 +105,8 @@ class _Build:
         self.table["image_id"] = self.table["source"] + "/" + self.table["path"]
         self.excluded = [row for listing in listings.values() for row in listing.excluded]
         self.notes = [note for listing in listings.values() for note in listing.notes]
+        if self.table.empty:
+            raise _nothing_left(self.excluded)
         self.roots = _roots(listings)
 
     def decide(self, decisions: str | Path | None) -> pd.DataFrame | None:
@@ -301,14 +303,23 @@ def _require_free_label(table: pd.DataFrame) -> None:
         )
 
 
+def _nothing_left(excluded: list[dict]) -> DataError:
+    """Say how many images were left out for each kind of reason, with the first of each as it is."""
+    reasons = pd.Series([row["reason"] for row in excluded], dtype=str)
+    kinds = reasons.groupby(reasons.str.split(":").str[0], sort=False)
+    why = "; ".join(f"{len(of_kind):,} {of_kind.iloc[0]}" for _, of_kind in kinds) or "the sources are empty"
+    return DataError(
+        f"No labelled image is left: {why}.",
+        hint="Check the source's path and --classes. A table of images lies beside or above them.",
+    )
+
+
 def _classes_found(
     table: pd.DataFrame, classes: str | list[str] | None, notes: list[str], excluded: list[dict]
 ) -> list[str]:
     found, wanted = set(table["label"].dropna()), wanted_classes(classes)
     if not found:
-        reasons = pd.Series([row["reason"].split(":")[0] for row in excluded], dtype=str).value_counts()
-        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "the sources are empty"
-        raise DataError(f"No labelled image is left: {why}.", hint="Check the source's path and --classes.")
+        raise _nothing_left(excluded)
     if wanted is None:
         strange = sorted(found - set(CLASSES))
         if strange and found & set(CLASSES):
