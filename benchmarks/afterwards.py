@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from kept import digest
 from sklearn.metrics import f1_score
 
 import nonet
@@ -57,7 +58,7 @@ def main() -> None:
             parser.error(f"the heads of {ensemble.run} are refitted: train with --set models.refit_head=false")
     parts = []
     for ensemble in ensembles:
-        parts.append(measured(ensemble, dataset, arguments.work / ensemble.run.folder.name))
+        parts.append(measured(ensemble, dataset, arguments.work))
         arguments.out.write_text("\n".join([HEADER.format(os.cpu_count()), *parts]), encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
@@ -67,6 +68,8 @@ def measured(ensemble, dataset, work: Path) -> str:
     run = ensemble.run
     folds = pd.read_csv(run.folds, dtype={"image_id": str})
     table = folds.merge(pd.read_parquet(run.manifest), on="image_id", validate="one_to_one")
+    images = "".join(table["sha256"])
+    work = work / f"{run.folder.name}-{digest(images, *(member.file for member in ensemble.members))}"
     extract(ensemble, dataset, table, work)
     held_out = table[table["fold"].notna()].reset_index(drop=True)
     true = held_out["label"].map(ensemble.classes.index).to_numpy()

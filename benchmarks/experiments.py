@@ -6,7 +6,7 @@ DATA is one or more sources as `nonet data build` takes them (csv:ours.csv aceve
 line of EXPERIMENTS is recipe `cpu` with one EfficientNet-Lite0 a fold and some settings changed, trained under the same
 folds by patient and scored out of fold; sources named by --external are trained on only. What is trained already is not
 trained again. Writes benchmarks/experiments.md: macro-F1 with its interval, and the difference, paired by patient, to
-the line that it starts from. Some ten minutes a line.
+the line that it starts from. Some half an hour a line on two cores.
 """
 
 import argparse
@@ -120,10 +120,13 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
 
 def _predictions(runs: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Return true classes and units (n,), predicted classes (runs, n), and the number of classes."""
-    predicted, true, units, codes = [], None, None, []
+    predicted, true, units, codes, image_id = [], None, None, [], None
     for run in runs.values():
         table = pd.read_parquet(run.oof)
         table = table[table["view_set"] == "dihedral"].sort_values("image_id")
+        if image_id is not None and not np.array_equal(image_id, table["image_id"]):
+            raise SystemExit(f"{run.folder} was not scored on the same images as the runs before it.")
+        image_id = table["image_id"].to_numpy()
         columns = [name for name in table.columns if name.startswith("logit_")]
         codes = [name.removeprefix("logit_") for name in columns]
         true = table["label"].map(codes.index).to_numpy()

@@ -1,6 +1,6 @@
 """What a sceptic would try first: balanced logistic regression on frozen features of a pretrained network.
 
-    python benchmarks/probe.py RUN DATASET --architecture dinobloom_small [--weights FILE] [--centre 0.45]
+    python benchmarks/probe.py RUN DATASET --architecture dinobloom_small [--weights FILE] [--centre 0.45] --out OOF
 
 Uses the folds of RUN (which was trained on DATASET), and its external images as well; so what it prints compares with
 that run's Table 1 image by image. This is how DinoBloom's authors evaluate their network (Koch et al., MICCAI 2024).

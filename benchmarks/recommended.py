@@ -18,6 +18,7 @@ from pathlib import Path
 import hospitals
 import numpy as np
 import pandas as pd
+from kept import digest
 from probe import probe
 
 import nonet
@@ -74,7 +75,7 @@ def main() -> None:
             name = f"balanced logistic regression on frozen {arguments.probe_name}, 224 px" + (
                 "" if centre == 1 else f", centre {centre:g}"
             )
-            kept = arguments.work / f"probe-{centre:g}.parquet"
+            kept = arguments.work / f"probe-{digest(arguments.probe, dataset.fingerprint())}-{centre:g}.parquet"
             if not kept.exists():
                 options = {"architecture": "dinobloom_small", "weights": arguments.probe, "size_px": 224}
                 options |= {"centre": centre, "kept": kept.with_suffix(".npy")}

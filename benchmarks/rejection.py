@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from kept import digest
 from sklearn.metrics import roc_auc_score
 
 import nonet
@@ -49,6 +50,7 @@ def main() -> None:
     rows, scores, logits = score_rows(ensemble, table, arguments.work)
     members = f"{len(ensemble.members)} members of recipe `{ensemble.recipe.name}`"
     page = report(rows, scores, doubtful(rows, logits, ensemble), arguments, members)
+    page += "\n".join(taken_for(rows, logits, ensemble.classes))
     arguments.out.write_text(page, encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
@@ -86,9 +88,18 @@ def made_image(row, folder: Path) -> np.ndarray:
     return np.pad(corner, ((0, height - len(corner)), (0, width - corner.shape[1]), (0, 0)), mode="symmetric")
 
 
+def features_of_members(ensemble, table: pd.DataFrame, work: Path) -> dict[str, Path]:
+    """Return where each member's features are kept."""
+    images = table[["path", "sha256", "made"]].to_csv(index=False)
+    return {
+        member.name: work / f"{member.name.replace('/', '-')}-{digest(member.file, images)}.npz"
+        for member in ensemble.members
+    }
+
+
 def extract(ensemble, table: pd.DataFrame, folder: Path, work: Path) -> None:
     """Write features, float16 (n, f), and logits of the untouched images, one file a member."""
-    files = {member.name: work / f"{member.name.replace('/', '-')}.npz" for member in ensemble.members}
+    files = features_of_members(ensemble, table, work)
     if all(file.exists() for file in files.values()):
         return
     photographs = table[table["made"] == ""]
@@ -149,7 +160,7 @@ SUMS = [
     (RESIDUAL, "50th neighbour"),
     *((RESIDUAL, f"nearest of {number} prototypes") for number in (16, foreign.NUM_PROTOTYPES, 64)),
 ]
-PRODUCT = f"{RESIDUAL} + nearest of {foreign.NUM_PROTOTYPES} prototypes"
+IN_USE = f"{RESIDUAL} + nearest of {foreign.NUM_PROTOTYPES} prototypes"
 
 
 def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:
@@ -161,6 +172,7 @@ def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame,
     labels = table["label"].map(number).fillna(-1).to_numpy(dtype=int)
     known, fold = table["known"].to_numpy(), table["fold"].to_numpy(dtype=float)
     by_fold: dict[float, list] = {}
+    files = features_of_members(ensemble, table, work)
     parts, means = [], []
     for k in np.unique(fold[~np.isnan(fold)]):
         evaluated = np.flatnonzero((fold == k) | (~known & np.isnan(fold)))
@@ -169,7 +181,7 @@ def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame,
         for member in progress(ensemble.members, description=f"scores, fold {k:g}", unit="members"):
             if not member.name.endswith(f"fold-{k:g}"):
                 continue
-            with np.load(work / f"{member.name.replace('/', '-')}.npz") as kept:
+            with np.load(files[member.name]) as kept:
                 features, logits = kept["features"].astype(np.float32), kept["logits"]
             of_fold.append(logits[evaluated])
             scores = candidates(features, logits, labels, np.flatnonzero(known & (fold != k)), evaluated)
@@ -248,7 +260,7 @@ def nested(rows: pd.DataFrame, mean: dict[str, np.ndarray], counted: np.ndarray)
         lines.append(
             f"- fold {k:g}: {best}, {auroc(counted[others], mean[best][others]):.3f} on the others, "
             f"**{auroc(counted[own], mean[best][own]):.3f}** on this one ({counted[own].sum()} foreign cells); "
-            f"{PRODUCT} {auroc(counted[own], mean[PRODUCT][own]):.3f} on this one."
+            f"{IN_USE} {auroc(counted[own], mean[IN_USE][own]):.3f} on this one."
         )
     return lines
 
@@ -277,7 +289,7 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
             pair = known | np.isin(np.arange(len(rows)), index)
             of_groups.append(f"{auroc(~known[pair], score[pair]):.3f}")
         table.append([name, with_interval(area(score)), alarms, *of_groups])
-    product = mean[PRODUCT]
+    product = mean[IN_USE]
     differences = {
         rival: with_interval(lambda w, rival=rival: area(product)(w) - area(mean[rival])(w))
         for rival in (RESIDUAL, "Mahalanobis, all axes")
@@ -298,7 +310,7 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
         "",
         *_markdown(table),
         "",
-        f"AUROC of {PRODUCT} (what nonet uses) minus that of "
+        f"AUROC of {IN_USE} (what nonet uses) minus that of "
         f"{'; of '.join(f'{rival}: {difference}' for rival, difference in differences.items())}.",
         "",
         "## Chosen on two folds, scored on the third",
@@ -312,7 +324,7 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
 
 
 def _thresholds(rows, scores, doubt, counted, groups, num_resamples) -> list[str]:
-    known, unit, score = rows["known"].to_numpy(), rows["unit"].to_numpy(), scores[PRODUCT].mean(0)
+    known, unit, score = rows["known"].to_numpy(), rows["unit"].to_numpy(), scores[IN_USE].mean(0)
     table = [["unidentified", "known cells", "foreign cells", *groups]]
     ways = {f"rejected at {100 * asked:g} %": crossfitted(rows, score, asked) for asked in FALSE_ALARMS}
     ways |= {"doubtful": doubt, "rejected at 2 % or doubtful": doubt | crossfitted(rows, score, 0.02)}
@@ -322,13 +334,13 @@ def _thresholds(rows, scores, doubt, counted, groups, num_resamples) -> list[str
             low, high = interval(partial(_weighted_share, rejected, which), unit, num_resamples)
             cells.append(f"{100 * rejected[which].mean():.1f} % ({100 * low:.1f}–{100 * high:.1f})")
         table.append([*cells, *(f"{100 * rejected[index].mean():.0f} %" for index in groups.values())])
-    single = [crossfitted(rows, one, 0.02) for one in scores[PRODUCT]]
-    alone = np.mean([auroc(counted[known | counted], one[known | counted]) for one in scores[PRODUCT]])
-    threshold = np.mean([np.quantile(one[known], 0.98) for one in scores[PRODUCT]])
+    single = [crossfitted(rows, one, 0.02) for one in scores[IN_USE]]
+    alone = np.mean([auroc(counted[known | counted], one[known | counted]) for one in scores[IN_USE]])
+    threshold = np.mean([np.quantile(one[known], 0.98) for one in scores[IN_USE]])
     return [
         "## What the threshold does",
         "",
-        f"{PRODUCT[0].upper()}{PRODUCT[1:]}; the threshold of a fold is the quantile of other folds' known cells, so "
+        f"{IN_USE[0].upper()}{IN_USE[1:]}; the threshold of a fold is the quantile of other folds' known cells, so "
         "no foreign cell and no patient of the fold is in it. *Doubtful*: the best class has less than the recipe's "
         "`calibrate.min_confidence`, after a temperature fitted on the other folds.",
         "",
@@ -360,6 +372,23 @@ def _classes(rows, score, counted) -> list[str]:
         patients = str(rows.loc[own, "patient"].nunique())
         table.append([code, str(own.sum()), patients, f"{auroc(counted[pair], score[pair]):.3f}", *shares])
     return ["## Known cells, class by class", "", *_markdown(table), ""]
+
+
+def taken_for(rows: pd.DataFrame, logits: np.ndarray, classes: list[str]) -> list[str]:
+    """Return the table of best classes of what is foreign, whether rejected or not."""
+    best = np.array(classes)[logits.argmax(1)]
+    table = [["foreign", *classes]]
+    for (label, source), own in rows[~rows["known"]].groupby(["label", "source"]):
+        shares = pd.Series(best[own.index]).value_counts(normalize=True).reindex(classes, fill_value=0)
+        table.append([f"{label} ({source})", *(f"{100 * share:.0f} %" if share else "" for share in shares)])
+    return [
+        "## What they would be taken for",
+        "",
+        "The best class of each, rejected or not.",
+        "",
+        *_markdown(table),
+        "",
+    ]
 
 
 def _markdown(table: list[list[str]]) -> list[str]:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nonet.calibrate.rejection import SHARES, MemberScore, Rejection, fit_member_score, fit_rejection
@@ -29,6 +29,7 @@ finite = st.floats(-99, 99, allow_subnormal=False)
 
 @given(scores=st.lists(finite, min_size=100, max_size=300), asked=st.lists(finite, min_size=2))
 def test_what_is_more_foreign_is_never_of_a_lower_percentile(scores, asked):
+    assume(len(set(scores)) > 1)
     fitted = fit_rejection(np.array(scores), units(len(scores), 5), false_alarm=0.02)
     percentile = fitted.percentile(np.sort(asked))
     assert (np.diff(percentile) >= 0).all()
@@ -56,6 +57,13 @@ def test_a_member_that_diverged_rejects_nothing():
     assert "diverged" in fitted.notes[0]
 
 
+def test_members_that_find_everything_alike_reject_nothing():
+    score = fit_member_score(np.ones((300, 8)), np.ones((300, 8))).score(np.ones((300, 8)))
+    fitted = fit_rejection(score, units(300), false_alarm=0.02)
+    assert not fitted.is_fitted
+    assert "equally foreign" in fitted.notes[0]
+
+
 def test_no_false_alarm_is_no_rejection():
     fitted = fit_rejection(np.arange(500.0), units(500), false_alarm=0)
     assert not fitted.rejects(fitted.percentile(np.array([1e9]))).any()
@@ -79,6 +87,9 @@ def test_what_ensemble_json_keeps_is_what_was_fitted():
         {"false_alarm": None},
         {"false_alarm": 0.1, "quantiles": [1, 2]},
         {"false_alarm": 0.1, "quantiles": "many"},
+        {"false_alarm": 0.1, "quantiles": {}},
+        {"false_alarm": True},
+        {"false_alarm": 0.1, "notes": None},
         {"false_alarm": 0.1, "quantiles": [float("nan")] * len(SHARES)},
         {"false_alarm": 0.1, "quantiles": list(range(len(SHARES)))[::-1]},
     ],
@@ -144,7 +155,7 @@ def test_a_file_that_is_not_whole_is_named(tmp_path, damage):
 
 @pytest.fixture
 def held_out():
-    """600 images of 60 patients in three folds; class B is twice as foreign as A."""
+    """600 images of 60 patients in three folds; class B spreads twice as far as A."""
     rng = np.random.default_rng(0)
     true = rng.integers(2, size=600)
     unit = np.array([f"patient {i // 10}" for i in range(600)])

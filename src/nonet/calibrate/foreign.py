@@ -64,9 +64,10 @@ def fit_principal_space(features: np.ndarray, *, num_axes: int) -> PrincipalSpac
 
 
 def fit_prototypes(features: np.ndarray, *, num_prototypes: int = NUM_PROTOTYPES) -> np.ndarray:
-    """Return min(num_prototypes, n) directions, float32 (k, f) of unit length, of features (n, f) of training images.
+    """Return the prototypes of features (n, f) of training images: min(num_prototypes, n) directions, float32 (k, f).
 
-    Centres of k-means among features brought to unit length; the same for the same features.
+    Centres of k-means among features brought to unit length, and brought to it themselves (a centre at zero stays
+    there); the same for the same features.
     """
     # Nothing stops it early: what would, depends on sums whose order threads may change.
     kmeans = MiniBatchKMeans(
@@ -84,7 +85,8 @@ def fit_prototypes(features: np.ndarray, *, num_prototypes: int = NUM_PROTOTYPES
 def nearest_prototype(prototypes: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Distance, float64 (n,), of features (n, f) brought to unit length to the nearest of prototypes (k, f).
 
-    What `neighbour_score` measures, with a few directions in place of a bank. NaN where features are not finite.
+    What `neighbour_score` measures, with a few directions in place of a bank; √2 for features of zero, which have no
+    direction. NaN where features are not finite.
     """
     cosine = (_unit_length(features) @ prototypes.T).max(1).astype(np.float64)
     return np.sqrt(np.maximum(2 - 2 * cosine, 0))

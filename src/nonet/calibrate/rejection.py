@@ -48,7 +48,7 @@ class MemberScore:
         return ((parts - self.mean[:, None]) / self.std[:, None]).sum(0)
 
     def write(self, path: Path) -> None:
-        """Write one npz file, of some 2 bytes × f × f/4 however many images there are."""
+        """Write one npz file, of some 2 bytes × f × (f/4 + 32) however many images there are."""
         with written_whole(path) as temporary:
             np.savez(
                 temporary,
@@ -155,13 +155,20 @@ class Rejection:
         if not isinstance(kept, Mapping):
             raise ValueError(f"rejection is {kept!r}, and must be a table")
         false_alarm, quantiles = kept.get("false_alarm"), kept.get("quantiles")
-        if not isinstance(false_alarm, (int, float)) or not 0 <= false_alarm <= 1:
+        number = isinstance(false_alarm, (int, float)) and not isinstance(false_alarm, bool)
+        if not number or not 0 <= false_alarm <= 1:
             raise ValueError(f"false_alarm is {false_alarm!r}, and must be a number between 0 and 1")
         if quantiles is not None:
-            quantiles = np.asarray(quantiles, dtype=np.float64)
+            try:
+                quantiles = np.asarray(quantiles, dtype=np.float64)
+            except (TypeError, ValueError):
+                quantiles = np.zeros(0)
             if quantiles.shape != SHARES.shape or not (np.diff(quantiles) >= 0).all():
                 raise ValueError(f"quantiles must be {len(SHARES)} numbers that do not fall")
-        return cls(float(false_alarm), quantiles, [str(note) for note in kept.get("notes", [])])
+        notes = kept.get("notes", [])
+        if not isinstance(notes, list):
+            raise ValueError(f"notes is {notes!r}, and must be a list of sentences")
+        return cls(float(false_alarm), quantiles, [str(note) for note in notes])
 
 
 def fit_rejection(score: np.ndarray, unit: np.ndarray, *, false_alarm: float) -> Rejection:
@@ -180,6 +187,8 @@ def fit_rejection(score: np.ndarray, unit: np.ndarray, *, false_alarm: float) ->
     needed = max(MIN_IMAGES, int(np.ceil(1 / false_alarm))) if false_alarm else MIN_IMAGES
     if not np.isfinite(score).all():
         why = "some members lack what it takes, or diverged"
+    elif np.ptp(score) == 0:
+        why = "the members find all known cells equally foreign"
     elif num_images < needed or num_units < MIN_UNITS:
         why = f"{num_images:,} images of {num_units:,} patients are too few; {needed} of {MIN_UNITS} are needed"
     else:
