@@ -50,7 +50,7 @@ def main() -> None:
     rows, scores, logits = score_rows(ensemble, table, arguments.work)
     members = f"{len(ensemble.members)} members of recipe `{ensemble.recipe.name}`"
     page = report(rows, scores, doubtful(rows, logits, ensemble), arguments, members)
-    page += "\n".join(taken_for(rows, logits, ensemble.classes))
+    page += "\n" + "\n".join(taken_for(rows, logits, ensemble.classes))
     arguments.out.write_text(page, encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
