@@ -49,6 +49,17 @@ EXPERIMENTS: dict[str, tuple[str | None, list[str]]] = {
     "lineages": ("drawn as they come", ["loss.lineage_weight=0.5"]),
     "external 0.5": ("drawn as they come", ["sampling.external_weight=0.5"]),
     "stain": ("drawn as they come", ["augment.stain_probability=0.5"]),
+    "Lite1": ("drawn as they come", ['models.architectures=["efficientnet_lite1"]']),
+    "Lite2": ("drawn as they come", ['models.architectures=["efficientnet_lite2"]']),
+    "Lite1, centre 0.35": ("Lite1", ["models.centre=0.35"]),
+    "Lite2, centre 0.6": ("Lite2", ["models.centre=0.6"]),
+}
+
+#: Experiments whose logits are averaged as well: name → (the line that it starts from, experiments).
+TOGETHER = {
+    "both seeds": ("drawn as they come", ["drawn as they come", "seed 1"]),
+    "nine, one centre": ("drawn as they come", ["drawn as they come", "Lite1", "Lite2"]),
+    "nine, three centres": ("nine, one centre", ["drawn as they come", "Lite1, centre 0.35", "Lite2, centre 0.6"]),
 }
 
 
@@ -64,7 +75,7 @@ def main() -> None:
     dataset = hospitals.build(arguments)
     runs = {}
     for name in EXPERIMENTS:
-        out = arguments.work / name.replace(" ", "-")
+        out = arguments.work / name.replace(" ", "-").replace(",", "")
         if arguments.only is None or name in arguments.only:
             settings = ['models.architectures=["efficientnet_lite0"]', *settings_of(name)]
             runs[name] = nonet.train("cpu", dataset, out=out, settings=settings)
@@ -96,43 +107,50 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
         "| experiment | settings | macro-F1 | balanced accuracy | starts from | difference | minutes |",
         "|---|---|---|---|---|---|---|",
     ]
-    true, units, predicted, num_classes = _predictions(runs)
-    confusions = confusions_by_unit(true, predicted, units, num_classes)
+    true, units, logits = _logits(runs)
+    for name, (_, parts) in TOGETHER.items():
+        if set(parts) <= set(runs):
+            logits[name] = np.mean([logits[part] for part in parts], axis=0)
+    num_classes = next(iter(logits.values())).shape[1]
+    confusions = confusions_by_unit(true, np.stack([one.argmax(1) for one in logits.values()]), units, num_classes)
     total = confusions.total()
     f1, recall = macro_f1_score(total), balanced_accuracy_score(total)
     resampled = bootstrap_scores(confusions, {"f1": macro_f1_score})["f1"]
-    names = list(runs)
-    for k, (name, run) in enumerate(runs.items()):
-        start, changes = EXPERIMENTS[name]
+    names = list(logits)
+    for k, name in enumerate(names):
+        if name in TOGETHER:
+            start, parts = TOGETHER[name]
+            what = f"logits of {', '.join(parts)} averaged"
+        else:
+            start, parts = EXPERIMENTS[name][0], [name]
+            what = ", ".join(f"`{change}`" for change in EXPERIMENTS[name][1])
         low, high = percentile_interval(resampled[:, k])
         difference = ""
         if start in names:
             j = names.index(start)
             lower, upper = percentile_interval(resampled[:, k] - resampled[:, j])
             difference = f"{f1[k] - f1[j]:+.3f} ({lower:+.3f} to {upper:+.3f})"
-        what = ", ".join(f"`{change}`" for change in changes)
         lines.append(
             f"| {name} | {what} | {f1[k]:.3f} ({low:.3f}–{high:.3f}) | {recall[k]:.3f} | {start or ''} | {difference} "
-            f"| {_minutes(run):.0f} |"
+            f"| {sum(_minutes(runs[part]) for part in parts):.0f} |"
         )
     return "\n".join([*lines, ""])
 
 
-def _predictions(runs: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Return true classes and units (n,), predicted classes (runs, n), and the number of classes."""
-    predicted, true, units, codes, image_id = [], None, None, [], None
-    for run in runs.values():
+def _logits(runs: dict) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return true classes and units (n,), and the mean logits (n, classes) of each run's members, with views."""
+    logits, first = {}, None
+    for name, run in runs.items():
         table = pd.read_parquet(run.oof)
-        table = table[table["view_set"] == "dihedral"].sort_values("image_id")
-        if image_id is not None and not np.array_equal(image_id, table["image_id"]):
+        table = table[table["view_set"] == "dihedral"].sort_values("image_id").reset_index(drop=True)
+        columns = [column for column in table.columns if column.startswith("logit_")]
+        first = table if first is None else first
+        if not table["image_id"].equals(first["image_id"]):
             raise SystemExit(f"{run.folder} was not scored on the same images as the runs before it.")
-        image_id = table["image_id"].to_numpy()
-        columns = [name for name in table.columns if name.startswith("logit_")]
-        codes = [name.removeprefix("logit_") for name in columns]
-        true = table["label"].map(codes.index).to_numpy()
-        units = table["patient"].where(table["patient"].notna(), table["image_id"]).to_numpy()
-        predicted.append(table[columns].to_numpy().argmax(1))
-    return true, units, np.stack(predicted), len(codes)
+        logits[name] = table[columns].to_numpy()
+    codes = [column.removeprefix("logit_") for column in columns]
+    units = first["patient"].where(first["patient"].notna(), first["image_id"]).to_numpy()
+    return first["label"].map(codes.index).to_numpy(), units, logits
 
 
 def _minutes(run) -> float:
