@@ -92,7 +92,7 @@ def test_the_nearest_prototype_is_the_nearest_neighbour_among_them(features):
     prototypes = fit_prototypes(training, num_prototypes=8)
     np.testing.assert_allclose(np.linalg.norm(prototypes, axis=1), 1, rtol=1e-6)
     expected = neighbour_score(prototypes, others, k=1)
-    np.testing.assert_allclose(nearest_prototype(prototypes, others), expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(nearest_prototype(prototypes, others), expected, rtol=1e-4, atol=1e-4)
     assert np.isnan(nearest_prototype(prototypes, np.full((1, 12), np.nan))).all()
 
 

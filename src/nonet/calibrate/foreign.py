@@ -85,11 +85,13 @@ def fit_prototypes(features: np.ndarray, *, num_prototypes: int = NUM_PROTOTYPES
 def nearest_prototype(prototypes: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Distance, float64 (n,), of features (n, f) brought to unit length to the nearest of prototypes (k, f).
 
-    What `neighbour_score` measures, with a few directions in place of a bank; √2 for features of zero, which have no
+    What `neighbour_score` measures, with a few directions in place of a bank; 1 for features of zero, which have no
     direction. NaN where features are not finite.
     """
-    cosine = (_unit_length(features) @ prototypes.T).max(1).astype(np.float64)
-    return np.sqrt(np.maximum(2 - 2 * cosine, 0))
+    # In double precision: near a prototype the root would magnify single precision's rounding.
+    directions, prototypes = _unit_length(features, np.float64), np.asarray(prototypes, dtype=np.float64)
+    squared = (directions**2).sum(1)[:, None] - 2 * directions @ prototypes.T + (prototypes**2).sum(1)
+    return np.sqrt(np.maximum(squared.min(1), 0))
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,6 @@ def neighbour_score(bank: np.ndarray, features: np.ndarray, *, k: int = 50) -> n
     return near.kneighbors(_unit_length(features))[0][:, -1].astype(np.float64)
 
 
-def _unit_length(features: np.ndarray) -> np.ndarray:
-    features = np.asarray(features, dtype=np.float32)
+def _unit_length(features: np.ndarray, dtype: type = np.float32) -> np.ndarray:
+    features = np.asarray(features, dtype=dtype)
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
