@@ -39,7 +39,7 @@ def test_what_is_more_foreign_is_never_of_a_lower_percentile(scores, asked):
 
 @pytest.mark.parametrize(
     "num_images, per_unit, false_alarm, words",
-    [(99, 5, 0.02, "99 images"), (200, 100, 0.02, "2 patients"), (500, 10, 0.001, "1000 of")],
+    [(0, 1, 0.02, "0 images"), (99, 5, 0.02, "99 images"), (200, 100, 0.02, "2 patients"), (500, 10, 0.001, "1000 of")],
 )
 def test_too_little_to_fit_on_rejects_nothing_and_says_so(num_images, per_unit, false_alarm, words):
     fitted = fit_rejection(np.arange(num_images), units(num_images, per_unit), false_alarm=false_alarm)

@@ -187,10 +187,10 @@ def fit_rejection(score: np.ndarray, unit: np.ndarray, *, false_alarm: float) ->
     needed = max(MIN_IMAGES, int(np.ceil(1 / false_alarm))) if false_alarm else MIN_IMAGES
     if not np.isfinite(score).all():
         why = "some members lack what it takes, or diverged"
-    elif np.ptp(score) == 0:
-        why = "the members find all known cells equally foreign"
     elif num_images < needed or num_units < MIN_UNITS:
         why = f"{num_images:,} images of {num_units:,} patients are too few; {needed} of {MIN_UNITS} are needed"
+    elif np.ptp(score) == 0:
+        why = "the members find all known cells equally foreign"
     else:
         return Rejection(
             false_alarm,
