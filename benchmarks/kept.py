@@ -4,10 +4,10 @@ import hashlib
 from pathlib import Path
 
 
-def digest(*parts: bytes | str | Path) -> str:
-    """Return 12 hexadecimal digits of the SHA-256 of bytes, texts and files' contents, one after the other."""
+def digest(*parts: str | Path) -> str:
+    """Return 12 hexadecimal digits of the SHA-256 of texts and files' contents, one after the other."""
     hashed = hashlib.sha256()
     for part in parts:
-        data = part.read_bytes() if isinstance(part, Path) else part.encode() if isinstance(part, str) else part
+        data = part.read_bytes() if isinstance(part, Path) else part.encode()
         hashed.update(len(data).to_bytes(8, "little") + data)
     return hashed.hexdigest()[:12]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import zscore
 
+from nonet.calibrate.foreign import nearest_prototype
 from nonet.calibrate.rejection import SHARES, MemberScore, Rejection, fit_member_score, fit_rejection
 from nonet.errors import RunError
 from nonet.evaluate.oof import OutOfFold
@@ -104,6 +106,8 @@ def test_a_members_score_is_standardised_on_what_was_held_out_and_kept_as_it_is(
     training, held_out = rng.normal(size=(200, 16)), rng.normal(size=(80, 16)) + 0.3
     fitted = fit_member_score(training, held_out)
     assert fitted.score(held_out).mean() == pytest.approx(0, abs=1e-9)
+    parts = [fitted.space.residual(held_out), nearest_prototype(fitted.prototypes, held_out)]
+    np.testing.assert_allclose(fitted.score(held_out), zscore(parts, axis=1).sum(0), atol=1e-9)
     fitted.write(tmp_path / "foreign.npz")
     np.testing.assert_allclose(MemberScore.read(tmp_path / "foreign.npz").score(training), fitted.score(training))
 

@@ -60,7 +60,7 @@ class TestEveryBackbone:
         with torch.no_grad():
             torch.testing.assert_close(network(images)[1:2], network(images[1:2]), atol=1e-4, rtol=1e-3)
 
-    def test_blocks_are_skipped_in_training_as_often_as_the_recipe_says(self, name):
+    def test_blocks_are_skipped_in_training_and_only_where_the_recipe_says_so(self, name):
         size = SMALL.get(name, 64)
         image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)).expand(8, -1, -1, -1)
 

@@ -7,6 +7,7 @@ nonet uses `PrincipalSpace` and `nearest_prototype`; benchmarks/rejection.py say
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.covariance import LedoitWolf
@@ -88,10 +89,8 @@ def nearest_prototype(prototypes: np.ndarray, features: np.ndarray) -> np.ndarra
     What `neighbour_score` measures, with a few directions in place of a bank; 1 for features of zero, which have no
     direction. NaN where features are not finite.
     """
-    # In double precision: near a prototype the root would magnify single precision's rounding.
-    directions, prototypes = _unit_length(features, np.float64), np.asarray(prototypes, dtype=np.float64)
-    squared = (directions**2).sum(1)[:, None] - 2 * directions @ prototypes.T + (prototypes**2).sum(1)
-    return np.sqrt(np.maximum(squared.min(1), 0))
+    # In double precision, as what is near a prototype differs from it in the last digits of single precision.
+    return cdist(_unit_length(features, np.float64), prototypes).min(1)
 
 
 @dataclass(frozen=True)
