@@ -101,7 +101,8 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
         f"Made by `benchmarks/experiments.py` on {os.cpu_count()} CPU cores: {len(scored):,} images of "
         f"{scored['patient'].nunique()} patients ({arguments.evaluated}), out of fold by patient, "
         f"{len(dataset.manifest) - len(scored):,} more trained on only ({', '.join(arguments.external) or 'none'}). "
-        "Recipe `cpu` with EfficientNet-Lite0 alone, three members, and the settings named; eight views. In brackets, "
+        "Recipe `cpu` with EfficientNet-Lite0 alone, three members, and the settings named, with those of the "
+        "lines it starts from; eight views. In brackets, "
         "95 % intervals by bootstrap over patients; differences are paired. One training each.",
         "",
         "| experiment | settings | macro-F1 | balanced accuracy | starts from | difference | minutes |",

@@ -289,9 +289,9 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
             pair = known | np.isin(np.arange(len(rows)), index)
             of_groups.append(f"{auroc(~known[pair], score[pair]):.3f}")
         table.append([name, with_interval(area(score)), alarms, *of_groups])
-    product = mean[IN_USE]
+    in_use = mean[IN_USE]
     differences = {
-        rival: with_interval(lambda w, rival=rival: area(product)(w) - area(mean[rival])(w))
+        rival: with_interval(lambda w, rival=rival: area(in_use)(w) - area(mean[rival])(w))
         for rival in (RESIDUAL, "Mahalanobis, all axes")
     }
     images = {name: len(set(rows["path"].fillna(rows["made"]).iloc[index])) for name, index in groups.items()}
@@ -318,7 +318,7 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
         *nested(rows, mean, counted),
         "",
         *_thresholds(rows, scores, doubt, counted, groups, arguments.resamples),
-        *_classes(rows, product, counted),
+        *_classes(rows, in_use, counted),
     ]
     return "\n".join(lines)
 
