@@ -93,5 +93,5 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_folder_in_place_of_an_image_is_named(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder"):
         describe_image(tmp_path)

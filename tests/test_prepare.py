@@ -281,7 +281,7 @@ def test_changed_image_is_not_cached_under_a_wrong_name(images, tmp_path):
 
 def test_missing_image_is_named(images, tmp_path):
     images[0][4].unlink()
-    with pytest.raises(DataError, match=r"0004\.png cannot be read"):
+    with pytest.raises(DataError, match=r"0004\.png is missing"):
         prepare(images, tmp_path)
 
 

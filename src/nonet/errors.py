@@ -23,6 +23,13 @@ class DataError(NonetError):
     """An image, a table, a manifest or a fold file cannot be used as it is."""
 
 
+class UnreadableNowError(DataError):
+    """A file could not be read now, but may be later: it is missing, locked, on a drive that fails, or memory is short.
+
+    A DataError of an image that is not of this kind stays: the same bytes give the same error.
+    """
+
+
 class RecipeError(NonetError):
     """A recipe, or a setting given with --set, is not valid."""
 

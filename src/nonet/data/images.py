@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from nonet.data.files import read_file
 from nonet.data.looks import Look, look_at
-from nonet.errors import DataError
+from nonet.errors import DataError, UnreadableNowError
 
 MAX_PIXELS = 64_000_000  # a single cell has about 130,000: more is a mistake or an attack
 
@@ -39,30 +40,22 @@ def load_rgb(image: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.n
 
     Raises
     ------
-    DataError where the file is missing, not an image, cut short, or too large.
+    DataError where the file is not an image, cut short, or too large; UnreadableNowError, a DataError, where it cannot
+        be read at present and may be later.
     """
     return _read(image, max_pixels)[0]
 
 
 def describe_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
     """Decode an image to its last byte and say what it is. Raises DataError as `load_rgb` does."""
-    data = _bytes_of(path)
+    data = read_file(path)
     image, (width, height), mode = _read(data, max_pixels, name=str(path))
     return ImageFacts(width, height, mode, len(data), hashlib.sha256(data).hexdigest(), look_at(image))
 
 
-def _bytes_of(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-
-
 def _read(image: str | Path | bytes, max_pixels: int, name: str | None = None):
     name = name or ("image" if isinstance(image, bytes) else str(image))
-    data = image if isinstance(image, bytes) else _bytes_of(image)
+    data = image if isinstance(image, bytes) else read_file(image)
     if not data:
         raise DataError(f"{name} is empty: 0 bytes.")
     try:
@@ -78,6 +71,8 @@ def _read(image: str | Path | bytes, max_pixels: int, name: str | None = None):
         raise DataError(f"{name} has more than the {max_pixels:,} px allowed.") from error
     except DataError:
         raise
+    except MemoryError as error:
+        raise UnreadableNowError(f"{name} could not be read now: memory is short.") from error
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything: struct.error, zlib.error, …
         raise DataError(f"{name} is cut short or damaged: {error}.") from error
 

@@ -17,6 +17,7 @@ from filelock import FileLock
 from PIL import Image
 
 from nonet.data.denoise import denoise, estimate_sigma, warm_up
+from nonet.data.files import read_file
 from nonet.data.images import load_rgb
 from nonet.data.stain import normalise_colours
 from nonet.data.workers import GUARD, map_in_order, spawned_pool
@@ -264,9 +265,9 @@ def _prepare_chunk(task: tuple[list[tuple[Path, str, list[Crop]]], object]) -> l
     chunk = []
     for path, sha256, crops in files:
         try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}.", hint=CHECK) from error
+            data = read_file(path)
+        except DataError as error:
+            raise type(error)(error.message, hint=CHECK) from error
         # The cache is found by content, so pixels of a file that changed would be kept under a wrong name.
         if hashlib.sha256(data).hexdigest() != sha256:
             raise DataError(f"{path} is not the file it was when the dataset was built.", hint=CHECK)

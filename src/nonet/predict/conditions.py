@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.data.degrade import KINDS, SEVERITIES, degrade
+from nonet.data.files import read_file
 from nonet.data.images import load_rgb
 from nonet.data.prepare import CHECK, Crop, prepare_crops
 from nonet.errors import DataError
@@ -121,9 +122,9 @@ def damage_and_prepare(task: Damaged) -> list[dict[Crop, np.ndarray]]:
     DataError, where the file is missing, unreadable, or no longer the one that the run was trained on.
     """
     try:
-        data = task.path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{task.path} cannot be read: {error.strerror}.", hint=CHECK) from error
+        data = read_file(task.path)
+    except DataError as error:
+        raise type(error)(error.message, hint=CHECK) from error
     if hashlib.sha256(data).hexdigest() != task.sha256:
         raise DataError(f"{task.path} is not the file that the run was trained on.", hint=CHECK)
     image = load_rgb(data)
