@@ -11,13 +11,13 @@ import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sealing import seal
 
 from nonet.calibrate.calibration import softmax
 from nonet.data.images import load_rgb
-from nonet.errors import DataError, NonetError, RecipeError, RunError
+from nonet.errors import DamagedError, DataError, NonetError, RecipeError, RunError
 from nonet.predict.ensemble import load, parse_views
 from nonet.recipe import Predict
-from nonet.runs import Run
 
 
 def with_random_weights(run, folder):
@@ -32,7 +32,7 @@ def with_random_weights(run, folder):
             elif name.endswith("gamma"):
                 tensor.fill_(1)
         safetensors.torch.save_file(weights, file)
-    return Run(folder)
+    return seal(folder)
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +280,7 @@ def test_a_run_works_elsewhere(run_copy, ensemble, paths):
 def test_a_run_that_is_none_says_so(tmp_path, tiny_dataset):
     with pytest.raises(RunError, match="There is no run"):
         load(tmp_path / "nowhere")
-    with pytest.raises(RunError, match="is no run of nonet"):
+    with pytest.raises(RunError, match="is not a nonet run"):
         load(tiny_dataset.folder)
 
 
@@ -296,16 +296,16 @@ def test_missing_and_damaged_weights_are_named(run_copy):
     whole = weights.read_bytes()
     for damaged in (b"", whole[:50], whole[:-50], b"PK" + whole[2:]):
         weights.write_bytes(damaged)
-        with pytest.raises(RunError, match=r"weights\.safetensors does not hold the weights of vit_mini/fold-1"):
+        with pytest.raises(DamagedError, match=r"fold-1.weights\.safetensors"):
             load(run_copy, accelerator="cpu")
     weights.unlink()
-    with pytest.raises(RunError, match="no weights of vit_mini/fold-1"):
+    with pytest.raises(DamagedError, match=r"fold-1.weights\.safetensors is missing"):
         load(run_copy, accelerator="cpu")
 
 
 def test_weights_of_another_number_of_classes_are_refused(run_copy):
     describe(run_copy, classes=["EO", "LY", "SNE", "XX"])
-    with pytest.raises(RunError, match="does not hold the weights"):
+    with pytest.raises(RunError, match="its classes are"):
         load(run_copy, accelerator="cpu")
 
 

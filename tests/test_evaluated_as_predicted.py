@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import softmax
+from sealing import seal
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from test_report import ARCHITECTURES, make_run
 
@@ -48,6 +49,7 @@ def add_foreign(run, seed=0):
     own = {key: rng.normal(0, 0.3) for key in sorted(set(zip(oof["image_id"], oof["architecture"])))}
     oof["foreign"] = [score[i] + own[i, a] for i, a in zip(oof["image_id"], oof["architecture"])]
     oof.to_parquet(run / "oof.parquet")
+    seal(run)
 
 
 def page_of(found):

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from sealing import seal
 from test_report import ARCHITECTURES, make_run
 
 from nonet.calibrate.calibration import Calibration, softmax
@@ -24,8 +25,8 @@ def run(tmp_path):
     members = [{"architecture": a, "fold": k, "weight": 1.0} for k in range(3) for a in ARCHITECTURES]
     classes = sorted(pd.read_parquet(folder / "manifest.parquet")["label"].unique())
     description = {"classes": classes, "titles": {}, "members": members, "temperature": 1.0, "class_priors": None}
-    (folder / "ensemble.json").write_text(json.dumps(description))
-    return Run(folder)
+    (folder / "ensemble.json").write_text(json.dumps(description | {"format_version": 1}))
+    return seal(folder)
 
 
 def described(run):
@@ -90,12 +91,12 @@ def test_settings_are_of_calibration_alone(run):
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"classes": ["A"]}'])
 def test_a_damaged_description_is_no_traceback(run, text):
     run.ensemble.write_text(text)
-    with pytest.raises(RunError, match="cannot be calibrated"):
+    with pytest.raises(RunError, match=r"ensemble\.json (is damaged|lacks|cannot be used)"):
         calibrate(run)
 
 
 def test_a_run_not_trained_to_the_end_is_refused(run):
-    run.oof.unlink()
+    run.ensemble.unlink()
     with pytest.raises(RunError, match="not trained to the end"):
         calibrate(run)
 
@@ -104,6 +105,7 @@ def test_unknown_patients_and_folds_by_image_are_said(run):
     oof = pd.read_parquet(run.oof)
     oof.assign(patient=None).to_parquet(run.oof)
     run.recipe.write_text(run.recipe.read_text() + '[folds]\nby = "image"\n')
+    seal(run)
     notes = " ".join(calibrate(run).notes)
     assert "The patient of 900 of 900 images is unknown" in notes
     assert "Folds are by image" in notes

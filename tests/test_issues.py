@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import softmax
+from sealing import seal
 from test_report import make_run
 
 import nonet
 from nonet.cells import in_order_of_maturation
-from nonet.errors import DataError, RunError
+from nonet.errors import DataError
 from nonet.evaluate import neighbours
 from nonet.evaluate.issues import count_by, find_issues, in_words
 from nonet.evaluate.neighbours import nearest
@@ -34,6 +35,7 @@ def add_features(run, architecture="swinv2_tiny", size=5, seed=0):
         path = Run(run).member(architecture, fold).features
         np.savez(path, image_id=rows["image_id"].to_numpy(dtype=str), features=features)
         everything |= dict(zip(rows["image_id"], features.astype(np.float32)))
+    seal(run)
     return everything
 
 
@@ -79,7 +81,8 @@ def test_files_hold_what_is_returned(run):
 
 def test_the_temperature_of_the_ensemble_counts(run):
     cold = nonet.issues(run)
-    (run / "ensemble.json").write_text(json.dumps({"titles": {}, "temperature": 2.0}))
+    description = json.loads((run / "ensemble.json").read_text())
+    (run / "ensemble.json").write_text(json.dumps(description | {"temperature": 2.0}))
     warm = nonet.issues(run)
     both = cold.merge(warm, on="image_id")
     assert len(both) > 20
@@ -117,11 +120,17 @@ def test_features_of_the_best_architecture_are_compared(run):
     assert find_issues(Run(run), read_run(Run(run))).compared_by == "convnextv2_tiny"
 
 
-def test_damaged_features_say_what_to_do(run):
+def test_damaged_features_cost_their_folds_neighbours_and_no_more(run, caplog):
     add_features(run)
+    whole = nonet.issues(run)
     Run(run).member("swinv2_tiny", 2).features.write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(RunError, match=r"fold-2.*features.npz cannot be read.*\n.*delete"):
-        nonet.issues(run)
+    table = nonet.issues(run)
+    assert "fold-2/features.npz" in caplog.text.replace("\\", "/")
+    fold = pd.read_parquet(run / "oof.parquet").drop_duplicates("image_id").set_index("image_id")["fold"]
+    hit = fold.loc[table["image_id"]].to_numpy() == 2
+    assert table["image_id"].tolist() == whole["image_id"].tolist()
+    assert table.loc[hit, NEIGHBOURS].isna().all(axis=None) and hit.any()
+    pd.testing.assert_frame_equal(table[~hit], whole[~hit])
 
 
 def test_nearest_in_blocks_is_nearest(monkeypatch):
@@ -189,6 +198,7 @@ def test_evaluate_finds_them_too_and_the_report_shows_them(run):
 def test_unknown_patients_are_a_dash_in_the_report_and_in_no_table_of_patients(run):
     for file in ("oof.parquet", "manifest.parquet"):
         pd.read_parquet(run / file).assign(patient=None).to_parquet(run / file)
+    seal(run)
     nonet.evaluate(run, num_resamples=20)
     report = (run / "evaluation" / "report.html").read_text()
     section = report[report.index('id="issues"') : report.index('id="counts"')]
@@ -202,6 +212,7 @@ def test_a_run_without_any_issue_is_evaluated(run):
     columns = [name for name in table if name.startswith("logit_")]
     table[columns] = 9.0 * (table["label"].to_numpy()[:, None] == [name.removeprefix("logit_") for name in columns])
     table.to_parquet(run / "oof.parquet")
+    seal(run)
     assert nonet.issues(run).empty
     assert "No label of 300" in in_words(find_issues(Run(run), read_run(Run(run))))
     nonet.evaluate(run, num_resamples=20)

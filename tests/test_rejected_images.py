@@ -137,32 +137,6 @@ def test_the_share_to_be_rejected_can_be_changed(run, drawn, tmp_path):
     assert rejected[0] <= rejected[0.02] < rejected[0.3]
 
 
-def of_an_older_nonet(run, folder):
-    copy = Run(shutil.copytree(run.folder, folder))
-    for file in copy.folder.rglob("foreign.npz"):
-        file.unlink()
-    for file in (copy.oof, *copy.folder.rglob("fold-*/oof.parquet")):
-        pd.read_parquet(file).drop(columns="foreign").to_parquet(file, index=False)
-    kept = json.loads(copy.ensemble.read_text())
-    del kept["rejection"]
-    copy.ensemble.write_text(json.dumps(kept))
-    return copy
-
-
-def test_a_run_of_an_older_nonet_predicts_without_rejection_and_says_so(run, strange, tmp_path, caplog):
-    old = of_an_older_nonet(run, tmp_path / "old")
-    table = predict(old, strange, out=tmp_path / "out").table()
-    assert table["label"].isin(["EO", "LY", "SNE"]).all()
-    assert table["foreign"].isna().all()
-    assert "No image is rejected" in caplog.text
-    assert np.isnan(load(old, accelerator="cpu").predict_foreign(sorted(strange.glob("*.png")))).all()
-    calibrate(old)
-    assert not load(old, accelerator="cpu").rejection.is_fitted
-    evaluate(old, num_resamples=20)
-    assert not (old.evaluation / "rejection.csv").exists()
-    assert "did not know of rejection" in (old.evaluation / "report.html").read_text(encoding="utf-8")
-
-
 def test_a_copy_that_lacks_a_members_file_is_refused(run, tmp_path):
     copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
     copy.member("vit_mini", 1).foreign.unlink()

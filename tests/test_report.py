@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from sealing import seal
 
 from nonet.cells import CLASSES
 from nonet.errors import RunError
@@ -59,11 +60,15 @@ def make_run(folder, *, num_images=600, num_patients=40, num_external=80, classe
     _histories(folder, rng)
     (folder / "recipe.toml").write_text(f'name = "paper"\n\n[folds]\nby = "{by}"\nnum_folds = 3\n')
     versions = {"python": "3.12.3", "versions": {"torch": "2.9.1", "timm": "1.0.22"}, "device": "1 × H100"}
-    (folder / "provenance.json").write_text(json.dumps(versions))
-    (folder / "ensemble.json").write_text(json.dumps({"titles": NAMES}))
+    begun = {"classes": classes, "architectures": ARCHITECTURES, "num_folds": 3, "fingerprints": {}}
+    (folder / "provenance.json").write_text(json.dumps(versions | begun))
+    members = [{"architecture": a, "fold": k, "weight": 1.0} for k in range(3) for a in ARCHITECTURES]
+    about = {"format_version": 1, "classes": classes, "titles": NAMES, "members": members, "temperature": 1.0}
+    (folder / "ensemble.json").write_text(json.dumps(about))
     sample_label = np.repeat(classes, 6)
     images = _cells(rng, len(sample_label))
     np.savez(folder / "samples.npz", image=images, label=sample_label, image_id=np.arange(len(images)).astype(str))
+    seal(folder)
     return folder
 
 
@@ -202,6 +207,7 @@ def test_external_images_change_nothing_but_the_counts(evaluated, tmp_path):
     stray = manifest[~manifest["evaluate"]].iloc[:30]
     extra = oof.iloc[:30].assign(image_id=stray["image_id"].to_numpy(), label="SNE")
     pd.concat([oof, extra]).to_parquet(run / "oof.parquet")
+    seal(run)
     pd.testing.assert_frame_equal(evaluate(run, num_resamples=200), table)
 
 
@@ -224,6 +230,7 @@ def test_report_warns_where_folds_are_by_image_or_patients_are_stand_ins(tmp_pat
     run = make_run(tmp_path / "run", by="image")
     manifest = pd.read_parquet(run / "manifest.parquet")
     manifest.assign(patient_is_standin=True).to_parquet(run / "manifest.parquet")
+    seal(run)
     evaluate(run, num_resamples=20)
     html = (run / "evaluation" / "report.html").read_text()
     assert "do worse than these scores say" in html
@@ -234,6 +241,7 @@ def test_report_says_where_epochs_were_chosen_on_the_images_scored_and_where_pat
     run = make_run(tmp_path / "run", num_images=200, num_patients=7)
     with (run / "recipe.toml").open("a") as recipe:
         recipe.write('\n[train]\nkeep = "best"\n')
+    seal(run)
     evaluate(run, num_resamples=20)
     html = (run / "evaluation" / "report.html").read_text()
     assert "flatters it a little" in html and "rest on 7 patients only" in html
@@ -247,6 +255,7 @@ def test_unknown_patients_become_units_of_their_own(tmp_path):
     run = make_run(tmp_path / "run", num_images=300)
     oof = pd.read_parquet(run / "oof.parquet")
     oof.assign(patient=None).to_parquet(run / "oof.parquet")
+    seal(run)
     table = evaluate(run, num_resamples=20)
     assert (table["patients"] == 0).all() and (table["units"] == 300).all()
     assert "patients unknown" in (run / "evaluation" / "report.html").read_text()
@@ -256,7 +265,6 @@ def test_without_history_and_samples_the_report_says_so(tmp_path):
     run = make_run(tmp_path / "run", num_images=200)
     evaluate(run, num_resamples=20)
     (run / "samples.npz").unlink()
-    (run / "provenance.json").unlink()
     for path in run.glob("members/*/*/history.jsonl"):
         path.unlink()
     evaluate(run, num_resamples=20)
@@ -275,6 +283,7 @@ def test_missing_image_of_one_architecture_is_counted(tmp_path):
     oof = pd.read_parquet(run / "oof.parquet")
     gone = oof["image_id"].isin(["cell-00003", "cell-00007"]) & (oof["architecture"] == "dinobloom_s")
     oof[~gone].to_parquet(run / "oof.parquet")
+    seal(run)
     with pytest.raises(RunError, match=r"2 of 200 images have no out-of-fold logits by dinobloom_s.*cell-00003"):
         evaluate(run)
 
@@ -283,6 +292,7 @@ def test_image_missing_everywhere_is_counted(tmp_path):
     run = make_run(tmp_path / "run", num_images=200)
     oof = pd.read_parquet(run / "oof.parquet")
     oof[oof["image_id"] != "cell-00003"].to_parquet(run / "oof.parquet")
+    seal(run)
     with pytest.raises(RunError, match=r"1 of 200 evaluated images .* cell-00003"):
         evaluate(run)
 
@@ -292,6 +302,7 @@ def test_logits_that_are_not_finite_name_the_image(tmp_path):
     oof = pd.read_parquet(run / "oof.parquet")
     oof.loc[oof["image_id"] == "cell-00011", "logit_SNE"] = np.nan
     oof.to_parquet(run / "oof.parquet")
+    seal(run)
     with pytest.raises(RunError, match="not finite, first image cell-00011"):
         evaluate(run)
     assert not (run / "evaluation").exists()
@@ -300,7 +311,7 @@ def test_logits_that_are_not_finite_name_the_image(tmp_path):
 def test_broken_file_is_named(tmp_path):
     run = make_run(tmp_path / "run", num_images=200)
     (run / "provenance.json").write_text("{")
-    with pytest.raises(RunError, match=r"provenance\.json cannot be read"):
+    with pytest.raises(RunError, match=r"provenance\.json is damaged"):
         evaluate(run)
 
 

@@ -1,6 +1,5 @@
 """Training that is killed and started again ends with the bits of one that was not."""
 
-import hashlib
 import itertools
 import json
 import os
@@ -157,26 +156,6 @@ def test_the_state_holds_no_code(recipe, tiny_dataset, tmp_path, monkeypatch):
     state = torch.load(Run(tmp_path / "run").member("vit_mini", 0).state, weights_only=True)
     assert state["progress"]["epoch"] == 3
     assert len(state["history"]) == 3
-
-
-def as_of_an_older_nonet(run: Run, setting: str) -> None:
-    """Take a setting out of the run's recipe.toml, as a nonet that did not know of it wrote it."""
-    text = "".join(line for line in run.recipe.read_text().splitlines(True) if not line.startswith(f"{setting} ="))
-    assert text != run.recipe.read_text()
-    run.recipe.write_text(text)
-    provenance = json.loads(run.provenance.read_text())
-    provenance["fingerprints"]["recipe"] = hashlib.sha256(text.encode()).hexdigest()
-    run.provenance.write_text(json.dumps(provenance))
-
-
-def test_a_run_of_a_nonet_that_did_not_know_of_a_setting_goes_on(recipe, tiny_dataset, uninterrupted, tmp_path):
-    run = Run(shutil.copytree(uninterrupted.folder, tmp_path / "run"))
-    as_of_an_older_nonet(run, "refit_head")
-    run.member("vit_mini", 1).done.unlink()
-    train(recipe.model_copy(update={"description": "in other words"}), tiny_dataset, out=run.folder, accelerator="cpu")
-    assert run.member("vit_mini", 1).is_done
-    with pytest.raises(RunError, match=r"models\.refit_head was False, is True"):
-        train(load_recipe(recipe, ["models.refit_head=true"]), tiny_dataset, out=run.folder, accelerator="cpu")
 
 
 def test_a_recipe_edited_in_the_run_folder_is_not_believed(recipe, tiny_dataset, uninterrupted, tmp_path):

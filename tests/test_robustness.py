@@ -1,11 +1,11 @@
 """Held-out images damaged on purpose: by whom they are scored, what is kept, what the tables say."""
 
-import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from sealing import reseal_json
 from sklearn.metrics import f1_score
 
 import nonet
@@ -154,8 +154,7 @@ def test_worker_processes_change_nothing(run, scored, monkeypatch):
 
 
 def test_a_dataset_that_moved_can_be_named(run, tiny_dataset):
-    provenance = json.loads(run.provenance.read_text())
-    run.provenance.write_text(json.dumps(provenance | {"dataset": "gone/away"}))
+    reseal_json(run.provenance, dataset="gone/away")
     with pytest.raises(RunError, match="gone/away") as error:
         score_conditions(run, FEW[:1], views=False, accelerator="cpu")
     assert "--dataset" in error.value.hint

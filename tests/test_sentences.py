@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from sealing import seal
 from test_report import make_run
 
 from nonet.evaluate import phrases, sentences
@@ -23,6 +24,7 @@ def rewrite(run, change):
     """Change the labels' logits, label or patient of the out-of-fold table by image."""
     oof = pd.read_parquet(run / "oof.parquet")
     change(oof).to_parquet(run / "oof.parquet")
+    seal(run)
 
 
 def predict(oof, rows, code):
@@ -153,6 +155,7 @@ def test_the_report_has_no_share_of_no_cell(tmp_path):
     run = make_run(tmp_path / "run", classes=["EO", "LY", "SNE"], num_images=900)
     with (run / "recipe.toml").open("a") as recipe:
         recipe.write("\n[calibrate]\nmin_confidence = 1.0\n")
+    seal(run)
     evaluate(run, num_resamples=20)
     html = (run / "evaluation" / "report.html").read_text(encoding="utf-8")
     assert "All cells stay unidentified" in html and "That is every cell: none is identified." in html

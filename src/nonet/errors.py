@@ -42,6 +42,10 @@ class RunError(NonetError):
     """A run folder is incomplete, or does not match the recipe or dataset it is asked to continue with."""
 
 
+class DamagedError(RunError):
+    """A file of a run is missing, cut short, changed or another's: what the same `nonet train` makes anew."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the beginning of a hint, 'Did you mean "folder"? ', where a name is like a known one; else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)

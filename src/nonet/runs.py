@@ -15,12 +15,18 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from nonet.errors import RunError
+from nonet.errors import DamagedError, RunError
 
 FORMAT_VERSION = 1
 MAKE_ONE = 'Make one with "nonet train RECIPE DATASET --out RUN".'
-#: Of an ensemble.json that cannot be read.
-REMAKE = 'Mend it; or delete it and run the same "nonet train" again, which writes it anew.'
+
+
+def heal_hint(run: object) -> str:
+    """Return what to do about a file of a run that is missing or damaged."""
+    return (
+        f'Run the same "nonet train RECIPE DATASET --out {run}" again: it makes this file anew and keeps what is '
+        "whole. Or copy the run folder again."
+    )
 
 
 @contextlib.contextmanager
@@ -79,6 +85,11 @@ class Member:
         return self.folder / "state.pt"
 
     @property
+    def previous_state(self) -> Path:
+        """The state before, for when the last one turns out damaged."""
+        return self.folder / "state.previous.pt"
+
+    @property
     def oof(self) -> Path:
         return self.folder / "oof.parquet"
 
@@ -95,12 +106,18 @@ class Member:
         return self.folder / "DONE"
 
     @property
+    def run(self) -> "Run":
+        """The run that it belongs to."""
+        return Run(self.folder.parents[2])
+
+    @property
     def is_done(self) -> bool:
         return self.done.exists()
 
     def clear(self) -> None:
         """Remove what a finished training has no use for: its state, and what a kill left half written."""
         self.state.unlink(missing_ok=True)
+        self.previous_state.unlink(missing_ok=True)
         files = (self.weights, self.history, self.state, self.oof, self.features, self.foreign, self.done)
         for file in files:
             for leftover in self.folder.glob(f".{file.name}.*"):
@@ -133,6 +150,11 @@ class Run:
     @property
     def provenance(self) -> Path:
         return self.folder / "provenance.json"
+
+    @property
+    def checksums(self) -> Path:
+        """SHA-256 of the run's own files; see `nonet.integrity`."""
+        return self.folder / "checksums.json"
 
     @property
     def manifest(self) -> Path:
@@ -180,7 +202,14 @@ class Run:
         if not self.folder.is_dir():
             raise RunError(f"There is no run {self}.", hint=MAKE_ONE)
         if not self.recipe.is_file():
-            raise RunError(f"{self} is no run of nonet: it has no recipe.toml.", hint=MAKE_ONE)
+            if self.provenance.is_file() or self.has_members:
+                raise DamagedError(f"{self.recipe} is missing.", hint=heal_hint(self))
+            raise RunError(f"{self} is not a nonet run: recipe.toml is missing.", hint=MAKE_ONE)
+
+    @property
+    def has_members(self) -> bool:
+        """Whether something of a member was written, trained to the end or not."""
+        return any((self.folder / "members").glob("*/fold-*/*"))
 
     def member(self, architecture: str, fold: int) -> Member:
         return Member(self.folder / "members" / architecture / f"fold-{fold}", architecture, fold)

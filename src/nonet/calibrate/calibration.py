@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+#: Of any number in a calibration: with larger ones logits would overflow.
+MAX_NUMBER = 1_000_000
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities of logits (…, classes), float64."""
@@ -78,8 +81,8 @@ class Calibration:
         ValueError, saying what is wrong: people may edit the file.
         """
         temperature = _number("temperature", description["temperature"])
-        if not temperature > 0:
-            raise ValueError(f"temperature is {temperature}, and must be more than 0")
+        if not temperature >= 1 / MAX_NUMBER:
+            raise ValueError(f"temperature is {temperature}, and must be more than 0 (at least {1 / MAX_NUMBER:g})")
         kept = description.get("calibration") or {}
         if not isinstance(kept, Mapping):
             raise ValueError(f"calibration is {kept!r}, and must be a table")
@@ -112,10 +115,8 @@ def _array(what: str, values: object, classes: Sequence[str]) -> np.ndarray | No
 
 
 def _number(what: str, value: object) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} is {value!r}, and must be a number") from None
-    if not np.isfinite(number):
-        raise ValueError(f"{what} is {number}, and must be finite")
-    return number
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{what} is {value!r}, and must be a number")
+    if not abs(value) <= MAX_NUMBER:  # an int may be too large for a float
+        raise ValueError(f"{what} is {value}, and must be finite, at most {MAX_NUMBER:,}")
+    return float(value)

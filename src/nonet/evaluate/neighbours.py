@@ -5,7 +5,6 @@ images held out with an image, in the features of the one member that saw none o
 """
 
 import logging
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ import pandas as pd
 from nonet.errors import RunError
 from nonet.evaluate.metrics import macro_f1_score
 from nonet.evaluate.oof import OutOfFold
-from nonet.runs import Run
+from nonet.integrity import reading, require_member
+from nonet.runs import Member, Run, heal_hint
 
 logger = logging.getLogger("nonet")
 
@@ -94,13 +94,17 @@ def _best_with_features(run: Run, oof: OutOfFold) -> str | None:
 
 
 def _read(path: Path, oof: OutOfFold) -> tuple[np.ndarray, np.ndarray]:
-    """Return a member's held-out images, as indices into `oof`, and their features, float32 (n, d)."""
+    """Return a member's held-out images, as indices into `oof`, and their features, float32 (n, d).
+
+    No rows where they are damaged or cannot be read now, with a warning: they only find neighbours.
+    """
+    member = Member(path.parent, path.parent.parent.name, int(path.parent.name.removeprefix("fold-")))
     try:
-        with np.load(path, allow_pickle=False) as file:
+        require_member(member, path)
+        with reading(path, hint=heal_hint(member.run)), np.load(path, allow_pickle=False) as file:
             image_id, features = file["image_id"], file["features"].astype(np.float32)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"{path} cannot be read: {error}", "Copy the run folder anew, or delete the file: it only finds neighbours."
-        ) from error
+    except RunError as error:
+        logger.warning("%s Issues of fold %d have no neighbours. %s", error.message, member.fold, error.hint)
+        image_id, features = np.zeros(0, dtype=str), np.zeros((0, 1), dtype=np.float32)
     index = pd.Index(oof.image_id).get_indexer(image_id.astype(object))
     return index[index >= 0], features[index >= 0]

@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from nonet.calibrate.description import read_description
 from nonet.calibrate.weights import Weights, member_weights
-from nonet.data.manifest import Dataset
-from nonet.data.record import record_of
-from nonet.errors import DataError, RunError
-from nonet.evaluate.oof import OutOfFold, align_oof, logit_classes
+from nonet.errors import RunError
+from nonet.evaluate.oof import OutOfFold, align_oof
+from nonet.integrity import read_done, read_json, reading, require_unchanged, require_whole
 from nonet.recipe import Calibrate, Denoise, Loss, Sampling
-from nonet.runs import REMAKE, Run
+from nonet.runs import Member, Run, heal_hint
 from nonet.train.finish import trained_shares
 
 logger = logging.getLogger("nonet")
@@ -99,27 +99,28 @@ def read_run(run: Run) -> RunData:
 
     Raises
     ------
-    RunError, where oof.parquet, manifest.parquet or folds.csv is missing or cannot be read, or out-of-fold logits
-    are incomplete.
+    RunError, where ensemble.json, oof.parquet, manifest.parquet or folds.csv is missing, damaged or cannot be read, or
+    out-of-fold logits are incomplete.
     """
     run.require()
-    if not run.oof.is_file():
-        raise RunError(
-            f"{run} has no oof.parquet: its members are not all trained.",
-            f'Run "nonet train RECIPE DATASET --out {run}"; it resumes where it stopped.',
-        )
-    manifest = _read(pd.read_parquet, run.manifest)
-    manifest["image_id"] = manifest["image_id"].astype(str)
-    folds = _read(pd.read_csv, run.folds, dtype={"image_id": str})
     ensemble, weights = read_ensemble(run)
-    table, num_never_held_out = _evaluated_only(_read(pd.read_parquet, run.oof), manifest, folds, run)
-    oof = align_oof(table, sorted(logit_classes(table)), weights=weights)
-    text = run.recipe.read_text(encoding="utf-8")
-    recipe = _read(lambda _: tomllib.loads(text), run.recipe)
-    provenance = _read(_read_json, run.provenance, optional=True) or {}
+    provenance = require_unchanged(run, run.oof, run.manifest, run.folds)
+    hint = heal_hint(run)
+    with reading(run.manifest, hint=hint):
+        manifest = pd.read_parquet(run.manifest)
+        manifest["image_id"] = manifest["image_id"].astype(str)
+    with reading(run.folds, hint=hint):
+        folds = pd.read_csv(run.folds, dtype={"image_id": str})
+    with reading(run.oof, hint=hint):
+        table, num_never_held_out = _evaluated_only(pd.read_parquet(run.oof), manifest, folds, run)
+    oof = align_oof(table, ensemble["classes"], weights=weights)
+    with reading(run.recipe, hint=hint):
+        text = run.recipe.read_text(encoding="utf-8")
+        recipe = tomllib.loads(text)
     sampling = Sampling.model_validate(recipe.get("sampling", {}))
     loss = Loss.model_validate(recipe.get("loss", {}))
     refit = bool(recipe.get("models", {}).get("refit_head", False))
+    dones = _read_dones(run, provenance)
     return RunData(
         name=run.folder.resolve().name,
         oof=oof,
@@ -129,13 +130,13 @@ def read_run(run: Run) -> RunData:
         provenance=provenance,
         ensemble=ensemble,
         trained_shares=trained_shares(manifest, folds, oof.classes, sampling, loss, refit=refit),
-        histories=_read_histories(run),
-        samples=_read(_read_samples, run.samples, optional=True),
+        histories=_read_histories(run, dones),
+        samples=_optional(_read_samples, run),
         num_never_held_out=num_never_held_out,
         num_not_judged=table["image_id"].nunique() - len(oof.true),
         weights=weights,
-        record=_read_record(run, provenance),
-        origins=_read_origins(run),
+        record=_optional(_read_record, run),
+        origins=_origins(dones),
     )
 
 
@@ -167,82 +168,68 @@ def _evaluated_only(
     return table, int(marked.sum() - expected.sum())
 
 
-def read_ensemble(run: Run) -> tuple[dict, Weights | None]:
-    """Return ensemble.json, and its members' weights; {} and None where it is not there or lists no member.
+def read_ensemble(run: Run) -> tuple[dict, Weights]:
+    """Return ensemble.json, and its members' weights.
 
     Raises
     ------
     RunError, saying what is wrong with them: people may edit the file.
     """
-    description = _read(_read_json, run.ensemble, optional=True) or {}
-    if not isinstance(description, dict):
-        raise RunError(f"{run.ensemble} holds no table.", REMAKE)
-    if "members" not in description:
-        return description, None
-    try:
-        return description, member_weights(description)
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read: {error}"
-        raise RunError(f"{run.ensemble} {what}.", REMAKE) from error
+    description = read_description(run)
+    return description, member_weights(description)
 
 
-def _read_histories(run: Run) -> dict[tuple[str, int], pd.DataFrame]:
+def _read_histories(run: Run, dones: dict[Member, dict]) -> dict[tuple[str, int], pd.DataFrame]:
+    """Return (architecture, fold) → its table of epochs, of the members whose history is what was written."""
     histories = {}
-    for path in sorted(run.folder.glob("members/*/fold-*/history.jsonl")):
-        fold = path.parent.name.removeprefix("fold-")
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if lines and fold.isdigit():
-            table = _read(lambda _, lines=lines: pd.DataFrame([json.loads(line) for line in lines]), path)
-            histories[path.parent.parent.name, int(fold)] = table
+    for member, done in dones.items():
+        table = _optional(_read_history, member, done)
+        if table is not None and len(table):
+            histories[member.architecture, member.fold] = table
     return histories
 
 
-def _read_record(run: Run, provenance: dict) -> dict | None:
-    """Return what the run keeps of its dataset's making; of a run of an earlier nonet, what the dataset says, if it is
-    still where it was and as it was.
-    """
-    if run.dataset_record.is_file():
-        return _read(_read_json, run.dataset_record)
-    try:
-        dataset = Dataset.open(provenance["dataset"])
-        same = dataset.fingerprint() == provenance["fingerprints"]["manifest"]
-        return record_of(dataset) if same else None
-    except (KeyError, DataError):
-        return None
+def _read_history(member: Member, done: dict) -> pd.DataFrame:
+    require_whole(member.history, done["files"].get(member.history.name), hint=heal_hint(member.run))
+    lines = member.history.read_text(encoding="utf-8").splitlines()
+    return pd.DataFrame([json.loads(line) for line in lines])
 
 
-def _read_origins(run: Run) -> dict[str, str | None]:
+def _read_dones(run: Run, provenance: dict) -> dict[Member, dict]:
+    """Return what the members say of themselves; who does not is left out: all that it is needed for is the report."""
+    members = run.members(tuple(provenance["architectures"]), provenance["num_folds"])
+    found = {member: _optional(read_done, member) for member in members}
+    return {member: done for member, done in found.items() if done is not None}
+
+
+def _read_record(run: Run) -> dict:
+    """Return what the run keeps of its dataset's making."""
+    require_unchanged(run, run.dataset_record)
+    return read_json(run.dataset_record, hint=heal_hint(run))
+
+
+def _origins(dones: dict[Member, dict]) -> dict[str, str | None]:
     """Return where the weights of each architecture were from; members of one that say different are joined."""
     found: dict[str, list] = {}
-    for path in sorted(run.folder.glob("members/*/fold-*/DONE")):
-        done = _read(_read_json, path)
+    for member, done in dones.items():
         if "weights_from" in done:
-            found.setdefault(path.parent.parent.name, []).append(done["weights_from"])
+            found.setdefault(member.architecture, []).append(done["weights_from"])
     return {
         name: "; ".join(dict.fromkeys(origin or "random numbers" for origin in origins)) if any(origins) else None
         for name, origins in found.items()
     }
 
 
-def _read_json(path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _read_samples(path) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(path, allow_pickle=False) as samples:
+def _read_samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    require_unchanged(run, run.samples)
+    with reading(run.samples, hint=heal_hint(run)), np.load(run.samples, allow_pickle=False) as samples:
         return samples["image"], samples["label"].astype(str)
 
 
-def _read(reader, path, *, optional: bool = False, **options):
-    if not path.is_file():
-        if optional:
-            logger.info("%s is missing; the report goes without.", path)
-            return None
-        raise RunError(f"{path} is missing.", "A run folder is copied as a whole.")
+def _optional(reader, *arguments):
+    """Read what a report can do without; None, with a warning, where it is missing, damaged or not to be read now."""
     try:
-        return reader(path, **options)
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(
-            f"{path} cannot be read: {error}",
-            'Copy the run folder anew, or run the same "nonet train" again.',
-        ) from error
+        return reader(*arguments)
+    except RunError as error:
+        logger.warning("%s The report goes without it. %s", error.message, error.hint or "")
+        return None

@@ -14,6 +14,7 @@ from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, perce
 from nonet.evaluate.metrics import macro_f1_score
 from nonet.evaluate.oof import OutOfFold, align_oof
 from nonet.evaluate.tables import format_interval
+from nonet.integrity import read_checked_parquet, reading
 from nonet.predict.conditions import NO_VIEWS, UNDAMAGED, Condition
 from nonet.runs import Run
 
@@ -92,16 +93,14 @@ def read_robustness(run: Run) -> Robustness | None:
     """Return what an earlier test of robustness left in a run; None where there was none, or none of any damage."""
     if not (run.robustness.is_file() and run.robustness_differences.is_file()):
         return None
-    try:
-        # "none" is a word here, and not a missing value.
-        places = (run.robustness, run.robustness_differences)
-        tables = [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in places]
-        found = Robustness(*tables)
-        return found if (found.differences["comparison"] == DAMAGE).any() else None
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(
-            f"{run.robustness} cannot be read: {error}", hint='Run "nonet evaluate RUN --robustness" again.'
-        ) from error
+    tables = []
+    for path in (run.robustness, run.robustness_differences):
+        with reading(path, hint=f'Run "nonet evaluate {run} --robustness" again.'):
+            # "none" is a word here, and not a missing value.
+            tables.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
+            tables[-1]["severity"]
+    found = Robustness(*tables)
+    return found if (found.differences["comparison"] == DAMAGE).any() else None
 
 
 def denoising_rows(found: Robustness) -> list[dict]:
@@ -163,7 +162,7 @@ def _read(folder: Path, weights: Weights | None) -> Iterator[tuple[Condition, Ou
     for condition in sorted(
         conditions, key=lambda c: (order.index(c.kind), c.severity, c.view_set != NO_VIEWS, c.denoised)
     ):
-        table = pd.read_parquet(folder / condition.file_name)
+        table = read_checked_parquet(folder / condition.file_name)
         yield condition, align_oof(table, weights=weights), float(table["changed"].mean())
 
 

@@ -1,6 +1,6 @@
 """The trained ensemble: images in, logits, probabilities or class names out."""
 
-import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,19 @@ import safetensors.torch
 import torch
 
 from nonet.calibrate.calibration import Calibration, softmax
+from nonet.calibrate.description import read_description
 from nonet.calibrate.rejection import MemberScore, Rejection
-from nonet.calibrate.weights import member_weights
 from nonet.data.prepare import Crop, prepare_crops
-from nonet.errors import DataError, RecipeError, RunError
+from nonet.errors import DamagedError, DataError, RecipeError, RunError
+from nonet.integrity import read_done, read_whole, require_unchanged, require_whole
 from nonet.models.machine import keep_freed_memory, make_fabric
 from nonet.models.network import crop_of, make_classifier
 from nonet.models.views import View, batches, logits_and_features, to_device, views_of
 from nonet.predict.labels import label_images, sets_of
 from nonet.recipe import Predict, Recipe, load_recipe
-from nonet.runs import REMAKE, Run
+from nonet.runs import Run, heal_hint
+
+log = logging.getLogger("nonet")
 
 BATCH_SIZE = 64
 
@@ -76,21 +79,21 @@ class Ensemble:
 
     def _load(self, entry: dict) -> LoadedMember:
         member = self.run.member(entry["architecture"], entry["fold"])
-        if not member.weights.exists():
-            raise RunError(
-                f"{self.run} has no weights of {member.name}.", hint="Copy the whole run folder, or train again."
-            )
+        done, hint = read_done(member), heal_hint(self.run)
+        content = read_whole(member.weights, done["files"].get(member.weights.name), hint=hint)
         models = self.recipe.models
         network, _ = make_classifier(member.architecture, models, len(self.classes), trained=True)
         try:
-            network.load_state_dict(safetensors.torch.load_file(member.weights))
-        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-            raise RunError(
-                f"{member.weights} does not hold the weights of {member.name}: {str(error).splitlines()[0]}",
-                hint="Copy the whole run folder again, or train again.",
+            network.load_state_dict(safetensors.torch.load(content))
+        except (RuntimeError, safetensors.SafetensorError) as error:
+            raise DamagedError(
+                f"{member.weights} does not hold the weights of {member.name}: {str(error).splitlines()[0]}", hint=hint
             ) from error
         network = network.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        foreign = MemberScore.read(member.foreign) if self.rejection.is_fitted else None
+        foreign = None
+        if self.rejection.is_fitted:
+            require_whole(member.foreign, done["files"].get(member.foreign.name), hint=hint)
+            foreign = MemberScore.read(member.foreign)
         crop = crop_of(member.architecture, models)
         return LoadedMember(member.name, member.weights, network, crop, entry["weight"], foreign)
 
@@ -218,22 +221,11 @@ def load(run: str | Path | Run, *, accelerator: str = "auto") -> Ensemble:
     """
     run = Run(run)
     run.require()
-    if not run.ensemble.exists():
-        raise RunError(f"{run} is not trained to the end.", hint='Run the same "nonet train" again; it goes on.')
-    return Ensemble(run, load_recipe(run.recipe), _read_description(run), accelerator=accelerator)
-
-
-def _read_description(run: Run) -> dict:
-    """Read ensemble.json, which people may edit, and check what is used of it."""
-    try:
-        description = json.loads(run.ensemble.read_text(encoding="utf-8"))
-        classes = [*description["classes"]]
-        member_weights(description)
-        Calibration.of(description, classes)
-        Rejection.of(description)
-    except (ValueError, KeyError, TypeError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read: {error}"
-        raise RunError(f"{run.ensemble} {what}.", hint=REMAKE) from error
-    if not classes:
-        raise RunError(f"{run.ensemble} lists no class.", hint=REMAKE)
-    return description
+    description = read_description(run)
+    require_unchanged(run)
+    for file in (run.manifest, run.folds):  # not needed to predict; but what the run says of itself is wrong then
+        try:
+            require_unchanged(run, file)
+        except DamagedError as error:
+            log.warning(error)
+    return Ensemble(run, load_recipe(run.recipe), description, accelerator=accelerator)

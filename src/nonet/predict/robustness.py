@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nonet.calibrate.description import read_description
 from nonet.data.degrade import KINDS
 from nonet.data.manifest import Dataset
 from nonet.data.prepare import VERSION, WORKERS_PAY_FROM, Crop, worker_pool
 from nonet.data.workers import map_in_order
-from nonet.errors import RunError
+from nonet.errors import DamagedError, RunError
+from nonet.integrity import read_checked_parquet, read_provenance, require_unchanged
 from nonet.models.views import View, no_views, views_of
 from nonet.predict.conditions import NO_VIEWS, Condition, Damaged, damage_and_prepare, draw_images, seed_of
 from nonet.predict.ensemble import Ensemble
@@ -121,12 +123,8 @@ def _score(
 
 def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str]]:
     """Return the images that count, with fold and hash, the recipe, and the classes in the order of the logits."""
-    run.require()
-    if not run.oof.is_file():
-        raise RunError(
-            f"{run} has no oof.parquet: its members are not all trained.",
-            hint=f'Run "nonet train RECIPE DATASET --out {run}"; it resumes where it stopped.',
-        )
+    read_description(run)  # of a run that is not trained to the end, its error says so
+    require_unchanged(run, run.oof, run.manifest)
     oof = pd.read_parquet(run.oof)
     manifest = pd.read_parquet(run.manifest, columns=["image_id", "evaluate", "sha256"])
     images = oof.drop_duplicates("image_id")[_ABOUT].merge(manifest, on="image_id", validate="one_to_one")
@@ -139,15 +137,9 @@ def _open_dataset(run: Run, dataset: str | Path | Dataset | None) -> Dataset:
     """The images themselves: a run has only their names."""
     if dataset is not None:
         return Dataset.open(dataset)
-    try:
-        place = Path(json.loads(run.provenance.read_text(encoding="utf-8"))["dataset"])
-    except (OSError, ValueError, KeyError, TypeError):
-        place = None
-    if place is None or not (place / "dataset.json").exists():
-        raise RunError(
-            f"The dataset of {run} is not at {place}." if place else f"{run} does not say where its dataset lies.",
-            hint="Name it with --dataset DATASET.",
-        )
+    place = Path(str(read_provenance(run).get("dataset")))
+    if not (place / "dataset.json").exists():
+        raise RunError(f"The dataset of {run} is not at {place}.", hint="Name it with --dataset DATASET.")
     return Dataset.open(place)
 
 
@@ -190,7 +182,7 @@ def _chunks(
         missing = tuple(
             name
             for name in view_sets
-            if not all((folder / Condition(*damage, denoised, name).file_name).exists() for denoised in (False, True))
+            if not all(_is_whole(folder / Condition(*damage, denoised, name).file_name) for denoised in (False, True))
         )
         if not missing:
             continue
@@ -201,6 +193,19 @@ def _chunks(
         ]
         for number, rows in enumerate(cut):
             yield _Chunk(damage, missing, rows, number == len(cut) - 1)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a condition's table is there; a damaged one is removed, so that it is made again."""
+    if not path.exists():
+        return False
+    try:
+        read_checked_parquet(path)
+    except DamagedError as error:
+        logger.warning(f"{error.message} It is made again.")
+        path.unlink()
+        return False
+    return True
 
 
 def _ensembles(
@@ -279,4 +284,4 @@ def _add(
 def _write(folder: Path, parts: dict[Condition, list[pd.DataFrame]]) -> None:
     for condition, rows in parts.items():
         with written_whole(folder / condition.file_name) as path:
-            pd.concat(rows).to_parquet(path, index=False)
+            pd.concat(rows).to_parquet(path, index=False, write_page_checksum=True)

@@ -1,6 +1,5 @@
 """The end of a training: out-of-fold logits joined, the ensemble listed and calibrated. No network is needed for it."""
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +8,16 @@ import numpy as np
 import pandas as pd
 
 from nonet.calibrate.calibration import Calibration
+from nonet.calibrate.description import read_description
 from nonet.calibrate.fitting import HeldOut, fit_calibration
 from nonet.calibrate.rejection import fit_rejection
 from nonet.calibrate.weights import folds_that_count, mean_over_members, member_weights, weights_by_image
 from nonet.data.folds import patient_or_image
-from nonet.errors import RecipeError, RunError
+from nonet.errors import RecipeError
+from nonet.integrity import note_checksums, require_unchanged
 from nonet.recipe import Calibrate, Loss, Recipe, Sampling, load_recipe
 from nonet.runs import FORMAT_VERSION, Member, Run, write_json, written_whole
+from nonet.train.healing import set_aside_ensemble
 from nonet.train.sampling import drawn_shares
 
 log = logging.getLogger("nonet")
@@ -25,6 +27,8 @@ def finish(run: Run, recipe: Recipe, classes: list[str], titles: dict[str, str],
     """Join the members' out-of-fold logits, and list and calibrate the members that make up the ensemble."""
     with written_whole(run.oof) as path:
         pd.concat([pd.read_parquet(member.oof) for member in members]).to_parquet(path, index=False)
+    note_checksums(run, [run.oof], members)
+    set_aside_ensemble(run)
     if run.ensemble.exists():  # it may have been given other weights since
         return
     description = {
@@ -58,26 +62,18 @@ def calibrate(run: str | Path | Run, *, settings: list[str] | None = None) -> Ca
     """
     run = Run(run)
     run.require()
-    if not (run.ensemble.is_file() and run.oof.is_file()):
-        raise RunError(f"{run} is not trained to the end.", hint='Run the same "nonet train" again; it goes on.')
     strangers = [setting for setting in settings or [] if not setting.strip().startswith("calibrate.")]
     if strangers:
         raise RecipeError(
             f'"{strangers[0]}" is no setting of calibration.',
             hint="Those begin with calibrate, like calibrate.coverage=0.95; others take a new training.",
         )
-    recipe = load_recipe(run.recipe, settings)  # a wrong setting is an error before anything is read
-    try:
-        description = json.loads(run.ensemble.read_text(encoding="utf-8"))
-        earlier = (description.get("calibration") or {}).get("settings") or {}
-        earlier = {name: value for name, value in earlier.items() if name in Calibrate.model_fields}
-        changed = recipe.model_copy(update={"calibrate": load_recipe(run.recipe).calibrate.model_copy(update=earlier)})
-        return _write_calibrated(run, recipe, description, load_recipe(changed, settings).calibrate)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{run} cannot be calibrated: {type(error).__name__}: {error}",
-            hint="Copy the whole run folder again. ensemble.json may be deleted: the same nonet train writes it anew.",
-        ) from error
+    description = read_description(run)
+    require_unchanged(run, run.oof, run.manifest, run.folds)
+    recipe = load_recipe(run.recipe, settings)  # a wrong setting is an error before anything is fitted
+    earlier = (description.get("calibration") or {}).get("settings") or {}
+    changed = recipe.model_copy(update={"calibrate": load_recipe(run.recipe).calibrate.model_copy(update=earlier)})
+    return _write_calibrated(run, recipe, description, load_recipe(changed, settings).calibrate)
 
 
 def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Calibrate) -> Calibration:

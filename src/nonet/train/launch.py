@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import logging
 from dataclasses import dataclass
 from functools import partial
@@ -20,13 +19,15 @@ from nonet.data.manifest import Dataset
 from nonet.data.prepare import Crop, PreparedImages, prepare_images
 from nonet.data.record import record_of
 from nonet.errors import DataError, NonetError, RecipeError, RunError
+from nonet.integrity import note_checksums, write_sealed
 from nonet.models.backbones import get_backbone
 from nonet.models.machine import keep_freed_memory, make_fabric, make_repeatable
 from nonet.models.network import crop_of
 from nonet.progress import progress
 from nonet.recipe import Recipe, differing_settings, load_recipe
-from nonet.runs import FORMAT_VERSION, Run, environment, now, require_same, write_json, write_text, written_whole
+from nonet.runs import Run, environment, now, require_same, write_json, write_text, written_whole
 from nonet.train.finish import finish
+from nonet.train.healing import beginning_is_whole, begun_with, heal_members, samples_are_whole
 from nonet.train.member import MemberData, MemberTraining
 
 log = logging.getLogger("nonet")
@@ -94,7 +95,15 @@ def _require_ours(run: Run) -> None:
     """Leave alone a folder that is neither new nor empty nor a run."""
     if not run.folder.exists() or run.provenance.exists():
         return
-    known = {"recipe.toml", "manifest.parquet", "folds.csv", "dataset_record.json"}  # of a begin that was cut short
+    known = {
+        "recipe.toml",
+        "manifest.parquet",
+        "folds.csv",
+        "dataset_record.json",
+        "checksums.json",
+    }  # of a begin cut short
+    if next(run.folder.glob("members/*/fold-*/DONE"), None):  # or of a run that lost its provenance
+        known |= {"members", "samples.npz", "oof.parquet", "ensemble.json", "evaluation"}
     strangers = [p.name for p in run.folder.iterdir() if p.name not in known and not p.name.startswith(".")]
     if strangers:
         raise DataError(
@@ -120,17 +129,18 @@ def _train_what_is_left(fabric: Fabric, run: Run, recipe: Recipe, dataset: Datas
     table = folds.merge(dataset.manifest, on="image_id", how="left", validate="one_to_one")
     num_folds = int(table["fold"].max()) + 1
     members = run.members(recipe.models.architectures, num_folds)
+    heal_members(run, members)
     for member in members:
         if member.is_done:
             member.clear()
     if not all(member.is_done for member in members):
         images = _prepare(recipe, dataset, table)
-        _write_samples(run, table, images)
         job = Job(run, recipe, table, dataset.classes, images, num_folds)
         if fabric.world_size == 1:
             train_members(fabric, job)
         else:
             _launch(fabric, job)
+    _write_samples(run, recipe, dataset, table)
     titles = {architecture: get_backbone(architecture).title for architecture in recipe.models.architectures}
     finish(run, recipe, dataset.classes, titles, members)
 
@@ -155,30 +165,32 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
         "manifest": dataset.fingerprint(),
         "folds": hashlib.sha256(fold_text.encode()).hexdigest(),
     }
-    if run.provenance.exists():
-        kept = json.loads(run.provenance.read_text(encoding="utf-8"))["fingerprints"]
-        # Without a first state, say because weights were not at hand, there is nothing yet that could be mixed up.
-        if kept == asked or any((run.folder / "members").glob("*/*/*")):
-            changed = _changed_settings(run, recipe)
-            if changed == {} and _is_untouched(run, kept["recipe"]):
-                kept["recipe"] = asked["recipe"]  # written by a nonet that did not know of some setting
-            described = ", ".join(f"{key} was {was!r}, is {now_is!r}" for key, (was, now_is) in (changed or {}).items())
-            require_same(kept, asked, run, described)
+    kept = begun_with(run)
+    # Without a first state, say because weights were not at hand, there is nothing yet that could be mixed up.
+    goes_on = kept is not None and (kept == asked or run.has_members)
+    if goes_on:
+        changed = (_changed_settings(run, recipe) or {}).items()
+        described = ", ".join(f"{key} was {was!r}, is {now_is!r}" for key, (was, now_is) in changed)
+        require_same(kept, asked, run, described)
+        if beginning_is_whole(run):
             return
-    run.samples.unlink(missing_ok=True)
+    else:
+        run.samples.unlink(missing_ok=True)
     write_text(run.recipe, recipe.to_toml())
     with written_whole(run.manifest) as path:
         dataset.manifest.to_parquet(path, index=False)
     write_folds(run.folds, folds)
     write_json(run.dataset_record, record_of(dataset))
-    write_json(
+    note_checksums(run, [run.manifest, run.folds, run.dataset_record])
+    write_sealed(
         run.provenance,
         {
-            "format_version": FORMAT_VERSION,
             "created": now(),
             "recipe": recipe.name,
             "dataset": str(dataset.folder),
             "classes": dataset.classes,
+            "architectures": recipe.models.architectures,
+            "num_folds": int(folds["fold"].max()) + 1,
             "fingerprints": asked,
             "notes": notes,
             "environment": environment(),
@@ -189,18 +201,13 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
 def _changed_settings(run: Run, recipe: Recipe) -> dict[str, tuple] | None:
     """Return setting → (before, now) of those in which a recipe differs from the one that a run was begun with.
 
-    A setting that the run's nonet did not know of has its default; what the recipe says of itself is no setting. None
-    where the run's recipe cannot be read.
+    What the recipe says of itself is no setting. None where the run's recipe cannot be read.
     """
     try:
         before = load_recipe(run.recipe)
-    except RecipeError:  # gone, or of a newer nonet
+    except RecipeError:  # gone, damaged, or of a newer nonet
         return None
     return {key: pair for key, pair in differing_settings(before, recipe).items() if key != "description"}
-
-
-def _is_untouched(run: Run, fingerprint: str) -> bool:
-    return hashlib.sha256(run.recipe.read_bytes()).hexdigest() == fingerprint
 
 
 def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[Crop, PreparedImages]:
@@ -272,19 +279,24 @@ def _data_of(job: Job, member) -> MemberData:
     return MemberData(images, labels, train, held_out, job.table, job.classes)
 
 
-def _write_samples(run: Run, table: pd.DataFrame, images: dict[Crop, PreparedImages]) -> None:
-    """Keep a few prepared images of each class in the run, for the report."""
-    if run.samples.exists():
+def _write_samples(run: Run, recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> None:
+    """Keep a few prepared images of each class in the run, for the report; a run without them is still a run."""
+    if samples_are_whole(run):
         return
-    array = images[max(images, key=lambda crop: (crop.centre, crop.size_px))]  # as much as any member sees
     rows = table.reset_index(drop=True).groupby("label").sample(frac=1, random_state=0)
     rows = rows.sort_values(["evaluate"], ascending=False, kind="stable").groupby("label").head(NUM_SAMPLES_PER_CLASS)
-    chosen = np.sort(rows.index.to_numpy())
+    picked = table.iloc[np.sort(rows.index.to_numpy())]
+    try:
+        images = _prepare(recipe, dataset, picked)
+    except DataError as error:
+        log.warning(f"{error.message} Reports go without sample images.")
+        return
+    array = images[max(images, key=lambda crop: (crop.centre, crop.size_px))]  # as much as any member sees
     with written_whole(run.samples) as path, path.open("wb") as file:
-        picked = table.iloc[chosen]
         np.savez_compressed(
             file,
-            image=array[chosen],
+            image=array[:],
             label=picked["label"].to_numpy(dtype=str),
             image_id=picked["image_id"].to_numpy(dtype=str),
         )
+    note_checksums(run, [run.samples])

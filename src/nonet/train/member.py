@@ -21,17 +21,19 @@ from timm.optim import param_groups_layer_decay
 from nonet.calibrate.rejection import fit_member_score
 from nonet.data.prepare import PreparedImages
 from nonet.errors import RunError
+from nonet.integrity import write_done
 from nonet.models.network import Classifier, make_classifier, make_head
 from nonet.models.views import View, batches, logits_over_views, no_views, to_device, views_of
 from nonet.progress import progress, slowly
 from nonet.recipe import Optimiser, Recipe
-from nonet.runs import Member, write_json, write_text, written_whole
+from nonet.runs import Member, write_text, written_whole
 from nonet.train.augment import Draws, augment, mix
 from nonet.train.ema import WeightAverage
 from nonet.train.features import features_of, write_features
 from nonet.train.losses import TrainingLoss, loss_of
 from nonet.train.refit import fit_linear_head
 from nonet.train.sampling import cut_batches, derive_seed, draw_epoch, training_prior
+from nonet.train.state import read_state, write_state
 
 log = logging.getLogger("nonet")
 
@@ -251,17 +253,16 @@ class MemberTraining:
             "history": self.history,
             "best": self.best,
         }
-        with written_whole(self.member.state) as path:
-            torch.save(state, path)
+        write_state(self.member, state)
         self._write_history()
 
     def _write_history(self) -> None:
         write_text(self.member.history, "".join(json.dumps(line) + "\n" for line in self.history))
 
     def _resume(self) -> None:
-        if not self.member.state.exists():
+        state = read_state(self.member, self.fabric.device)
+        if state is None:
             return
-        state = torch.load(self.member.state, map_location=self.fabric.device, weights_only=True)
         self.network.module.load_state_dict(state["network"])
         self.optimiser.optimizer.load_state_dict(state["optimiser"])
         self.average.load_state_dict(state["average"])
@@ -290,8 +291,8 @@ class MemberTraining:
             state = self.average.network.state_dict()
             safetensors.torch.save_file({k: v.cpu().contiguous() for k, v in state.items()}, path)
         self._write_history()  # again: a kill may have come between the last state and it
-        write_json(
-            self.member.done,
+        write_done(
+            self.member,
             {
                 "epochs": self.epoch,
                 "kept_epoch": self.best["epoch"],
