@@ -191,7 +191,8 @@ def test_evaluate_writes_tables_figure_and_section(tmp_path):
     differences = pd.read_csv(run / "evaluation" / "differences.csv")
     assert differences["comparison"].str.contains("class priors").sum() == 2
 
-    (run / "ensemble.json").write_text(json.dumps({"calibration": {"settings": {"prior_strength": -1.0}}}))
+    kept = json.loads((run / "ensemble.json").read_text())
+    (run / "ensemble.json").write_text(json.dumps(kept | {"calibration": {"settings": {"prior_strength": -1.0}}}))
     moved = evaluate(run, **FEW)
     assert moved["name"].iloc[-1] == "ensemble, calibrated"
     assert moved["macro_f1_low"].notna().all()

@@ -36,8 +36,15 @@ def describe(run, weights=None, **settings):
     weights = weights or dict.fromkeys(UNEQUAL, 1.0)
     members = [{"architecture": name, "fold": fold, "weight": weight} for (name, fold), weight in weights.items()]
     classes = [name.removeprefix("logit_") for name in pd.read_parquet(run / "oof.parquet") if "logit_" in name]
-    description = {"classes": classes, "members": members, "temperature": 1.0, "class_priors": None}
+    description = {
+        "format_version": 1,
+        "classes": classes,
+        "members": members,
+        "temperature": 1.0,
+        "class_priors": None,
+    }
     (run / "ensemble.json").write_text(json.dumps(description | {"calibration": {"settings": settings}}))
+    seal(run)
     return run
 
 
@@ -134,7 +141,7 @@ def test_weights_that_leave_nothing_to_score_say_what_to_do(run):
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), "much", None])
 def test_weights_that_cannot_be_are_refused(run, weight):
     describe(run, UNEQUAL | {(ARCHITECTURES[0], 0): weight})
-    with pytest.raises(RunError, match=r"ensemble\.json cannot be read"):
+    with pytest.raises(RunError, match=r"ensemble\.json cannot be used"):
         evaluate(run, **FEW)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 from PIL import Image
+from sealing import seal
 from test_ensemble import with_random_weights
 
 from nonet.calibrate.calibration import softmax
@@ -320,6 +321,7 @@ def test_retrained_weights_are_not_taken_for_the_old_ones(run, cells, tmp_path, 
     for file in sorted(copied.rglob("weights.safetensors")):
         weights = {name: tensor * 0 for name, tensor in safetensors.torch.load_file(file).items()}
         safetensors.torch.save_file(weights, file)
+    seal(copied)
     again = predict(copied, cells / "000.png", out=tmp_path / "out", accelerator="cpu").table()
     assert again["confidence"][0] == pytest.approx(1 / 3, abs=1e-5)
 
@@ -335,7 +337,9 @@ def untrained_run(folder, *, image_size_px):
     members = [{"architecture": "convnextv2_mini", "fold": 0, "weight": 1.0}]
     description = {"format_version": 1, "classes": ["EO", "LY", "SNE"], "members": members, "temperature": 1.0}
     (folder / "ensemble.json").write_text(json.dumps(description))
-    return folder
+    begun = {"architectures": ["convnextv2_mini"], "num_folds": 1, "fingerprints": {}}
+    (folder / "provenance.json").write_text(json.dumps(begun | {"classes": description["classes"]}))
+    return seal(folder)
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tiny_dataset, tmp_path):

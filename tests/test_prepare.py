@@ -194,7 +194,7 @@ def test_killed_call_goes_on_where_it_was(tmp_path, monkeypatch):
     np.testing.assert_array_equal(prepared[-1], load_prepared(images[0][-1], 16, OFF))
 
 
-@pytest.mark.parametrize("name", ["pixels.u8", "sigma.f32", "sha256.txt"])
+@pytest.mark.parametrize("name", ["pixels.u8", "sigma.f32", "sha256.txt", "crc32.u32", "facts.u32"])
 def test_half_written_file_is_cut_back_to_what_is_whole(images, tmp_path, name):
     whole = prepare(images, tmp_path)
     expected, file = whole[:], whole.file.with_name(name)
@@ -271,6 +271,48 @@ def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
     assert done.returncode != 0
     assert "DataError: A process that works on images died" in done.stderr
     assert "put the calls under `if __name__" in done.stderr
+
+
+def zero_a_row(content, row_size, row):
+    return content[: row * row_size] + bytes(row_size) + content[(row + 1) * row_size :]
+
+
+def swap_rows(content, row_size, row):
+    first, second = content[row * row_size : (row + 1) * row_size], content[(row + 1) * row_size :][:row_size]
+    return content[: row * row_size] + second + first + content[(row + 2) * row_size :]
+
+
+def flip_a_bit(content, row_size, row):
+    place = row * row_size + row_size // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [zero_a_row, swap_rows, flip_a_bit])
+@pytest.mark.parametrize(
+    ("name", "row_size"),
+    [("pixels.u8", 16 * 16 * 3), ("sigma.f32", 4), ("sha256.txt", 65), ("crc32.u32", 4), ("facts.u32", 4)],
+)
+def test_damaged_rows_of_the_cache_are_prepared_anew(images, tmp_path, name, row_size, damage):
+    whole = prepare(images, tmp_path, denoise=ON)
+    expected, sigmas, file = whole[:], whole.sigmas, whole.file.with_name(name)
+    file.write_bytes(damage(file.read_bytes(), row_size, 3))
+    for path in images[0][:3] + images[0][6:]:
+        path.unlink()  # of whole rows nothing is needed any more
+    for _ in range(2):
+        healed = prepare(images, tmp_path, denoise=ON)
+        np.testing.assert_array_equal(healed[:], expected)
+        np.testing.assert_array_equal(healed.sigmas, sigmas)
+
+
+def test_a_row_damaged_while_training_is_not_trained_on(images, tmp_path):
+    prepared = prepare(images, tmp_path)
+    content = bytearray(prepared.file.read_bytes())
+    content[4 * 768] ^= 128
+    prepared.file.write_bytes(content)
+    assert prepared[[0, 1, 5]].any()
+    for index in (4, [2, 4], slice(3, 6)):
+        with pytest.raises(DataError, match=r"pixels\.u8 is damaged: image 4"):
+            prepared[index]
 
 
 def test_changed_image_is_not_cached_under_a_wrong_name(images, tmp_path):

@@ -1,5 +1,7 @@
 """Training that is killed and started again ends with the bits of one that was not."""
 
+import errno
+import io
 import itertools
 import json
 import os
@@ -18,6 +20,7 @@ from nonet.recipe import Recipe, load_recipe
 from nonet.runs import Run
 from nonet.train.launch import train
 from nonet.train.member import MemberTraining
+from nonet.train.state import DIGEST_SIZE, read_state, write_state
 
 SETTINGS = ("train.checkpoint_seconds=0", "train.epochs=3", "train.keep=best", "train.patience_epochs=3")
 
@@ -44,7 +47,7 @@ def assert_same_run(run: Run, reference: Run):
         assert histories[0] == histories[1]
         done = [json.loads(m.done.read_text()) for m in (ours, theirs)]
         for facts in done:
-            del facts["seconds"]
+            del facts["seconds"], facts["files"]["history.jsonl"], facts["sha256"]
         assert done[0] == done[1]
         assert sorted(p.name for p in ours.folder.iterdir()) == sorted(p.name for p in theirs.folder.iterdir())
     pd.testing.assert_frame_equal(pd.read_parquet(run.oof), pd.read_parquet(reference.oof))
@@ -153,9 +156,77 @@ def test_the_state_holds_no_code(recipe, tiny_dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(MemberTraining, "_finish", end)
     with pytest.raises(PulledPlug):
         train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
-    state = torch.load(Run(tmp_path / "run").member("vit_mini", 0).state, weights_only=True)
+    content = Run(tmp_path / "run").member("vit_mini", 0).state.read_bytes()
+    state = torch.load(io.BytesIO(content[DIGEST_SIZE:]), weights_only=True)
     assert state["progress"]["epoch"] == 3
     assert len(state["history"]) == 3
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("broken", ["the last", "the last, of another member", "both"])
+def test_a_damaged_state_is_not_trained_on(recipe, tiny_dataset, uninterrupted, tmp_path, monkeypatch, caplog, broken):
+    """The one before is used, or training starts anew: either way the weights are those of an undisturbed training."""
+
+    def end(*_):
+        raise PulledPlug
+
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(MemberTraining, "_finish", end)
+        with pytest.raises(PulledPlug):
+            train(recipe, tiny_dataset, out=run, accelerator="cpu")
+    member = run.member("vit_mini", 0)
+    if broken == "the last, of another member":
+        state = read_state(member, "cpu")
+        write_state(run.member("vit_mini", 1), state)
+        run.member("vit_mini", 1).state.replace(member.state)
+    else:
+        for path in [member.state, member.previous_state][: 2 if broken == "both" else 1]:
+            flip_a_bit(path)
+    steps, real = [], MemberTraining._train_batch
+
+    def counted(training, rows):
+        steps.append(training.member.fold)
+        return real(training, rows)
+
+    monkeypatch.setattr(MemberTraining, "_train_batch", counted)
+    train(recipe, tiny_dataset, out=run, accelerator="cpu")
+    assert_same_run(run, uninterrupted)
+    assert "state.pt is" in caplog.text
+    assert ("starts anew" in caplog.text) == (broken == "both")
+    if broken == "both":
+        assert steps.count(0) == steps.count(1) > 3
+    else:
+        assert steps.count(0) <= 1  # state is written after every step
+
+
+def test_a_state_that_cannot_be_read_now_is_kept(recipe, tiny_dataset, tmp_path, monkeypatch):
+    def end(*_):
+        raise PulledPlug
+
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(MemberTraining, "_finish", end)
+        with pytest.raises(PulledPlug):
+            train(recipe, tiny_dataset, out=run, accelerator="cpu")
+    state, real = run.member("vit_mini", 0).state, Path.read_bytes
+
+    def refuse(path):
+        if path == state:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    before = state.read_bytes()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(RunError, match="cannot be read now: Permission denied"):
+        train(recipe, tiny_dataset, out=run, accelerator="cpu")
+    monkeypatch.undo()
+    assert state.read_bytes() == before
 
 
 def test_a_recipe_edited_in_the_run_folder_is_not_believed(recipe, tiny_dataset, uninterrupted, tmp_path):

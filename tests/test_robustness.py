@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from sealing import reseal_json
+from sealing import reseal_json, seal
 from sklearn.metrics import f1_score
 
 import nonet
@@ -141,6 +141,7 @@ def test_conditions_add_up_and_other_images_or_weights_do_not_mix(run, scored):
     assert score_conditions(run, FEW[:1], seed=1, views=False, accelerator="cpu") != folder
     one, other, *_ = sorted(run.folder.glob("members/*/*/weights.safetensors"))
     shutil.copy(one, other)
+    seal(run.folder)
     assert score_conditions(run, FEW[:1], views=False, accelerator="cpu") != folder
 
 

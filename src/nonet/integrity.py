@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,8 +19,19 @@ import pandas as pd
 from nonet.errors import DamagedError, NonetError, RunError
 from nonet.runs import FORMAT_VERSION, Member, Run, heal_hint, sha256_of, write_json
 
-#: What readers of JSON, TOML, CSV, Parquet and npz raise on content that is none: not what a mistake of ours raises.
-UNPARSABLE = (ValueError, KeyError, EOFError, RecursionError, OverflowError, zipfile.BadZipFile)
+#: What readers of JSON, TOML, CSV, Parquet and npz raise on content that is none, or of another shape.
+UNPARSABLE = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def cannot_read(path: Path, error: OSError, kind: type[NonetError] = RunError) -> NonetError:
@@ -117,14 +129,15 @@ def _seal_of(data: dict) -> str:
 
 
 def facts_of(path: Path) -> dict:
-    """Return what is kept of a file: its size in bytes and its SHA-256."""
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    """Return what is kept of a file: its size in bytes and its SHA-256. Raises as `reading` does."""
+    with reading(path, hint="Run the same command again."):
+        return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def require_whole(path: Path, kept: object, *, hint: str) -> None:
     """Raise DamagedError where a file differs from what was kept of it (`facts_of`)."""
     with reading(path, hint=hint):
-        facts = facts_of(path)
+        facts = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
     _compare(path, facts, kept, hint)
 
 
@@ -182,7 +195,7 @@ def require_unchanged(run: Run, *files: Path) -> dict:
         digest = sha256_of(run.recipe)
     if digest != provenance["fingerprints"].get("recipe"):
         raise DamagedError(f"{run.recipe} is not the recipe that {run} was trained with.", hint=hint)
-    kept = read_checksums(run)["files"]
+    kept = read_checksums(run)["files"] if files else {}
     for file in files:
         require_whole(file, kept.get(file.name), hint=hint)
     return provenance

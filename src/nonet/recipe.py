@@ -19,6 +19,7 @@ _LISTED = '"nonet recipes show paper" lists every setting.'
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Part = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Section(BaseModel):
@@ -26,17 +27,25 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_not_1(cls, data):
+        for name, value in data.items() if isinstance(data, dict) else ():
+            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+                raise ValueError(f"{name} is {str(value).lower()}, and is not a setting that is true or false")
+        return data
+
 
 class Denoise(Section):
     """What is done to each image first: wavelet estimate of sigma, non-local means where it is not clean; colours."""
 
     enabled: bool = True
     """False leaves noise as it is."""
-    clean_below_sigma: Annotated[float, Field(ge=0)] = 2.0
+    clean_below_sigma: Annotated[float, Field(ge=0, le=255)] = 2.0
     """Images with a smaller estimated sigma (8-bit grey levels) are left alone, bit for bit."""
-    patch_size_px: Annotated[int, Field(ge=2)] = 5
+    patch_size_px: Annotated[int, Field(ge=2, le=64)] = 5
     """Side of the patches that non-local means compares; of one pixel they would be too small to compare."""
-    strength: Positive = 0.8
+    strength: Annotated[float, Field(gt=0, le=1000)] = 0.8
     """h, the cut-off in grey levels, as a multiple of sigma."""
     provide_sigma: bool = True
     """Subtract the noise's share from patch distances, as scikit-image does when given sigma."""
@@ -47,11 +56,11 @@ class Denoise(Section):
 class Folds(Section):
     """How the images are divided into held-out parts."""
 
-    num_folds: Annotated[int, Field(ge=2)] = 3
+    num_folds: Annotated[int, Field(ge=2, le=1000)] = 3
     """Members per architecture: each is trained on all folds but one."""
     by: Literal["patient", "image"] = "patient"
     """'patient' keeps a patient's cells together; 'image', as in the paper, looks better than the next patient."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the shuffle. A folds.csv edited by hand is obeyed whatever the seed."""
 
 
@@ -64,11 +73,11 @@ class Models(Section):
     """'none' starts from random numbers."""
     weight_files: dict[str, str] = {}
     """Architecture = local file with its pretrained weights, instead of the hub's."""
-    image_size_px: Annotated[int, Field(ge=16)] | None = None
+    image_size_px: Annotated[int, Field(ge=16, le=4096)] | None = None
     """Side of the square the network sees; left out: each architecture's own size."""
     centre: Part | dict[str, Part] = 1.0
     """Part of the frame that is seen: the central square's side as a share of the shorter; or by architecture."""
-    head_widths: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 128)
+    head_widths: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(max_length=32)] = (512, 256, 128)
     """Widths of the hidden layers between the features and the classes."""
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout after each hidden layer."""
@@ -100,7 +109,7 @@ class Sampling(Section):
     root of its images; 'uniform' goes through each image once."""
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
     """Of the effective number (1 - beta^n) / (1 - beta); 0 draws by image, towards 1 by 1/n."""
-    external_weight: Annotated[float, Field(ge=0)] = 1.0
+    external_weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     """How often an image that is not evaluated (of another source) is drawn, to one of its class that is."""
 
 
@@ -111,33 +120,33 @@ class Loss(Section):
     """'focal_sigmoid' is focal loss as published (one yes or no a class); 'focal_softmax' its multi-class form."""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Weight of the positive side (sigmoid form: 1 - alpha for the negative side). No effect on cross_entropy."""
-    gamma: Annotated[float, Field(ge=0)] = 2.0
+    gamma: Annotated[float, Field(ge=0, le=100)] = 2.0
     """Focusing: 0 gives (weighted) cross-entropy. No effect on cross_entropy."""
-    logit_adjustment: Annotated[float, Field(ge=0)] = 0.0
+    logit_adjustment: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Logits are raised by this times the log of each class's share of the draws, in training only (Menon 2021): with
     cross_entropy and 1, balanced soft-max."""
     stage_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of a granulocyte's label that goes to the stages before and after its own (PMY, MY, MMY, BNE, SNE)."""
-    lineage_weight: Annotated[float, Field(ge=0)] = 0.0
+    lineage_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Of a second loss, the cross-entropy of lineages, whose probability is the sum over their classes."""
 
 
 class Optimiser(Section):
     """AdamW with a cosine from the first learning rate to the last."""
 
-    learning_rate_first: Positive = 5e-4
+    learning_rate_first: Annotated[float, Field(gt=0, le=1000)] = 5e-4
     """Of the first step, or of the one that ends the warm-up."""
     learning_rate_last: Annotated[float, Field(ge=0)] = 5e-6
     """Of the last step of the last epoch."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     """AdamW's running-average coefficients."""
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0, le=100_000)] = 0.0
     """The learning rate rises evenly from 0 over these, and then follows the cosine. The paper has none."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Each layer of the backbone learns this many times as fast as the one behind it; 1: all alike."""
-    head_rate: Positive = 1.0
+    head_rate: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """The head learns this many times as fast as the backbone's last layer."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.01
     """Decoupled weight decay, on every parameter."""
 
     @model_validator(mode="after")
@@ -153,11 +162,11 @@ class Optimiser(Section):
 class Train(Section):
     """The length of training, and what is kept."""
 
-    epochs: Annotated[int, Field(ge=1)] = 60
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 60
     """At most; the cosine spans this many. An epoch draws as many images as there are training images."""
-    batch_size: Annotated[int, Field(ge=2)] = 32
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 32
     """Images a step, over all devices together."""
-    patience_epochs: Annotated[int, Field(ge=1)] = 10
+    patience_epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
     """Stop when the held-out macro-F1 of the EMA weights has not risen for this many epochs.
     No effect with keep = "last", which trains every epoch."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -166,11 +175,11 @@ class Train(Section):
     """Lower the decay to (1 + step) / (10 + step) at first, so that a short training forgets its random head."""
     keep: Literal["best", "last"] = "best"
     """'best' keeps the epoch of the best held-out macro-F1, so the score is of a choice; 'last' chooses nothing."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything random in training: head, batches, augmentation, dropout."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """'auto': bf16-mixed on a GPU that has it, else 32-true."""
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=1e6)] = 60.0
     """A killed training loses at most this much work. 0 writes state after every step."""
 
 
@@ -179,11 +188,11 @@ class Augment(Section):
 
     mixup_probability: Probability = 0.15
     """Of a batch being blended with itself shuffled."""
-    mixup_alpha: Positive = 0.2
+    mixup_alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.2
     """Of the Beta(alpha, alpha) that draws the blend."""
     cutmix_probability: Probability = 0.15
     """Of a batch having a rectangle exchanged with itself shuffled; never both on one batch."""
-    cutmix_alpha: Positive = 1.0
+    cutmix_alpha: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Of the Beta(alpha, alpha) that draws the share of the image kept."""
     flip_probability: Probability = 0.5
     """Of each, left-right and top-bottom, an image."""
@@ -193,15 +202,15 @@ class Augment(Section):
     """Drawn from -rotation_deg to +rotation_deg."""
     noise_probability: Probability = 0.2
     """Of Gaussian noise, an image."""
-    noise_sigma: Annotated[float, Field(ge=0)] = 10.0
+    noise_sigma: Annotated[float, Field(ge=0, le=255)] = 10.0
     """Largest standard deviation, in 8-bit grey levels."""
     blur_probability: Probability = 0.2
     """Of a Gaussian blur, an image."""
-    blur_sigma_px: Positive = 1.5
+    blur_sigma_px: Annotated[float, Field(gt=0, le=100)] = 1.5
     """Largest width at the size the network sees."""
     motion_blur_probability: Probability = 0.1
     """Of a blur along a line, an image."""
-    motion_blur_px: Annotated[int, Field(ge=3)] = 7
+    motion_blur_px: Annotated[int, Field(ge=3, le=501)] = 7
     """Length of that line, odd."""
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Each image is multiplied by 1 - brightness to 1 + brightness."""
@@ -242,9 +251,9 @@ class Predict(Section):
 
     views: Literal["none", "dihedral", "random"] = "dihedral"
     """'dihedral': the 8 flips and quarter turns; 'random': the paper's random flips and rotations; 'none': as it is."""
-    num_random_views: Annotated[int, Field(ge=1)] = 8
+    num_random_views: Annotated[int, Field(ge=1, le=1024)] = 8
     """Views an image with views = 'random', the untouched image among them."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the random views."""
 
 
@@ -331,7 +340,9 @@ def load_recipe(name: "str | Path | Recipe", settings: "list[str] | None" = None
         where = str(name)
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint="See to its permissions.") from error
+        except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of a million digits, too deep
             raise RecipeError(
                 f"{path} is not valid TOML: {error}.",
                 hint='"nonet recipes show cpu > mine.toml" gives one to start from.',
@@ -343,6 +354,8 @@ def load_recipe(name: "str | Path | Recipe", settings: "list[str] | None" = None
         return Recipe.model_validate(data)
     except ValidationError as error:
         raise RecipeError(_explain(error, where), hint=_LISTED) from error
+    except RecursionError as error:
+        raise RecipeError(f'Recipe "{where}" is nested too deeply.', hint=_LISTED) from error
 
 
 def differing_settings(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -380,6 +393,8 @@ def _set(data: dict, setting: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f'"{setting[:80]}…" is not a setting: {error}.', hint=_LISTED) from error
     *sections, last = key.strip().split(".")
     for section in sections:
         data = data.setdefault(section, {})
@@ -393,10 +408,19 @@ def _explain(error: ValidationError, where: str) -> str:
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            lines.append(f"{key} = {item['input']!r}: no such setting")
+            lines.append(f"{key} = {_shown(item['input'])}: no such setting")
         elif item["type"] == "missing":
             lines.append(f"{key}: missing")
         else:
-            given = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"
+            given = "" if isinstance(item["input"], dict) else f" = {_shown(item['input'])}"
             lines.append(f"{key}{given}: {item['msg'].removeprefix('Value error, ')}")
     return f'Recipe "{where}": ' + "; ".join(lines) + "."
+
+
+def _shown(value: object) -> str:
+    """Return a value as it is written in messages: what is long is cut short."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        return "…"
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -118,7 +118,16 @@ class Member:
         """Remove what a finished training has no use for: its state, and what a kill left half written."""
         self.state.unlink(missing_ok=True)
         self.previous_state.unlink(missing_ok=True)
-        files = (self.weights, self.history, self.state, self.oof, self.features, self.foreign, self.done)
+        files = (
+            self.weights,
+            self.history,
+            self.state,
+            self.previous_state,
+            self.oof,
+            self.features,
+            self.foreign,
+            self.done,
+        )
         for file in files:
             for leftover in self.folder.glob(f".{file.name}.*"):
                 leftover.unlink(missing_ok=True)

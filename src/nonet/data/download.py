@@ -1,8 +1,10 @@
 """Downloading one file so that a connection cut off costs only what had not arrived."""
 
 import json
+import shutil
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
@@ -14,7 +16,21 @@ from nonet.progress import progress
 CHUNK = 1 << 16  # bytes
 SILENCE_S = 60.0  # seconds without a byte before the connection counts as cut off
 ATTEMPTS = 4  # in a row that bring nothing new
+RESERVE = 256 << 20  # bytes that are left free on the disk
 WAIT_S = 2.0  # before the second attempt; twice as long before each further one
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within https, or to it from http, and to nothing else: no file, no ftp, no plain http."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        scheme = urllib.parse.urlsplit(newurl).scheme
+        if scheme != "https" and (scheme, req.type) != ("http", "http"):
+            raise DataError(
+                f"{req.full_url} cannot be downloaded: the server sends us on to {newurl}, which is not https.",
+                hint="A network that asks for a login may do so. Download the file by hand.",
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class Downloader:
@@ -79,7 +95,7 @@ class Downloader:
         else:
             have = 0
         try:
-            answer = urllib.request.urlopen(request, timeout=self.silence_s)
+            answer = urllib.request.build_opener(_SafeRedirects).open(request, timeout=self.silence_s)
         except urllib.error.HTTPError as error:
             if error.code != 416 or not have:  # 416: nothing lies behind what we have, so it is not what we think
                 raise
@@ -95,23 +111,38 @@ class Downloader:
                 if answer.status == 206:  # some other range than was asked for
                     return False
                 have = 0
-            length = answer.headers.get("Content-Length")
-            total = have + int(length) if length is not None else None
+            length = answer.headers.get("Content-Length") or ""
+            total = have + int(length) if length.isdecimal() and len(length) < 19 else None
             validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
             if validator and validator.startswith("W/"):  # a weak one does not promise the same bytes
                 validator = answer.headers.get("Last-Modified")
             self.mark.write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
-            self._collect(answer, have, total, bar)
+            self._collect(answer, have, total, bar, url)
         return total is None or self._size() == total
 
-    def _collect(self, answer, have: int, total: int | None, bar) -> None:
+    def _collect(self, answer, have: int, total: int | None, bar, url: str) -> None:
         bar.total, bar.n = total, have
+        self._require_room((total or 0) - have, url)
+        checked = have
         with self.part.open("r+b" if have else "wb") as file:
             file.seek(have)
             file.truncate()
             while chunk := answer.read1(CHUNK):  # what is there: `read` would wait for a whole chunk, and lose it
                 file.write(chunk)
+                have += len(chunk)
                 bar.update(len(chunk))
+                if have - checked > RESERVE // 4:  # a body may have no end, or be longer than was said
+                    self._require_room(0, url)
+                    checked = have
+
+    def _require_room(self, num_bytes: int, url: str) -> None:
+        free = shutil.disk_usage(self.part.parent).free
+        if num_bytes > free - RESERVE:
+            raise DataError(
+                f"{url} is not downloaded any further: its rest has {max(num_bytes, 1):,} bytes or more, and the disk "
+                f"of {self.part.parent} has {free:,} free, of which {RESERVE:,} are left alone.",
+                hint=f"Make room, or delete {self.part} where the file cannot be that large.",
+            )
 
     def _read_mark(self) -> dict:
         try:

@@ -1,11 +1,10 @@
 """`fetch_source`: download a published data set, check it, and write down what was got."""
 
 import logging
-import shutil
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from nonet.data.archive import unzip
 from nonet.data.download import fetch_file
 from nonet.data.sources import SOURCES
 from nonet.data.sources.layout import RECORD
@@ -120,37 +119,6 @@ def _from_address(source: Source, download: Download, out: Path) -> dict[str, st
     if is_archive:
         unzip(path, out)
     return {download.file: sha256}
-
-
-def unzip(archive: Path, folder: Path) -> None:
-    """Unpack a zip, file by file; those that are there with their size are passed over.
-
-    Raises
-    ------
-    DataError where it is no zip or is damaged, or a path in it leaves the folder.
-    """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [member for member in opened.infolist() if not member.is_dir()]
-            for member in members:
-                inside = PurePosixPath(member.filename.replace("\\", "/"))
-                if inside.is_absolute() or ".." in inside.parts or ":" in inside.parts[0]:
-                    raise DataError(f"{archive} has a path that leaves its folder: {member.filename}.")
-            for member in progress(members, description="unpacking", unit="files"):
-                place = folder / member.filename
-                if "__MACOSX" in place.parts or (place.exists() and place.stat().st_size == member.file_size):
-                    continue
-                place.parent.mkdir(parents=True, exist_ok=True)
-                temporary = place.with_name(f".{place.name}.part")
-                with opened.open(member) as packed, temporary.open("wb") as file:
-                    shutil.copyfileobj(packed, file)
-                temporary.replace(place)
-    except zipfile.BadZipFile as error:
-        archive.unlink(missing_ok=True)
-        raise DataError(
-            f"{archive} is no archive, or a damaged one: {error}. It was not kept.",
-            hint="Run the same command again; it may have been a page that says why there is no file.",
-        ) from error
 
 
 def _from_hub(source: Source, download: Download, out: Path) -> dict[str, str]:

@@ -14,14 +14,15 @@ from nonet.recipe import Folds
 from nonet.runs import written_whole
 
 NUM_FOLDS = Folds().num_folds  # the recipes' default
+MAX_NUM_FOLDS = 1000  # as a recipe allows
 
 
 def possible_num_folds(num_folds: int | None) -> int:
     """Return a number of folds, the recipes' default for None. Raises DataError where it is less than 2."""
     if num_folds is None:
         return NUM_FOLDS
-    if num_folds < 2:
-        raise DataError(f"{num_folds} folds are not possible.", hint="At least 2.")
+    if not 2 <= num_folds <= MAX_NUM_FOLDS:
+        raise DataError(f"{num_folds} folds are not possible.", hint=f"At least 2, at most {MAX_NUM_FOLDS:,}.")
     return num_folds
 
 
@@ -171,6 +172,8 @@ def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient")
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
     except FileNotFoundError as error:
         raise DataError(f"There is no fold file {path}.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", hint="See to its permissions.") from error
     except ValueError as error:  # pandas' parser errors, and text that is not UTF-8
         raise DataError(f"{path} is not CSV: {error}.", hint="Give image_id,fold, separated by commas.") from error
     if list(table.columns[:2]) != ["image_id", "fold"]:
@@ -179,7 +182,7 @@ def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient")
     if len(twice):
         raise DataError(f"{path} has {len(twice)} images twice, first {twice.iloc[0]}.")
     given = table["fold"].str.strip().replace("", np.nan)
-    wrong = table[given.notna() & ~given.fillna("0").str.fullmatch(r"\d+(\.0+)?")]
+    wrong = table[given.notna() & ~given.fillna("0").str.fullmatch(r"\d{1,6}(\.0{1,20})?")]
     if len(wrong):
         raise DataError(
             f"{path}: fold {wrong['fold'].iloc[0]!r} of {wrong['image_id'].iloc[0]} is not a number from 0.",

@@ -1,14 +1,14 @@
 """A dataset: a folder with manifest.parquet, the table of images. The images themselves stay where they are."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.errors import DataError
-from nonet.runs import FORMAT_VERSION, write_json, written_whole
+from nonet.integrity import read_json, reading
+from nonet.runs import write_json, written_whole
 
 #: Columns of manifest.parquet, in this order, with their types.
 COLUMNS = {
@@ -31,6 +31,10 @@ OPTIONAL_COLUMNS = {
     "original_image_id": "object",  # source/name of the image that this is a version of; versions share a fold
     "severity": "object",  # how degraded a version is, in its publishers' words
 }
+
+
+EXCLUDED_COLUMNS = ["path", "source", "label", "reason"]
+_AGAIN = "Build the dataset again, with the same command."
 
 
 class Dataset:
@@ -67,15 +71,15 @@ class Dataset:
                 f"{folder} is no dataset: {why}.",
                 hint="Make one with: nonet data build SOURCE:PATH --out DATASET",
             )
-        try:
-            description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        description = read_json(folder / "dataset.json", hint=_AGAIN, kind=DataError)
+        with reading(folder / "dataset.json", hint=_AGAIN, kind=DataError):
+            _require_sound(description)
+        with reading(folder / "manifest.parquet", hint=_AGAIN, kind=DataError):
             manifest = in_columns(pd.read_parquet(folder / "manifest.parquet"))
+            _require_fitting(manifest, description)
+        with reading(folder / "excluded.csv", hint=_AGAIN, kind=DataError):
             excluded = pd.read_csv(folder / "excluded.csv", dtype=str, keep_default_na=False)
-            version = description["format_version"]
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"Dataset {folder} is damaged: {error}.", hint="Build it again.") from error
-        if version > FORMAT_VERSION:
-            raise DataError(f"{folder} was made by a later nonet (format {version}).", hint="Update nonet.")
+            excluded = excluded[EXCLUDED_COLUMNS]
         return cls(folder, manifest, description, excluded)
 
     @property
@@ -130,6 +134,29 @@ class Dataset:
         if "checks" in self.description:
             lines += ["", in_words(self.description["checks"]), f"Checks, with pictures: {self.folder / 'checks.html'}"]
         return "\n".join(lines)
+
+
+def _require_sound(description: dict) -> None:
+    """Raise KeyError or ValueError where dataset.json lacks what is used of it."""
+    for name, kind in {"classes": list, "roots": dict, "notes": list}.items():
+        found = description[name]
+        if not isinstance(found, kind):
+            raise ValueError(f"its {name} are {str(found)[:80]}")
+        if not all(isinstance(value, str) for value in (found.values() if kind is dict else found)):
+            raise ValueError(f"its {name} are not all words")
+    if not description["classes"] or description["classes"] != sorted(set(description["classes"])):
+        raise ValueError("its classes are not in alphabetical order")
+
+
+def _require_fitting(manifest: pd.DataFrame, description: dict) -> None:
+    """Raise ValueError where the manifest does not fit dataset.json, or lists an image twice."""
+    twice = manifest["image_id"][manifest["image_id"].duplicated()]
+    if len(twice):
+        raise ValueError(f"it has {twice.iloc[0]} twice")
+    for column, known in (("source", description["roots"]), ("label", description["classes"])):
+        strange = manifest.loc[manifest[column].notna() & ~manifest[column].isin(list(known)), column]
+        if len(strange):
+            raise ValueError(f"{column} {strange.iloc[0]!r} is not one of dataset.json")
 
 
 def in_words(findings: list[str]) -> str:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -22,11 +24,14 @@ from nonet.data.images import load_rgb
 from nonet.data.stain import normalise_colours
 from nonet.data.workers import GUARD, map_in_order, spawned_pool
 from nonet.errors import DataError
-from nonet.progress import progress
+from nonet.progress import progress, slowly
+
+log = logging.getLogger("nonet")
 
 CHUNK_SIZE = 64
 WORKERS_PAY_FROM = 256  # images; a worker process takes seconds to start
 CHECK = 'Run "nonet data check DATASET".'
+CHECKSUM = np.dtype("<u4")
 VERSION = 4  # of what is done to pixels: a change makes old caches stale
 
 
@@ -100,13 +105,14 @@ class PreparedImages:
     """Images as the networks see them, by row: uint8 (n, size, size, 3), read from disk as they are asked for.
 
     `file` holds each content once; `rows` says where the i-th image lies in it. Indexing takes what NumPy takes for a
-    first axis, and copies.
+    first axis, and copies. Each image is compared with its checksum as it is read.
     """
 
     def __init__(self, file: Path, crop: Crop, rows: np.ndarray):
         self.file, self.crop, self.rows = file, crop, rows
         stored = file.stat().st_size // math.prod(crop.shape)
         self._store = np.memmap(file, dtype=np.uint8, mode="r", shape=(stored, *crop.shape))
+        self._checksums = np.fromfile(file.with_name("crc32.u32"), dtype=CHECKSUM)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -121,7 +127,15 @@ class PreparedImages:
         return np.fromfile(self.file.with_name("sigma.f32"), dtype=np.float32)[self.rows]
 
     def __getitem__(self, index) -> np.ndarray:
-        return self._store[self.rows[index]]
+        rows = self.rows[index]
+        images = np.asarray(self._store[rows]) if np.ndim(rows) else np.array(self._store[rows])
+        for row, image in zip(np.atleast_1d(rows), images if np.ndim(rows) else [images], strict=True):
+            if zlib.crc32(image) != self._checksums[row]:
+                raise DataError(
+                    f"{self.file} is damaged: image {row} is not what was written.",
+                    hint="Run the same command again: it prepares such images anew.",
+                )
+        return images
 
     def __reduce__(self):
         # Sent to another process as a place on disk, not as gigabytes.
@@ -172,6 +186,7 @@ def prepare_images(
         for cache in caches:
             locks.enter_context(FileLock(cache.folder / "lock"))
             cache.read_index()
+            cache.drop_damaged(sha256s)
         todo = {}
         for path, sha in zip(paths, sha256s, strict=True):
             if lacking := [cache.crop for cache in caches if sha not in cache.rows]:
@@ -192,7 +207,10 @@ def _settings_name(settings) -> str:
 
 
 class Cache:
-    """The files of one crop: pixels, sigmas and the images' SHA-256, row by row. To be used under the folder's lock.
+    """The files of one crop, row by row: pixels, sigmas, the images' SHA-256, and checksums. Use it under its lock.
+
+    There are two checksums a row: of the pixels, and of the other two facts, so that neither black rows nor images
+    under a wrong name are used. A damaged row is forgotten, and its image prepared anew behind the last one.
 
     Attributes
     ----------
@@ -202,32 +220,69 @@ class Cache:
     def __init__(self, cache_dir: Path, crop: Crop, settings_name: str):
         part = f"-centre-{crop.centre:g}" if crop.centre < 1 else ""
         self.crop, self.folder = crop, cache_dir / f"{crop.size_px}px{part}-{settings_name}"
-        names = ("pixels.u8", "sigma.f32", "sha256.txt")
-        self.pixels, self.sigmas, self.index = (self.folder / name for name in names)
+        names = ("pixels.u8", "sigma.f32", "sha256.txt", "crc32.u32", "facts.u32")
+        self.pixels, self.sigmas, self.index, self.checksums, self.facts = (self.folder / name for name in names)
         self.rows: dict[str, int] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def read_index(self) -> None:
         """Find out what is whole, and cut off what a killed call left half written."""
-        bytes_per_image = {self.index: 65, self.sigmas: 4, self.pixels: math.prod(self.crop.shape)}
+        bytes_per_image = {self.index: 65, self.sigmas: 4, self.checksums: 4, self.facts: 4}
+        bytes_per_image[self.pixels] = math.prod(self.crop.shape)
         for file in bytes_per_image:
             file.touch()
         stored = min(file.stat().st_size // size for file, size in bytes_per_image.items())
         for file, size in bytes_per_image.items():
             if file.stat().st_size != stored * size:
                 os.truncate(file, stored * size)
-        self.rows = {sha: row for row, sha in enumerate(self.index.read_text(encoding="ascii").split())}
+        sigmas = np.fromfile(self.sigmas, dtype=np.float32)
+        facts = np.fromfile(self.facts, dtype=CHECKSUM)
+        lines = self.index.read_bytes()
+        for row in range(stored):
+            sha = lines[65 * row : 65 * row + 64]
+            if _facts_checksum(sha, sigmas[row]) == facts[row]:
+                self.rows[sha.decode("ascii")] = row
+
+    def drop_damaged(self, sha256s: Sequence[str]) -> None:
+        """Forget those of these images whose pixels are not what was written, so that they are prepared anew."""
+        wanted = {sha: self.rows[sha] for sha in dict.fromkeys(sha256s) if sha in self.rows}
+        if not wanted:
+            return
+        images = PreparedImages(self.pixels, self.crop, np.array(list(wanted.values())))
+        damaged = []
+        for number, sha in enumerate(slowly(list(wanted), f"checking {self.crop}")):
+            try:
+                images[number]
+            except DataError:
+                damaged.append(sha)
+        if damaged:
+            log.warning(
+                f"{self.pixels} is damaged: {len(damaged):,} of {len(wanted):,} images are not what was written. They "
+                "are prepared anew."
+            )
+        for sha in damaged:
+            del self.rows[sha]
 
     def append(self, prepared: "list[Prepared]") -> None:
         """Add the images that have this crop: pixels first, their names last."""
         new = [image for image in prepared if self.crop in image.pixels]
+        first = self.index.stat().st_size // 65
         with self.pixels.open("ab") as file:
             file.writelines(image.pixels[self.crop].tobytes() for image in new)
         with self.sigmas.open("ab") as file:
             file.write(np.array([image.sigma for image in new], dtype=np.float32).tobytes())
+        checksums = [zlib.crc32(np.ascontiguousarray(image.pixels[self.crop])) for image in new]
+        facts = [_facts_checksum(image.sha256.encode("ascii"), image.sigma) for image in new]
+        for path, numbers in ((self.checksums, checksums), (self.facts, facts)):
+            with path.open("ab") as file:
+                file.write(np.array(numbers, dtype=CHECKSUM).tobytes())
         with self.index.open("a", encoding="ascii") as file:
             file.write("".join(f"{image.sha256}\n" for image in new))
-        self.rows |= {image.sha256: row for row, image in enumerate(new, start=len(self.rows))}
+        self.rows |= {image.sha256: row for row, image in enumerate(new, start=first)}
+
+
+def _facts_checksum(sha256: bytes, sigma: float) -> int:
+    return zlib.crc32(sha256 + np.float32(sigma).tobytes())
 
 
 @dataclass(frozen=True)

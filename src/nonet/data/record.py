@@ -7,6 +7,7 @@ import pandas as pd
 
 from nonet.data.manifest import Dataset
 from nonet.errors import DataError
+from nonet.integrity import reading
 from nonet.runs import FORMAT_VERSION
 
 
@@ -52,10 +53,8 @@ def _checks(dataset: Dataset) -> dict | None:
     path = dataset.folder / "checks.json"
     if not path.is_file():
         return None
-    try:
+    with reading(path, hint=f'Run "nonet data check {dataset.folder}".', kind=DataError):
         checks = json.loads(path.read_text(encoding="utf-8"))
-        findings = [finding["text"] for finding in checks["findings"]]
-        pairs = Counter(pair["kind"] for pair in checks["pairs"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged: {error}.", hint=f'Run "nonet data check {dataset.folder}".') from error
+        findings = [str(finding["text"]) for finding in checks["findings"]]
+        pairs = Counter(str(pair["kind"]) for pair in checks["pairs"])
     return {"findings": findings, "near_duplicates": dict(pairs)}

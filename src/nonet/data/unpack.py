@@ -56,9 +56,11 @@ def unpack(packed: Packed, paths: Sequence[str], root: Path) -> dict[str, DataEr
 
 
 def remove_stale(dataset: Path, roots: set[str]) -> None:
-    """Remove unpacked images that the dataset no longer points to."""
-    if not (dataset / FOLDER).is_dir():
+    """Remove unpacked images that the dataset no longer points to; nothing behind a link, which is not ours."""
+    folder = dataset / FOLDER
+    if not folder.is_dir() or folder.is_symlink():
         return
-    for folder in (dataset / FOLDER).iterdir():
-        if re.fullmatch(r".+-[0-9a-f]{12}", folder.name) and f"{FOLDER}/{folder.name}" not in roots:
-            shutil.rmtree(folder)
+    for stale in folder.iterdir():
+        is_ours = re.fullmatch(r".+-[0-9a-f]{12}", stale.name) and not stale.is_symlink() and stale.is_dir()
+        if is_ours and f"{FOLDER}/{stale.name}" not in roots:
+            shutil.rmtree(stale)

@@ -42,11 +42,16 @@ def parse_views(views: str | int | None, settings: Predict) -> Predict:
         return settings
     name, colon, number = str(views).partition(":")
     name = name if colon else {"1": "none", "8": "dihedral"}.get(name, name)
-    counted = name == "random" and number.isdecimal() and int(number) > 0
+    counted = name == "random" and number.isdecimal()
     if name not in ("none", "dihedral", "random") or (colon and not counted):
         raise RecipeError(f'views = "{views}" is not known.', hint="Give none, dihedral (or 8), random or random:N.")
-    changes = {"views": name} | ({"num_random_views": int(number)} if number else {})
-    return Predict.model_validate(settings.model_dump() | changes)
+    try:
+        changes = {"views": name} | ({"num_random_views": int(number)} if number else {})
+        return Predict.model_validate(settings.model_dump() | changes)
+    except ValueError as error:  # pydantic's; or a number of too many digits
+        raise RecipeError(
+            f'views = "{str(views)[:40]}" cannot be.', hint="Give random:N with N from 1 to 1024."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -226,6 +231,6 @@ def load(run: str | Path | Run, *, accelerator: str = "auto") -> Ensemble:
     for file in (run.manifest, run.folds):  # not needed to predict; but what the run says of itself is wrong then
         try:
             require_unchanged(run, file)
-        except DamagedError as error:
+        except RunError as error:
             log.warning(error)
     return Ensemble(run, load_recipe(run.recipe), description, accelerator=accelerator)

@@ -110,6 +110,8 @@ def _drop_history(member: Member) -> None:
         if member.history.exists():
             log.warning(f"{error.message} It is removed; reports go without this member's curves.")
             member.history.unlink()
+    except RunError as error:  # it cannot be read now, which is no reason to stop
+        log.warning(error.message)
 
 
 def samples_are_whole(run: Run) -> bool:
@@ -120,6 +122,8 @@ def samples_are_whole(run: Run) -> bool:
         if run.samples.exists():
             log.warning(f"{error.message} It is written anew.")
         return False
+    except RunError as error:  # it cannot be read now; without pictures a run is still a run
+        log.warning(error.message)
     return True
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import re
 import zipfile
 from collections.abc import Collection, Iterator
@@ -102,7 +103,7 @@ def read_parquet(file: Path, columns: list[str]) -> tuple[dict[str, list], dict[
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         names = {key: feature["names"] for key, feature in features.items() if feature.get("names")}
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         names = {}
     return values, names
 
@@ -147,12 +148,15 @@ class NpzImages:
                     yield from _rows_of(stream, rows)
 
 
-def _rows_of(stream, rows: dict[int, str]) -> Iterator[tuple[str, bytes]]:
+def _rows_of(stream, rows: dict[int, str]) -> Iterator[tuple[str, bytes | DataError]]:
     """Read an array from its start to the last row asked for, one row in memory at a time."""
     shape, _, dtype = _npy_header(stream)
-    num_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+    num_bytes = math.prod(shape[1:]) * dtype.itemsize
     for index in range(max(rows) + 1):
         data = stream.read(num_bytes)
+        if len(data) < num_bytes:  # cut short; or its head promises more than is there
+            yield from ((path, DataError("its file is cut short.")) for row, path in rows.items() if row >= index)
+            return
         if index in rows:
             yield rows[index], as_png(np.frombuffer(data, dtype=dtype).reshape(shape[1:]))
 

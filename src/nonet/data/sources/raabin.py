@@ -68,8 +68,8 @@ def read_raabin(path: Path, name: str | None = None) -> Listing:
 def _list_field(listing: Listing, table: Path, field: Path, source: str, places: dict[str, tuple[Path, Box]]) -> None:
     try:
         facts = json.loads(table.read_text(encoding="utf-8-sig"))
-        cells = {key: cell for key, cell in facts.items() if key.startswith("Cell_")}
-    except (OSError, ValueError, AttributeError) as error:
+        cells = {key: dict(cell) for key, cell in facts.items() if key.startswith("Cell_")}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{table} cannot be read as a table of boxes: {error}.", hint="Unpack it again.") from error
     stem = field.relative_to(listing.root).with_suffix("").as_posix()
     for key, cell in cells.items():
@@ -78,7 +78,7 @@ def _list_field(listing: Listing, table: Path, field: Path, source: str, places:
         given = [label for label in labels if label]
         try:
             box = Box(*(int(cell[edge]) for edge in ("x1", "y1", "x2", "y2")))
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, OverflowError):
             listing.exclude(inside, source, " ".join(given), "no box: x1, y1, x2, y2 are not all numbers")
             continue
         if not given:
