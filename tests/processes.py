@@ -1,5 +1,8 @@
 """Pulling the plug on a script that has processes of its own."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,3 +23,37 @@ def kill_at_work(script, when, seconds=60):
         started.kill()
         started.wait()
     return workers, psutil.wait_procs(workers, timeout=seconds)[1]
+
+
+@contextlib.contextmanager
+def small_files(num_bytes):
+    """Let the system refuse files larger than this, to every writer, as a full disk would."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def interrupt(command, when, *, number=signal.SIGINT, whole_group=True, seconds=90):
+    """Run a command, send it a signal once `when()` holds, and return its exit status and errors.
+
+    Ctrl-C goes to all processes of a group; `kill`, as a scheduler sends it, to one.
+    """
+    started = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        end = time.monotonic() + seconds
+        while not when():
+            assert started.poll() is None and time.monotonic() < end, started.communicate()
+            time.sleep(0.02)
+        (os.killpg if whole_group else os.kill)(started.pid, number)
+        _, errors = started.communicate(timeout=seconds)
+    finally:
+        started.kill()
+        started.wait()
+    return started.returncode, errors

@@ -11,7 +11,7 @@ import nonet.data.manifest
 from nonet.data.build import build_dataset
 from nonet.data.manifest import COLUMNS, Dataset
 from nonet.data.sources import SOURCES
-from nonet.errors import DataError
+from nonet.errors import DataError, StorageError
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "shared/data"
 
@@ -189,8 +189,8 @@ def test_dataset_is_replaced_but_no_other_folder_is(cells, tmp_path):
     draw(cells / "EO/new.png", 80)
     assert len(build_dataset(f"folder:{cells}", tmp_path / "out").manifest) == 5
     assert (tmp_path / "out/folds.csv").read_text() == "kept"
-    assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
-    with pytest.raises(DataError, match="is no dataset, and holds BA"):
+    assert [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(".")] == [".nonet.json"]
+    with pytest.raises(StorageError, match="is not a dataset of nonet: it holds BA"):
         build_dataset(f"folder:{cells}", cells)
 
 

@@ -149,7 +149,7 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("data build folder:{tmp}/empty --out {tmp}/d", "has no subfolder"),
         ("data build csv:{missing}.csv --out {tmp}/d", "There is no table"),
         ("data build wbcbench:{tmp}/empty --out {tmp}/d", "phase1"),
-        ("data build folder:{tmp} --out {tmp}", "is no dataset, and holds"),
+        ("data build folder:{tmp} --out {tmp}", "is not a dataset of nonet: it holds"),
         ("predict {run} --out {tmp}/p", "no image to predict"),
         ("predict {missing} {image} --out {tmp}/p", "There is no run"),
         ("predict {dataset} {image} --out {tmp}/p", "is not a nonet run"),
@@ -320,7 +320,7 @@ def test_a_stop_by_hand_says_how_to_go_on(nonet, monkeypatch, places):
     monkeypatch.setattr(importlib.import_module("nonet.predict.run"), "predict", stop)
     status, _, err = nonet("predict", places["run"], places["image"], "--out", "p")
     assert status == 130
-    assert "The same command goes on" in err
+    assert "Run the same command again to continue." in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell's pipe")

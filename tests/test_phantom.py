@@ -23,7 +23,7 @@ from nonet.data.phantom import (
     imbalanced_counts,
     patient_look,
 )
-from nonet.errors import DataError
+from nonet.errors import DataError, StorageError
 
 
 def read_table(path):
@@ -281,8 +281,8 @@ def test_a_bad_argument_is_named_before_anything_is_written(call, named, tmp_pat
 
 def test_a_folder_of_others_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("ten years of work")
-    with pytest.raises(DataError, match="holds no drawn cells"):
+    with pytest.raises(StorageError, match=r"it holds thesis\.txt"):
         draw_dataset(tmp_path, num_images={"LY": 2})
-    with pytest.raises(DataError, match="is a file"):
+    with pytest.raises(StorageError, match="is not a folder"):
         draw_dataset(tmp_path / "thesis.txt", num_images={"LY": 2})
     assert (tmp_path / "thesis.txt").read_text() == "ten years of work"

@@ -21,7 +21,8 @@ from nonet.calibrate.priors import estimate_priors
 from nonet.errors import DataError, RunError
 from nonet.models.network import make_classifier
 from nonet.predict.ensemble import load
-from nonet.predict.run import CHUNK_SIZE, predict
+from nonet.predict.folder import CHUNK_SIZE
+from nonet.predict.run import predict
 from nonet.recipe import load_recipe
 
 
@@ -238,7 +239,9 @@ def test_killed_at_any_moment_the_same_call_goes_on(run, cells, tmp_path):
     done = predict(run, cells, out=out, views=8, accelerator="cpu")
     whole = predict(run, cells, out=tmp_path / "whole", views=8, accelerator="cpu")
     pd.testing.assert_frame_equal(done.table(), whole.table(), atol=1e-5, rtol=0)
-    assert sorted(p.name for p in out.iterdir()) == ["logits.parquet", "plan.json", "predictions.csv"]
+    visible = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
+    assert visible == ["logits.parquet", "plan.json", "predictions.csv"]
+    assert not list(out.glob(".nonet-tmp.*"))
 
 
 def half_done(ensemble, cells, out, monkeypatch):
@@ -310,9 +313,11 @@ def test_other_images_may_follow_in_the_same_folder(ensemble, cells, tmp_path):
 
 
 def test_a_damaged_plan_is_no_traceback(ensemble, cells, tmp_path):
-    (tmp_path / "out" / "parts").mkdir(parents=True)
+    predict(ensemble, cells / "001.png", out=tmp_path / "out")
+    (tmp_path / "out" / "parts").mkdir()
     (tmp_path / "out" / "plan.json").write_text("{")
-    assert predict(ensemble, cells / "000.png", out=tmp_path / "out").num_images == 1
+    done = predict(ensemble, cells / "000.png", out=tmp_path / "out")
+    assert done.table()["image"].tolist() == [str(cells / "000.png")]
 
 
 def test_retrained_weights_are_not_taken_for_the_old_ones(run, cells, tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ from nonet.evaluate.tables import format_table
 from nonet.predict.run import predict
 from nonet.recipe import load_recipe
 from nonet.runs import write_json
+from nonet.spreadsheet import read_csv
+from nonet.storage import claim, read_json
 from nonet.train.launch import train
 
 NUM_TRAINING_IMAGES, NUM_TEST_IMAGES, NUM_PATIENTS = 1200, 400, 24
@@ -92,8 +94,10 @@ def demo(
 
 def _require_same(out: Path, asked: dict[str, int]) -> None:
     """Refuse a folder with a demo of other cells: its dataset, folds and run would not fit these."""
+    hint = "Give another folder: nonet demo FOLDER"
+    claim(out, "demo", main="demo.json", keys=set(asked), hint=hint)
     file = out / "demo.json"
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else asked
+    kept = read_json(file) or asked
     differing = [f"{key} was {kept.get(key)}, is {asked[key]}" for key in asked if kept.get(key) != asked[key]]
     if differing:
         raise RunError(
@@ -143,7 +147,7 @@ def _fold(dataset: Dataset, recipe) -> str:
             dataset.manifest, num_folds=recipe.folds.num_folds, by=recipe.folds.by, seed=recipe.folds.seed
         )
         write_folds(path, folds)
-    table = pd.read_csv(path).merge(dataset.manifest, on="image_id")
+    table = read_csv(path).merge(dataset.manifest, on="image_id")
     counts = table.groupby("fold").agg(images=("image_id", "size"), patients=("patient", "nunique")).reset_index()
     return "\n".join([f"{path}:", counts.to_string(index=False), *notes])
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from nonet.processors import num_processors
+
 REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "numba", "pandas", "pyarrow", "safetensors")
 
 
@@ -66,7 +68,7 @@ def _device() -> Finding:
 
 
 def _machine() -> list[Finding]:
-    lines = [Finding("ok", f"{os.cpu_count()} processors")]
+    lines = [Finding("ok", f"{num_processors()} processors")]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
         lines.append(Finding("ok" if gigabytes >= 4 else "note", f"{gigabytes:.0f} GiB of memory"))

@@ -1,6 +1,7 @@
 """Errors that a user can act on: each says what, where and which value, and hints at what to do."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -44,6 +45,27 @@ class RunError(NonetError):
 
 class DamagedError(RunError):
     """A file of a run is missing, cut short, changed or another's: what the same `nonet train` makes anew."""
+
+
+class StorageError(NonetError):
+    """A place cannot be written to or read: the disk is full, it is not permitted, or the folder is somebody else's."""
+
+
+def printable(text: object) -> str:
+    """Return text as it may be sent to a terminal: control characters, say of a file's name, become escapes.
+
+    Without this a name could clear the screen, recolour it, or write over other lines. Lines and tabs stay.
+    """
+    return "".join(_escaped(one) if _is_control(one) else one for one in str(text))
+
+
+def _is_control(one: str) -> bool:
+    # Cc: control characters; Cf: among others, those that turn the direction of writing; Cs: bytes that are not UTF-8.
+    return one not in "\n\t" and unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape").decode("ascii")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from nonet.page.figures import in_house_style, svg_text
 from nonet.predict.conditions import list_damages
 from nonet.predict.robustness import score_conditions
 from nonet.runs import Run, write_text
+from nonet.spreadsheet import write_csv
 
 logger = logging.getLogger("nonet")
 
@@ -87,5 +88,5 @@ def _write(run: Run, found: Robustness) -> None:
     titles = {kind: kind.replace("_", " ") for kind in KINDS}
     figure = in_house_style(robustness_figure, found.scores, titles)
     write_text(run.evaluation / "figures" / "robustness.svg", svg_text(figure, "robustness"))
-    write_text(run.robustness_differences, found.differences.to_csv(index=False))
-    write_text(run.robustness, found.scores.to_csv(index=False))
+    write_csv(run.robustness_differences, found.differences)
+    write_csv(run.robustness, found.scores)

@@ -4,6 +4,7 @@ A file is written under another name, then renamed, so that what is there is who
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -15,7 +16,9 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from nonet.errors import DamagedError, RunError
+from nonet.errors import DamagedError, NonetError, RunError
+from nonet.processors import num_processors
+from nonet.storage import TEMPORARY, writing_to
 
 FORMAT_VERSION = 1
 MAKE_ONE = 'Make one with "nonet train RECIPE DATASET --out RUN".'
@@ -31,22 +34,50 @@ def heal_hint(run: object) -> str:
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well, else remove it."""
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, else remove it.
+
+    Raises
+    ------
+    StorageError where it cannot be written, say because the disk is full; what was there before is kept.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files for the owner alone
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            try:
+                yield temporary
+            except (OSError, NonetError):
+                raise
+            except Exception:
+                _ask_again(temporary)
+                raise
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # mkstemp makes files for the owner alone
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):  # else a drive that was lost would hide the first error
+                temporary.unlink(missing_ok=True)
+
+
+def _ask_again(temporary: Path) -> None:
+    """Raise the system's own error where nothing can be written: torch and safetensors hide it in errors of theirs."""
+    with temporary.open("ab") as file:
+        file.write(bytes(1 << 20))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def remove_leftovers(*files: Path) -> None:
+    """Remove what a kill left half written of these files; nothing else has such names."""
+    for file in files:
+        for leftover in file.parent.glob(f"{TEMPORARY}{glob.escape(file.name)}.*"):
+            leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -128,9 +159,7 @@ class Member:
             self.foreign,
             self.done,
         )
-        for file in files:
-            for leftover in self.folder.glob(f".{file.name}.*"):
-                leftover.unlink(missing_ok=True)
+        remove_leftovers(*files)
 
 
 class Run:
@@ -150,7 +179,7 @@ class Run:
 
     @property
     def lock(self) -> Path:
-        return self.folder / ".lock"
+        return self.folder / ".nonet.lock"
 
     @property
     def recipe(self) -> Path:
@@ -249,7 +278,7 @@ def environment() -> dict:
         "versions": versions,
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
-        "processor_count": os.cpu_count(),
+        "processor_count": num_processors(),
     }
 
 

@@ -1,7 +1,6 @@
 """The command line: each verb calls the public function of the same name. The only package that prints."""
 
 import logging
-import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,8 +10,9 @@ from cyclopts import App, CycloptsError, Parameter
 
 import nonet
 from nonet.cli.data import verbs as data_verbs
+from nonet.cli.ending import exit_status_of, say
 from nonet.cli.words import Names, in_columns, split_commas
-from nonet.errors import NonetError, did_you_mean
+from nonet.errors import NonetError, did_you_mean, printable
 
 app = App(
     name="nonet",
@@ -38,7 +38,7 @@ def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
     seed
         Of the drawing and the training.
     """
-    nonet.demo(out, seed=seed, say=print)
+    nonet.demo(out, seed=seed, say=say)
 
 
 @app.command
@@ -69,7 +69,7 @@ def train(
         Processes that share each member's batches.
     """
     run = nonet.train(recipe, dataset, out=out, settings=set_, accelerator=accelerator, devices=devices)
-    print(f'{run} is trained. Next: nonet evaluate "{run}"')
+    say(f'{run} is trained. Next: nonet evaluate "{run}"')
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def calibrate(run: Path, *, set_: Settings | None = None) -> None:
         earlier call changed stays changed.
     """
     fitted = nonet.calibrate(run, settings=set_)
-    print(f"{nonet.Run(run).ensemble}: {fitted}")
+    say(f"{nonet.Run(run).ensemble}: {fitted}")
 
 
 @app.command
@@ -162,8 +162,8 @@ def evaluate(
     if robustness:
         _evaluate_robustness(run, damage, options)
     table = nonet.evaluate(run, **options)
-    print(format_table(table))
-    print(f"Report: {Path(run) / 'evaluation' / 'report.html'}; beside it model_card.md and datasheet.md")
+    say(format_table(table))
+    say(f"Report: {Path(run) / 'evaluation' / 'report.html'}; beside it model_card.md and datasheet.md")
 
 
 def _evaluate_robustness(run: Path, damage: DamageOptions, options: dict) -> None:
@@ -180,9 +180,9 @@ def _evaluate_robustness(run: Path, damage: DamageOptions, options: dict) -> Non
         num_workers=damage.workers,
         **options,
     )
-    print(f"Macro-F1 of damaged images, {found.scores['images'].iloc[0]:,} drawn by class:")
-    print(format_robustness(found))
-    print()
+    say(f"Macro-F1 of damaged images, {found.scores['images'].iloc[0]:,} drawn by class:")
+    say(format_robustness(found))
+    say()
 
 
 @app.command
@@ -212,8 +212,8 @@ def issues(
     found = nonet.issues(run, filter_by=filter_by, rank_by=rank_by)
     shown = ["rank", "image_id", "given", "suggested", "self_confidence", "normalized_margin"]
     if len(found):
-        print(in_columns(found[shown].head(10).round(3)))
-    print(f"All of them: {nonet.Run(run).issues}")
+        say(in_columns(found[shown].head(10).round(3)))
+    say(f"All of them: {nonet.Run(run).issues}")
 
 
 @app.command
@@ -231,6 +231,8 @@ def predict(
     workers: int | None = None,
 ) -> None:
     """Predict new images: predictions.csv with label or "unidentified", probabilities and the set of likely classes.
+
+    Exit status 1 where images could not be read now but may be later; the same command then predicts only these.
 
     Parameters
     ----------
@@ -274,20 +276,22 @@ def predict(
         accelerator=accelerator,
         num_workers=workers,
     )
-    print(predictions)
+    say(predictions)
+    if predictions.num_to_retry:
+        sys.exit(1)
 
 
 @app.command
 def backbones() -> None:
     """List the networks: parameters with the head, input size, licence of the weights, whether they are at hand."""
-    print(nonet.list_backbones().to_string(index=False))
+    say(nonet.list_backbones().to_string(index=False))
 
 
 @app.command
 def doctor() -> None:
     """Say what this machine can do, and what is missing. Exit status 1 where nonet could not work."""
     findings = nonet.doctor()
-    print(findings)
+    say(findings)
     if not findings.ok:
         sys.exit(1)
 
@@ -298,7 +302,7 @@ def list_recipes() -> None:
     listed = nonet.list_recipes()
     width = max(map(len, listed))
     for name, description in listed.items():
-        print(f"{name:{width}}  {description}")
+        say(f"{name:{width}}  {description}")
 
 
 @recipes.command
@@ -312,13 +316,7 @@ def show(name: str, *, set_: Settings | None = None) -> None:
     set_
         A changed setting, like --set train.epochs=5; may be given several times.
     """
-    print(nonet.load_recipe(name, set_).to_toml(), end="")
-
-
-def _say_error(error: NonetError) -> int:
-    """Print an error of the user's, and return the exit status that goes with it."""
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+    say(nonet.load_recipe(name, set_).to_toml().removesuffix("\n"))
 
 
 def _wrong_use(error: CycloptsError) -> NonetError:
@@ -343,25 +341,22 @@ def _wrong_use(error: CycloptsError) -> NonetError:
 def main() -> None:
     """Run the command line; an error of the user's is a message, not a traceback."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Words("%(message)s"))
     log = logging.getLogger("nonet")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    sys.exit(exit_status_of(_command))
+
+
+class _Words(logging.Formatter):
+    """Formats a message so that names in it cannot command the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _command() -> None:
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
-        sys.stdout.flush()
     except CycloptsError as error:
-        sys.exit(_say_error(_wrong_use(error)))
-    except NonetError as error:
-        sys.exit(_say_error(error))
-    except BrokenPipeError:  # the reader of a pipe, head say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        hint = "Is the path right, may it be written, and is there room on the disk?"
-        sys.exit(_say_error(NonetError(f"{error.filename}: {error.strerror}.", hint)))
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on where it was.", file=sys.stderr)
-        sys.exit(130)
+        raise _wrong_use(error) from error

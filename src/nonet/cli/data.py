@@ -7,6 +7,7 @@ from typing import Literal
 from cyclopts import App
 
 import nonet
+from nonet.cli.ending import say
 from nonet.cli.words import Names, in_columns, split_commas
 from nonet.errors import NonetError
 
@@ -22,7 +23,7 @@ def sources(name: str | None = None) -> None:
     name
         Of one of them.
     """
-    print(in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
+    say(in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
 
 
 @verbs.command
@@ -38,7 +39,7 @@ def fetch(name: str, *, out: Path, variant: str | None = None) -> None:
     variant
         Which of several, like 224 of bloodmnist; by default the first.
     """
-    print(nonet.fetch_source(name, out, variant=variant))
+    say(nonet.fetch_source(name, out, variant=variant))
 
 
 @verbs.command
@@ -87,7 +88,7 @@ def build(
         num_folds=num_folds,
         num_workers=workers,
     )
-    print(dataset.summary())
+    say(dataset.summary())
 
 
 @verbs.command
@@ -107,7 +108,7 @@ def check(dataset: Path, *, num_folds: int | None = None, workers: int | None = 
         Processes that read images; by default one a core.
     """
     report = nonet.check_dataset(dataset, num_folds=num_folds, num_workers=workers)
-    print(report)
+    say(report)
     if not report.ok:
         sys.exit(1)
 
@@ -135,4 +136,4 @@ def folds(dataset: Path, *, num_folds: int = 3, by: Literal["patient", "image"] 
     if path.exists():
         raise NonetError(f"{path} is there already.", hint="Delete it first, if it is not wanted.")
     write_folds(path, made)
-    print("\n".join([f"{path}: {num_folds} folds by {by}.", *notes]))
+    say("\n".join([f"{path}: {num_folds} folds by {by}.", *notes]))

@@ -14,6 +14,7 @@ from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_p
 from nonet.data.folds import possible_num_folds
 from nonet.data.looks import Look
 from nonet.data.manifest import Dataset, in_columns
+from nonet.data.names import drop_unprintable_labels, notes_on_names
 from nonet.data.scan import describe_images
 from nonet.data.select import (
     count_notes,
@@ -26,15 +27,23 @@ from nonet.data.select import (
 )
 from nonet.data.sources import SOURCES
 from nonet.data.sources.listing import Listing, Packed
-from nonet.data.unpack import FOLDER, remove_stale, unpack, unpacked_root
-from nonet.errors import DataError, did_you_mean
-from nonet.runs import FORMAT_VERSION, now, sha256_of, write_text
+from nonet.data.unpack import remove_stale, unpack, unpacked_root
+from nonet.errors import DataError, UnreadableNowError, did_you_mean
+from nonet.runs import FORMAT_VERSION, now, sha256_of
+from nonet.spreadsheet import write_csv
+from nonet.storage import claim, require_ours
 
 log = logging.getLogger("nonet")
 
-#: What a dataset folder may hold, so that a build that was cut short can be done again.
-OURS = {"manifest.parquet", "excluded.csv", "dataset.json", "folds.csv", "cache", FOLDER}
-OURS |= {"checks.json", "checks.html", "decided.csv"}
+NOT_NOW = "could not be read now"  # a reason in excluded.csv that may pass
+
+#: How a dataset's folder is told from another's; see `nonet.storage.claim`.
+OURS = {
+    "kind": "dataset",
+    "main": "dataset.json",
+    "keys": {"format_version", "classes", "roots"},
+    "hint": "Give a new or an empty folder as --out, or that of an earlier build.",
+}
 
 
 def build_dataset(
@@ -76,11 +85,12 @@ def build_dataset(
     another, or no image is left.
     """
     out, num_folds = Path(out).expanduser(), possible_num_folds(num_folds)
-    _require_ours(out)
+    require_ours(out, **OURS)
     build = _Build(read_sources(_listed(sources)), classes)
     mark_external(build.table, _listed(external))
     decided = build.decide(decisions)
     others = build.choose(_listed(paper))
+    claim(out, **OURS)
     looks = build.read(out, others, num_workers)
     dataset = build.dataset(out)
     _check(dataset, looks, num_folds)
@@ -127,8 +137,10 @@ class _Build:
         table["patient_is_standin"] &= table["patient"].notna()
         table = drop_same_path(table, self.excluded, self.notes)
         table = drop_unasked(table, wanted, self.excluded, self.notes)
-        self.table = drop_other_labels(table, wanted, self.excluded)
+        table = drop_other_labels(table, wanted, self.excluded)
+        self.table = drop_unprintable_labels(table, self.excluded)
         _require_free_label(self.table)
+        self.notes += notes_on_names(self.table)
         return listed.drop(index=self.table.index)
 
     def read(self, out: Path, others: pd.DataFrame, num_workers: int | None) -> dict[str, Look]:
@@ -184,7 +196,7 @@ def _save(dataset: Dataset, decided: pd.DataFrame | None, decisions: str | Path 
     else:
         file = Path(decisions).expanduser()
         dataset.description["decisions"] = {"file": str(file), "sha256": sha256_of(file), "num_images": len(decided)}
-        write_text(path, decided.to_csv(index=False))
+        write_csv(path, decided)
     dataset.save()
     remove_stale(dataset.folder, {Path(root).as_posix() for root in dataset.description["roots"].values()})
     folds = dataset.folder / "folds.csv"
@@ -218,17 +230,6 @@ def read_sources(specs: list[str]) -> dict[str, Listing]:
         listing.notes += [f"{named}: {note}" for note in (*count_notes(SOURCES[kind], listing), *SOURCES[kind].notes)]
         listings[spec] = listing
     return listings
-
-
-def _require_ours(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file, not a folder.", hint="Give another --out.")
-    if out.is_dir() and not (out / "dataset.json").exists():
-        strangers = sorted(p.name for p in out.iterdir() if p.name not in OURS and not p.name.startswith("."))
-        if strangers:
-            raise DataError(
-                f"{out} is no dataset, and holds {strangers[0]}.", hint="Give a new or an empty folder as --out."
-            )
 
 
 def _roots(listings: dict[str, Listing]) -> dict[str, Path]:
@@ -277,12 +278,18 @@ def _read_images(
     kept, facts_kept = [], []
     for row, path, facts in zip(table.itertuples(), paths, describe_images(paths, num_workers=num_workers)):
         if isinstance(facts, DataError):
-            exclude(excluded, row, f"unreadable: {facts.message}" if path.exists() else f"missing: there is no {path}")
+            exclude(excluded, row, _why(path, facts))
         elif isinstance(row.sha256, str) and row.sha256 != facts.sha256:
             exclude(excluded, row, f"changed: its sha256 is {facts.sha256}, its table says {row.sha256}")
         else:
             kept.append(row.Index)
             facts_kept.append(facts)
+    not_now = sum(row["reason"].startswith(NOT_NOW) for row in excluded)
+    if not_now:
+        notes.append(
+            f"{not_now:,} {'image' if not_now == 1 else 'images'} could not be read now, for a reason that may pass. "
+            "When they can be, run the same command again."
+        )
     table = table.loc[kept].copy()
     for column in ("width", "height", "mode", "num_bytes", "sha256"):
         table[column] = [getattr(facts, column) for facts in facts_kept]
@@ -290,6 +297,14 @@ def _read_images(
         images = "1 image is" if count == 1 else f"{count:,} images are"
         notes.append(f"{images} stored as {mode} and read as RGB, 8 bits a channel.")
     return table, dict(zip(table["image_id"], (facts.look for facts in facts_kept)))
+
+
+def _why(path: Path, error: DataError) -> str:
+    if isinstance(error.__cause__, FileNotFoundError):
+        return f"missing: there is no {path}"
+    if isinstance(error, UnreadableNowError):
+        return f"{NOT_NOW}: {error.message}"
+    return f"unreadable: {error.message}"
 
 
 def _require_free_label(table: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ from nonet.cells import CLASSES
 from nonet.data.select import exclude
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
+from nonet.spreadsheet import unquote
 
 DECISIONS = ("keep", "drop", "relabel")
 DECIDED_COLUMNS = ["image_id", "decision", "label_before", "label", "note"]
@@ -86,7 +87,7 @@ _DONE = {"keep": "kept", "drop": "dropped", "relabel": "relabelled"}
 def _read(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise DataError(f"There is no file of decisions {path}.", hint=_HEADER)
-    table = read_table(path)
+    table = unquote(read_table(path))  # names may be copied from a table of nonet
     if "decision" not in table or not {"image_id", "path"} & set(table.columns):
         raise DataError(f"{path} has columns {', '.join(map(str, table.columns))}.", hint=_HEADER)
     columns = ["image_id", "path", "decision", "label", "note"]

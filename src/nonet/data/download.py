@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nonet.errors import DataError
 from nonet.progress import progress
+from nonet.storage import DISK_ERRORS, in_words, writing_to
 
 CHUNK = 1 << 16  # bytes
 SILENCE_S = 60.0  # seconds without a byte before the connection counts as cut off
@@ -56,7 +57,8 @@ class Downloader:
         ------
         DataError where the server refuses, or the connection is cut off again and again.
         """
-        self.part.parent.mkdir(parents=True, exist_ok=True)
+        with writing_to(self.part):
+            self.part.parent.mkdir(parents=True, exist_ok=True)
         failures, most = 0, self._size()
         with progress(total=None, description=self.part.stem.lstrip("."), unit="B", unit_scale=True) as bar:
             while True:
@@ -69,6 +71,8 @@ class Downloader:
                         raise self._refused(url, error) from error
                     reason = f"the server answers {error.code} {error.reason}"
                 except (urllib.error.URLError, HTTPException, OSError) as error:
+                    if getattr(error, "errno", None) in DISK_ERRORS:
+                        raise in_words(error, self.part) from error
                     reason = str(getattr(error, "reason", error)) or type(error).__name__
                 failures = 0 if self._size() > most else failures + 1
                 most = max(most, self._size())
@@ -78,7 +82,8 @@ class Downloader:
                         hint="The same command goes on where it was.",
                     )
                 time.sleep(self.wait_s * 2 ** max(0, failures - 1))
-        self.part.replace(output_file)
+        with writing_to(output_file):
+            self.part.replace(output_file)
         self.mark.unlink(missing_ok=True)
 
     def _size(self) -> int:

@@ -12,9 +12,16 @@ from nonet.data.sources.source import Download, Source
 from nonet.errors import DataError, did_you_mean
 from nonet.progress import progress
 from nonet.runs import now, write_json
+from nonet.storage import DISK_ERRORS, claim, in_words, require_ours, writing_to
 
 log = logging.getLogger("nonet")
 
+_OURS = {
+    "kind": "download",
+    "main": RECORD,
+    "keys": {"source", "sha256"},
+    "hint": "Give a new or an empty folder as --out.",
+}
 ARCHIVES = ".archives"  # hidden, so that no reader takes an archive for a part of the data set
 
 
@@ -84,6 +91,7 @@ def fetch_source(name: str, out: str | Path, *, variant: str | None = None) -> F
     source, out = find_source(name), Path(out).expanduser()
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file, not a folder.", hint="Give another --out.")
+    require_ours(out, **_OURS)
     download = source.download(variant)
     if not download.verified:
         log.info(f"{source.name}: not verified. {download.evidence}")
@@ -111,14 +119,24 @@ def fetch_source(name: str, out: str | Path, *, variant: str | None = None) -> F
 def _from_address(source: Source, download: Download, out: Path) -> dict[str, str]:
     is_archive = download.file.endswith(".zip")
     path = (out / ARCHIVES if is_archive else out) / download.file
-    path.parent.mkdir(parents=True, exist_ok=True)
+    claim(out, **_OURS)
+    with writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
         sha256 = fetch_file(download.address, path, download.checksum)
     except DataError as error:
         raise DataError(error.message, hint=f"{error.hint or ''}\nBy hand: {source.by_hand}".strip()) from error
     if is_archive:
-        unzip(path, out)
+        with writing_to(out):
+            unzip(path, out)
     return {download.file: sha256}
+
+
+def _not_downloaded(where: str, source: Source, error: Exception) -> DataError:
+    return DataError(
+        f"{where} cannot be downloaded: {type(error).__name__}: {error}.",
+        hint=f"The same command resumes where it stopped.\nBy hand: {source.by_hand}",
+    )
 
 
 def _from_hub(source: Source, download: Download, out: Path) -> dict[str, str]:
@@ -133,6 +151,7 @@ def _from_hub(source: Source, download: Download, out: Path) -> dict[str, str]:
             f"{source.name} is gated: {where} gives it only to those who have asked, and there is no token here.",
             hint=f"{source.by_hand}\nThe token may also be in the environment variable HF_TOKEN.",
         )
+    claim(out, **_OURS)
     try:
         huggingface_hub.snapshot_download(download.hub_name, repo_type="dataset", local_dir=out)
     except errors.GatedRepoError as error:
@@ -144,11 +163,12 @@ def _from_hub(source: Source, download: Download, out: Path) -> dict[str, str]:
         raise DataError(
             f"There is no {where}, or it is not for the owner of this token.", hint=f"By hand: {source.by_hand}"
         ) from error
-    except Exception as error:  # offline, refused, cut off, disk full: the way out is the same
-        raise DataError(
-            f"{where} cannot be downloaded: {type(error).__name__}: {error}.",
-            hint=f"The same command goes on where it was.\nBy hand: {source.by_hand}",
-        ) from error
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise _not_downloaded(where, source, error) from error
+        raise in_words(error, out) from error
+    except Exception as error:  # offline, refused, cut off: the way out is the same
+        raise _not_downloaded(where, source, error) from error
     got = sorted(p for p in out.rglob("*") if p.is_file() and p.name != RECORD)
     got = [p for p in got if not p.relative_to(out).parts[0].startswith(".")]
     return {

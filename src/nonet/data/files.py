@@ -16,7 +16,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 #: Errors that another try does not mend: a link in a circle, a name that is too long, a file where a folder should be.
-_NEVER = {errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL}
+FINAL = {errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL}
 
 
 def read_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -50,7 +50,7 @@ def read_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     except ValueError as error:  # a path with NUL, or with letters that the file system cannot hold
         raise DataError(f"{path!r} cannot be the path of a file: {error}.") from error
     except OSError as error:
-        if error.errno in _NEVER:
+        if error.errno in FINAL:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         raise UnreadableNowError(f"{path} could not be read now: {error.strerror or error}.") from error
     if len(data) > max_bytes:

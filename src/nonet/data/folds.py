@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from nonet.errors import DataError
 from nonet.recipe import Folds
-from nonet.runs import written_whole
+from nonet.spreadsheet import read_csv, write_csv
 
 NUM_FOLDS = Folds().num_folds  # the recipes' default
 MAX_NUM_FOLDS = 1000  # as a recipe allows
@@ -156,8 +156,7 @@ def patients_per_class(manifest: pd.DataFrame) -> pd.Series:
 
 def write_folds(path: str | Path, folds: pd.DataFrame) -> None:
     """Write image_id,fold; an empty fold is trained on in every fold and never held out."""
-    with written_whole(Path(path)) as temporary:
-        folds.to_csv(temporary, index=False)
+    write_csv(Path(path), folds)
 
 
 def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient") -> pd.DataFrame:
@@ -169,7 +168,7 @@ def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient")
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+        table = read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
     except FileNotFoundError as error:
         raise DataError(f"There is no fold file {path}.") from error
     except OSError as error:

@@ -9,6 +9,7 @@ from nonet.cells import in_order_of_maturation, name_of
 from nonet.errors import DataError
 from nonet.integrity import read_json, reading
 from nonet.runs import write_json, written_whole
+from nonet.spreadsheet import read_csv, write_csv
 
 #: Columns of manifest.parquet, in this order, with their types.
 COLUMNS = {
@@ -78,7 +79,7 @@ class Dataset:
             manifest = in_columns(pd.read_parquet(folder / "manifest.parquet"))
             _require_fitting(manifest, description)
         with reading(folder / "excluded.csv", hint=_AGAIN, kind=DataError):
-            excluded = pd.read_csv(folder / "excluded.csv", dtype=str, keep_default_na=False)
+            excluded = read_csv(folder / "excluded.csv", dtype=str, keep_default_na=False)
             excluded = excluded[EXCLUDED_COLUMNS]
         return cls(folder, manifest, description, excluded)
 
@@ -91,8 +92,7 @@ class Dataset:
         """Write the folder's files; dataset.json comes last, so a folder with it is whole."""
         with written_whole(self.folder / "manifest.parquet") as path:
             self.manifest.to_parquet(path, index=False)
-        with written_whole(self.folder / "excluded.csv") as path:
-            self.excluded.to_csv(path, index=False)
+        write_csv(self.folder / "excluded.csv", self.excluded)
         write_json(self.folder / "dataset.json", self.description)
 
     def path_of(self, image_id: "str | pd.Series") -> Path:

@@ -8,8 +8,7 @@ on them knows nothing about blood.
 
 import csv
 import json
-import os
-import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,9 +22,11 @@ from nonet.data.phantom_cells import draw_maturity, morphology
 from nonet.data.phantom_paint import Painted, PatientLook, paint, patient_look
 from nonet.data.phantom_plan import DEGRADATIONS, NEIGHBOURS, SEVERITIES, Plan, imbalanced_counts, plan_dataset
 from nonet.data.workers import map_in_order
-from nonet.errors import DataError
+from nonet.errors import DataError, StorageError
+from nonet.processors import num_processors
 from nonet.progress import progress
 from nonet.runs import written_whole
+from nonet.storage import claim, writing_to
 
 __all__ = [
     "DEGRADATIONS",
@@ -187,7 +188,7 @@ def draw_dataset(
     settings = {"num_images": num_images, "num_patients": num_patients, "size_px": size_px, "seed": seed}
     settings |= {"label_error_rate": label_error_rate, "degrade": degrade, "split": split}
     (out / _MARKER).write_text(json.dumps({"written_by": "nonet.data.phantom.draw_dataset", **settings}, indent=1))
-    (out / "images").mkdir()
+    (out / "images").mkdir(exist_ok=True)
     _draw_all(out, plans, size_px, num_workers)
     _write_table(out / "images.csv", IMAGES_HEADER, [(p.path, p.given_label, p.patient, split or "") for p in plans])
     _write_table(out / "truth.csv", TRUTH_HEADER, [_truth_row(plan) for plan in plans])
@@ -202,24 +203,27 @@ def _truth_row(plan: Plan) -> tuple:
 
 
 def _make_room(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file.", "Choose a folder to write the drawn cells to.")
-    if out.exists() and any(out.iterdir()) and not (out / _MARKER).is_file():
-        raise DataError(f"{out} is not empty and holds no drawn cells.", "Choose a new folder, or empty this one.")
+    claim(
+        out, "folder of drawn cells", main=_MARKER, keys={"written_by", "seed"}, hint="Give a new or an empty folder."
+    )
     for name in ("truth.csv", "images.csv"):
         (out / name).unlink(missing_ok=True)
-    if (out / "images").exists():
-        shutil.rmtree(out / "images")
-    out.mkdir(parents=True, exist_ok=True)
+    if (out / "images").is_symlink():
+        raise StorageError(f"{out / 'images'} is a link, not a folder of nonet.", hint="Move it away.")
+    for file in (out / "images").glob("cell_*.png"):
+        file.unlink()
 
 
 def _draw_all(out: Path, plans: list[Plan], size_px: int, num_workers: int | None) -> None:
     if num_workers is None:
-        num_workers = (os.cpu_count() or 1) if len(plans) > _NUM_IMAGES_WORTH_PROCESSES else 1
+        num_workers = num_processors() if len(plans) > _NUM_IMAGES_WORTH_PROCESSES else 1
     chunks = (plans[start : start + _CHUNK_SIZE] for start in range(0, len(plans), _CHUNK_SIZE))
     draw_and_save = partial(_draw_and_save, out, size_px)
-    with progress(total=len(plans), description="drawing cells", unit="images", delay=2, leave=False) as bar:
-        for num_drawn in map_in_order(draw_and_save, chunks, num_workers):
+    with (
+        progress(total=len(plans), description="drawing cells", unit="images", delay=2, leave=False) as bar,
+        closing(map_in_order(draw_and_save, chunks, num_workers)) as drawn,
+    ):
+        for num_drawn in drawn:
             bar.update(num_drawn)
 
 
@@ -234,7 +238,8 @@ def _draw_and_save(out: Path, size_px: int, plans: list[Plan]) -> int:
         )
         if plan.severity:
             image = degrade(image, plan.degradation, plan.severity, seed=plan.seed)
-        Image.fromarray(image).save(out / plan.path)
+        with writing_to(out):
+            Image.fromarray(image).save(out / plan.path)
     return len(plans)
 
 

@@ -7,30 +7,31 @@ import math
 import os
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
 from nonet.data.denoise import denoise, estimate_sigma, warm_up
 from nonet.data.files import read_file
 from nonet.data.images import load_rgb
 from nonet.data.stain import normalise_colours
-from nonet.data.workers import GUARD, map_in_order, spawned_pool
-from nonet.errors import DataError
+from nonet.data.workers import GUARD, Workers, map_in_order, spawned_pool
+from nonet.errors import DataError, UnreadableNowError
+from nonet.processors import num_processors
 from nonet.progress import progress, slowly
+from nonet.storage import waiting_for, writing_to
 
 log = logging.getLogger("nonet")
 
 CHUNK_SIZE = 64
 WORKERS_PAY_FROM = 256  # images; a worker process takes seconds to start
 CHECK = 'Run "nonet data check DATASET".'
+AGAIN = 'When it can be read, run the same command again; "nonet data check DATASET" lists all images like it.'
 CHECKSUM = np.dtype("<u4")
 VERSION = 4  # of what is done to pixels: a change makes old caches stale
 
@@ -184,7 +185,7 @@ def prepare_images(
         # A lock goes with the process that holds it, so a killed one leaves nothing behind. Always in the order
         # of crops: two calls that share some never wait for each other's locks.
         for cache in caches:
-            locks.enter_context(FileLock(cache.folder / "lock"))
+            locks.enter_context(waiting_for(cache.folder / "lock"))
             cache.read_index()
             cache.drop_damaged(sha256s)
         todo = {}
@@ -223,7 +224,8 @@ class Cache:
         names = ("pixels.u8", "sigma.f32", "sha256.txt", "crc32.u32", "facts.u32")
         self.pixels, self.sigmas, self.index, self.checksums, self.facts = (self.folder / name for name in names)
         self.rows: dict[str, int] = {}
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing_to(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     def read_index(self) -> None:
         """Find out what is whole, and cut off what a killed call left half written."""
@@ -267,17 +269,18 @@ class Cache:
         """Add the images that have this crop: pixels first, their names last."""
         new = [image for image in prepared if self.crop in image.pixels]
         first = self.index.stat().st_size // 65
-        with self.pixels.open("ab") as file:
-            file.writelines(image.pixels[self.crop].tobytes() for image in new)
-        with self.sigmas.open("ab") as file:
-            file.write(np.array([image.sigma for image in new], dtype=np.float32).tobytes())
         checksums = [zlib.crc32(np.ascontiguousarray(image.pixels[self.crop])) for image in new]
         facts = [_facts_checksum(image.sha256.encode("ascii"), image.sigma) for image in new]
-        for path, numbers in ((self.checksums, checksums), (self.facts, facts)):
-            with path.open("ab") as file:
-                file.write(np.array(numbers, dtype=CHECKSUM).tobytes())
-        with self.index.open("a", encoding="ascii") as file:
-            file.write("".join(f"{image.sha256}\n" for image in new))
+        with writing_to(self.folder):
+            with self.pixels.open("ab") as file:
+                file.writelines(image.pixels[self.crop].tobytes() for image in new)
+            with self.sigmas.open("ab") as file:
+                file.write(np.array([image.sigma for image in new], dtype=np.float32).tobytes())
+            for path, numbers in ((self.checksums, checksums), (self.facts, facts)):
+                with path.open("ab") as file:
+                    file.write(np.array(numbers, dtype=CHECKSUM).tobytes())
+            with self.index.open("a", encoding="ascii") as file:
+                file.write("".join(f"{image.sha256}\n" for image in new))
         self.rows |= {image.sha256: row for row, image in enumerate(new, start=first)}
 
 
@@ -305,11 +308,14 @@ def _fill(
     """Prepare images chunk by chunk, each in the crops that lack it: (path, SHA-256, crops)."""
     chunks = [todo[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
     tasks = ((chunk, settings) for chunk in chunks)
-    count = (os.cpu_count() or 1) if num_workers is None else num_workers
+    count = num_processors() if num_workers is None else num_workers
     num_processes = min(count, len(chunks)) if len(todo) >= WORKERS_PAY_FROM else 1
     total, description = over
-    with progress(total=total, initial=total - len(todo), description=description, unit="images") as bar:
-        for prepared in map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool):
+    with (
+        progress(total=total, initial=total - len(todo), description=description, unit="images") as bar,
+        closing(map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool)) as chunks_done,
+    ):
+        for prepared in chunks_done:
             for cache in caches:
                 cache.append(prepared)
             bar.update(len(prepared))
@@ -322,7 +328,7 @@ def _prepare_chunk(task: tuple[list[tuple[Path, str, list[Crop]]], object]) -> l
         try:
             data = read_file(path)
         except DataError as error:
-            raise type(error)(error.message, hint=CHECK) from error
+            raise type(error)(error.message, hint=AGAIN if isinstance(error, UnreadableNowError) else CHECK) from error
         # The cache is found by content, so pixels of a file that changed would be kept under a wrong name.
         if hashlib.sha256(data).hexdigest() != sha256:
             raise DataError(f"{path} is not the file it was when the dataset was built.", hint=CHECK)
@@ -330,7 +336,7 @@ def _prepare_chunk(task: tuple[list[tuple[Path, str, list[Crop]]], object]) -> l
     return chunk
 
 
-def worker_pool(num_workers: int) -> ProcessPoolExecutor:
+def worker_pool(num_workers: int) -> Workers:
     """Return processes that prepare images; the loops of denoising are compiled here, once, and not by each of them."""
     warm_up()
     return spawned_pool(num_workers)

@@ -9,6 +9,7 @@ from nonet.data.sources.listing import Packed
 from nonet.data.sources.packed import safe_name
 from nonet.errors import DataError
 from nonet.progress import progress
+from nonet.storage import writing_to
 
 #: Subfolder of a dataset.
 FOLDER = "unpacked"
@@ -46,12 +47,13 @@ def unpack(packed: Packed, paths: Sequence[str], root: Path) -> dict[str, DataEr
                 errors[path] = data
                 continue
             place = root / path
-            place.parent.mkdir(parents=True, exist_ok=True)
             # Not `written_whole`: its wait for the disk takes ten times as long as the rest, and a lost image is
             # written again.
-            temporary = place.with_name(f".{place.name}.part")
-            temporary.write_bytes(data)
-            temporary.replace(place)
+            with writing_to(place):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                temporary = place.with_name(f".{place.name}.part")
+                temporary.write_bytes(data)
+                temporary.replace(place)
     return errors
 
 

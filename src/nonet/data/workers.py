@@ -1,10 +1,12 @@
 """Processes that share work among the cores, and end with the process that started them."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from threading import Thread
 
@@ -13,14 +15,52 @@ from nonet.errors import DataError
 GUARD = "In a script, put the calls under `if __name__ == '__main__':`."
 
 
-def spawned_pool(num_workers: int) -> ProcessPoolExecutor:
+class Workers(ProcessPoolExecutor):
+    """Spawned processes. Ctrl-C is for the process that started them, which stops them at once where it is told to."""
+
+    def __init__(self, num_workers: int):
+        # Spawned, not forked: torch may be at work in this process, and a fork would copy its threads' locks.
+        super().__init__(num_workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+    def submit(self, *arguments, **options):
+        """Hand out a task; processes that this starts never see Ctrl-C, not even while they import."""
+        with _interrupts_held():
+            return super().submit(*arguments, **options)
+
+    def stop(self) -> None:
+        """End without waiting for tasks, waiting or begun."""
+        for process in list((self._processes or {}).values()):  # from Python 3.14 on: terminate_workers
+            process.terminate()
+        self.shutdown(cancel_futures=True)
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            return super().__exit__(kind, error, traceback)
+        self.stop()
+        return False
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold back SIGINT, as processes that are started inherit; here it arrives when the block ends."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def spawned_pool(num_workers: int) -> Workers:
     """Return processes that end when this one does, also when it is killed."""
-    # Spawned, not forked: torch may be at work in this process, and a fork would copy its threads' locks.
-    return ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    return Workers(num_workers)
 
 
 def _end_with_parent() -> None:
     """Without this, workers of a killed process would wait for tasks for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back: Windows
 
     def watch() -> None:
         parent_process().join()
@@ -34,11 +74,12 @@ def map_in_order(
     tasks: Iterable,
     num_workers: int,
     *,
-    make_pool: Callable[[int], ProcessPoolExecutor] = spawned_pool,
+    make_pool: Callable[[int], Workers] = spawned_pool,
 ) -> Iterator:
     """Yield the function's results in the tasks' order; in this process where there is one worker.
 
-    Tasks are handed out as results are taken, so that no more than a few wait in memory.
+    Tasks are handed out as results are taken, so that no more than a few wait in memory. Use it within
+    `contextlib.closing`, which ends the processes at once where the caller stops early.
 
     Raises
     ------
@@ -47,19 +88,17 @@ def map_in_order(
     if num_workers <= 1:
         yield from map(function, tasks)
         return
-    pool = make_pool(num_workers)
     waiting = deque()
     try:
-        for task in tasks:
-            waiting.append(pool.submit(function, task))
-            if len(waiting) > 2 * num_workers:
+        with make_pool(num_workers) as pool:
+            for task in tasks:
+                waiting.append(pool.submit(function, task))
+                if len(waiting) > 2 * num_workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise DataError(
             "A process that works on images died.",
             hint=f"{GUARD} Else, was memory short? Run it again.",
         ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)

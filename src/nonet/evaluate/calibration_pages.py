@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from nonet.cells import name_of
 from nonet.evaluate.calibration import MeasuredCalibration
 from nonet.page.figures import FAINT, PALETTE
-from nonet.runs import write_text
+from nonet.spreadsheet import write_csv
 
 _TABLES = ("calibration", "coverage")
 
@@ -21,7 +21,7 @@ def write_calibration(folder: Path, measured: MeasuredCalibration | str) -> None
             (folder / f"{name}.csv").unlink(missing_ok=True)
         return
     for name, table in zip(_TABLES, (measured.measures, measured.coverage)):
-        write_text(folder / f"{name}.csv", table.to_csv(index=False))
+        write_csv(folder / f"{name}.csv", table)
 
 
 def reliability_figure(bins: pd.DataFrame) -> Figure:

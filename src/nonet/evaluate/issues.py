@@ -19,6 +19,7 @@ from nonet.evaluate.reading import RunData, read_run
 from nonet.evaluate.tables import confusion_table
 from nonet.page.figures import in_house_style, svg_text
 from nonet.runs import Run, write_text
+from nonet.spreadsheet import write_csv
 
 logger = logging.getLogger("nonet")
 
@@ -206,9 +207,9 @@ def count_by(group: np.ndarray, given: np.ndarray, is_issue: np.ndarray) -> pd.D
 
 def write_issues(run: Run, found: Issues) -> None:
     """Write the tables into RUN/evaluation."""
-    write_text(run.issues, found.table.to_csv(index=False))
-    write_text(run.evaluation / "issues_by_source.csv", found.by_source.to_csv(index=False))
-    write_text(run.evaluation / "issues_by_patient.csv", found.by_patient.to_csv(index=False))
+    write_csv(run.issues, found.table)
+    write_csv(run.evaluation / "issues_by_source.csv", found.by_source)
+    write_csv(run.evaluation / "issues_by_patient.csv", found.by_patient)
 
 
 def draw_issues(found: Issues) -> str:

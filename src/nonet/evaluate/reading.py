@@ -16,6 +16,7 @@ from nonet.evaluate.oof import OutOfFold, align_oof
 from nonet.integrity import read_done, read_json, reading, require_unchanged, require_whole
 from nonet.recipe import Calibrate, Denoise, Loss, Sampling
 from nonet.runs import Member, Run, heal_hint
+from nonet.spreadsheet import read_csv
 from nonet.train.finish import trained_shares
 
 logger = logging.getLogger("nonet")
@@ -110,7 +111,7 @@ def read_run(run: Run) -> RunData:
         manifest = pd.read_parquet(run.manifest)
         manifest["image_id"] = manifest["image_id"].astype(str)
     with reading(run.folds, hint=hint):
-        folds = pd.read_csv(run.folds, dtype={"image_id": str})
+        folds = read_csv(run.folds, dtype={"image_id": str})
     with reading(run.oof, hint=hint):
         table, num_never_held_out = _evaluated_only(pd.read_parquet(run.oof), manifest, folds, run)
     oof = align_oof(table, ensemble["classes"], weights=weights)

@@ -9,7 +9,7 @@ from nonet.calibrate.rejection import fit_rejection
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
 from nonet.evaluate.oof import OutOfFold
-from nonet.runs import write_text
+from nonet.spreadsheet import write_csv
 
 ALL = "all"
 
@@ -25,7 +25,7 @@ def write_rejection(folder: Path, measured: pd.DataFrame | str) -> None:
     if isinstance(measured, str):
         (folder / "rejection.csv").unlink(missing_ok=True)
     else:
-        write_text(folder / "rejection.csv", measured.to_csv(index=False))
+        write_csv(folder / "rejection.csv", measured)
 
 
 def rejection_words(measured: pd.DataFrame | str | None, false_alarm: float) -> dict | None:

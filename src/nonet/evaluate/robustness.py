@@ -17,6 +17,7 @@ from nonet.evaluate.tables import format_interval
 from nonet.integrity import read_checked_parquet, reading
 from nonet.predict.conditions import NO_VIEWS, UNDAMAGED, Condition
 from nonet.runs import Run
+from nonet.spreadsheet import read_csv
 
 DENOISING, VIEWS, DAMAGE = "denoised − as is", "with views − without", "damaged − undamaged"
 
@@ -97,7 +98,7 @@ def read_robustness(run: Run) -> Robustness | None:
     for path in (run.robustness, run.robustness_differences):
         with reading(path, hint=f'Run "nonet evaluate {run} --robustness" again.'):
             # "none" is a word here, and not a missing value.
-            tables.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
+            tables.append(read_csv(path, keep_default_na=False, na_values=[""]))
             tables[-1]["severity"]
     found = Robustness(*tables)
     return found if (found.differences["comparison"] == DAMAGE).any() else None

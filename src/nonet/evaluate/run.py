@@ -18,6 +18,7 @@ from nonet.evaluate.rejection import write_rejection
 from nonet.evaluate.report import render_report
 from nonet.page.figures import class_counts_figure, in_house_style, sample_figure, svg_text
 from nonet.runs import Run, write_text
+from nonet.spreadsheet import write_csv
 
 logger = logging.getLogger("nonet")
 
@@ -63,10 +64,10 @@ def evaluate(
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)
     _remove_stale_figures(folder / "figures", drawings)
-    write_text(folder / "per_class.csv", found.per_class.to_csv(index=False))
-    write_text(folder / "differences.csv", found.differences.to_csv(index=False))
-    write_text(folder / "confusion.csv", found.confusion.to_csv())
-    write_text(folder / "table.csv", found.table.to_csv(index=False))
+    write_csv(folder / "per_class.csv", found.per_class)
+    write_csv(folder / "differences.csv", found.differences)
+    write_csv(folder / "confusion.csv", found.confusion, index=True)
+    write_csv(folder / "table.csv", found.table)
     for name, text in pages.items():
         write_text(folder / name, text)
     logger.info("Evaluated %d images. Report: %s", len(found.data.oof.true), folder / "report.html")
@@ -95,7 +96,13 @@ def _draw(found: Measured) -> dict[str, str]:
 
 
 def _remove_stale_figures(folder: Path, drawings: Mapping[str, str]) -> None:
-    """Remove an earlier evaluation's figures that this one did not draw."""
+    """Remove an earlier evaluation's figures that this one did not draw; other files stay."""
     for path in folder.glob("*.svg"):
-        if path.stem not in drawings:
+        if path.stem not in drawings and _is_ours(path):
             path.unlink()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a figure is one that `svg_text` wrote: its ids begin with its name."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return text.startswith("<svg") and f'id="{path.stem.replace("_", "-")}-figure_1"' in text

@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from nonet.errors import RunError
+from nonet.processors import num_processors
 
 
 def make_fabric(*, accelerator: str = "auto", devices: int = 1, precision: str = "auto") -> Fabric:
@@ -20,6 +21,7 @@ def make_fabric(*, accelerator: str = "auto", devices: int = 1, precision: str =
     ------
     RunError where the machine has not that accelerator or not so many devices.
     """
+    use_few_threads()
     if precision == "auto":
         on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
@@ -37,6 +39,12 @@ def make_fabric(*, accelerator: str = "auto", devices: int = 1, precision: str =
         raise RunError(
             f"This machine cannot run on {devices} x {accelerator}: {error}", hint='"nonet doctor" lists its devices.'
         ) from error
+
+
+def use_few_threads() -> None:
+    """Let torch compute with no more threads than this process has processors: in a container it counts them all."""
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > num_processors():
+        torch.set_num_threads(num_processors())
 
 
 def make_repeatable() -> None:

@@ -124,8 +124,8 @@ def _of_table(path: Path, split: str | None) -> list[Input]:
     return [Input(name, path.parent / name) for name in names]
 
 
-def try_to_prepare(task: tuple[Path, list[int], Denoise]) -> dict[int, np.ndarray] | str:
-    """One image for the members, by crop, or in words why it cannot be read.
+def try_to_prepare(task: tuple[Path, list[int], Denoise]) -> dict[int, np.ndarray] | DataError:
+    """One image for the members, by crop, or the error that says why it cannot be read.
 
     Runs in worker processes, which import this module: without torch they start in a fraction of the time.
     """
@@ -133,4 +133,4 @@ def try_to_prepare(task: tuple[Path, list[int], Denoise]) -> dict[int, np.ndarra
     try:
         return prepare_crops(path, crops, denoise)
     except DataError as error:
-        return error.message
+        return error

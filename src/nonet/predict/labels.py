@@ -8,9 +8,12 @@ import pandas as pd
 from nonet.calibrate.calibration import Calibration
 from nonet.calibrate.conformal import prediction_sets
 from nonet.cells import UNIDENTIFIED
+from nonet.data.names import SET_SEPARATOR
 
 #: Why an image has no label; in the column `reason` of predictions.csv.
 DOUBTFUL, FOREIGN, UNREADABLE = "doubtful", "no known class", "unreadable"
+#: Of an image that may be readable later: the file is missing, not permitted, on a drive that fails, ….
+NOT_NOW = "could not be read now"
 
 
 def label_images(
@@ -41,7 +44,7 @@ def label_images(
     label = np.where((reason != "") & readable, UNIDENTIFIED, best)
     sets = np.full(len(proba), "", dtype=object)
     named = readable & ~rejected
-    sets[named] = ["|".join(one) for one in sets_of(proba[named], classes, calibration)]
+    sets[named] = [SET_SEPARATOR.join(one) for one in sets_of(proba[named], classes, calibration)]
     return pd.DataFrame({"label": label, "best": best, "confidence": confidence, "reason": reason, "set": sets})
 
 

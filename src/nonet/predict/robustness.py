@@ -7,8 +7,8 @@ a later call adds conditions. The tables lie in a folder named after all that de
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +25,11 @@ from nonet.integrity import read_checked_parquet, read_provenance, require_uncha
 from nonet.models.views import View, no_views, views_of
 from nonet.predict.conditions import NO_VIEWS, Condition, Damaged, damage_and_prepare, draw_images, seed_of
 from nonet.predict.ensemble import Ensemble
+from nonet.processors import num_processors
 from nonet.progress import progress
 from nonet.recipe import Recipe, load_recipe
 from nonet.runs import Run, sha256_of, write_json, written_whole
+from nonet.storage import TEMPORARY
 
 logger = logging.getLogger("nonet")
 
@@ -106,11 +108,11 @@ def _score(
 ) -> None:
     """Damage, prepare and score chunk by chunk; write a damage's tables once its last chunk is scored."""
     num_left = sum(len(chunk.rows) for chunk in chunks)
-    count = (os.cpu_count() or 1) if num_workers is None else num_workers
+    count = num_processors() if num_workers is None else num_workers
     num_processes = count if num_left >= WORKERS_PAY_FROM else 1
-    prepared = map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool)
+    prepared_chunks = closing(map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool))
     parts: dict[Condition, list[pd.DataFrame]] = {}
-    with progress(total=num_left, description="damaged images", unit="images") as bar:
+    with prepared_chunks as prepared, progress(total=num_left, description="damaged images", unit="images") as bar:
         for chunk, both in zip(chunks, prepared):
             ensemble = ensembles[chunk.rows["fold"].iloc[0]]
             for name in chunk.view_sets:
@@ -168,7 +170,7 @@ def _folder(run: Run, recipe: Recipe, images: pd.DataFrame, seed: int) -> Path:
     folder = run.evaluation / "robustness" / digest[:12]
     if not (folder / "plan.json").exists():
         write_json(folder / "plan.json", plan)
-    for leftover in folder.glob(".*.parquet"):  # a kill left it half written
+    for leftover in folder.glob(f"{TEMPORARY}*"):  # a kill left it half written
         leftover.unlink(missing_ok=True)
     return folder
 

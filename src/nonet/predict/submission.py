@@ -3,12 +3,11 @@
 import logging
 from pathlib import Path, PurePosixPath
 
-import pandas as pd
-
 from nonet.cells import UNIDENTIFIED
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 from nonet.runs import write_text
+from nonet.spreadsheet import read_csv
 
 log = logging.getLogger("nonet")
 
@@ -114,7 +113,7 @@ def write_submission(
     DataError where an ID has no image, two images, or an image that could not be read.
     """
     wanted = ["image", "label", "best", "error"]
-    table = pd.read_csv(predictions, usecols=wanted, dtype=str, keep_default_na=False)
+    table = read_csv(predictions, usecols=wanted, dtype=str, keep_default_na=False)
     chosen = table.iloc[_rows_of(ids, table["image"].tolist())]
     unreadable = chosen[~chosen["best"].isin(classes)]
     if len(unreadable):

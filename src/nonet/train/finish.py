@@ -17,6 +17,7 @@ from nonet.errors import RecipeError
 from nonet.integrity import note_checksums, require_unchanged
 from nonet.recipe import Calibrate, Loss, Recipe, Sampling, load_recipe
 from nonet.runs import FORMAT_VERSION, Member, Run, write_json, written_whole
+from nonet.spreadsheet import read_csv
 from nonet.train.healing import set_aside_ensemble
 from nonet.train.sampling import drawn_shares
 
@@ -78,7 +79,7 @@ def calibrate(run: str | Path | Run, *, settings: list[str] | None = None) -> Ca
 
 def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Calibrate) -> Calibration:
     classes = description["classes"]
-    manifest, folds = pd.read_parquet(run.manifest), pd.read_csv(run.folds, dtype={"image_id": str})
+    manifest, folds = pd.read_parquet(run.manifest), read_csv(run.folds, dtype={"image_id": str})
     held_out, notes = _held_out(run, recipe, description, manifest)
     shares = trained_shares(manifest, folds, classes, recipe.sampling, recipe.loss, refit=recipe.models.refit_head)
     fitted = fit_calibration(held_out, settings, shares, classes)

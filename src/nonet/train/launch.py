@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch.multiprocessing import ProcessRaisedException
 
@@ -18,7 +17,7 @@ from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.data.prepare import Crop, PreparedImages, prepare_images
 from nonet.data.record import record_of
-from nonet.errors import DataError, NonetError, RecipeError, RunError
+from nonet.errors import DataError, NonetError, RecipeError
 from nonet.integrity import note_checksums, write_sealed
 from nonet.models.backbones import get_backbone
 from nonet.models.machine import keep_freed_memory, make_fabric, make_repeatable
@@ -26,6 +25,7 @@ from nonet.models.network import crop_of
 from nonet.progress import progress
 from nonet.recipe import Recipe, differing_settings, load_recipe
 from nonet.runs import Run, environment, now, require_same, write_json, write_text, written_whole
+from nonet.storage import alone, claim
 from nonet.train.finish import finish
 from nonet.train.healing import beginning_is_whole, begun_with, heal_members, samples_are_whole
 from nonet.train.member import MemberData, MemberTraining
@@ -82,7 +82,6 @@ def train(
         get_backbone(architecture)  # a name misspelt is an error before anything is written
     fabric = make_fabric(accelerator=accelerator, devices=devices, precision=recipe.train.precision)
     folds, notes = _folds(recipe, dataset)
-    _require_ours(run)
     with _alone(run):
         begin(run, recipe, dataset, folds, notes)
         for note in notes:
@@ -91,38 +90,25 @@ def train(
     return run
 
 
-def _require_ours(run: Run) -> None:
-    """Leave alone a folder that is neither new nor empty nor a run."""
-    if not run.folder.exists() or run.provenance.exists():
-        return
-    known = {
-        "recipe.toml",
-        "manifest.parquet",
-        "folds.csv",
-        "dataset_record.json",
-        "checksums.json",
-    }  # of a begin cut short
-    if next(run.folder.glob("members/*/fold-*/DONE"), None):  # or of a run that lost its provenance
-        known |= {"members", "samples.npz", "oof.parquet", "ensemble.json", "evaluation"}
-    strangers = [p.name for p in run.folder.iterdir() if p.name not in known and not p.name.startswith(".")]
-    if strangers:
-        raise DataError(
-            f"{run} is no run of nonet, and holds {strangers[0]}.", hint="Give an empty or new folder as --out."
-        )
+#: How a run's folder is told from another's; see `nonet.storage.claim`.
+_OURS = {
+    "kind": "run",
+    "main": "provenance.json",
+    "keys": {"fingerprints"},
+    "hint": "Give a new or an empty folder as --out, or that of a run to resume.",
+}
 
 
 @contextlib.contextmanager
 def _alone(run: Run):
-    """Refuse a second training of the same run at the same time; the lock goes with the process that holds it."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.lock, timeout=0)
-    try:
-        with lock:
-            yield
-    except Timeout as error:
-        raise RunError(
-            f"{run} is being trained by another process.", hint="Wait for it, or give another --out."
-        ) from error
+    """Refuse a folder of something else, and a second training of the same run at the same time.
+
+    The lock goes with the process that holds it.
+    """
+    if not run.has_members:  # a run that lost its provenance can be healed
+        claim(run.folder, **_OURS)
+    with alone(run.lock, f"{run} is being trained by another process.", "Wait for it, or give another --out."):
+        yield
 
 
 def _train_what_is_left(fabric: Fabric, run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame) -> None:

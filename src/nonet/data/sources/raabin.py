@@ -48,7 +48,7 @@ def read_raabin(path: Path, name: str | None = None) -> Listing:
     """
     require_folder(path, "raabin")
     listing, source = Listing(path), name or "raabin"
-    tables = sorted(p for p in path.rglob("*.json") if p.name != RECORD)
+    tables = sorted(p for p in path.rglob("*.json") if p.name != RECORD and not p.name.startswith("."))
     if not tables:
         list_class_folders(listing, source, LABELS, split_at=0)
         return require_rows(listing, path, "raabin")
