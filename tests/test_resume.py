@@ -70,7 +70,7 @@ def test_stopped_at_every_file_it_writes(moment, recipe, tiny_dataset, uninterru
             if moment.startswith("after"):
                 real(self, target)
             else:
-                self.with_name(f".{Path(target).name}.leftovr_").write_bytes(b"half")
+                self.with_name(f".nonet-tmp.{Path(target).name}.leftovr_").write_bytes(b"half")
             raise PulledPlug
         return real(self, target)
 

@@ -12,7 +12,7 @@ from pictures import draw_pictures
 
 from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds
-from nonet.errors import DataError, RecipeError, RunError, WeightsError
+from nonet.errors import RecipeError, RunError, StorageError, WeightsError
 from nonet.models.machine import make_fabric
 from nonet.models.network import make_classifier
 from nonet.recipe import Optimiser, load_recipe
@@ -208,7 +208,7 @@ class TestRefusals:
 
     def test_a_folder_that_is_no_run(self, tiny_dataset, make_recipe, tmp_path):
         (tmp_path / "thesis.tex").write_text("mine")
-        with pytest.raises(DataError, match=r"no run.*thesis\.tex"):
+        with pytest.raises(StorageError, match=r"not a run.*thesis\.tex"):
             train(make_recipe(), tiny_dataset, out=tmp_path, accelerator="cpu")
         assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
