@@ -3,6 +3,7 @@
 The system refuses files larger than a few bytes, to every writer alike: Python, Arrow, torch and safetensors.
 """
 
+import contextlib
 import io
 import json
 import logging
@@ -20,10 +21,15 @@ from nonet.errors import NonetError, StorageError
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 
 
+@contextlib.contextmanager
+def disk_with_room_for(num_bytes):
+    """Give what is written to standard error meanwhile: in tests it goes to a file, which must not be full, too."""
+    with contextlib.redirect_stderr(io.StringIO()) as errors, small_files(num_bytes):
+        yield errors
+
+
 @pytest.fixture(autouse=True)
-def output_in_memory(monkeypatch):
-    """Progress bars go to a file in tests, which is not to be full."""
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
+def no_handlers(monkeypatch):
     monkeypatch.setattr(logging.getLogger("nonet"), "handlers", [])
 
 
@@ -41,7 +47,7 @@ def test_build(dataset, tiny_dataset, tmp_path):
     source = next(iter(tiny_dataset.description["roots"].values()))
     before = (dataset.folder / "manifest.parquet").read_bytes()
     for out in (dataset.folder, tmp_path / "new"):
-        with small_files(1000), pytest.raises(StorageError, match=str(out)):
+        with disk_with_room_for(1000), pytest.raises(StorageError, match=str(out)):
             build_dataset(f"csv:{source}/cells.csv", out)
         assert no_temporaries(out)
     assert (dataset.folder / "manifest.parquet").read_bytes() == before
@@ -53,10 +59,10 @@ def test_folds_from_the_command_line(dataset, monkeypatch):
     from nonet.cli import main
 
     monkeypatch.setattr(sys, "argv", ["nonet", "data", "folds", str(dataset.folder), "--num-folds", "2"])
-    with small_files(100), pytest.raises(SystemExit) as ended:
+    with disk_with_room_for(100) as errors, pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert "folds.csv" in sys.stderr.getvalue()
+    assert "folds.csv" in errors.getvalue()
     assert not (dataset.folder / "folds.csv").exists()
     assert no_temporaries(dataset.folder)
 
@@ -67,7 +73,7 @@ def test_prepared_images(dataset):
 
     options = {"crops": [Crop(16)], "denoise": Denoise(enabled=False), "cache_dir": dataset.folder / "cache"}
     images = (dataset.paths(), dataset.manifest["sha256"].tolist())
-    with small_files(1000), pytest.raises(StorageError, match="cache"):
+    with disk_with_room_for(1000), pytest.raises(StorageError, match="cache"):
         prepare_images(*images, **options)
     assert len(prepare_images(*images, **options)[Crop(16)]) == 30
 
@@ -79,7 +85,7 @@ def test_training_resumes(dataset, make_recipe, tmp_path, num_bytes):
 
     recipe = make_recipe()
     train(make_recipe("train.epochs=1"), dataset, out=tmp_path / "for its cache", accelerator="cpu")
-    with small_files(num_bytes), pytest.raises(StorageError) as caught:
+    with disk_with_room_for(num_bytes), pytest.raises(StorageError) as caught:
         train(recipe, dataset, out=tmp_path / "run", accelerator="cpu")
     assert "larger than its file system allows" in caught.value.message
     assert no_temporaries(tmp_path / "run")
@@ -94,12 +100,12 @@ def test_predict_and_evaluate(tiny_run, tiny_dataset, tmp_path):
 
     copied = shutil.copytree(tiny_run.folder, tmp_path / "run")
     ensemble = load(copied, accelerator="cpu")
-    with small_files(2000), pytest.raises(StorageError, match=str(tmp_path / "out")):
+    with disk_with_room_for(2000), pytest.raises(StorageError, match=str(tmp_path / "out")):
         predict(ensemble, tiny_dataset.folder, out=tmp_path / "out")
     assert no_temporaries(tmp_path / "out")
     assert not (tmp_path / "out" / "predictions.csv").exists()
     assert len(predict(ensemble, tiny_dataset.folder, out=tmp_path / "out").table()) == 30
-    with small_files(3000), pytest.raises(NonetError, match="evaluation"):
+    with disk_with_room_for(3000), pytest.raises(NonetError, match="evaluation"):
         evaluate(copied, num_resamples=20)
     assert no_temporaries(copied)
     assert isinstance(evaluate(copied, num_resamples=20), pd.DataFrame)

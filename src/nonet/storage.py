@@ -142,7 +142,8 @@ def require_ours(folder: Path, kind: str, *, main: str, keys: set[str], hint: st
     if not folder.is_dir():
         raise StorageError(f"{folder} is not a folder.", hint=hint)
     with writing_to(folder):
-        held = sorted(p.name for p in folder.iterdir() if p.name not in LEFT_BY_SYSTEMS | {MARKER})
+        held = sorted(p.name for p in folder.iterdir() if p.name not in LEFT_BY_SYSTEMS)
+    held = [name for name in held if not name.startswith(".nonet")]  # of a start that was cut short
     if not held:
         return
     marked = read_json(folder / MARKER)
