@@ -100,7 +100,8 @@ def test_the_shares_that_training_draws_are_those_of_its_epochs(settings):
         rows = labels[fold != held]
         epochs = [rows[draw_epoch(rows, settings, seed=s)] for s in range(40)]
         drawn += np.bincount(np.concatenate(epochs), minlength=3) / (2 * sum(map(len, epochs)))
-    assert drawn_shares(labels, fold, 3, settings) == pytest.approx(drawn, abs=0.01)
+    external = np.zeros(900, dtype=bool)
+    assert drawn_shares(labels, fold, 3, settings, external) == pytest.approx(drawn, abs=0.01)
 
 
 @given(seed=st.integers(0, 20))

@@ -125,10 +125,27 @@ def test_training_calibrates_and_leaves_weights_that_were_given_since(tiny_run, 
 
 def test_the_shares_that_training_drew_are_of_all_trained_images():
     """Of two folds, each trains on the other one and on what has no fold; nothing of unknown class counts."""
-    manifest = pd.DataFrame({"image_id": list("abcdef"), "label": ["A", "B", "A", "B", "B", None]})
+    manifest = pd.DataFrame({"image_id": list("abcdef"), "label": ["A", "B", "A", "B", "B", None], "evaluate": True})
     folds = pd.DataFrame({"image_id": list("abcdef"), "fold": [0, 0, 1, 1, np.nan, 1]})
     recipe = load_recipe("plain")
     shares = trained_shares(manifest, folds, ["A", "B"], recipe.sampling, recipe.loss)
     assert shares == pytest.approx([1 / 3, 2 / 3])
     balanced = load_recipe("plain", ["loss.logit_adjustment=1"]).loss
     assert trained_shares(manifest, folds, ["A", "B"], recipe.sampling, balanced) == pytest.approx([1 / 2, 1 / 2])
+
+
+def test_external_images_weigh_in_these_shares_as_they_are_drawn_held_out_or_not():
+    """Images of one class each: a, b, d are evaluated, c and e are external and drawn half as often."""
+    manifest = pd.DataFrame({"image_id": list("abcde"), "label": list("ABBBA"), "evaluate": [1, 1, 0, 1, 0]})
+    manifest["evaluate"] = manifest["evaluate"].astype(bool)
+    sampling = load_recipe("plain", ["sampling.external_weight=0.5"]).sampling
+    loss = load_recipe("plain").loss
+    for fold, expected in (
+        # Fold 0 trains on c, d, e: A 0.5 of 2; fold 1 on a, b, c, e: A 1.5 of 3.
+        ([0, 0, np.nan, 1, np.nan], (0.5 / 2 + 1.5 / 3) / 2),
+        # Held out, too: fold 0 trains on d, e: A 0.5 of 1.5; fold 1 on a, b, c: A 1 of 2.5.
+        ([0, 0, 0, 1, 1], (0.5 / 1.5 + 1 / 2.5) / 2),
+    ):
+        folds = pd.DataFrame({"image_id": list("abcde"), "fold": fold})
+        shares = trained_shares(manifest, folds, ["A", "B"], sampling, loss)
+        assert shares == pytest.approx([expected, 1 - expected])

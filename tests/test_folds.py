@@ -88,8 +88,16 @@ def test_few_large_patients_leave_no_fold_empty():
 
 def test_fold_left_empty_gets_a_group():
     # A class in one patient only draws the other groups into one fold.
-    fold = _none_empty(np.array([0, 0, 0, 1, 1]), np.array(["A", "A", "B", "C", "C"]), 3)
+    groups = np.array(["A", "A", "B", "C", "C"])
+    fold = _none_empty(np.array([0, 0, 0, 1, 1]), groups, 3, np.ones(5, dtype=bool))
     assert fold.tolist() == [0, 0, 2, 1, 1]
+
+
+def test_fold_of_external_images_alone_gets_an_evaluated_group_with_all_of_its_images():
+    groups = np.array(["A", "A", "B", "B", "C", "D"])
+    evaluated = np.array([True, True, True, False, True, False])
+    fold = _none_empty(np.array([0, 0, 0, 0, 1, 2]), groups, 3, evaluated)
+    assert fold.tolist() == [0, 0, 2, 2, 1, 2]
 
 
 def test_unknown_patients_count_each_for_itself_with_a_note(manifest):
@@ -251,3 +259,72 @@ def test_external_row_with_a_fold_is_an_error(manifest):
     manifest.loc[5, "evaluate"] = False
     with pytest.raises(DataError, match="Leave their fold empty"):
         check_folds(folds, manifest, "image")
+
+
+# External images held out, too, as the paper has it.
+
+
+@settings(max_examples=100)
+@given(manifests(), st.integers(2, 5), st.sampled_from(["patient", "image"]), st.integers(0, 3))
+def test_external_images_are_divided_too_where_that_is_asked_for(manifest, num_folds, by, seed):
+    manifest["evaluate"] = np.random.default_rng(seed).random(len(manifest)) < 0.7  # a patient may be of both kinds
+    in_folds = manifest[manifest["label"].notna() & (manifest["split"] != "test")]
+    try:
+        folds, _ = make_folds(manifest, num_folds=num_folds, by=by, seed=seed, hold_out_external=True)
+    except DataError as error:
+        scored = in_folds[in_folds["evaluate"]]
+        groups = scored["patient"].fillna(scored["image_id"]) if by == "patient" else scored["image_id"]
+        assert groups.nunique() < num_folds, error
+        return
+    assert set(folds["image_id"]) == set(in_folds["image_id"])
+    assert folds["fold"].notna().all()
+    table = folds.merge(manifest, on="image_id", validate="one_to_one")
+    assert set(table.loc[table["evaluate"], "fold"]) == set(range(num_folds))
+    if by == "patient":
+        assert (table.groupby("patient")["fold"].nunique() <= 1).all()
+    check_folds(folds, manifest, by, hold_out_external=True)
+
+
+def test_held_out_external_images_are_stratified(manifest):
+    external = manifest.assign(image_id="e/" + manifest["image_id"], source="e", evaluate=False, patient=None)
+    external["sha256"] = "e" + external["sha256"]
+    both = pd.concat([manifest, external], ignore_index=True)
+    folds, _ = make_folds(both, by="image", hold_out_external=True)
+    table = folds.merge(both, on="image_id")
+    counts = pd.crosstab(table["label"], table["fold"])
+    assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 1
+
+
+def test_without_external_images_nothing_changes_in_the_folds(manifest):
+    for by in ("patient", "image"):
+        one, other = (make_folds(manifest, by=by, hold_out_external=held)[0] for held in (False, True))
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_file_with_external_folds_is_read_only_where_they_are_to_be_held_out(manifest, tmp_path):
+    manifest.loc[manifest["patient"] == "s/P03", "evaluate"] = False
+    folds, _ = make_folds(manifest, hold_out_external=True)
+    write_folds(tmp_path / "folds.csv", folds)
+    with pytest.raises(DataError, match="hold_out_external"):
+        read_folds(tmp_path / "folds.csv", manifest)
+    read = read_folds(tmp_path / "folds.csv", manifest, hold_out_external=True)
+    pd.testing.assert_frame_equal(read, folds, check_dtype=False)
+
+
+def test_external_images_leak_like_others_where_they_are_held_out(manifest):
+    manifest.loc[manifest["patient"] == "s/P03", "evaluate"] = False
+    folds, _ = make_folds(manifest, hold_out_external=True)
+    row = np.flatnonzero(manifest["patient"] == "s/P03")[0]
+    folds.loc[row, "fold"] = (folds.loc[row, "fold"] + 1) % 3
+    with pytest.raises(DataError, match="Patient s/P03 is on both sides"):
+        check_folds(folds, manifest, "patient", hold_out_external=True)
+    folds.loc[row, "fold"] = pd.NA  # in every training set, and its patient held out in one
+    with pytest.raises(DataError, match="Patient s/P03 is on both sides"):
+        check_folds(folds, manifest, "patient", hold_out_external=True)
+
+
+def test_fold_of_external_images_alone_is_an_error(manifest):
+    folds, _ = make_folds(manifest, by="image")
+    manifest["evaluate"] = (folds["fold"] != 2).to_numpy()
+    with pytest.raises(DataError, match="Fold 2 holds no evaluated image"):
+        check_folds(folds, manifest, "image", hold_out_external=True)

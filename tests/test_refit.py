@@ -210,7 +210,7 @@ def test_a_killed_refitting_is_done_again(tiny_dataset, make_recipe, runs, tmp_p
 
 
 def test_refitted_heads_have_learned_equal_class_priors():
-    manifest = pd.DataFrame({"image_id": list("abcdef"), "label": ["A", "B", "A", "B", "B", None]})
+    manifest = pd.DataFrame({"image_id": list("abcdef"), "label": ["A", "B", "A", "B", "B", None], "evaluate": True})
     folds = pd.DataFrame({"image_id": list("abcdef"), "fold": [0, 0, 1, 1, np.nan, 1]})
     recipe = load_recipe("plain")
     shares = trained_shares(manifest, folds, ["A", "B", "C"], recipe.sampling, recipe.loss, refit=True)

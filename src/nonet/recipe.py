@@ -62,6 +62,10 @@ class Folds(Section):
     """'patient' keeps a patient's cells together; 'image', as in the paper, looks better than the next patient."""
     seed: Seed = 0
     """Seed of the shuffle. A folds.csv edited by hand is obeyed whatever the seed."""
+    hold_out_external: bool = False
+    """True divides images that are not evaluated as well, as the paper did: each is held out once, counts where an epoch
+    is chosen and has out-of-fold predictions. Scores are of evaluated images either way. False trains on them in
+    every fold."""
 
 
 class Models(Section):

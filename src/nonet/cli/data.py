@@ -2,9 +2,9 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 import nonet
 from nonet.cli.ending import say
@@ -114,7 +114,14 @@ def check(dataset: Path, *, num_folds: int | None = None, workers: int | None = 
 
 
 @verbs.command
-def folds(dataset: Path, *, num_folds: int = 3, by: Literal["patient", "image"] = "patient", seed: int = 0) -> None:
+def folds(
+    dataset: Path,
+    *,
+    num_folds: int = 3,
+    by: Literal["patient", "image"] = "patient",
+    seed: int = 0,
+    hold_out_external: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
     """Write DATASET/folds.csv, to look at or edit by hand; "nonet train" obeys it.
 
     Parameters
@@ -127,11 +134,16 @@ def folds(dataset: Path, *, num_folds: int = 3, by: Literal["patient", "image"] 
         patient keeps a patient's cells together; image does not.
     seed
         Of the shuffle.
+    hold_out_external
+        Divide the images of sources named by --external, too. The recipe must have folds.hold_out_external = true, as
+        "paper" has.
     """
     from nonet.data.folds import make_folds, write_folds
 
     opened = nonet.Dataset.open(dataset)
-    made, notes = make_folds(opened.manifest, num_folds=num_folds, by=by, seed=seed)
+    made, notes = make_folds(
+        opened.manifest, num_folds=num_folds, by=by, seed=seed, hold_out_external=hold_out_external
+    )
     path = Path(dataset) / "folds.csv"
     if path.exists():
         raise NonetError(f"{path} is there already.", hint="Delete it first, if it is not wanted.")

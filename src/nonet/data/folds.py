@@ -27,7 +27,12 @@ def possible_num_folds(num_folds: int | None) -> int:
 
 
 def make_folds(
-    manifest: pd.DataFrame, *, num_folds: int = NUM_FOLDS, by: str = "patient", seed: int = 0
+    manifest: pd.DataFrame,
+    *,
+    num_folds: int = NUM_FOLDS,
+    by: str = "patient",
+    seed: int = 0,
+    hold_out_external: bool = False,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Divide the labelled images into folds, each with about the same share of every class.
 
@@ -38,10 +43,11 @@ def make_folds(
     by : "patient" keeps all images of a patient in one fold; "image" does not. Versions of one image, which have one
         original_image_id, stay together either way.
     seed : of the shuffle.
+    hold_out_external : divide images that are not evaluated as well, instead of training on them in every fold.
 
     Returns
     -------
-    folds : columns image_id and fold (Int64); no fold where a row is not evaluated: it is trained on in every fold.
+    folds : columns image_id and fold (Int64); no fold where a row is trained on in every fold.
     notes : what a reader of the scores should know, in words.
 
     Raises
@@ -58,22 +64,25 @@ def make_folds(
             f"{len(scored)} images cannot be divided into {num_folds} folds.",
             hint="Only labelled images count that are not of split test and not external.",
         )
-    groups = _groups(scored, by)
+    divided = rows if hold_out_external else scored
+    groups = _groups(divided, by)
+    num_scored = groups[divided["evaluate"]].nunique()
     notes = _notes(scored, num_folds, by)
     folds = pd.Series(pd.NA, index=rows.index, dtype="Int64")
-    if groups.nunique() < num_folds:
+    if num_scored < num_folds:
         raise DataError(
-            f"{groups.nunique()} {'patients' if by == 'patient' else 'different images'} cannot be divided into "
+            f"{num_scored} {'patients' if by == 'patient' else 'different images'} cannot be divided into "
             f"{num_folds} folds.",
             hint="Use fewer folds (folds.num_folds), or folds.by=image, whose scores look too good.",
         )
-    folds.loc[scored.index] = _split(scored["label"], groups, num_folds, seed)
+    fold = _split(divided["label"], groups, num_folds, seed)
+    folds.loc[divided.index] = _none_empty(fold, groups.to_numpy(), num_folds, divided["evaluate"].to_numpy())
     table = pd.DataFrame({"image_id": rows["image_id"].to_numpy(), "fold": folds.array})
     return table, notes
 
 
 def _split(labels: pd.Series, groups: pd.Series, num_folds: int, seed: int) -> np.ndarray:
-    """Return the fold of each row: int64 (n,), each of 0 … num_folds - 1 used, each group in one."""
+    """Return the fold of each row: int64 (n,), each group in one; a fold may be left empty."""
     fold = np.full(len(labels), -1, dtype=np.int64)
     counts = labels.value_counts()
     if counts.max() < num_folds:
@@ -88,13 +97,17 @@ def _split(labels: pd.Series, groups: pd.Series, num_folds: int, seed: int) -> n
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         for k, (_, held_out) in enumerate(splitter.split(labels, labels, groups if grouped else None)):
             fold[held_out] = k
-    return _none_empty(fold, groups.to_numpy(), num_folds)
+    return fold
 
 
-def _none_empty(fold: np.ndarray, groups: np.ndarray, num_folds: int) -> np.ndarray:
-    """Give an empty fold the smallest group of the one with most groups: few large patients can leave it empty."""
-    for empty in set(range(num_folds)) - set(fold.tolist()):
-        places = pd.DataFrame({"fold": fold, "group": groups}).groupby(["fold", "group"]).size()
+def _none_empty(fold: np.ndarray, groups: np.ndarray, num_folds: int, evaluated: np.ndarray) -> np.ndarray:
+    """Give a fold without an evaluated image the smallest such group of the fold with most of them.
+
+    Few large patients can leave a fold empty.
+    """
+    for empty in set(range(num_folds)) - set(fold[evaluated].tolist()):
+        table = pd.DataFrame({"fold": fold, "group": groups})[evaluated]
+        places = table.groupby(["fold", "group"]).size()
         fullest = places.groupby(level="fold").size().idxmax()
         fold[groups == places[fullest].idxmin()] = empty
     return fold
@@ -159,8 +172,10 @@ def write_folds(path: str | Path, folds: pd.DataFrame) -> None:
     write_csv(Path(path), folds)
 
 
-def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient") -> pd.DataFrame:
-    """Read a folds.csv, perhaps edited by hand.
+def read_folds(
+    path: str | Path, manifest: pd.DataFrame, *, by: str = "patient", hold_out_external: bool = False
+) -> pd.DataFrame:
+    """Read a folds.csv, perhaps edited by hand; `by` and `hold_out_external` are the recipe's.
 
     Raises
     ------
@@ -204,25 +219,32 @@ def read_folds(path: str | Path, manifest: pd.DataFrame, *, by: str = "patient")
     used = sorted(folds["fold"].dropna().unique())
     if len(used) < 2 or used != list(range(len(used))):
         raise DataError(f"{path} uses folds {', '.join(map(str, used)) or 'none'}.", hint="Use 0, 1, 2 without gaps.")
-    check_folds(folds, manifest, by)
+    check_folds(folds, manifest, by, hold_out_external=hold_out_external)
     return folds
 
 
-def check_folds(folds: pd.DataFrame, manifest: pd.DataFrame, by: str) -> None:
+def check_folds(folds: pd.DataFrame, manifest: pd.DataFrame, by: str, *, hold_out_external: bool = False) -> None:
     """Make sure that no image (by content, or another version of it) is on both sides of a split, and no patient either
-    where folds are by patient.
+    where folds are by patient; that external images have a fold only with `hold_out_external`; and that each fold holds
+    an evaluated image.
 
     Raises
     ------
-    DataError that names the first patient or image found on both sides.
+    DataError that names the first patient, image or fold for which that does not hold.
     """
     table = folds.merge(manifest, on="image_id", validate="one_to_one")
     place = table["fold"].astype("Int64").fillna(-1)  # -1: in every training set
     stray = table[(place >= 0) & ~table["evaluate"]]
-    if len(stray):
+    if len(stray) and not hold_out_external:
         raise DataError(
             f"{len(stray)} images that are not evaluated have a fold, first {stray['image_id'].iloc[0]}.",
-            hint="Leave their fold empty.",
+            hint="Leave their fold empty, or hold them out, too: --set folds.hold_out_external=true.",
+        )
+    unscored = sorted(set(place[place >= 0]) - set(place[table["evaluate"]]))
+    if unscored:
+        raise DataError(
+            f"Fold {unscored[0]} holds no evaluated image, so its members could not be scored.",
+            hint="Give it evaluated images, or use fewer folds.",
         )
     keys = [("image content", table["sha256"])]
     if "original_image_id" in table:

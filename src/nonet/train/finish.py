@@ -107,10 +107,12 @@ def trained_shares(
     A loss that adjusts logits takes its part of them away: of balanced soft-max, equal priors are left. So they are of
     heads that were refitted.
     """
-    label = folds["image_id"].map(manifest.set_index("image_id")["label"])
+    rows = manifest.set_index("image_id").reindex(folds["image_id"])
+    label, external = rows["label"], rows["evaluate"].eq(False).to_numpy()
     known = label.isin(classes).to_numpy()
     number = label[known].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64)
-    drawn = drawn_shares(number, folds.loc[known, "fold"].to_numpy(dtype=float), len(classes), sampling)
+    fold = folds["fold"].to_numpy(dtype=float)[known]
+    drawn = drawn_shares(number, fold, len(classes), sampling, external[known])
     power = 0 if refit else 1 - loss.logit_adjustment
     left = np.where(drawn > 0, np.maximum(drawn, 1e-300) ** power, 0.0)
     return left / left.sum()

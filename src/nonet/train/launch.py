@@ -132,14 +132,22 @@ def _train_what_is_left(fabric: Fabric, run: Run, recipe: Recipe, dataset: Datas
 
 
 def _folds(recipe: Recipe, dataset: Dataset) -> tuple[pd.DataFrame, list[str]]:
-    edited = Path(dataset.folder) / "folds.csv"
+    edited, settings = Path(dataset.folder) / "folds.csv", recipe.folds
+    options = {"by": settings.by, "hold_out_external": settings.hold_out_external}
     if edited.exists():
-        folds = read_folds(edited, dataset.manifest, by=recipe.folds.by)
+        folds = read_folds(edited, dataset.manifest, **options)
         notes = [f"The folds are those of {edited}; the recipe's [folds] num_folds and seed have no effect."]
+        if settings.hold_out_external:
+            external = set(dataset.manifest.loc[~dataset.manifest["evaluate"], "image_id"])
+            num_kept = int((folds["image_id"].isin(external) & folds["fold"].isna()).sum())
+            if num_kept:
+                notes.append(
+                    f"{num_kept:,} external images have no fold in {edited} and are trained on in every fold, although "
+                    'folds.hold_out_external is true. "nonet data folds --hold-out-external" gives them folds.'
+                )
     else:
-        settings = recipe.folds
-        folds, notes = make_folds(dataset.manifest, num_folds=settings.num_folds, by=settings.by, seed=settings.seed)
-    check_folds(folds, dataset.manifest, recipe.folds.by)
+        folds, notes = make_folds(dataset.manifest, num_folds=settings.num_folds, seed=settings.seed, **options)
+    check_folds(folds, dataset.manifest, **options)
     return folds, notes
 
 

@@ -48,7 +48,7 @@ class MemberData:
     images : uint8 (n, s, s, 3), all of the dataset's labelled images, read as they are asked for.
     labels : int64 (n,), index into classes.
     train, held_out : int64 row numbers, apart from each other.
-    table : one row an image: image_id, label, patient, source.
+    table : one row an image: image_id, label, patient, source, evaluate.
     """
 
     images: PreparedImages
@@ -101,7 +101,7 @@ class MemberTraining:
         self.epoch, self.step, self.loss_sum, self.seconds = 0, 0, 0.0, 0.0
         self.history: list[dict] = []
         self.best: dict | None = None  # {"macro_f1", "epoch", "network"}
-        self.external = data.table["fold"].isna().to_numpy()[data.train]
+        self.external = ~data.table["evaluate"].to_numpy(dtype=bool)[data.train]
         prior = training_prior(data.labels[data.train], len(data.classes), recipe.sampling, self.external)
         self.loss = TrainingLoss(recipe.loss, data.classes, prior, fabric.device)
         self.steps_an_epoch = len(self._batches_of(0))
@@ -331,7 +331,8 @@ class MemberTraining:
         if len(train) > MAX_IMAGES_OF_SPACE:
             drawn = np.random.default_rng(self._seed("foreign"))
             train = np.sort(drawn.choice(train, MAX_IMAGES_OF_SPACE, replace=False))
-        fitted = fit_member_score(self._features(train), held_out)
+        evaluated = self.data.table["evaluate"].to_numpy(dtype=bool)[self.data.held_out]
+        fitted = fit_member_score(self._features(train), held_out[evaluated])  # external images look otherwise
         fitted.write(self.member.foreign)
         return fitted.score(held_out)
 

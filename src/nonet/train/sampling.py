@@ -94,7 +94,9 @@ def draw_epoch(labels: np.ndarray, settings: Sampling, *, seed: int, external: n
     return generator.choice(len(labels), size=len(labels), p=chances(labels, settings, external))
 
 
-def drawn_shares(labels: np.ndarray, fold: np.ndarray, num_classes: int, settings: Sampling) -> np.ndarray:
+def drawn_shares(
+    labels: np.ndarray, fold: np.ndarray, num_classes: int, settings: Sampling, external: np.ndarray
+) -> np.ndarray:
     """Return the share of each class among the images that training draws, averaged over folds.
 
     These are the class priors that the members learn. Mixing images leaves them as they are, as it mixes labels in the
@@ -104,6 +106,7 @@ def drawn_shares(labels: np.ndarray, fold: np.ndarray, num_classes: int, setting
     ----------
     labels : int (n,), class numbers of all images of folds.csv.
     fold : (n,), the fold that an image is held out in; NaN where it is trained on in every fold.
+    external : bool (n,), images that are not evaluated.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def drawn_shares(labels: np.ndarray, fold: np.ndarray, num_classes: int, setting
     shares = []
     for held_out in np.unique(fold[~np.isnan(fold)]):
         kept = fold != held_out
-        shares.append(training_prior(labels[kept], num_classes, settings, np.isnan(fold[kept])))
+        shares.append(training_prior(labels[kept], num_classes, settings, external[kept]))
     return np.mean(shares, axis=0)
 
 
