@@ -150,11 +150,11 @@ class _Links(HTMLParser):
 def test_every_file_is_written_and_no_temporary_one_is_left(evaluated):
     run, _ = evaluated
     found = sorted(str(path.relative_to(run / "evaluation")) for path in (run / "evaluation").rglob("*.*"))
-    drawings = ["class_counts", "confusion_by_row", "confusion_counts", "label_issues", "reliability", "samples"]
-    drawings += ["training_curves"]
+    drawings = ["class_counts", "confusion_by_row", "confusion_counts", "label_issues", "mistakes", "reliability"]
+    drawings += ["samples", "training_curves"]
     issues = ["issues.csv", "issues_by_patient.csv", "issues_by_source.csv"]
     tables = ["calibration.csv", "coverage.csv", "confusion.csv", "differences.csv", *issues, "per_class.csv"]
-    tables += ["datasheet.md", "model_card.md", "report.html", "table.csv"]
+    tables += ["datasheet.md", "mistakes.csv", "model_card.md", "report.html", "table.csv"]
     assert found == sorted([f"figures/{name}.svg" for name in drawings] + tables)
 
 

@@ -384,3 +384,36 @@ def test_a_second_training_of_the_same_run_is_refused(tiny_dataset, make_recipe,
     run.folder.mkdir()
     with FileLock(run.lock), pytest.raises(RunError, match="being trained by another process"):
         train(make_recipe(), tiny_dataset, out=run.folder)
+
+
+def test_external_images_are_held_out_where_the_recipe_says_so(make_recipe, tmp_path):
+    """Each is predicted once, by members that never saw it; left alone, it is in every training set and in no table."""
+    table = pd.read_csv(draw_pictures(tmp_path / "pictures", {"EO": 6, "LY": 12, "SNE": 12}))
+    table["source"] = ["elsewhere" if i % 5 == 0 else "here" for i in range(len(table))]
+    table["patient"] = table["source"] + table["patient"].astype(str)
+    table.to_csv(tmp_path / "pictures" / "cells.csv", index=False)
+    dataset = build_dataset(f"csv:{tmp_path / 'pictures' / 'cells.csv'}", tmp_path / "dataset", external="elsewhere")
+    manifest = dataset.manifest.set_index("image_id")
+    external = set(manifest.index[~manifest["evaluate"]])
+    assert len(external) == 6
+    for held_out in (False, True):
+        recipe = make_recipe("train.epochs=1", f"folds.hold_out_external={str(held_out).lower()}")
+        run = train(recipe, dataset, out=tmp_path / f"run-{held_out}", accelerator="cpu")
+        folds = pd.read_csv(run.folds).set_index("image_id")["fold"]
+        oof = pd.read_parquet(run.oof)
+        assert set(oof["image_id"]) == (set(manifest.index) if held_out else set(manifest.index) - external)
+        assert folds[list(external)].notna().all() == held_out
+        assert (oof["fold"].to_numpy() == folds[oof["image_id"]].to_numpy()).all()
+        assert not oof.duplicated(["image_id", "architecture", "view_set"]).any()
+
+
+def test_an_image_is_external_to_the_sampler_because_it_is_not_evaluated(make_recipe, tmp_path):
+    """Not because it has no fold: held out or not, it is drawn with the recipe's external_weight."""
+    table = draw_pictures(tmp_path / "pictures", {"EO": 6, "LY": 12, "SNE": 12})
+    dataset = build_dataset(f"csv:{table}", tmp_path / "dataset")
+    dataset.manifest["evaluate"] = np.arange(len(dataset.manifest)) % 3 > 0
+    recipe = make_recipe("folds.hold_out_external=true", "folds.by=image", "sampling.external_weight=0")
+    training = member_training(dataset, recipe, tmp_path)
+    assert (~training.data.table["evaluate"].to_numpy()[training.data.held_out]).any()
+    drawn = np.concatenate(training._batches_of(0))
+    assert training.data.table["evaluate"].to_numpy()[drawn].all()

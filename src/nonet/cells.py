@@ -74,3 +74,15 @@ def lineage_blocks(codes: list[str]) -> list[tuple[str, int, int]]:
                 blocks.append((lineages[start], start, i - 1))
             start = i
     return blocks
+
+
+def stages_block(codes: list[str]) -> tuple[int, int] | None:
+    """Return (first, last) of the granulocyte stages in `codes`, without eosinophil and basophil beside them.
+
+    None where there are fewer than two stages next to each other, or nothing else of their lineage beside them.
+    """
+    places = [i for i, code in enumerate(codes) if code in GRANULOCYTE_STAGES]
+    if len(places) < 2 or places[-1] - places[0] != len(places) - 1:
+        return None
+    stages = places[0], places[-1]
+    return stages if (GRANULOPOIESIS, *stages) not in lineage_blocks(codes) else None

@@ -63,9 +63,8 @@ class Folds(Section):
     seed: Seed = 0
     """Seed of the shuffle. A folds.csv edited by hand is obeyed whatever the seed."""
     hold_out_external: bool = False
-    """True divides images that are not evaluated as well, as the paper did: each is held out once, counts where an epoch
-    is chosen and has out-of-fold predictions. Scores are of evaluated images either way. False trains on them in
-    every fold."""
+    """True divides images that are not evaluated as well, as in the paper: each is held out once, counts where an epoch
+    is chosen, and has out-of-fold predictions. Scores are of evaluated images either way."""
 
 
 class Models(Section):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 import nonet
+from nonet.cli import compare
 from nonet.cli.data import verbs as data_verbs
 from nonet.cli.ending import exit_status_of, say
 from nonet.cli.words import Names, in_columns, split_commas
@@ -22,6 +23,8 @@ app = App(
 recipes = App(name="recipes", help="List the recipes, or show one with every setting.")
 app.command(data_verbs)
 app.command(recipes)
+app.command(compare.table)
+app.command(compare.score)
 app.suppress_keyboard_interrupt = False  # `main` says how to go on
 
 Settings = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]

@@ -9,9 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from nonet.cells import CELLS, lineage_blocks
+from nonet.cells import CELLS, lineage_blocks, stages_block
+from nonet.evaluate.mistakes import PLACES
 from nonet.page.figures import INK, PALETTE, new_figure, short
 
+#: Where mistakes lie → the colour of their part of a bar.
+_PLACE_COLOURS = dict(zip(PLACES, ("#d7603f", "#e0457b", "#2166ac", "#c9cdd2"), strict=True))
 _ANNOTATED_CLASSES = 30  # beyond that many, numbers would not fit their cells
 
 
@@ -28,6 +31,55 @@ def confusion_figure(confusion: pd.DataFrame, *, by_row: bool) -> Figure:
     _draw_matrix(axes, confusion, side, by_row=by_row)
     axes.set_title("Share of each true class, %" if by_row else "Number of images", pad=10)
     return figure
+
+
+def mistakes_figure(mistakes: pd.DataFrame) -> Figure:
+    """Draw where the mistakes of each group of models lie, a bar a group.
+
+    Parameters
+    ----------
+    mistakes : as `nonet.evaluate.mistakes.mistakes_table` makes it.
+    """
+    figure, axes = new_figure(8.6, 0.95 + 0.36 * len(mistakes))
+    _draw_mistakes(axes, mistakes)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def expanded_figure(confusion: pd.DataFrame, mistakes: pd.DataFrame) -> Figure:
+    """Draw the confusion of all images held out, external ones too, beside the mistakes by group of models.
+
+    Parameters
+    ----------
+    confusion, mistakes : of all images held out, as in `confusion_figure` and `mistakes_figure`.
+    """
+    side, width, height = _matrix_size([str(code) for code in confusion.index])
+    figure = Figure(figsize=(width + 4.4, height), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(width, 4.4))
+    _draw_matrix(left, confusion, side, by_row=False)
+    left.set_title("Ensemble: number of images", pad=10)
+    _draw_mistakes(right, mistakes)
+    right.set_title("Mistakes by group of models", pad=10)
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=1)
+    return figure
+
+
+def _draw_mistakes(axes, mistakes: pd.DataFrame) -> None:
+    start = np.zeros(len(mistakes))
+    for column, colour in _PLACE_COLOURS.items():
+        counts = mistakes[column].to_numpy(dtype=float)
+        if counts.any():
+            axes.barh(mistakes["name"], counts, 0.62, left=start, color=colour, label=PLACES[column])
+            for y, (left, count) in enumerate(zip(start, counts)):
+                if count >= 0.045 * max(mistakes["mistakes"].max(), 1):  # else the number would not fit
+                    ink = INK if column == "between" else "white"
+                    axes.text(left + count / 2, y, f"{count:,.0f}", ha="center", va="center", fontsize=7, color=ink)
+        start += counts
+    for y, total in enumerate(mistakes["mistakes"]):
+        axes.text(total, y, f"  {total:,}", va="center", fontsize=7.5, weight="bold")
+    axes.set(xlim=(0, max(mistakes["mistakes"].max(), 1) * 1.12), ylim=(len(mistakes) - 0.5, -0.5))
+    axes.set_xlabel("mistakes")
+    axes.tick_params(axis="y", length=0)
 
 
 def issues_figure(pairs: pd.DataFrame, confusion: pd.DataFrame) -> Figure:
@@ -205,3 +257,9 @@ def _box_lineages(axes, codes: list[str]) -> None:
         style = {"fontsize": 8, "color": colour, "fontstyle": "italic", "clip_on": False}
         middle = (first + last) / 2
         axes.text(edge + 0.012 * len(codes), middle, lineage, rotation=270, ha="left", va="center", **style)
+    stages = stages_block(codes)
+    if stages is not None:  # the order of ripening, without the granulocytes beside it
+        first, width = stages[0] - 0.5, stages[1] - stages[0] + 1
+        inner = Rectangle((first, first), width, width, fill=False, edgecolor=CELLS[codes[stages[0]]].colour)
+        inner.set(linewidth=1.2, linestyle=(0, (3, 2)), clip_on=False, zorder=6)
+        axes.add_patch(inner)

@@ -12,6 +12,7 @@ from nonet.calibrate.rejection import Rejection, fit_rejection
 from nonet.evaluate.bootstrap import bootstrap_intervals, confusions_by_unit
 from nonet.evaluate.calibration import CALIBRATED, MeasuredCalibration, measure_calibration
 from nonet.evaluate.issues import Issues, find_issues
+from nonet.evaluate.mistakes import Expanded, measure_expanded, mistakes_table
 from nonet.evaluate.oof import ENSEMBLE, OutOfFold
 from nonet.evaluate.reading import RunData, read_run
 from nonet.evaluate.rejection import measure_rejection, rejected_out_of_fold
@@ -29,6 +30,7 @@ class Measured:
 
     table, per_class, differences, confusion : as `nonet.evaluate.tables` makes them; the first and the third have the
         rows of calibration, too, where there are any.
+    mistakes : as `mistakes_table` makes it, of the scored images. expanded : None where no external image was held out.
     accuracy : share of all images whose best class is right, with its interval: (value, low, high).
     calibration, rejection : what was measured, or a sentence that says why nothing was.
     issues : None for a run of one class. robustness : None where it was not tested.
@@ -39,6 +41,8 @@ class Measured:
     per_class: pd.DataFrame
     differences: pd.DataFrame
     confusion: pd.DataFrame
+    mistakes: pd.DataFrame
+    expanded: Expanded | None
     accuracy: tuple[float, float, float]
     calibration: MeasuredCalibration | str
     rejection: pd.DataFrame | str
@@ -128,6 +132,8 @@ def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, se
         per_class=per_class_table(oof, predicted=predicted, **options),
         differences=differences,
         confusion=confusion_table(confusions.total(), oof.classes),
+        mistakes=mistakes_table(oof, names=data.titles, predicted=predicted),
+        expanded=measure_expanded(data.expanded, oof, names=data.titles, temperature=data.temperature),
         accuracy=(float(_accuracy(confusions.total())), float(low), float(high)),
         calibration=calibration,
         rejection=measure_rejection(oof, data.calibrate.false_alarm, **options),

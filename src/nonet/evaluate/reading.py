@@ -30,7 +30,8 @@ class RunData:
     what `nonet.data.record` kept of the dataset; `origins` where each architecture's weights were from, with their
     licence: a sentence, None where it began from random numbers, and no entry where no member says. `weights` are the
     members' in the ensemble, None where ensemble.json does not say: then all count alike; `num_not_judged` is how many
-    evaluated images all members with a weight were trained on, so that they are not scored.
+    evaluated images all members with a weight were trained on, so that they are not scored. `expanded` has all images
+    held out, external ones too; None where none of these was held out.
     """
 
     name: str
@@ -48,6 +49,7 @@ class RunData:
     weights: Weights | None = None
     record: dict | None = None
     origins: dict[str, str | None] = field(default_factory=dict)
+    expanded: OutOfFold | None = None
 
     @property
     def titles(self) -> dict[str, str]:
@@ -84,7 +86,7 @@ class RunData:
 
     @cached_property
     def external(self) -> pd.DataFrame:
-        """The manifest's rows of the images that are trained on in every fold and never scored."""
+        """The manifest's rows of the images that are trained on and never scored."""
         manifest = self.manifest
         return manifest[manifest["label"].notna() & ~manifest["evaluate"].astype(bool) & manifest["split"].ne("test")]
 
@@ -113,7 +115,7 @@ def read_run(run: Run) -> RunData:
     with reading(run.folds, hint=hint):
         folds = read_csv(run.folds, dtype={"image_id": str})
     with reading(run.oof, hint=hint):
-        table, num_never_held_out = _evaluated_only(pd.read_parquet(run.oof), manifest, folds, run)
+        table, expanded, num_never_held_out = _held_out(pd.read_parquet(run.oof), manifest, folds, run)
     oof = align_oof(table, ensemble["classes"], weights=weights)
     with reading(run.recipe, hint=hint):
         text = run.recipe.read_text(encoding="utf-8")
@@ -138,13 +140,16 @@ def read_run(run: Run) -> RunData:
         weights=weights,
         record=_optional(_read_record, run),
         origins=_origins(dones),
+        expanded=None if expanded is None else align_oof(expanded, ensemble["classes"], weights=weights),
     )
 
 
-def _evaluated_only(
+def _held_out(
     table: pd.DataFrame, manifest: pd.DataFrame, folds: pd.DataFrame, run: Run
-) -> tuple[pd.DataFrame, int]:
-    """Return the rows of evaluated images, and how many evaluated images were never held out."""
+) -> tuple[pd.DataFrame, pd.DataFrame | None, int]:
+    """Return the rows of evaluated images; of all images held out, None where no external one was; and how many
+    evaluated images were never held out.
+    """
     table = table.assign(image_id=table["image_id"].astype(str))
     images = pd.Index(manifest["image_id"].to_numpy(dtype=object))
     if not images.is_unique:
@@ -157,16 +162,20 @@ def _evaluated_only(
             f"{strangers['image_id'].iloc[0]}.",
             "The two files come from different runs. Train into a fresh folder.",
         )
-    marked = (manifest["evaluate"].astype(bool) & manifest["label"].notna()).to_numpy()
-    expected = marked & images.isin(folds.loc[folds["fold"].notna(), "image_id"].to_numpy(dtype=object))
-    table = table[marked[row]]
-    absent = sorted(images[expected & ~np.isin(np.arange(len(images)), row)])
-    if absent and len(table):
-        raise RunError(
-            f"{len(absent)} of {expected.sum()} evaluated images have no out-of-fold logits at all, first {absent[0]}.",
-            f'Run "nonet train RECIPE DATASET --out {run}" again: it completes what is missing.',
-        )
-    return table, int(marked.sum() - expected.sum())
+    labelled = manifest["label"].notna().to_numpy()
+    marked = manifest["evaluate"].to_numpy(dtype=bool) & labelled
+    held_out = labelled & images.isin(folds.loc[folds["fold"].notna(), "image_id"].to_numpy(dtype=object))
+    evaluated = table[marked[row]]
+    for what, expected in (("evaluated", marked & held_out), ("external", ~marked & held_out)):
+        absent = sorted(images[expected & ~np.isin(np.arange(len(images)), row)])
+        if absent and len(evaluated):
+            raise RunError(
+                f"{len(absent)} of {expected.sum()} {what} images have no out-of-fold logits at all, first "
+                f"{absent[0]}.",
+                f'Run "nonet train RECIPE DATASET --out {run}" again: it completes what is missing.',
+            )
+    expanded = table[(marked | held_out)[row]] if (held_out & ~marked).any() else None
+    return evaluated, expanded, int((marked & ~held_out).sum())
 
 
 def read_ensemble(run: Run) -> tuple[dict, Weights]:

@@ -12,6 +12,7 @@ from nonet.evaluate import phrases, sentences
 from nonet.evaluate.calibration_pages import calibration_words
 from nonet.evaluate.issues import Issues, commonest
 from nonet.evaluate.measured import Measured
+from nonet.evaluate.mistakes import expanded_in_words, mistakes_in_words
 from nonet.evaluate.oof import ENSEMBLE, NO_VIEWS
 from nonet.evaluate.reading import RunData
 from nonet.evaluate.rejection import rejection_words
@@ -39,6 +40,9 @@ MOST_ISSUES, MOST_PATIENTS = 15, 10
 _FIGURE_TEXT = {
     "confusion_counts": "Confusion matrix as counts; the numbers are in confusion.csv.",
     "confusion_by_row": "Confusion matrix as percentages of each true class; counts are in confusion.csv.",
+    "mistakes": "Mistakes of each group of models by where they lie; the numbers are in mistakes.csv.",
+    "expanded": "Confusion matrix of all images held out, external ones too, beside mistakes by group of models; the "
+    "numbers are in expanded_confusion.csv and expanded_mistakes.csv.",
     "class_counts": "Bar chart of the number of images of each class.",
     "samples": "Prepared images of each class.",
     "training_curves": "Loss and macro-F1 by epoch for every network.",
@@ -89,7 +93,8 @@ def _shown(found: Measured) -> dict:
         "seed": found.seed,
         "optimism": sentences.reasons_for_optimism(found),
         "limits": sentences.limits(found),
-        "mistakes": sentences.commonest_mistakes(found),
+        "mistakes": mistakes_in_words(found.mistakes),
+        "expanded": None if found.expanded is None else expanded_in_words(found.expanded),
         "damages": denoising_rows(found.robustness) if found.robustness is not None else [],
         "kinds": KINDS,
         "calibration": calibration_words(found.calibration),

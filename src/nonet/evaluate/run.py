@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nonet.cells import lineage_blocks
 from nonet.data.degrade import KINDS
 from nonet.evaluate import figures
 from nonet.evaluate.calibration import MeasuredCalibration
@@ -14,6 +15,7 @@ from nonet.evaluate.calibration_pages import reliability_figure, write_calibrati
 from nonet.evaluate.cards import render_cards
 from nonet.evaluate.issues import FIGURE, draw_issues, write_issues
 from nonet.evaluate.measured import Measured, measure
+from nonet.evaluate.mistakes import Expanded
 from nonet.evaluate.rejection import write_rejection
 from nonet.evaluate.report import render_report
 from nonet.page.figures import class_counts_figure, in_house_style, sample_figure, svg_text
@@ -44,9 +46,10 @@ def evaluate(
     Table 1, as `table_1` describes it, the ensemble by the weights of ensemble.json; with a row "ensemble, calibrated"
     where class priors are moved, whose predictions, by what other folds teach, all else then describes. In
     RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv (the ensemble's counts, rows true),
-    calibration.csv, coverage.csv and rejection.csv (where there are enough patients), what `issues` writes,
-    figures/*.svg; report.html, which needs no network; model_card.md and datasheet.md. What `evaluate_robustness` left
-    there is in the report and the card, too.
+    mistakes.csv (by group of models and where they lie), the same two of all images held out as expanded_confusion.csv
+    and expanded_mistakes.csv (where external ones were held out), calibration.csv, coverage.csv and rejection.csv
+    (where there are enough patients), what `issues` writes, figures/*.svg; report.html, which needs no network;
+    model_card.md and datasheet.md. What `evaluate_robustness` left there is in the report and the card, too.
 
     Raises
     ------
@@ -67,11 +70,24 @@ def evaluate(
     write_csv(folder / "per_class.csv", found.per_class)
     write_csv(folder / "differences.csv", found.differences)
     write_csv(folder / "confusion.csv", found.confusion, index=True)
+    write_csv(folder / "mistakes.csv", found.mistakes)
+    _write_expanded(folder, found.expanded)
     write_csv(folder / "table.csv", found.table)
     for name, text in pages.items():
         write_text(folder / name, text)
     logger.info("Evaluated %d images. Report: %s", len(found.data.oof.true), folder / "report.html")
     return found.table
+
+
+def _write_expanded(folder: Path, expanded: Expanded | None) -> None:
+    """Write the tables of all images held out; remove an earlier evaluation's where there are none."""
+    confusion, mistakes = folder / "expanded_confusion.csv", folder / "expanded_mistakes.csv"
+    if expanded is None:
+        confusion.unlink(missing_ok=True)
+        mistakes.unlink(missing_ok=True)
+        return
+    write_csv(confusion, expanded.confusion, index=True)
+    write_csv(mistakes, expanded.mistakes)
 
 
 def _draw(found: Measured) -> dict[str, str]:
@@ -82,6 +98,10 @@ def _draw(found: Measured) -> dict[str, str]:
         "confusion_by_row": draw(figures.confusion_figure, found.confusion, by_row=True),
         "class_counts": draw(class_counts_figure, data.manifest),
     }
+    if lineage_blocks(list(found.confusion.index)):
+        drawings["mistakes"] = draw(figures.mistakes_figure, found.mistakes)
+    if found.expanded is not None:
+        drawings["expanded"] = draw(figures.expanded_figure, found.expanded.confusion, found.expanded.mistakes)
     if data.samples is not None and len(data.samples[1]):
         drawings["samples"] = draw(sample_figure, *data.samples)
     if data.histories:

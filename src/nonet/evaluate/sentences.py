@@ -268,7 +268,8 @@ def images(found: Measured) -> str:
         text += f", from {least['images']:,} of {least['code']} to {most['images']:,} of {most['code']}"
         text += "; macro-F1 counts every class alike"
     num_external = len(found.data.external)
-    return text + (f". {num_external:,} more are trained on and not scored." if num_external else ".")
+    held_out = " held out in turn," if found.expanded is not None else ""
+    return text + (f". {num_external:,} more are trained on,{held_out} and not scored." if num_external else ".")
 
 
 def training(found: Measured) -> str:
@@ -280,7 +281,8 @@ def training(found: Measured) -> str:
     text = f"{sum(ended)} of {len(ended)} networks were at their best in their last epoch"
     text += "; more epochs may help." if sum(ended) > len(ended) / 2 else "."
     refitted = found.data.recipe.get("models", {}).get("refit_head")
-    return text + (" Curves are of the heads before they were refitted." if refitted else "")
+    text += " Curves are of the heads before they were refitted." if refitted else ""
+    return text + (" Held-out scores here count the external images, too." if found.expanded is not None else "")
 
 
 def reasons_for_optimism(found: Measured) -> list[str]:

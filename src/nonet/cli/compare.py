@@ -1,0 +1,55 @@
+"""The verbs that compare: runs with each other, predictions with labels."""
+
+from pathlib import Path
+
+import nonet
+
+
+def table(*runs: Path, out: Path | None = None, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> None:
+    """Set runs side by side: Table 1 on the images that all of them hold out, with paired differences over patients.
+
+    Parameters
+    ----------
+    runs
+        Two or more trained runs; differences are those of later ones minus earlier ones.
+    out
+        Folder for table.csv, differences.csv and table.md.
+    resamples
+        Of the bootstrap over patients.
+    confidence
+        Of the intervals.
+    seed
+        Of the bootstrap.
+    """
+    print(nonet.table(list(runs), out=out, num_resamples=resamples, confidence=confidence, seed=seed))
+
+
+def score(
+    predictions: Path,
+    labels: Path,
+    *,
+    out: Path | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> None:
+    """Score predictions against a table of labels: macro-F1 and the challenge's other scores, accuracy, each class.
+
+    Parameters
+    ----------
+    predictions
+        predictions.csv or submission.csv, the folder of "nonet predict", or a CSV of images and classes.
+    labels
+        CSV with image (or path, ID, file) and label; with patient, intervals are over patients. Images are matched by
+        the file's name, with or without its ending, and by folders where a name comes twice.
+    out
+        Folder for scores.csv, per_class.csv and confusion.csv.
+    resamples
+        Of the bootstrap.
+    confidence
+        Of the intervals.
+    seed
+        Of the bootstrap.
+    """
+    options = {"num_resamples": resamples, "confidence": confidence, "seed": seed}
+    print(nonet.score(predictions, labels, out=out, **options))
