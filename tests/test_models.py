@@ -22,6 +22,26 @@ def test_parameters_are_the_published_numbers(name, millions):
     assert origin is None
 
 
+@pytest.mark.parametrize(
+    ("name", "three_and_linear", "four_and_linear"),
+    [
+        ("swinv2_tiny", 28_137_783, 28_145_207),
+        ("convnextv2_tiny", 28_426_125, 28_433_549),
+        ("dinobloom_small", 21_991_821, 21_999_245),
+    ],
+)
+def test_both_readings_of_the_papers_head_are_settings(name, three_and_linear, four_and_linear):
+    """Decision 2 has these totals; published are 28.1, 28.4 and 23 million."""
+    for changes, total in (([], three_and_linear), (["models.head_widths=[512, 256, 128, 64]"], four_and_linear)):
+        models = load_recipe("paper", ['models.weights="none"', *changes]).models
+        with torch.device("meta"):
+            network, _ = make_classifier(name, models, 13)
+        assert count_parameters(network) == total
+        blocks = [type(layer) for layer in network.head]
+        hidden = len(models.head_widths)
+        assert blocks == [torch.nn.Linear, torch.nn.ReLU, torch.nn.Dropout] * hidden + [torch.nn.Linear]
+
+
 def test_the_head_is_the_papers():
     head = make_head(768, 13, widths=(512, 256, 128), dropout=0.1)
     linear = [layer for layer in head if isinstance(layer, torch.nn.Linear)]

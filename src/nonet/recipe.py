@@ -81,9 +81,10 @@ class Models(Section):
     centre: Part | dict[str, Part] = 1.0
     """Part of the frame that is seen: the central square's side as a share of the shorter; or by architecture."""
     head_widths: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(max_length=32)] = (512, 256, 128)
-    """Widths of the hidden layers between the features and the classes."""
+    """Widths of the Linear-ReLU-Dropout blocks between the features and the last linear layer, which gives the classes.
+    The paper's "4 blocks" may be these three with that layer, or four before it: [512, 256, 128, 64]."""
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Dropout after each hidden layer."""
+    """Dropout at the end of each of these blocks."""
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Stochastic depth: how often the last block is skipped in training, earlier ones less; left out: as published."""
     refit_head: bool = False

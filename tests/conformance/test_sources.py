@@ -55,6 +55,7 @@ def test_each_upstream_label_has_a_code_of_ours_or_a_reason(source):
         else:
             assert meaning in CLASSES, upstream
     assert set(source.counts) <= set(source.labels)
+    assert not source.parts or sum(source.parts.values()) == source.num_images
     assert len(label_table(source)) == len(source.labels)
 
 

@@ -86,12 +86,14 @@ def drop_other_labels(table: pd.DataFrame, wanted: set[str] | None, excluded: li
 
 
 def count_notes(source: Source, listing: Listing) -> list[str]:
-    """Say where the labels' counts are not those of the complete data set, as far as they are known."""
-    differ = [
-        f"{label} {listing.upstream[label]:,} of {count:,}"
-        for label, count in source.counts.items()
-        if listing.upstream[label] != count
-    ]
+    """Say where the counts of parts and labels are not those of the complete data set, as far as they are known.
+
+    A part that is not there at all is no fault; labels are counted where all parts that have some are there.
+    """
+    pairs = [(part, listing.parts[part], count) for part, count in source.parts.items() if part in listing.parts]
+    if listing.upstream:
+        pairs += [(label, listing.upstream[label], count) for label, count in source.counts.items()]
+    differ = [f"{name} {found:,} of {count:,}" for name, found, count in pairs if found != count]
     if not differ:
         return []
     return [f"not the complete data set, which has other counts: {', '.join(differ)}."]

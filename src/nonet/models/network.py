@@ -11,7 +11,7 @@ from nonet.recipe import Models
 
 
 class Classifier(nn.Module):
-    """A backbone and a head: the paper's of four blocks, or a linear one.
+    """A backbone and a head: blocks of Linear-ReLU-Dropout and a linear layer, or that layer alone.
 
     `forward` takes images (n, 3, s, s) as float in 0–255 and returns logits (n, classes): normalisation is inside, so
     that weights and the numbers they expect never part.
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
 
 
 def make_head(num_features: int, num_classes: int, *, widths: Sequence[int], dropout: float) -> nn.Sequential:
-    """Linear-ReLU-Dropout blocks, then a linear layer: 768 → 512 → 256 → 128 → 13 in the paper."""
+    """Linear-ReLU-Dropout blocks of these widths, then a linear layer: 768 → 512 → 256 → 128 → 13 in recipe `paper`."""
     layers: list[nn.Module] = []
     for width in widths:
         layers += [nn.Linear(num_features, width), nn.ReLU(), nn.Dropout(dropout)]

@@ -91,7 +91,8 @@ class Listing:
     notes : what the user should know, in sentences.
     packed : where the images are no files yet, what gives them; None where they are.
     kind : the name in SOURCES of what it is a listing of.
-    upstream : images by their publishers' label, as the map spells it.
+    upstream : images by their publishers' label, as the map spells it; empty where a part is missing that has labels.
+    parts : images of each part of the data set that is there; empty where it has no parts.
     """
 
     root: Path
@@ -101,6 +102,7 @@ class Listing:
     packed: Packed | None = None
     kind: str = ""
     upstream: Counter = field(default_factory=Counter)
+    parts: Counter = field(default_factory=Counter)
 
     def add(self, **known) -> None:
         """Add an image."""

@@ -70,6 +70,7 @@ class Source:
     published_unverified : True where the address in `published` has not been confirmed.
     labels : upstream label → code of ours, or why it has none.
     counts : upstream label → images of the complete data set, where known, to tell a folder that is not complete.
+    parts : part → images of the complete part, where a data set has parts that make sense by themselves.
     num_images : of the complete data set, where known.
     patients : "known", "stand-ins", "unknown", or "as given".
     tissue : "blood" or "marrow".
@@ -90,6 +91,7 @@ class Source:
     citation: str = ""
     labels: LabelMap = field(default_factory=LabelMap)
     counts: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, int] = field(default_factory=dict)
     num_images: int | None = None
     patients: str = "unknown"
     tissue: str = "blood"

@@ -19,6 +19,24 @@ PARTS = (
     ("phase2/eval", "phase2_eval.csv", "phase2_eval"),
     ("phase2/test", "phase2_test.csv", "test"),
 )
+#: Images of each part as published.
+NUM_IMAGES = {"phase1": 8288, "phase2/train": 24897, "phase2/eval": 5350, "phase2/test": 16477}
+#: Images of each class in the three parts that have labels.
+COUNTS = {
+    "SNE": 17354,
+    "LY": 10801,
+    "MO": 3661,
+    "BL": 2683,
+    "EO": 1148,
+    "MY": 588,
+    "BA": 554,
+    "BNE": 522,
+    "VLY": 488,
+    "MMY": 480,
+    "PMY": 152,
+    "PC": 90,
+    "PLY": 14,
+}
 JUMP = 50  # phase 1: IDs that differ by more are of two patients
 BLOCK = 112  # phase 2: images a patient, 24,897 / 222
 
@@ -50,7 +68,11 @@ def read_wbcbench(path: Path, name: str | None = None) -> Listing:
         _list_part(listing, folder, _table(path, folder, table_name, split), source, split)
     absent = [part[0] for part in PARTS if part not in found]
     if absent:
-        listing.notes.append(f"{source}: {', '.join(absent)} of the challenge is not there.")
+        listing.notes.append(
+            f"{source}: {', '.join(absent)} of the challenge {'is' if len(absent) == 1 else 'are'} not there."
+        )
+    if any(split != "test" and folder in absent for folder, _, split in PARTS):
+        listing.upstream.clear()  # class counts are known of all labelled parts together
     listing.notes.append(
         f"{source}: the challenge does not tell its patients; blocks of IDs stand in for them, so folds by patient "
         "are only nearly so."
@@ -80,6 +102,8 @@ def _list_part(listing: Listing, folder: str, table: pd.DataFrame | None, source
     labels = [""] * len(names) if table is None or split == "test" else table["labels"]
     if table is not None and split == "test" and (table["labels"] != "").any():
         listing.notes.append(f"{source}: the labels of the test's table are not used; it is a sample submission.")
+    listing.parts[folder] = len(files & set(names))
+    listing.upstream.update(label for name, label in zip(names, labels) if label and name in files)
     for name, label, patient in zip(names, labels, _standins(names, folder)):
         listing.add(
             path=f"{folder}/{name}",
@@ -124,7 +148,9 @@ WBCBENCH = Source(
     "imbalance. ISBI 2026, arXiv:2604.10797.",
     layout="DIR/phase1/*.jpg and phase1_label.csv; DIR/phase2/{train,eval,test}/*.jpg and phase2_{train,eval,test}.csv",
     labels=LabelMap({code: code for code in CLASSES}),
-    num_images=55012,
+    counts=COUNTS,
+    parts=NUM_IMAGES,
+    num_images=sum(NUM_IMAGES.values()),
     patients="stand-ins",
     paper=None,
     paper_words="all: 38,535 labelled images to train on, 16,477 of the test to predict.",
