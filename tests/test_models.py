@@ -7,7 +7,7 @@ from nonet.models.backbones import BACKBONES, get_backbone, make_backbone, weigh
 from nonet.models.listing import list_backbones
 from nonet.models.machine import make_fabric
 from nonet.models.network import Classifier, count_parameters, crop_of, make_classifier, make_head
-from nonet.recipe import Models
+from nonet.recipe import Models, load_recipe
 
 
 def settings(name, **changes):
