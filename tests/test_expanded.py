@@ -5,7 +5,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from layouts import draw
 from sklearn.metrics import confusion_matrix, f1_score
+from test_cli import nonet  # noqa: F401  (a fixture)
 from test_report import make_run
 
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, in_order_of_maturation
@@ -154,3 +156,21 @@ def test_external_image_without_logits_is_an_error_where_it_was_to_be_held_out(r
     oof[oof["image_id"] != gone].to_parquet(run / "oof.parquet")
     with pytest.raises(RunError, match=f"1 of 80 external images .* {gone}"):
         evaluate(run, **FAST)
+
+
+def test_folds_of_external_images_are_made_from_the_command_line(tmp_path, nonet):  # noqa: F811
+    lines = ["path,label,patient,source"]
+    for i in range(24):
+        draw(tmp_path / f"{i}.png")
+        source = "ours" if i % 4 else "theirs"
+        lines.append(f"{i}.png,{'LY' if i % 3 else 'MO'},{source}-{i % 12},{source}")
+    (tmp_path / "cells.csv").write_text("\n".join(lines) + "\n")
+    dataset = tmp_path / "dataset"
+    status, _, err = nonet("data", "build", f"csv:{tmp_path / 'cells.csv'}", "--external", "theirs", "--out", dataset)
+    assert status == 0, err
+    for words, num_held_out in (([], 18), (["--hold-out-external"], 24)):
+        status, _, err = nonet("data", "folds", dataset, *words)
+        assert status == 0, err
+        folds = pd.read_csv(dataset / "folds.csv")
+        assert folds["fold"].notna().sum() == num_held_out and len(folds) == 24
+        (dataset / "folds.csv").unlink()

@@ -110,6 +110,14 @@ def test_an_image_that_could_not_be_read_counts_as_wrong(tmp_path):
     assert found.confusion[""].sum() == 20
 
 
+def test_names_that_predict_quotes_for_spreadsheets_are_matched(tmp_path):
+    (tmp_path / "predictions.csv").write_text("image,best\n'=1+1.png,LY\n'-a.png,MO\n'plain'.png,LY\n")
+    (tmp_path / "labels.csv").write_text("path,label\n=1+1.png,LY\n-a.png,LY\n'plain'.png,LY\n")
+    found = score(tmp_path, tmp_path / "labels.csv", num_resamples=10)
+    assert found.num_images == 3
+    assert found.scores.set_index("score").loc["accuracy", "value"] == pytest.approx(2 / 3)
+
+
 def test_labels_that_the_predictions_cannot_have_are_named(tmp_path):
     _, labels = make_tables(tmp_path)
     labels["label"] = labels["label"].replace("LY", "lymphocyte")

@@ -407,6 +407,21 @@ def test_external_images_are_held_out_where_the_recipe_says_so(make_recipe, tmp_
         assert not oof.duplicated(["image_id", "architecture", "view_set"]).any()
 
 
+def test_folds_by_hand_that_leave_external_images_in_every_training_set_are_told(make_recipe, tmp_path):
+    from nonet.train.launch import _folds
+
+    table = draw_pictures(tmp_path / "pictures", {"EO": 6, "LY": 12, "SNE": 12})
+    dataset = build_dataset(f"csv:{table}", tmp_path / "dataset")
+    dataset.manifest["evaluate"] = dataset.manifest["patient"] != dataset.manifest["patient"].iloc[0]
+    folds, _ = make_folds(dataset.manifest, num_folds=2)
+    folds.to_csv(dataset.folder / "folds.csv", index=False)
+    num = int((~dataset.manifest["evaluate"]).sum())
+    _, notes = _folds(make_recipe("folds.hold_out_external=true"), dataset)
+    assert any(note.startswith(f"{num} external images have no fold") for note in notes)
+    _, notes = _folds(make_recipe(), dataset)
+    assert not any("external" in note for note in notes)
+
+
 def test_an_image_is_external_to_the_sampler_because_it_is_not_evaluated(make_recipe, tmp_path):
     """Not because it has no fold: held out or not, it is drawn with the recipe's external_weight."""
     table = draw_pictures(tmp_path / "pictures", {"EO": 6, "LY": 12, "SNE": 12})

@@ -194,6 +194,8 @@ def _read_predictions(path: Path) -> pd.DataFrame:
     table = read_table(path)
     image, called = _column(table, IMAGE_COLUMNS, path, "image"), _column(table, PREDICTED_COLUMNS, path, "class")
     read = pd.DataFrame({"image": table[image], "class": table[called]}).reset_index(drop=True)
+    for column in ("image", "class"):  # predict quotes what a spreadsheet would take for a formula
+        read[column] = read[column].str.replace(r"^'(?=[=+@-])", "", regex=True)
     read["class"] = read["class"].replace(UNIDENTIFIED, "")  # of a table that has labels only
     read.attrs["classes"] = [c.removeprefix("p_") for c in table if c.startswith("p_")] or None
     return read
