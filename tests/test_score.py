@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from layouts import draw
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -13,6 +14,7 @@ from sklearn.metrics import (
 )
 from test_cli import nonet, refused  # noqa: F401  (fixtures)
 
+from nonet.data.build import build_dataset
 from nonet.errors import DataError
 from nonet.evaluate.score import match_names, score
 
@@ -124,6 +126,21 @@ def test_labels_that_the_predictions_cannot_have_are_named(tmp_path):
     labels.to_csv(tmp_path / "labels.csv", index=False)
     found = score(tmp_path, tmp_path / "labels.csv", num_resamples=10)
     assert f'"lymphocyte" ({(labels["label"] == "lymphocyte").sum()})' in " ".join(found.notes)
+
+
+def test_labels_and_patients_may_be_those_of_a_dataset(tmp_path):
+    rows = ["path,label,patient"]
+    for label in ("LY", "MO"):
+        for i in range(6):
+            draw(tmp_path / label / f"{i}.png")
+            rows.append(f"{label}/{i}.png,{label},P{i % 3}")
+    (tmp_path / "cells.csv").write_text("\n".join(rows) + "\n")
+    dataset = build_dataset(f"csv:{tmp_path / 'cells.csv'}", tmp_path / "dataset")
+    called = pd.DataFrame({"image": dataset.manifest["image_id"], "best": "LY"})
+    called.to_csv(tmp_path / "predictions.csv", index=False)
+    found = score(tmp_path, dataset.folder, num_resamples=10)
+    assert (found.num_images, found.num_patients) == (12, 3)
+    assert found.scores.set_index("score").loc["accuracy", "value"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def score(
         predictions.csv or submission.csv, the folder of "nonet predict", or a CSV of images and classes.
     labels
         CSV with image (or path, ID, file) and label; with patient, intervals are over patients. Images are matched by
-        the file's name, with or without its ending, and by folders where a name comes twice.
+        the file's name, with or without its ending, and by folders where a name comes twice. Or a dataset's folder.
     out
         Folder for scores.csv, per_class.csv and confusion.csv.
     resamples

@@ -195,6 +195,9 @@ def _notes_on_runs(data: dict[str, RunData], shared: dict[str, np.ndarray]) -> l
     if len(set(by.values())) > 1:
         each = ", ".join(f"{name} by {how}" for name, how in by.items())
         notes.append(f"Folds differ ({each}): folds by image score better than the next patient will.")
+    moved = [name for name, run in data.items() if run.calibrate.prior_strength != 0]
+    if moved:
+        notes.append(f"{', '.join(moved)}: scored as trained, class priors not moved as in predictions.")
     for name, run in others:
         if not _same_partition(reference.oof.unit[shared[first]], run.oof.unit[shared[name]]):
             notes.append(f"{name} has other patients than {first}; intervals draw those of {first}.")

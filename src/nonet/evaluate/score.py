@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import UNIDENTIFIED, in_order_of_maturation, name_of
+from nonet.data.manifest import Dataset
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 from nonet.evaluate.across_runs import own_folder
@@ -89,7 +90,7 @@ def score(
     ----------
     predictions : predictions.csv or submission.csv, a folder with one of them, or a CSV with a column of
         `IMAGE_COLUMNS` and one of `PREDICTED_COLUMNS`. Of predictions.csv the best class counts, however doubtful.
-    labels : CSV with a column of `IMAGE_COLUMNS`, one of `LABEL_COLUMNS` and, where known, patient.
+    labels : CSV with a column of `IMAGE_COLUMNS`, one of `LABEL_COLUMNS` and, where known, patient; or a dataset.
     out : folder for scores.csv, per_class.csv and confusion.csv; nothing is written where None.
     num_resamples, confidence, seed : of the bootstrap over patients; over images where no patient is known.
 
@@ -203,7 +204,10 @@ def _read_predictions(path: Path) -> pd.DataFrame:
 
 def _read_labels(path: Path) -> pd.DataFrame:
     """Return image, class and patient ("" where unknown) of the rows that have a label."""
-    table = read_table(path)
+    if path.is_dir():
+        table = Dataset.open(path).manifest[["image_id", "label", "patient"]].fillna("")
+    else:
+        table = read_table(path)
     image, label = _column(table, IMAGE_COLUMNS, path, "image"), _column(table, LABEL_COLUMNS, path, "label")
     patient = {name.lower(): name for name in table.columns}.get("patient")
     read = pd.DataFrame({"image": table[image], "class": table[label]})
