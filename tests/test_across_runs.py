@@ -1,10 +1,12 @@
 """`nonet table`: runs side by side on the images that all of them hold out, with paired differences."""
 
+import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from sealing import seal
 from sklearn.metrics import f1_score
 from test_cli import nonet, refused  # noqa: F401  (fixtures)
 from test_report import make_run
@@ -29,6 +31,7 @@ def change(run, **columns):
     oof.to_parquet(run / "oof.parquet")
     folds = pd.read_csv(run / "folds.csv")
     folds.assign(image_id=folds["image_id"].map(new)).to_csv(run / "folds.csv", index=False)
+    seal(run)
     return run
 
 
@@ -41,6 +44,7 @@ def leave_out(run, image_ids):
     ):
         kept = read(run / name)
         write(kept[~kept["image_id"].isin(image_ids)], run / name)
+    seal(run)
     return run
 
 
@@ -58,6 +62,7 @@ def two(tmp_path_factory):
     columns = [column for column in oof if column.startswith("logit_")]
     oof[columns] += np.random.default_rng(3).normal(0, 0.8, (len(oof), len(columns)))
     oof.to_parquet(second / "oof.parquet")
+    seal(second)
     return first, second
 
 
@@ -137,6 +142,7 @@ def test_other_patients_content_and_folds_are_told(two, tmp_path):
     )
     recipe = (other / "recipe.toml").read_text()
     (other / "recipe.toml").write_text(recipe.replace('by = "patient"', 'by = "image"'))
+    seal(other)
     notes = " ".join(table([two[0], other], **FAST).notes)
     assert "other has other patients than alone; intervals draw those of alone" in notes
     assert "other: 7 shared images have the same image_id but other content" in notes
@@ -149,6 +155,11 @@ def test_a_class_that_one_run_does_not_know_is_told_and_counts_as_wrong(two, tmp
     leave_out(lacking, manifest.loc[manifest["label"] == "PC", "image_id"].tolist())
     oof = pd.read_parquet(lacking / "oof.parquet")
     oof.drop(columns="logit_PC").to_parquet(lacking / "oof.parquet")
+    for name in ("ensemble.json", "provenance.json"):
+        kept = json.loads((lacking / name).read_text())
+        kept["classes"].remove("PC")
+        (lacking / name).write_text(json.dumps(kept))
+    seal(lacking)
     made = table([two[0], lacking], **FAST)
     assert "lacking" not in " ".join(note for note in made.notes if "does not know" in note)  # no shared image of it
     images = manifest.loc[manifest["evaluate"] & (manifest["label"] != "PC"), "image_id"].tolist()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from layouts import draw
+from sealing import seal
 from sklearn.metrics import confusion_matrix, f1_score
 from test_cli import nonet  # noqa: F401  (a fixture)
 from test_report import make_run
@@ -13,7 +14,6 @@ from test_report import make_run
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, in_order_of_maturation
 from nonet.errors import RunError
 from nonet.evaluate.mistakes import PLACES, place_of
-from nonet.evaluate.reading import read_run
 from nonet.evaluate.run import evaluate
 from nonet.runs import Run
 from nonet.train.finish import calibrate
@@ -37,6 +37,7 @@ def hold_out_external(folder, seed=5):
         part = external[["image_id", "label", "patient", "source"]]
         parts.append(part.assign(fold=fold, architecture=architecture, view_set=views).join(logits))
     pd.concat(parts).sample(frac=1, random_state=1).to_parquet(folder / "oof.parquet", index=False)
+    seal(folder)
     return folder
 
 
@@ -136,15 +137,9 @@ def test_calibration_is_fitted_on_evaluated_images_alone(runs, tmp_path):
     fitted = []
     for number, run in enumerate(runs[:2]):
         copied = Run(shutil.copytree(run, tmp_path / str(number)))
-        members = [
-            {"architecture": a, "fold": k, "weight": 1} for a in read_run(copied).oof.architectures for k in range(3)
-        ]
-        copied.ensemble.write_text(
-            pd.Series({"classes": read_run(copied).oof.classes, "members": members}).to_json(orient="index")
-        )
         text = copied.recipe.read_text() + '[models]\narchitectures = ["swinv2_tiny"]\n[predict]\nviews = "dihedral"\n'
         copied.recipe.write_text(text)
-        fitted.append(calibrate(copied))
+        fitted.append(calibrate(seal(copied)))
     assert fitted[0].temperature == fitted[1].temperature != 1
     np.testing.assert_array_equal(fitted[0].thresholds, fitted[1].thresholds)
 
@@ -154,6 +149,7 @@ def test_external_image_without_logits_is_an_error_where_it_was_to_be_held_out(r
     oof = pd.read_parquet(run / "oof.parquet")
     gone = pd.read_parquet(run / "manifest.parquet").query("~evaluate")["image_id"].iloc[3]
     oof[oof["image_id"] != gone].to_parquet(run / "oof.parquet")
+    seal(run)
     with pytest.raises(RunError, match=f"1 of 80 external images .* {gone}"):
         evaluate(run, **FAST)
 
