@@ -154,6 +154,9 @@ def test_labels_and_patients_may_be_those_of_a_dataset(tmp_path):
         ([r"LY\1.png"], ["/new/MO/1.png", "/new/LY/1.png"], [1]),
         (["a.png", "z.png"], ["a.png"], [0, -1]),
         (["a.png"], ["a.jpg", "a.png"], [1]),
+        (["CELL1.PNG", "cell2"], ["cell1.png", "Cell2.tif"], [0, 1]),
+        (["A.png", "a.png"], ["a.png", "A.png"], [1, 0]),
+        (["Zu\u0308rich.png"], ["Z\u00fcrich.png"], [0]),
     ],
 )
 def test_names_are_matched(wanted, given, found):

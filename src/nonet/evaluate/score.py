@@ -5,6 +5,7 @@ classes.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -82,9 +83,10 @@ def score(
 ) -> Score:
     """Score predictions against a table of labels, with the challenge's scores.
 
-    An image is the same in both tables if its name is: the file's name, with or without its ending; where several files
-    have that name, the one whose folders agree furthest. Only images with a label and a prediction are scored. One that
-    could not be read, and so has no class, counts as wrong.
+    An image is the same in both tables if its name is: the file's name, with or without its ending, case and composed
+    accents counting only where they must; where several files have that name, the one whose folders agree furthest.
+    Only images with a label and a prediction are scored. One that could not be read, and so has no class, counts as
+    wrong.
 
     Parameters
     ----------
@@ -142,13 +144,14 @@ def match_names(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
     """
     given = [PurePosixPath(name.replace("\\", "/")) for name in given]
     wanted = [PurePosixPath(name.replace("\\", "/")) for name in wanted]
-    by_key: dict[str, list[int]] = {}
+    places_of: dict[tuple[int, str], list[int]] = {}
     for place, path in enumerate(given):
-        for key in {path.name, _stem(path)}:
-            by_key.setdefault(key, []).append(place)
+        for key in {*_keys(path.name), *_keys(_stem(path))}:
+            places_of.setdefault(key, []).append(place)
     found = np.full(len(wanted), -1, dtype=np.int64)
     for i, path in enumerate(wanted):
-        candidates = by_key.get(path.name) or by_key.get(_stem(path)) or []
+        keys = zip(_keys(path.name), _keys(_stem(path)))  # as written first, and then as much alike
+        candidates = next((places_of[key] for pair in keys for key in pair if key in places_of), [])
         depths = [_agreement(path, given[place]) for place in candidates]
         best = [place for place, depth in zip(candidates, depths) if depth == max(depths)]
         if len(best) > 1:
@@ -168,6 +171,11 @@ def match_names(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
             hint="Give each image one row.",
         )
     return found
+
+
+def _keys(name: str) -> list[tuple[int, str]]:
+    """Return a name as it is written, and as other systems write it: accents composed, whatever the case."""
+    return [(0, name), (1, unicodedata.normalize("NFC", name).casefold())]
 
 
 def _stem(path: PurePosixPath) -> str:
