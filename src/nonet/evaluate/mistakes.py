@@ -20,7 +20,7 @@ from nonet.evaluate.tables import confusion_table, row_name
 #: Column of the table of mistakes → in words. Each mistake is in one of them.
 PLACES = {
     "stages": f"among the stages {GRANULOCYTE_STAGES[0]} to {GRANULOCYTE_STAGES[-1]}",
-    "granulopoiesis": "within granulopoiesis, with EO or BA",
+    "granulopoiesis": "within granulopoiesis with EO or BA",
     "lymphopoiesis": "within lymphopoiesis",
     "between": "between lineages",
 }
@@ -94,11 +94,15 @@ def mistakes_in_words(table: pd.DataFrame) -> str:
     """Say where the ensemble's mistakes lie, and how many images every architecture calls wrongly."""
     ensemble, single = table.iloc[-1], table.iloc[:-1]
     listed = [f"{ensemble[column]:,} {words}" for column, words in PLACES.items() if ensemble[column]]
-    text = f"Of {ensemble['mistakes']:,} mistakes of the ensemble, {_listed(listed)}." if listed else ""
+    text = f"The ensemble makes {ensemble['mistakes']:,} mistakes: {_listed(listed)}."
+    if not listed:
+        text = "The ensemble makes no mistake."
     if len(single) > 1 and ensemble["wrong_in_all"]:
-        text += f" Every architecture calls {ensemble['wrong_in_all']:,} of {ensemble['images']:,} images wrongly: "
-        text += "these are hard or wrongly labelled."
-    return text.strip() or "The ensemble makes no mistake."
+        text += (
+            f" {ensemble['wrong_in_all']:,} of {ensemble['images']:,} images are wrong in every architecture: they are"
+        )
+        text += " hard, or wrongly labelled."
+    return text
 
 
 def expanded_in_words(found: Expanded) -> str:
