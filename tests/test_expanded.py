@@ -13,7 +13,7 @@ from test_report import make_run
 
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, in_order_of_maturation
 from nonet.errors import RunError
-from nonet.evaluate.mistakes import PLACES, place_of
+from nonet.evaluate.mistakes import PLACES, mistakes_in_words, place_of
 from nonet.evaluate.run import evaluate
 from nonet.runs import Run
 from nonet.train.finish import calibrate
@@ -130,6 +130,11 @@ def test_mistakes_of_each_group_of_models_are_those_of_its_logits(runs):
 )
 def test_place_of_a_mistake(true, predicted, place):
     assert place_of(true, predicted) == place
+
+
+def test_no_mistake_is_said_as_such():
+    none = {"mistakes": 0, "images": 9, "wrong_in_all": 0} | dict.fromkeys(PLACES, 0)
+    assert mistakes_in_words(pd.DataFrame([none, none, none])) == "The ensemble makes no mistake."
 
 
 def test_calibration_is_fitted_on_evaluated_images_alone(runs, tmp_path):

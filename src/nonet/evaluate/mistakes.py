@@ -94,15 +94,11 @@ def mistakes_in_words(table: pd.DataFrame) -> str:
     """Say where the ensemble's mistakes lie, and how many images every architecture calls wrongly."""
     ensemble, single = table.iloc[-1], table.iloc[:-1]
     listed = [f"{ensemble[column]:,} {words}" for column, words in PLACES.items() if ensemble[column]]
-    text = f"The ensemble makes {ensemble['mistakes']:,} mistakes: {_listed(listed)}."
-    if not listed:
-        text = "The ensemble makes no mistake."
+    text = f"The ensemble makes {ensemble['mistakes']:,} mistakes: {_listed(listed)}." if listed else ""
     if len(single) > 1 and ensemble["wrong_in_all"]:
-        text += (
-            f" {ensemble['wrong_in_all']:,} of {ensemble['images']:,} images are wrong in every architecture: they are"
-        )
-        text += " hard, or wrongly labelled."
-    return text
+        wrong, num = ensemble["wrong_in_all"], ensemble["images"]
+        text += f" {wrong:,} of {num:,} images are wrong in every architecture: they are hard, or wrongly labelled."
+    return text.strip() or "The ensemble makes no mistake."
 
 
 def expanded_in_words(found: Expanded) -> str:
