@@ -189,7 +189,7 @@ def test_what_cannot_be_compared_is_refused(two, tmp_path, refused):  # noqa: F8
     assert "no evaluated image in common" in refused("table", two[0], strangers)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    assert "holds other files" in refused("table", *two, "--out", tmp_path / "mine")
+    assert "is not empty" in refused("table", *two, "--out", tmp_path / "mine")
     with pytest.raises(DataError, match="two runs or more"):
         table([])
 
@@ -199,7 +199,11 @@ def test_from_the_command_line(two, tmp_path, nonet):  # noqa: F811
         status, out, err = nonet("table", *two, "--resamples", 50, "--out", tmp_path / "out")
         assert status == 0, err
     made = table(two, num_resamples=50)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["differences.csv", "table.csv", "table.md"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [
+        "differences.csv",
+        "table.csv",
+        "table.md",
+    ]
     kept = pd.read_csv(tmp_path / "out" / "table.csv", keep_default_na=False)
     pd.testing.assert_frame_equal(kept, made.table)
     value = made.differences.query("views == 'final'")["macro_f1"].iloc[0]

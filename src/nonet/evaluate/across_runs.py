@@ -19,11 +19,13 @@ from nonet.evaluate.tables import HEADINGS, format_interval, row_name
 from nonet.page.markdown import Markdown
 from nonet.page.markdown import table as markdown_table
 from nonet.runs import Run, write_text
+from nonet.spreadsheet import write_csv
+from nonet.storage import claim, require_ours
 
 logger = logging.getLogger("nonet")
 
-#: What `table` writes, and so may overwrite.
-FILES = ("table.csv", "differences.csv", "table.md")
+#: How to tell a folder that `table` wrote; it has no JSON file, so that only the marker does.
+_OURS = {"kind": "comparison of runs", "main": "table.csv", "keys": {"nonet"}, "hint": "Give a new folder as --out."}
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,12 @@ def table(
 
     Raises
     ------
-    DataError, where the runs share no image or one has another label for a shared image, or `out` holds other files;
-    RunError, as `nonet.evaluate` does.
+    DataError, where the runs share no image or one has another label for a shared image; StorageError, where `out`
+    holds other files; RunError, as `nonet.evaluate` does.
     """
-    folder = None if out is None else own_folder(out, FILES)
+    folder = None if out is None else Path(out).expanduser()
+    if folder is not None:
+        require_ours(folder, **_OURS)
     runs = [Run(run) for run in runs]
     if len(runs) < 2:
         raise DataError("A comparison takes two runs or more.", hint="For one run: nonet evaluate RUN.")
@@ -88,21 +92,11 @@ def table(
     made = _score(data, shared, num_resamples=num_resamples, confidence=confidence, seed=seed)
     made = RunsTable(*made, notes)
     if folder is not None:
-        write_text(folder / "differences.csv", made.differences.to_csv(index=False))
+        claim(folder, **_OURS)
+        write_csv(folder / "differences.csv", made.differences)
         write_text(folder / "table.md", _markdown(made))
-        write_text(folder / "table.csv", made.table.to_csv(index=False))
+        write_csv(folder / "table.csv", made.table)
     return made
-
-
-def own_folder(out: str | PathLike, files: Sequence[str]) -> Path:
-    """Return a folder to write `files` to. Raises DataError where it holds others, which are not ours."""
-    folder = Path(out).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file, not a folder.", hint="Give another --out.")
-    strangers = sorted({path.name for path in folder.iterdir()} - set(files)) if folder.is_dir() else []
-    if strangers:
-        raise DataError(f"{folder} holds other files, first {strangers[0]}.", hint="Give a new folder as --out.")
-    return folder
 
 
 def _names(runs: list[Run]) -> list[str]:

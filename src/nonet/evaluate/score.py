@@ -18,18 +18,18 @@ from nonet.cells import UNIDENTIFIED, in_order_of_maturation, name_of
 from nonet.data.manifest import Dataset
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
-from nonet.evaluate.across_runs import own_folder
 from nonet.evaluate.bootstrap import UnitConfusions, bootstrap_intervals, confusions_by_unit
 from nonet.evaluate.metrics import SCORES, per_class_scores
 from nonet.evaluate.tables import HEADINGS, format_interval
-from nonet.runs import write_text
+from nonet.spreadsheet import unquote, write_csv
+from nonet.storage import claim, require_ours
 
 #: What columns may be called, whatever the case; the first that is there counts.
 IMAGE_COLUMNS = ("image", "image_id", "id", "path", "file", "filename", "name")
 PREDICTED_COLUMNS = ("best", "label", "labels", "predicted", "prediction", "class")
 LABEL_COLUMNS = ("true_label", "label", "labels", "class")
-#: What `score` writes, and so may overwrite.
-FILES = ("scores.csv", "per_class.csv", "confusion.csv")
+#: How to tell a folder that `score` wrote; it has no JSON file, so that only the marker does.
+_OURS = {"kind": "score", "main": "scores.csv", "keys": {"nonet"}, "hint": "Give a new folder as --out."}
 #: Files that a folder of predictions may hold, the first that is there counts.
 _FILES = ("predictions.csv", "submission.csv")
 _MOST = 3  # examples in a sentence
@@ -102,10 +102,12 @@ def score(
 
     Raises
     ------
-    DataError, where a file or a column is not there, no image is in both, a name is not of one image, or `out` holds
-    other files.
+    DataError, where a file or a column is not there, no image is in both, or a name is not of one image; StorageError,
+    where `out` holds other files.
     """
-    folder = None if out is None else own_folder(out, FILES)
+    folder = None if out is None else Path(out).expanduser()
+    if folder is not None:
+        require_ours(folder, **_OURS)
     predicted, truth = _read_predictions(Path(predictions).expanduser()), _read_labels(Path(labels).expanduser())
     found = match_names(truth["image"], predicted["image"])
     notes = _notes(truth, predicted, found)
@@ -130,8 +132,10 @@ def score(
         notes=notes,
     )
     if folder is not None:
-        for name, table in zip(FILES, (made.scores, made.per_class, made.confusion.reset_index())):
-            write_text(folder / name, table.to_csv(index=False))
+        claim(folder, **_OURS)
+        write_csv(folder / "per_class.csv", made.per_class)
+        write_csv(folder / "confusion.csv", made.confusion, index=True)
+        write_csv(folder / "scores.csv", made.scores)
     return made
 
 
@@ -203,8 +207,7 @@ def _read_predictions(path: Path) -> pd.DataFrame:
     table = read_table(path)
     image, called = _column(table, IMAGE_COLUMNS, path, "image"), _column(table, PREDICTED_COLUMNS, path, "class")
     read = pd.DataFrame({"image": table[image], "class": table[called]}).reset_index(drop=True)
-    for column in ("image", "class"):  # predict quotes what a spreadsheet would take for a formula
-        read[column] = read[column].str.replace(r"^'(?=[=+@-])", "", regex=True)
+    read = unquote(read)
     read["class"] = read["class"].replace(UNIDENTIFIED, "")  # of a table that has labels only
     read.attrs["classes"] = [c.removeprefix("p_") for c in table if c.startswith("p_")] or None
     return read
