@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import json
+import sys
 import threading
 import time
 import zipfile
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from huggingface_hub import errors
 from PIL import Image
+from processes import small_files
 
 import nonet
 from nonet.data import download as downloads
@@ -22,7 +24,7 @@ from nonet.data.download import Downloader, fetch_file
 from nonet.data.sources import SOURCES, Source
 from nonet.data.sources.acevedo import read_acevedo
 from nonet.data.sources.source import Download
-from nonet.errors import DataError
+from nonet.errors import DataError, StorageError
 
 BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 MD5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
@@ -103,6 +105,18 @@ def url(does, monkeypatch):
 
 def quick(path, **options):
     return Downloader(path.with_name(f".{path.name}.part"), wait_s=0.01, **options)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_full_disk_is_not_mistaken_for_a_bad_connection(url, does, tmp_path):
+    """No attempts that must fail as well; what has arrived is kept, and the same call asks for the rest."""
+    path = tmp_path / "data.npz"
+    with small_files(100_000), pytest.raises(StorageError, match=r"data\.npz"):
+        fetch_file(url, path, MD5, quick(path))
+    assert len(does.asked) == 1
+    fetch_file(url, path, MD5, quick(path))
+    assert path.read_bytes() == BODY
+    assert does.asked[1] == "bytes=100000-"
 
 
 def test_a_download_is_checked_and_done_once(url, does, tmp_path):

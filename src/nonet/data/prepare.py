@@ -313,12 +313,19 @@ def _fill(
     total, description = over
     with (
         progress(total=total, initial=total - len(todo), description=description, unit="images") as bar,
-        closing(map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool)) as chunks_done,
+        closing(
+            map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool, name_of=_first_and_last)
+        ) as chunks_done,
     ):
         for prepared in chunks_done:
             for cache in caches:
                 cache.append(prepared)
             bar.update(len(prepared))
+
+
+def _first_and_last(task: tuple[list[tuple[Path, str, list[Crop]]], object]) -> str:
+    files, _ = task
+    return f"{files[0][0]} to {files[-1][0]}"
 
 
 def _prepare_chunk(task: tuple[list[tuple[Path, str, list[Crop]]], object]) -> list[Prepared]:

@@ -75,11 +75,16 @@ def map_in_order(
     num_workers: int,
     *,
     make_pool: Callable[[int], Workers] = spawned_pool,
+    name_of: Callable[[object], str] | None = None,
 ) -> Iterator:
     """Yield the function's results in the tasks' order; in this process where there is one worker.
 
     Tasks are handed out as results are taken, so that no more than a few wait in memory. Use it within
     `contextlib.closing`, which ends the processes at once where the caller stops early.
+
+    Parameters
+    ----------
+    name_of : says in words what a task is about; one at which a process died is named by it.
 
     Raises
     ------
@@ -92,13 +97,18 @@ def map_in_order(
     try:
         with make_pool(num_workers) as pool:
             for task in tasks:
-                waiting.append(pool.submit(function, task))
+                waiting.append((task, pool.submit(function, task)))
                 if len(waiting) > 2 * num_workers:
-                    yield waiting.popleft().result()
+                    yield waiting[0][1].result()
+                    waiting.popleft()
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting[0][1].result()
+                waiting.popleft()
     except BrokenProcessPool as error:
+        # Those handed out first are at work; the others wait.
+        at_work = [name_of(task) for task, _ in list(waiting)[:num_workers]] if name_of else []
+        where = f", at one of these: {'; '.join(at_work)}" if at_work else ""
         raise DataError(
-            "A process that works on images died.",
-            hint=f"{GUARD} Else, was memory short? Run it again.",
+            f"A process that works on images died{where}.",
+            hint=f"{GUARD} Else, was memory short? What is done is kept; run the same command again.",
         ) from error
