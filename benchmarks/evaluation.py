@@ -149,7 +149,7 @@ def _write_members(run: Run, manifest, label, fold, rng) -> None:
 def timed(run: Run) -> dict[str, float]:
     """Run the command once; return wall and processor time in seconds and the most memory it held, in MiB."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "nonet.cli", "evaluate", run], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "nonet", "evaluate", run], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -163,7 +163,7 @@ def timed(run: Run) -> dict[str, float]:
 
 def profiled(run: Run, path: Path) -> list[tuple[str, float]]:
     """Return (step, share of the process's time), the longest first: what `evaluate` and `measure` call themselves."""
-    command = [sys.executable, "-m", "cProfile", "-o", path, "-m", "nonet.cli", "evaluate", run]
+    command = [sys.executable, "-m", "cProfile", "-o", path, "-m", "nonet", "evaluate", run]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     profile = pstats.Stats(str(path))
     stats, total = profile.stats, profile.total_tt

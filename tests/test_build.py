@@ -217,7 +217,7 @@ def test_build_cut_short_can_be_done_again(cells, tmp_path, monkeypatch):
         patch.setattr(nonet.data.manifest, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             build_dataset(f"folder:{cells}", tmp_path / "out")
-    with pytest.raises(DataError, match="is no dataset"):
+    with pytest.raises(DataError, match="is not a dataset"):
         Dataset.open(tmp_path / "out")
     assert len(build_dataset(f"folder:{cells}", tmp_path / "out").manifest) == 4
 

@@ -139,7 +139,7 @@ def test_nothing_is_said_of_what_was_not_measured(tmp_path):
     assert "expected calibration error" not in card and "stay unidentified" not in card
     assert "Not measured" in section(card, "Calibration")
     assert "Not measured" in section(card, "What degrades it") and "severity" not in card
-    assert "Not measured" in section(card, "What is taken for no known class")
+    assert "Not measured" in section(card, "What is rejected as no known class")
     assert "not recorded in this run folder" in card  # of weights
     assert "no record of how its dataset was built" in sheet and "not checked, or not recorded" in sheet
     for text in (card, sheet):

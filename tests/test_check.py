@@ -37,5 +37,5 @@ def test_each_kind_of_trouble_is_found(dataset, workers):
 
 
 def test_what_is_no_dataset_is_named(tmp_path):
-    with pytest.raises(DataError, match="is no dataset"):
+    with pytest.raises(DataError, match="is not a dataset"):
         check_dataset(tmp_path)

@@ -122,17 +122,17 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("train demo {dataset} --out {tmp}/r --set folds.num_folds=50", "cannot be divided"),
         # one thing for another
         ("train {dataset} demo --out {tmp}/r", "no recipe"),
-        ("train demo {run} --out {tmp}/r", "is no dataset"),
-        ("train demo {missing} --out {tmp}/r", "is no dataset: there is no such folder"),
-        ("train demo {tmp}/empty --out {tmp}/r", "is no dataset"),
+        ("train demo {run} --out {tmp}/r", "is not a dataset"),
+        ("train demo {missing} --out {tmp}/r", "There is no dataset"),
+        ("train demo {tmp}/empty --out {tmp}/r", "is not a dataset"),
         ("train demo {dataset} --out {run}", "begun with another"),
         ("train demo {dataset} --out {tmp}/notes.txt", "notes.txt"),
         ("evaluate {missing}", "There is no run"),
         ("issues {missing}", "There is no run"),
         ("evaluate {dataset}", "is not a nonet run"),
-        ("data check {run}", "is no dataset"),
-        ("data check {missing}", "is no dataset: there is no such folder"),
-        ("data folds {tmp}/empty", "is no dataset"),
+        ("data check {run}", "is not a dataset"),
+        ("data check {missing}", "There is no dataset"),
+        ("data folds {tmp}/empty", "is not a dataset"),
         ("data build {tmp}/empty --out {tmp}/d", "is not a source"),
         ("data sources acevdo", 'Did you mean "acevedo"?'),
         ("data fetch", "NAME is missing."),
@@ -326,7 +326,7 @@ def test_a_stop_by_hand_says_how_to_go_on(nonet, monkeypatch, places):
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell's pipe")
 def test_a_reader_that_leaves_early_is_no_error():
     process = subprocess.Popen(
-        [sys.executable, "-m", "nonet.cli", "recipes", "show", "paper"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "nonet", "recipes", "show", "paper"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     process.stdout.close()
     err = process.stderr.read().decode()

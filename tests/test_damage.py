@@ -9,7 +9,7 @@ import pytest
 import nonet
 from nonet.errors import DamagedError, RunError
 from nonet.evaluate.reading import read_run
-from nonet.predict.ensemble import load
+from nonet.predict.opening import load
 from nonet.runs import Run
 from nonet.train.finish import calibrate
 from nonet.train.launch import train

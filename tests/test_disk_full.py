@@ -95,7 +95,7 @@ def test_training_resumes(dataset, make_recipe, tmp_path, num_bytes):
 
 def test_predict_and_evaluate(tiny_run, tiny_dataset, tmp_path):
     from nonet.evaluate.run import evaluate
-    from nonet.predict.ensemble import load
+    from nonet.predict.opening import load
     from nonet.predict.run import predict
 
     copied = shutil.copytree(tiny_run.folder, tmp_path / "run")

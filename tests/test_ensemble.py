@@ -16,7 +16,7 @@ from sealing import seal
 from nonet.calibrate.calibration import softmax
 from nonet.data.images import load_rgb
 from nonet.errors import DamagedError, DataError, NonetError, RecipeError, RunError
-from nonet.predict.ensemble import load, parse_views
+from nonet.predict.opening import load, parse_views
 from nonet.recipe import Predict
 
 

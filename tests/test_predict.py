@@ -20,8 +20,8 @@ from nonet.calibrate.calibration import softmax
 from nonet.calibrate.priors import estimate_priors
 from nonet.errors import DataError, RunError
 from nonet.models.network import make_classifier
-from nonet.predict.ensemble import load
 from nonet.predict.folder import CHUNK_SIZE
+from nonet.predict.opening import load
 from nonet.predict.run import predict
 from nonet.recipe import load_recipe
 

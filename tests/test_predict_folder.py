@@ -13,7 +13,7 @@ from test_storage import everything_in
 
 import nonet.data.images
 from nonet.errors import DataError, RunError, StorageError, UnreadableNowError
-from nonet.predict.ensemble import load
+from nonet.predict.opening import load
 from nonet.predict.folder import CHUNK_SIZE
 from nonet.predict.run import predict
 

@@ -12,7 +12,7 @@ from PIL import Image
 from nonet.data.build import build_dataset
 from nonet.errors import DataError, RunError
 from nonet.evaluate.run import evaluate
-from nonet.predict.ensemble import load
+from nonet.predict.opening import load
 from nonet.predict.run import predict
 from nonet.runs import Run
 from nonet.train.finish import calibrate
@@ -123,7 +123,7 @@ def test_the_evaluation_says_what_it_costs(run):
     assert table.loc["all", "rejected"] == table["rejected"].drop("all").sum()
     assert table.loc["all", "share"] < 0.15
     report = (run.evaluation / "report.html").read_text(encoding="utf-8")
-    assert "taken for no known class" in report
+    assert "rejected as no known class" in report
 
 
 def test_the_share_to_be_rejected_can_be_changed(run, drawn, tmp_path):

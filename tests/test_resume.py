@@ -131,7 +131,7 @@ def test_the_command_line_goes_on_after_a_kill(recipe, tiny_dataset, uninterrupt
     (tmp_path / "tiny.toml").write_text(recipe.to_toml())
     run = Run(tmp_path / "run")
     words = ["train", str(tmp_path / "tiny.toml"), str(tiny_dataset.folder), "--out", str(run), "--accelerator", "cpu"]
-    command = [sys.executable, "-m", "nonet.cli", *words]
+    command = [sys.executable, "-m", "nonet", *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while process.poll() is None and not run.member("vit_mini", 0).state.exists():

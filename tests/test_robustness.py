@@ -127,7 +127,7 @@ def test_a_killed_test_goes_on_to_the_same_bits(run, scored, monkeypatch, whole_
 
 
 def test_what_is_scored_is_not_scored_again(scored, monkeypatch):
-    monkeypatch.setattr(robustness, "Ensemble", None)  # whoever needs a network fails
+    monkeypatch.setattr(robustness, "_ensembles", None)  # whoever needs a network fails
     run, folder = scored
     assert score_conditions(run, FEW, accelerator="cpu") == folder
     assert score_conditions(run, FEW[:1], views=False, accelerator="cpu") == folder

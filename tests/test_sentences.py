@@ -9,10 +9,12 @@ import pytest
 from sealing import seal
 from test_report import make_run
 
-from nonet.evaluate import phrases, sentences
+from nonet.evaluate import sentences
+from nonet.evaluate.calibration_pages import calibration_words
 from nonet.evaluate.measured import measure
 from nonet.evaluate.robustness import Robustness
 from nonet.evaluate.run import evaluate
+from nonet.page.numbers import signed
 from nonet.runs import Run
 
 
@@ -84,7 +86,7 @@ def test_classes_of_few_patients_are_named_with_the_reason(tmp_path):
     num = int((found.data.oof.true == found.data.oof.classes.index("EO")).sum())
     text = sentences.judgement(found)
     assert text.startswith(f"Cannot be judged: EO: {num} images of 1 patient.")
-    assert "EO is told" not in text and re.search(r"Of the others, (LY|SNE) is told best", text)
+    assert re.search(r"Best of the others: (LY|SNE) \(F1", text)
 
 
 def test_pairs_that_are_confused_and_classes_that_are_lost(tmp_path):
@@ -124,22 +126,44 @@ def test_verdict_on_the_ensemble_follows_the_interval(found):
     row = next(row for _, row in rows.iterrows() if row["comparison"].removeprefix("ensemble − ") in text)
     assert row["difference"] == rows["difference"].min()  # the best single one
     word = "better" if row["difference_low"] > 0 else "worse" if row["difference_high"] < 0 else "not settled"
-    assert f"({phrases.signed(row['difference_low'])} to {phrases.signed(row['difference_high'])}), {word}" in text
+    assert f"({signed(row['difference_low'])} to {signed(row['difference_high'])}), {word}" in text
 
 
 def test_trust_is_of_the_cross_fitted_measures(found):
     text = sentences.trust(found)
     overall, doubt = found.calibration.measures.iloc[0], found.calibration.doubt
-    assert f"calibration error {overall['ece_after']:.3f}; {overall['ece_before']:.3f} before" in text
-    assert text.split(". ")[1].startswith(f"{100 * (1 - doubt['share_identified']):.0f} of 100 cells stay unidentified")
+    after, before = 100 * overall["ece_after"], 100 * overall["ece_before"]
+    assert re.findall(r"by (\d+\.\d)", text) == [f"{after:.1f}", f"{before:.1f}"]
+    assert f"{100 * (1 - doubt['share_identified']):.0f} % of the cells stay unidentified" in text
+
+
+@pytest.mark.parametrize(("before", "after", "worse"), [(0.10, 0.13, True), (0.13, 0.10, False), (0.1, 0.1, False)])
+def test_calibration_that_made_it_worse_is_told_as_such(found, before, after, worse):
+    measures = found.calibration.measures.copy()
+    measures.loc[measures.index[0], ["ece_before", "ece_after"]] = before, after
+    changed = dataclasses.replace(found.calibration, measures=measures)
+    text = sentences.trust(dataclasses.replace(found, calibration=changed))
+    assert text.startswith("Calibration made the probabilities worse") == worse
+    assert calibration_words(changed)["worse"][:1] == (["expected calibration error"] if worse else [])
+
+
+SENTENCE = re.compile(r"[^.;]*(?:\.\d[^.;]*)*[.;]")
+
+
+def test_no_sentence_mixes_percent_and_fraction_of_cells(found):
+    """A share of cells is in percent; F1 and differences of it, which are not shares, are fractions."""
+    for text in (sentences.trust(found), sentences.rejected(found), sentences.doubted_labels(found)):
+        for sentence in SENTENCE.findall(text):
+            assert not ("%" in sentence and re.search(r"\b0\.\d", sentence)), sentence
+            assert "of 100" not in sentence
 
 
 @pytest.mark.parametrize(
     ("identified", "said"),
     [
         (0.0, "All cells stay unidentified, as no class reaches a probability of 50 %."),
-        (0.004, "More than 99 of 100 cells stay unidentified"),
-        (0.999, "Fewer than 1 of 100 cells stay unidentified"),
+        (0.004, "More than 99 % of the cells stay unidentified"),
+        (0.999, "Less than 1 % of the cells stay unidentified"),
     ],
 )
 def test_cells_that_stay_unidentified_are_none_some_or_all(found, identified, said):
@@ -148,7 +172,7 @@ def test_cells_that_stay_unidentified_are_none_some_or_all(found, identified, sa
     doubt["share_identified"], doubt["accuracy_identified"] = identified, right
     text = sentences.trust(dataclasses.replace(found, calibration=dataclasses.replace(found.calibration, doubt=doubt)))
     assert said in text and "nan" not in text
-    assert ("75 of 100 are right" in text) == (identified > 0)
+    assert ("75 % are right" in text) == (identified > 0)
 
 
 def test_the_report_has_no_share_of_no_cell(tmp_path):
@@ -170,11 +194,11 @@ def rejection_of(shares, images=100):
 
 def test_nothing_is_most_of_what_is_rejected_where_nothing_is(found):
     text = sentences.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.0, "EO": 0.0, "LY": 0.0})))
-    assert text == "None of 100 known cells are taken for no known class, where 2 of 100 were asked for."
+    assert text == "None of 100 known cells are rejected as no known class, where the setting asks for 2 %."
     text = sentences.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "EO": 0.01, "LY": 0.04})))
-    assert text.endswith("; most of all LY (4.0 of 100).")
+    assert text.endswith("; most often LY (4.0 %).")
     text = sentences.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "LY": 0.05})))
-    assert text.startswith("5.0 of 100") and "most of all" not in text
+    assert text.startswith("5.0 % of known cells") and "most often" not in text
 
 
 def damaged(rows):
@@ -220,7 +244,7 @@ def test_a_class_of_one_image_of_unknown_patient_cannot_be_judged(tmp_path):
     text = sentences.judgement(found)
     assert text.startswith("Cannot be judged: EO: 1 image. ")
     assert "To be judged with care: MO (5 images, F1 anywhere from " in text
-    assert re.search(r"Of the others, (LY|SNE) is told best", text)
+    assert re.search(r"Best of the others: (LY|SNE) \(F1", text)
     limit = next(sentence for sentence in sentences.limits(found) if sentence.startswith("EO (eosinophil): "))
     assert "fewer than 3 images, patients unknown" in limit
 

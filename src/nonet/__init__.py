@@ -29,7 +29,7 @@ _HOME = {
     "table": "nonet.evaluate.across_runs",
     "issues": "nonet.evaluate.issues",
     "find_label_issues": "nonet.evaluate.label_issues",
-    "load": "nonet.predict.ensemble",
+    "load": "nonet.predict.opening",
     "Ensemble": "nonet.predict.ensemble",
     "predict": "nonet.predict.run",
     "score": "nonet.evaluate.score",

@@ -46,6 +46,14 @@ CELLS = {
     )
 }
 
+#: The colour of a lineage as a whole, whichever of its classes a dataset has.
+LINEAGE_COLOURS = {
+    UNSETTLED: "#4d4d4d",
+    GRANULOPOIESIS: "#b3312c",
+    MONOCYTOPOIESIS: "#2c8f6b",
+    LYMPHOPOIESIS: "#2166ac",
+}
+
 #: The thirteen codes in alphabetical order: the column order of every logit array.
 CLASSES = tuple(sorted(CELLS))
 

@@ -237,8 +237,10 @@ class Run:
 
     def require(self) -> None:
         """Raise RunError where this folder is not there or is no run."""
-        if not self.folder.is_dir():
+        if not self.folder.exists():
             raise RunError(f"There is no run {self}.", hint=MAKE_ONE)
+        if not self.folder.is_dir():
+            raise RunError(f"{self} is a file, not the folder of a run.", hint=MAKE_ONE)
         if not self.recipe.is_file():
             if self.provenance.is_file() or self.has_members:
                 raise DamagedError(f"{self.recipe} is missing.", hint=heal_hint(self))

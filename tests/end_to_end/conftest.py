@@ -14,7 +14,7 @@ TINY = ["--set", "train.epochs=1", "--set", "models.image_size_px=32", "--set", 
 
 def in_process_of_its_own(*words, cwd=None):
     """Run the program in a process of its own: (exit status, what it printed, what it said on stderr)."""
-    command = [sys.executable, "-m", "nonet.cli", *map(str, words)]
+    command = [sys.executable, "-m", "nonet", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | {"COLUMNS": "200"})
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 import nonet
 from nonet.cli import compare
+from nonet.cli.common import add_common_options, is_quiet
 from nonet.cli.data import verbs as data_verbs
 from nonet.cli.ending import exit_status_of, say
-from nonet.cli.words import Names, in_columns, split_commas
+from nonet.cli.words import Accelerator, DatasetFolder, Names, RunFolder, in_columns, split_commas
+from nonet.data.opening import require_dataset
 from nonet.errors import NonetError, did_you_mean, printable
+from nonet.runs import Run
+
+log = logging.getLogger("nonet")
 
 app = App(
     name="nonet",
@@ -25,7 +31,8 @@ app.command(data_verbs)
 app.command(recipes)
 app.command(compare.table)
 app.command(compare.score)
-app.suppress_keyboard_interrupt = False  # `main` says how to go on
+add_common_options(app)
+app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False  # `main` says how to go on
 
 Settings = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
 
@@ -41,7 +48,9 @@ def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
     seed
         Of the drawing and the training.
     """
-    nonet.demo(out, seed=seed, say=say)
+    done = nonet.demo(out, seed=seed, say=(lambda text: None) if is_quiet() else say)
+    if is_quiet():
+        say(f"Report: {done.report}")
 
 
 @app.command
@@ -51,7 +60,7 @@ def train(
     *,
     out: Path,
     set_: Settings | None = None,
-    accelerator: str = "auto",
+    accelerator: Accelerator = "auto",
     devices: int = 1,
 ) -> None:
     """Train every member of a recipe. Stopped or killed, the same command goes on where it was.
@@ -67,11 +76,13 @@ def train(
     set_
         A changed setting, like --set train.epochs=5; may be given several times.
     accelerator
-        auto, cpu, gpu, …
+        What to compute on: the best there is (auto), cpu, or a GPU (gpu; cuda and mps name its kind).
     devices
         Processes that share each member's batches.
     """
-    run = nonet.train(recipe, dataset, out=out, settings=set_, accelerator=accelerator, devices=devices)
+    loaded = nonet.load_recipe(recipe, set_)  # told now, and the dataset next: the rest takes seconds to import
+    require_dataset(dataset.expanduser())
+    run = nonet.train(loaded, dataset, out=out, accelerator=accelerator, devices=devices)
     say(f'{run} is trained. Next: nonet evaluate "{run}"')
 
 
@@ -92,17 +103,17 @@ class DamageOptions:
     views
         Look at damaged images in the recipe's views as well, which takes several times as long.
     accelerator
-        auto, cpu, gpu, …
+        What to compute on: the best there is (auto), cpu, or a GPU (gpu; cuda and mps name its kind).
     workers
         Processes that damage and denoise; by default one a core.
     """
 
-    dataset: Path | None = None
+    dataset: DatasetFolder | None = None
     limit: int = 500
     kinds: Names | None = None
     severities: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None
     views: bool = True
-    accelerator: str = "auto"
+    accelerator: Accelerator = "auto"
     workers: int | None = None
 
     def given(self) -> list[str]:
@@ -112,7 +123,7 @@ class DamageOptions:
 
 
 @app.command
-def calibrate(run: Path, *, set_: Settings | None = None) -> None:
+def calibrate(run: RunFolder, *, set_: Settings | None = None) -> None:
     """Fit probabilities, sets, doubt and rejection on a run's out-of-fold predictions. Training does so at its end.
 
     Do it again after ensemble.json was given other weights, with other settings, or for a run of an older nonet.
@@ -131,7 +142,7 @@ def calibrate(run: Path, *, set_: Settings | None = None) -> None:
 
 @app.command
 def evaluate(
-    run: Path,
+    run: RunFolder,
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -190,7 +201,7 @@ def _evaluate_robustness(run: Path, damage: DamageOptions, options: dict) -> Non
 
 @app.command
 def issues(
-    run: Path,
+    run: RunFolder,
     *,
     filter_by: Literal[
         "prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"
@@ -230,7 +241,7 @@ def predict(
     sample_submission: Path | None = None,
     unreadable_label: str | None = None,
     adapt_priors: Annotated[bool, Parameter(negative=())] = False,
-    accelerator: str = "auto",
+    accelerator: Accelerator = "auto",
     workers: int | None = None,
 ) -> None:
     """Predict new images: predictions.csv with label or "unidentified", probabilities and the set of likely classes.
@@ -260,12 +271,15 @@ def predict(
         depends on the other images. For samples of quite another mix that look the same; on the next patients of one
         hospital it made predictions worse.
     accelerator
-        auto, cpu, gpu, …
+        What to compute on: the best there is (auto), cpu, or a GPU (gpu; cuda and mps name its kind).
     workers
         Processes that read images; by default one a core.
     """
     if not images:
         raise NonetError("There is no image to predict.", hint="Give files, folders, globs or a dataset.")
+    if swapped := [image for image in images if Run(image).recipe.is_file()]:
+        raise NonetError(f"{swapped[0]} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
+    Run(run).require()  # told now: the rest takes seconds to import
     predictions = nonet.predict(
         run,
         images,
@@ -345,7 +359,6 @@ def main() -> None:
     """Run the command line; an error of the user's is a message, not a traceback."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Words("%(message)s"))
-    log = logging.getLogger("nonet")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     sys.exit(exit_status_of(_command))
@@ -360,6 +373,7 @@ class _Words(logging.Formatter):
 
 def _command() -> None:
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        with logging_redirect_tqdm(loggers=[log]):  # a line of the log does not cut through a progress bar
+            app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise _wrong_use(error) from error

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import nonet
+from nonet.cli.ending import say
+from nonet.cli.words import RunFolder
 
 
-def table(*runs: Path, out: Path | None = None, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> None:
+def table(
+    *runs: RunFolder, out: Path | None = None, resamples: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> None:
     """Set runs side by side: Table 1 on the images that all of them hold out, with paired differences over patients.
 
     Parameters
@@ -21,7 +25,7 @@ def table(*runs: Path, out: Path | None = None, resamples: int = 2000, confidenc
     seed
         Of the bootstrap.
     """
-    print(nonet.table(list(runs), out=out, num_resamples=resamples, confidence=confidence, seed=seed))
+    say(nonet.table(list(runs), out=out, num_resamples=resamples, confidence=confidence, seed=seed))
 
 
 def score(
@@ -52,4 +56,4 @@ def score(
         Of the bootstrap.
     """
     options = {"num_resamples": resamples, "confidence": confidence, "seed": seed}
-    print(nonet.score(predictions, labels, out=out, **options))
+    say(nonet.score(predictions, labels, out=out, **options))

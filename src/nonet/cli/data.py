@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 import nonet
 from nonet.cli.ending import say
-from nonet.cli.words import Names, in_columns, split_commas
+from nonet.cli.words import DatasetFolder, Names, in_columns, split_commas
 from nonet.errors import NonetError
 
 verbs = App(name="data", help="Make and check datasets.")
@@ -92,7 +92,7 @@ def build(
 
 
 @verbs.command
-def check(dataset: Path, *, num_folds: int | None = None, workers: int | None = None) -> None:
+def check(dataset: DatasetFolder, *, num_folds: int | None = None, workers: int | None = None) -> None:
     """Read every image of a dataset again: which are missing, changed or unreadable? Exit status 1 if any.
 
     Then the checks of the build: near duplicates across patients, labels or splits, labels that can be told from size,
@@ -115,7 +115,7 @@ def check(dataset: Path, *, num_folds: int | None = None, workers: int | None = 
 
 @verbs.command
 def folds(
-    dataset: Path,
+    dataset: DatasetFolder,
     *,
     num_folds: int = 3,
     by: Literal["patient", "image"] = "patient",

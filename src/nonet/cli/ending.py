@@ -1,6 +1,7 @@
 """How a command ends: its output can be shown anywhere, and an error of the user's is words and an exit status."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator
 
 from nonet.errors import NonetError, printable
 from nonet.storage import in_words
+
+log = logging.getLogger("nonet")
 
 STOPPED = "Stopped. Run the same command again to continue."
 
@@ -50,6 +53,7 @@ def exit_status_of(command: Callable[[], object]) -> int:
 def say_error(error: NonetError) -> int:
     """Print an error of the user's, and return the exit status that goes with it."""
     print(f"error: {printable(error)}", file=sys.stderr)
+    log.debug("It was raised here:", exc_info=error)
     return 2
 
 

@@ -1,9 +1,30 @@
-"""How lists are given on the command line, and tables shown."""
+"""How runs, datasets and lists are given on the command line, and tables shown.
 
-from typing import Annotated
+Folders are looked at while the command line is read: what is not there is told before anything heavy is imported.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from nonet.data.opening import require_dataset
+from nonet.models.devices import ACCELERATORS
+from nonet.runs import Run
+
+
+def _is_run(_: type, folder: Path) -> None:
+    Run(folder).require()
+
+
+def _is_dataset(_: type, folder: Path | None) -> None:
+    if folder is not None:
+        require_dataset(folder.expanduser())
+
+
+RunFolder = Annotated[Path, Parameter(validator=_is_run)]
+DatasetFolder = Annotated[Path, Parameter(validator=_is_dataset)]
+Accelerator = Literal[ACCELERATORS]
 Names = Annotated[list[str], Parameter(negative=(), consume_multiple=True)]
 
 

@@ -6,16 +6,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
 from nonet.data.checks import PAIR_KINDS, Checks
 from nonet.data.images import load_rgb
 from nonet.data.manifest import Dataset
 from nonet.data.near import MIN_SIMILARITY
+from nonet.data.prepare import Crop, prepare_crops
 from nonet.data.shortcuts import ORDER
 from nonet.errors import DataError
 from nonet.page.figures import class_counts_figure, in_house_style, sample_figure, svg_text
 from nonet.page.html import environment, inline
+from nonet.recipe import list_recipes, load_recipe
 from nonet.runs import write_json, write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -23,6 +26,7 @@ _SHOWN = 12  # pairs with pictures
 _LISTED = 200  # rows of a table; checks.json has them all
 _PER_CLASS = 6
 _SIDE_PX = 104
+_OWN_SIZE_PX = 224  # of a recipe that leaves each network its own size, which is no smaller
 
 
 def write_checks(dataset: Dataset, checks: Checks) -> Path:
@@ -52,7 +56,12 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
     images, labels = _samples(dataset)
     if labels:
         drawings["samples"] = in_house_style(sample_figure, images, labels, num_per_class=_PER_CLASS)
-    words = {"samples": "Images of each class.", "class_counts": "Bar chart of images by class and source."}
+        drawings["seen"] = _seen(images, labels)
+    words = {
+        "samples": "Images of each class.",
+        "seen": "One image of each class, whole and cut and resized as each recipe does.",
+        "class_counts": "Number of images of each class and source, as dots on a logarithmic scale.",
+    }
     figures = {name: inline(svg_text(figure, name), words[name]) for name, figure in drawings.items()}
     return (
         environment(_TEMPLATES)
@@ -98,6 +107,33 @@ def _count_rows(checks: Checks, sources: list[str]) -> list[dict]:
         cells = [by_source.get(source) for source in sources]
         rows.append({"code": code, "name": name if name != code else "", "cells": cells, "few": few})
     return rows
+
+
+def _seen(images: list[np.ndarray], labels: list[str]) -> Figure:
+    """Draw an image of each class as the networks of every recipe get it: denoised, cut and resized."""
+    ways: dict[tuple, list[str]] = {}
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        models = recipe.models
+        centres = models.centre.values() if isinstance(models.centre, dict) else [models.centre]
+        for centre in centres:
+            crop = Crop(models.image_size_px or _OWN_SIZE_PX, centre)
+            ways.setdefault((crop, models.image_size_px is None, recipe.denoise), []).append(name)
+    order = sorted(ways, key=lambda way: (-way[0].centre, -way[0].size_px))
+    crops = sorted({crop for crop, _, _ in order})
+    of_class, shown = list(dict.fromkeys(labels)), []
+    for code in of_class:
+        image = images[labels.index(code)]
+        seen = {denoise: prepare_crops(image, crops, denoise) for _, _, denoise in order}
+        shown += [seen[denoise][crop] for crop, _, denoise in order]
+    heads = [f"{', '.join(dict.fromkeys(ways[way]))}\n{_in_words(*way[:2])}" for way in order]
+    each = [code for code in of_class for _ in order]
+    return in_house_style(sample_figure, shown, each, num_per_class=len(order), heads=heads)
+
+
+def _in_words(crop: Crop, is_own_size: bool) -> str:
+    part = "whole" if crop.centre == 1 else f"central {100 * crop.centre:g} %"
+    return f"{part}\n{'≥ ' if is_own_size else ''}{crop.size_px} px"
 
 
 def _samples(dataset: Dataset) -> tuple[list[np.ndarray], list[str]]:

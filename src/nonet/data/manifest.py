@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.cells import in_order_of_maturation, name_of
+from nonet.data.opening import require_dataset
 from nonet.errors import DataError
 from nonet.integrity import read_json, reading
 from nonet.runs import write_json, written_whole
@@ -66,12 +67,7 @@ class Dataset:
         if isinstance(folder, Dataset):
             return folder
         folder = Path(folder).expanduser()
-        if not (folder / "dataset.json").exists() or not (folder / "manifest.parquet").exists():
-            why = "it lacks manifest.parquet or dataset.json" if folder.exists() else "there is no such folder"
-            raise DataError(
-                f"{folder} is no dataset: {why}.",
-                hint="Make one with: nonet data build SOURCE:PATH --out DATASET",
-            )
+        require_dataset(folder)
         description = read_json(folder / "dataset.json", hint=_AGAIN, kind=DataError)
         with reading(folder / "dataset.json", hint=_AGAIN, kind=DataError):
             _require_sound(description)

@@ -76,6 +76,11 @@ def calibration_words(measured: MeasuredCalibration | str | None) -> dict | None
         "by_class": [row | {"name": name_of(row["class"])} for row in by_class.to_dict("records")],
         "shift": measured.differences.iloc[0].to_dict(),
         "adapted": measured.differences.iloc[1].to_dict() if len(measured.differences) > 1 else None,
+        "worse": [
+            name
+            for name, key in (("expected calibration error", "ece"), ("Brier score", "brier"))
+            if overall[f"{key}_after"] > overall[f"{key}_before"]
+        ],
         "moved": any(measured.fitted.strengths),
         "strengths": measured.fitted.strengths,
     }

@@ -19,6 +19,7 @@ from nonet.evaluate.oof import NO_VIEWS
 from nonet.evaluate.robustness import damage_rows
 from nonet.evaluate.tables import HEADINGS, format_interval
 from nonet.page.markdown import Markdown, escape, markdown_environment, table
+from nonet.page.numbers import percent, percent_range, score
 from nonet.recipe import Recipe, differing_settings, list_recipes, load_recipe
 
 _USES = ("images", "scored", "external", "test")
@@ -144,6 +145,9 @@ def _model(found: Measured) -> dict:
         "settings": _settings(data.recipe),
         "provenance": data.provenance,
         "limits": sentences.limits(found),
+        "share": lambda row, name: Markdown(
+            f"{percent(row[name])} [{percent_range(row[f'{name}_low'], row[f'{name}_high'])}]"
+        ),
         "between": lambda row, score, decimals=3: Markdown(
             format_interval(row[score], row[f"{score}_low"], row[f"{score}_high"], decimals=decimals)
         ),
@@ -160,8 +164,7 @@ def _weights(found: Measured) -> list[list]:
 
 def _overall(found: Measured) -> Markdown:
     rows = [
-        [row["name"], row["views"], *(_cell(row, score) for score in HEADINGS)]
-        for row in found.table.to_dict("records")
+        [row["name"], row["views"], *(_cell(row, name) for name in HEADINGS)] for row in found.table.to_dict("records")
     ]
     return table(["", "views", *HEADINGS.values()], rows, align="ll" + "r" * len(HEADINGS))
 
@@ -173,7 +176,7 @@ def _by_class(found: Measured) -> Markdown:
             row["name"],
             f"{row['images']:,}",
             "unknown" if pd.isna(row["patients"]) else f"{row['patients']:,}",
-            *("–" if pd.isna(row[score]) else f"{row[score]:.3f}" for score in ("precision", "recall")),
+            *(score(row[name]) for name in ("precision", "recall")),
             _cell(row, "f1"),
             row["note"],
         ]
@@ -184,8 +187,8 @@ def _by_class(found: Measured) -> Markdown:
 
 def _calibration(found: Measured) -> Markdown:
     row, rows = found.calibration.measures.iloc[0], []
-    for score, title in (("ece", "expected calibration error"), ("brier", "Brier score"), ("nll", "log loss")):
-        rows.append([title, _cell(row, f"{score}_before"), _cell(row, f"{score}_after")])
+    for name, title in (("ece", "expected calibration error"), ("brier", "Brier score"), ("nll", "log loss")):
+        rows.append([title, _cell(row, f"{name}_before"), _cell(row, f"{name}_after")])
     return table(["lower is better", "before", "after"], rows, align="lrr")
 
 
@@ -194,7 +197,7 @@ def _robustness(found: Measured) -> Markdown | None:
         return None
     _, rows = damage_rows(found.robustness, denoised=found.data.denoise.enabled)
     severities = sorted({row["severity"] for row in rows})
-    scores = {(row["kind"], row["severity"]): f"{row['macro_f1']:.3f}" for row in rows}
+    scores = {(row["kind"], row["severity"]): score(row["macro_f1"]) for row in rows}
     body = [
         [kind.replace("_", " "), *(scores.get((kind, level), "–") for level in severities)]
         for kind in dict.fromkeys(row["kind"] for row in rows)
@@ -203,8 +206,8 @@ def _robustness(found: Measured) -> Markdown | None:
     return table(header, body, align="l" + "r" * len(severities))
 
 
-def _cell(row: Mapping, score: str) -> Markdown:
-    return Markdown(format_interval(row[score], row[f"{score}_low"], row[f"{score}_high"]))
+def _cell(row: Mapping, name: str) -> Markdown:
+    return Markdown(format_interval(row[name], row[f"{name}_low"], row[f"{name}_high"]))
 
 
 def _settings(settings: Mapping) -> dict | None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from nonet.cells import CELLS, lineage_blocks, stages_block
+from nonet.cells import GRANULOPOIESIS, LINEAGE_COLOURS, lineage_blocks, stages_block
 from nonet.evaluate.mistakes import PLACES
 from nonet.page.figures import INK, PALETTE, new_figure, short
 
@@ -248,7 +248,7 @@ def _label_matrix(axes, codes: list[str], longest: int) -> None:
 def _box_lineages(axes, codes: list[str]) -> None:
     for lineage, first, last in lineage_blocks(codes):
         width = last - first + 1
-        colour = CELLS[codes[first + 1]].colour
+        colour = LINEAGE_COLOURS[lineage]
         box = Rectangle((first - 0.5, first - 0.5), width, width, fill=False, edgecolor=colour, linewidth=1.6)
         box.set(clip_on=False, zorder=5)
         axes.add_patch(box)
@@ -260,6 +260,6 @@ def _box_lineages(axes, codes: list[str]) -> None:
     stages = stages_block(codes)
     if stages is not None:  # the order of ripening, without the granulocytes beside it
         first, width = stages[0] - 0.5, stages[1] - stages[0] + 1
-        inner = Rectangle((first, first), width, width, fill=False, edgecolor=CELLS[codes[stages[0]]].colour)
+        inner = Rectangle((first, first), width, width, fill=False, edgecolor=LINEAGE_COLOURS[GRANULOPOIESIS])
         inner.set(linewidth=1.2, linestyle=(0, (3, 2)), clip_on=False, zorder=6)
         axes.add_patch(inner)

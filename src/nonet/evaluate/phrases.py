@@ -8,23 +8,11 @@ from nonet.evaluate.measured import Measured
 from nonet.evaluate.tables import FEW_PATIENTS
 
 
-def signed(value: float) -> str:
-    """Return "+0.012" or "−0.012"; a dash for none."""
-    return "–" if pd.isna(value) else f"{value:+.3f}".replace("-", "−")
-
-
 def between(values: tuple[float, float, float], found: Measured, *, places: int, factor: float = 1) -> str:
     _, low, high = values
     if np.isnan(low):
         return ""
     return f" ({found.percent} % interval {factor * low:.{places}f} to {factor * high:.{places}f})"
-
-
-def of_100(share: float) -> str:
-    """Return "12 of 100": never "0" where there are some, nor "100" where not all."""
-    if 0 < share < 0.005:
-        return "Fewer than 1 of 100"
-    return "More than 99 of 100" if 0.995 <= share < 1 else f"{100 * share:.0f} of 100"
 
 
 def words(kind: str) -> str:

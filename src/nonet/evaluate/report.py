@@ -8,7 +8,7 @@ import pandas as pd
 
 from nonet.cells import lineage_blocks, name_of
 from nonet.data.degrade import KINDS
-from nonet.evaluate import phrases, sentences
+from nonet.evaluate import sentences
 from nonet.evaluate.calibration_pages import calibration_words
 from nonet.evaluate.issues import Issues, commonest
 from nonet.evaluate.measured import Measured
@@ -19,6 +19,7 @@ from nonet.evaluate.rejection import rejection_words
 from nonet.evaluate.robustness import denoising_rows
 from nonet.evaluate.tables import HEADINGS
 from nonet.page.html import environment, inline
+from nonet.page.numbers import score as score_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 #: Each answers for one section, in the order of the page.
@@ -43,7 +44,7 @@ _FIGURE_TEXT = {
     "mistakes": "Mistakes of each group of models by where they lie; the numbers are in mistakes.csv.",
     "expanded": "Confusion matrix of all images held out, external ones too, beside mistakes by group of models; the "
     "numbers are in expanded_confusion.csv and expanded_mistakes.csv.",
-    "class_counts": "Bar chart of the number of images of each class.",
+    "class_counts": "Number of images of each class, as dots on a logarithmic scale.",
     "samples": "Prepared images of each class.",
     "training_curves": "Loss and macro-F1 by epoch for every network.",
     "reliability": "Share of right calls by probability, before and after calibration.",
@@ -55,7 +56,7 @@ _FIGURE_TEXT = {
 def render_report(found: Measured, drawings: Mapping[str, str]) -> str:
     """Return the report as HTML text; `drawings` are {name: SVG text}."""
     pages = environment(_TEMPLATES)
-    pages.filters.update(interval=_interval, signed=phrases.signed)
+    pages.filters.update(interval=_interval)
     return pages.get_template("report.html.j2").render(
         **_shown(found),
         say={question.__name__: question(found) for question in _QUESTIONS},
@@ -151,4 +152,4 @@ def _flat(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
 
 def _interval(row: Mapping, score: str) -> str:
     low, high = row[f"{score}_low"], row[f"{score}_high"]
-    return "–" if pd.isna(low) else f"{low:.3f}–{high:.3f}"
+    return "–" if pd.isna(low) else f"{score_text(low)}–{score_text(high)}"

@@ -15,6 +15,7 @@ from nonet.evaluate.calibration import MeasuredCalibration
 from nonet.evaluate.measured import Measured
 from nonet.evaluate.robustness import damage_rows
 from nonet.evaluate.tables import FEW_PATIENTS
+from nonet.page.numbers import number, percent, signed
 
 #: From fewer units than this a percentile bootstrap is known to give intervals that are too narrow.
 FEW_UNITS = 20
@@ -75,9 +76,9 @@ def judgement(found: Measured) -> str:
     known = judged.dropna(subset="f1")
     if len(known):
         best, worst = known.loc[known["f1"].idxmax()], known.loc[known["f1"].idxmin()]
-        number = "all" if len(known) == len(table) else "the others"
-        text += f"{' ' if text else ''}Of {number}, {best['code']} is told best (F1 {best['f1']:.2f})"
-        text += f" and {worst['code']} worst ({worst['f1']:.2f})." if len(known) > 1 else "."
+        which = "Best class" if len(known) == len(table) else "Best of the others"
+        text += f"{' ' if text else ''}{which}: {best['code']} (F1 {best['f1']:.2f})"
+        text += f"; worst: {worst['code']} (F1 {worst['f1']:.2f})." if len(known) > 1 else "."
     return text
 
 
@@ -106,7 +107,7 @@ def confusions(found: Measured) -> str:
     if not mistakes:
         return "No cell was taken for another class."
     listed = "; ".join(
-        f"{m['true']} taken for {m['predicted']} ({m['count']:,} cells, {100 * m['share']:.0f} % of {m['true']})"
+        f"{m['true']} taken for {m['predicted']} ({m['count']:,} cells, {percent(m['share'])} of {m['true']})"
         for m in mistakes[:_MOST]
     )
     text = f"Most often: {listed}."
@@ -117,7 +118,7 @@ def confusions(found: Measured) -> str:
     near, wrong = _near_mistakes(found)
     if near:
         text += (
-            f" Of {wrong:,} mistakes {100 * near / wrong:.0f} % are between neighbouring stages of granulopoiesis, "
+            f" Of {wrong:,} mistakes {percent(near / wrong)} are between neighbouring stages of granulopoiesis, "
             "where people who read smears differ, too."
         )
     return text
@@ -151,26 +152,32 @@ def trust(found: Measured) -> str:
     if not isinstance(calibration, MeasuredCalibration):
         return "Not measured: a probability says which class is likelier, not how likely it is."
     overall, doubt = calibration.measures.iloc[0], calibration.doubt
-    text = (
-        f"A probability is off by {100 * overall['ece_after']:.0f} points of 100 on average (expected calibration "
-        f"error {overall['ece_after']:.3f}; {overall['ece_before']:.3f} before calibration)."
-    )
+    before, after = (number(100 * overall[f"ece_{when}"], 1) for when in ("before", "after"))
+    if overall["ece_after"] > overall["ece_before"]:
+        text = (
+            f"Calibration made the probabilities worse: they are off by {after} percentage points on average "
+            f"(expected calibration error), and by {before} without it."
+        )
+    else:
+        text = (
+            f"Probabilities are off by {after} percentage points on average (expected calibration error); before "
+            f"calibration, by {before}."
+        )
     reasons = []
     if calibration.settings.min_confidence > 0:
         reasons.append(f"no class reaches a probability of {100 * calibration.settings.min_confidence:g} %")
     if doubt["share_rejected"] > 0:
-        reasons.append("they are taken for no known class")
+        reasons.append("they are rejected as no known class")
     if reasons:
         share = doubt["share_identified"]
-        text += (
-            f" {phrases.of_100(1 - share) if share > 0 else 'All'} cells stay unidentified, as {' or '.join(reasons)}"
-        )
-        text += f"; of the others {100 * doubt['accuracy_identified']:.0f} of 100 are right." if share > 0 else "."
+        how_many = f"{_begun(percent(1 - share))} of the cells" if share > 0 else "All cells"
+        text += f" {how_many} stay unidentified, as {' or '.join(reasons)}"
+        text += f"; of the others {percent(doubt['accuracy_identified'])} are right." if share > 0 else "."
     return text
 
 
 def rejected(found: Measured) -> str:
-    """Say how many known cells are taken for no known class."""
+    """Say how many known cells are rejected as no known class."""
     if isinstance(found.rejection, str):
         return (
             "Not measured. Where nothing is rejected, a smudge, an artefact or a cell of another kind is given one of "
@@ -178,11 +185,16 @@ def rejected(found: Measured) -> str:
         )
     row, by_class = found.rejection.iloc[0], found.rejection.iloc[1:].dropna(subset="share")
     asked, most = found.data.calibrate.false_alarm, by_class.nlargest(1, "share").iloc[0]
-    share = f"{100 * row['share']:.1f} of 100" if row["rejected"] else f"None of {row['images']:,}"
-    text = f"{share} known cells are taken for no known class, where {100 * asked:g} of 100 were asked for"
+    share = f"{_begun(percent(row['share'], 1))} of" if row["rejected"] else f"None of {row['images']:,}"
+    text = f"{share} known cells are rejected as no known class, where the setting asks for {100 * asked:g} %"
     if row["rejected"] and len(by_class) > 1:
-        text += f"; most of all {most['class']} ({100 * most['share']:.1f} of 100)"
+        text += f"; most often {most['class']} ({percent(most['share'], 1)})"
     return f"{text}."
+
+
+def _begun(share: str) -> str:
+    """Return a percentage that may begin a sentence."""
+    return share.replace("<", "Less than ").replace(">", "More than ")
 
 
 def degradation(found: Measured) -> str:
@@ -225,7 +237,7 @@ def doubted_labels(found: Measured) -> str:
         who = f"{phrases.patients(len(outstanding))} {more} more"
         patients = f" {who} than their classes explain, first {outstanding.iloc[0]}."
     return (
-        f"Look first at {num:,} of {issues.num_images:,} labels ({100 * num / issues.num_images:.1f} %), listed in "
+        f"Look first at {num:,} of {issues.num_images:,} labels ({percent(num / issues.num_images, 1)}), listed in "
         f"issues.csv with the worst on top; most are labelled {listed}. They are suspicions: either the label is wrong "
         f"or the ensemble is.{patients}"
     )
@@ -255,8 +267,8 @@ def _verdict(row: pd.Series) -> str:
         words = "better"
     else:
         words = "worse" if high < 0 else "not settled by these patients"
-    interval = "" if np.isnan(low) else f" ({phrases.signed(low)} to {phrases.signed(high)})"
-    return f"{phrases.signed(row['difference'])} macro-F1{interval}, {words}"
+    interval = "" if np.isnan(low) else f" ({signed(low)} to {signed(high)})"
+    return f"{signed(row['difference'])} macro-F1{interval}, {words}"
 
 
 def images(found: Measured) -> str:

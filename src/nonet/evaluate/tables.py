@@ -9,6 +9,7 @@ from nonet.cells import in_order_of_maturation, name_of
 from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
 from nonet.evaluate.metrics import SCORES, macro_f1_score, per_class_scores
 from nonet.evaluate.oof import ENSEMBLE, LOGIT, NO_VIEWS, OutOfFold, align_oof
+from nonet.page.numbers import number
 
 #: How a score is headed where people read it.
 HEADINGS = {
@@ -185,8 +186,8 @@ def ensemble_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> pd.Data
     about = oof.assign(image_id=oof["image_id"].astype(str)).drop_duplicates("image_id").set_index("image_id")
     about = about.loc[aligned.image_id, [c for c in ("label", "patient", "source", "fold") if c in about]]
     parts = []
-    for number, views in enumerate(aligned.view_sets):
-        mean = aligned.ensemble_logits[number]
+    for place, views in enumerate(aligned.view_sets):
+        mean = aligned.ensemble_logits[place]
         logits = pd.DataFrame(mean, index=about.index, columns=[LOGIT + code for code in aligned.classes])
         parts.append(about.assign(architecture=ENSEMBLE, view_set=views).join(logits).reset_index())
     return pd.concat(parts, ignore_index=True)
@@ -210,9 +211,8 @@ def format_interval(value: float, low: float, high: float, *, decimals: int = 3)
     """Return "0.512 [0.470, 0.550]"; a dash for what is not known."""
     if np.isnan(value):
         return "–"
-    if np.isnan(low):
-        return f"{value:.{decimals}f} [–]"
-    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+    interval = "–" if np.isnan(low) else f"{number(low, decimals)}, {number(high, decimals)}"
+    return f"{number(value, decimals)} [{interval}]"
 
 
 def format_table(table: pd.DataFrame) -> str:

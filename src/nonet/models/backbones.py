@@ -1,4 +1,7 @@
-"""The networks: one entry a backbone, with the facts that travel with its weights."""
+"""The networks: one entry a backbone, with the facts that travel with its weights.
+
+torch and timm are imported where a network is built and not before, so that a wrong name is an error at once.
+"""
 
 import importlib
 import importlib.util
@@ -6,13 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import timm
-import torch
-from torch import nn
-
+from nonet.data.prepare import Crop
 from nonet.errors import RecipeError
 from nonet.models import weights
+from nonet.recipe import Models
+
+if TYPE_CHECKING:
+    from torch import nn
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
@@ -37,7 +42,7 @@ class Backbone:
     """timm's name of the pretrained weights on the hub."""
     package: str | None = None
     """Python package that carries the pretrained weights."""
-    convert: Callable[[dict, nn.Module], dict] = weights.as_is
+    convert: "Callable[[dict, nn.Module], dict]" = weights.as_is
     """From the published layout to timm's."""
     takes_size: bool = False
     """Whether timm's constructor wants to know the image size (transformers)."""
@@ -136,7 +141,23 @@ def get_backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def make_backbone(name: str, image_size_px: int | None = None, *, drop_path_rate: float | None = None) -> nn.Module:
+def require_size(name: str, image_size_px: int | None) -> None:
+    """Raise RecipeError where there is no such backbone, or images of this size are too small for it."""
+    backbone = get_backbone(name)
+    if image_size_px is not None and image_size_px < backbone.smallest_px:
+        raise RecipeError(
+            f"{name} cannot be built for images of {image_size_px} px: it needs {backbone.smallest_px} or more.",
+            hint=f"Its own size is {backbone.image_size_px} px: leave models.image_size_px out.",
+        )
+
+
+def crop_of(architecture: str, models: Models) -> Crop:
+    """Return what this architecture sees of an image under this recipe."""
+    centre = models.centre.get(architecture, 1.0) if isinstance(models.centre, dict) else models.centre
+    return Crop(models.image_size_px or get_backbone(architecture).image_size_px, centre)
+
+
+def make_backbone(name: str, image_size_px: int | None = None, *, drop_path_rate: float | None = None) -> "nn.Module":
     """Build a backbone without its classifier and with random weights: images (n, 3, s, s) → features (n, f).
 
     `drop_path_rate` is that of the last block (stochastic depth; Huang et al., ECCV 2016) instead of its own.
@@ -145,12 +166,10 @@ def make_backbone(name: str, image_size_px: int | None = None, *, drop_path_rate
     ------
     RecipeError where there is no such backbone, or it does not take images of this size.
     """
+    import timm
+
+    require_size(name, image_size_px)
     backbone = get_backbone(name)
-    if image_size_px is not None and image_size_px < backbone.smallest_px:
-        raise RecipeError(
-            f"{name} cannot be built for images of {image_size_px} px: it needs {backbone.smallest_px} or more.",
-            hint=f"Its own size is {backbone.image_size_px} px: leave models.image_size_px out.",
-        )
     options = dict(backbone.options)
     if backbone.takes_size:
         options["img_size"] = image_size_px or backbone.image_size_px
@@ -165,7 +184,26 @@ def make_backbone(name: str, image_size_px: int | None = None, *, drop_path_rate
         ) from error
 
 
-def load_pretrained(network: nn.Module, name: str, file: str | Path | None = None) -> str:
+def require_weights(name: str, file: str | Path | None = None) -> None:
+    """Raise where pretrained weights cannot be had at all: a file or package that is not there, or none published.
+
+    Raises
+    ------
+    RecipeError where none are published; WeightsError where a file or package is missing. The hub is not asked.
+    """
+    backbone = get_backbone(name)
+    if file is not None:
+        weights.local_file(file)
+    elif backbone.package is not None:
+        weights.packaged_file(backbone.package)
+    elif backbone.hub is None:
+        raise RecipeError(
+            f"{name} has no pretrained weights.",
+            hint='Set models.weights = "none", or name a file in models.weight_files.',
+        )
+
+
+def load_pretrained(network: "nn.Module", name: str, file: str | Path | None = None) -> str:
     """Load pretrained weights into a backbone, strictly: every tensor, and none left over.
 
     Parameters
@@ -182,18 +220,14 @@ def load_pretrained(network: nn.Module, name: str, file: str | Path | None = Non
     ------
     WeightsError where they cannot be had, or do not fit.
     """
+    require_weights(name, file)
     backbone = get_backbone(name)
     if file is not None:
         path, origin = weights.local_file(file), str(file)
     elif backbone.package is not None:
         path, origin = weights.packaged_file(backbone.package), f"package {backbone.package}"
-    elif backbone.hub is not None:
-        path, origin = weights.hub_file(backbone.hub, name), backbone.hub
     else:
-        raise RecipeError(
-            f"{name} has no pretrained weights.",
-            hint='Set models.weights = "none", or name a file in models.weight_files.',
-        )
+        path, origin = weights.hub_file(backbone.hub, name), backbone.hub
     state = weights.read(path)
     state = weights.fit_positions(backbone.convert(state, network), network)
     weights.load_strictly(network, state, name=name, origin=origin)
@@ -210,8 +244,3 @@ def weights_at_hand(name: str) -> str:
     if backbone.hub is not None:
         return "yes" if weights.hub_file_is_cached(backbone.hub) else "no: fetched from the hub when used"
     return "none needed"
-
-
-def preferred_memory_format(device: torch.device) -> torch.memory_format:
-    """channels_last is faster for convolutions on CPUs and on GPUs with tensor cores, and harmless elsewhere."""
-    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format

@@ -47,6 +47,11 @@ def use_few_threads() -> None:
         torch.set_num_threads(num_processors())
 
 
+def preferred_memory_format(device: torch.device) -> torch.memory_format:
+    """channels_last is faster for convolutions on CPUs and on GPUs with tensor cores, and harmless elsewhere."""
+    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
+
+
 def make_repeatable() -> None:
     """Make the same seed give the same bits on the same machine.
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from nonet.data.prepare import Crop
-from nonet.models.backbones import get_backbone, load_pretrained, make_backbone
+from nonet.models.backbones import crop_of, get_backbone, load_pretrained, make_backbone
 from nonet.recipe import Models
 
 
@@ -40,12 +39,6 @@ def make_head(num_features: int, num_classes: int, *, widths: Sequence[int], dro
         layers += [nn.Linear(num_features, width), nn.ReLU(), nn.Dropout(dropout)]
         num_features = width
     return nn.Sequential(*layers, nn.Linear(num_features, num_classes))
-
-
-def crop_of(architecture: str, models: Models) -> Crop:
-    """Return what this architecture sees of an image under this recipe."""
-    centre = models.centre.get(architecture, 1.0) if isinstance(models.centre, dict) else models.centre
-    return Crop(models.image_size_px or get_backbone(architecture).image_size_px, centre)
 
 
 def make_classifier(

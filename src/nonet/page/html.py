@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from nonet.page.numbers import count, percent, percent_range, score, signed
+
+#: How templates write numbers, on HTML and Markdown pages alike.
+FILTERS = {"count": count, "percent": percent, "percent_range": percent_range, "score": score, "signed": signed}
 _SHARED = Path(__file__).parent / "templates"
 _MOST_ENLARGED = 1.3  # a figure of few classes is not blown up to the page's width
 
@@ -20,24 +23,14 @@ def environment(templates: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(score=score, count=count)
+    made.filters.update(FILTERS)
     return made
 
 
 def inline(svg: str, words: str) -> Markup:
     """Give an SVG of ours its description, and trust it: matplotlib escaped the labels in it."""
     width_pt = float(re.search(r'width="([0-9.]+)pt"', svg).group(1))
-    opening = Markup('<svg role="img" aria-label="{}" style="max-width: {:.0f}pt" ').format(
-        words, _MOST_ENLARGED * width_pt
+    opening = Markup('<svg role="img" aria-label="{}" style="max-width: {:.0f}pt; --own-width: {:.0f}pt" ').format(
+        words, _MOST_ENLARGED * width_pt, width_pt
     )
     return Markup(svg.replace("<svg ", opening, 1))
-
-
-def score(value: float) -> str:
-    """Return a number between 0 and 1 to three places, a dash for none."""
-    return "–" if pd.isna(value) else f"{value:.3f}"
-
-
-def count(value) -> str:
-    """Return a whole number with commas, a dash for none."""
-    return "–" if pd.isna(value) else f"{int(value):,}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from nonet.page.html import count, score
+from nonet.page.html import FILTERS
 
 #: What would be Markdown: marks anywhere, an underscore unless within a word, and the beginnings of lists.
 _MARKS = re.compile(r"([\\`*\[\]<>|#~$&]|(?<![^\W_])_|_(?![^\W_])|^[-+](?=\s)|(?<=^\d)[.)](?=\s)|(?<=^\d\d)[.)](?=\s))")
@@ -29,7 +29,7 @@ def markdown_environment(templates: Path) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters.update(score=score, count=count, bullets=bullets)
+    made.filters.update(FILTERS, bullets=bullets)
     return made
 
 

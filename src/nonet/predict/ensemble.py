@@ -1,6 +1,5 @@
 """The trained ensemble: images in, logits, probabilities or class names out."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,47 +10,20 @@ import safetensors.torch
 import torch
 
 from nonet.calibrate.calibration import Calibration, softmax
-from nonet.calibrate.description import read_description
 from nonet.calibrate.rejection import MemberScore, Rejection
 from nonet.data.prepare import Crop, prepare_crops
-from nonet.errors import DamagedError, DataError, RecipeError, RunError
-from nonet.integrity import read_done, read_whole, require_unchanged, require_whole
+from nonet.errors import DamagedError, DataError, RunError
+from nonet.integrity import read_done, read_whole, require_whole
+from nonet.models.backbones import crop_of
 from nonet.models.machine import keep_freed_memory, make_fabric
-from nonet.models.network import crop_of, make_classifier
+from nonet.models.network import make_classifier
 from nonet.models.views import View, batches, logits_and_features, to_device, views_of
 from nonet.predict.labels import label_images, sets_of
-from nonet.recipe import Predict, Recipe, load_recipe
+from nonet.predict.opening import parse_views
+from nonet.recipe import Recipe
 from nonet.runs import Run, heal_hint
 
-log = logging.getLogger("nonet")
-
 BATCH_SIZE = 64
-
-
-def parse_views(views: str | int | None, settings: Predict) -> Predict:
-    """Return the recipe's [predict] section with the views that were asked for.
-
-    None keeps the recipe's; 1 or "none" is the image as it is; 8 or "dihedral" the flips and quarter turns;
-    "random" the recipe's number of random views, "random:16" sixteen.
-
-    Raises
-    ------
-    RecipeError, listing what may be given.
-    """
-    if views is None:
-        return settings
-    name, colon, number = str(views).partition(":")
-    name = name if colon else {"1": "none", "8": "dihedral"}.get(name, name)
-    counted = name == "random" and number.isdecimal()
-    if name not in ("none", "dihedral", "random") or (colon and not counted):
-        raise RecipeError(f'views = "{views}" is not known.', hint="Give none, dihedral (or 8), random or random:N.")
-    try:
-        changes = {"views": name} | ({"num_random_views": int(number)} if number else {})
-        return Predict.model_validate(settings.model_dump() | changes)
-    except ValueError as error:  # pydantic's; or a number of too many digits
-        raise RecipeError(
-            f'views = "{str(views)[:40]}" cannot be.', hint="Give random:N with N from 1 to 1024."
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -69,7 +41,7 @@ class LoadedMember:
 class Ensemble:
     """A run's members, loaded; their logits are averaged over members and views.
 
-    Made by `load`. `classes` is the column order of every array returned.
+    Made by `nonet.load`. `classes` is the column order of every array returned.
     """
 
     def __init__(self, run: Run, recipe: Recipe, description: dict, *, accelerator: str = "auto"):
@@ -215,22 +187,3 @@ class Ensemble:
             logits.append(self.combine(of_members))
             foreign.append(self.foreign(scores))
         return np.concatenate(logits), np.concatenate(foreign)
-
-
-def load(run: str | Path | Run, *, accelerator: str = "auto") -> Ensemble:
-    """Load a run's ensemble.
-
-    Raises
-    ------
-    RunError where the run is not there, or not trained to the end.
-    """
-    run = Run(run)
-    run.require()
-    description = read_description(run)
-    require_unchanged(run)
-    for file in (run.manifest, run.folds):  # not needed to predict; but what the run says of itself is wrong then
-        try:
-            require_unchanged(run, file)
-        except RunError as error:
-            log.warning(error)
-    return Ensemble(run, load_recipe(run.recipe), description, accelerator=accelerator)

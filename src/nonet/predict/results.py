@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,13 @@ import pyarrow.parquet as pq
 from nonet.calibrate.calibration import softmax
 from nonet.calibrate.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
 from nonet.errors import DataError, RunError
-from nonet.predict.ensemble import Ensemble
 from nonet.predict.folder import CHUNK_SIZE, PredictionFolder
 from nonet.predict.labels import NOT_NOW, UNREADABLE, label_images
 from nonet.runs import written_whole
 from nonet.spreadsheet import read_csv, to_csv
+
+if TYPE_CHECKING:
+    from nonet.predict.ensemble import Ensemble
 
 log = logging.getLogger("nonet")
 
@@ -67,7 +70,7 @@ class Predictions:
         return text
 
 
-def require_adaptable(ensemble: Ensemble, num_images: int) -> None:
+def require_adaptable(ensemble: "Ensemble", num_images: int) -> None:
     if ensemble.calibration.class_priors is None:
         raise RunError(
             f"{ensemble.run} is not calibrated, so the class priors of new images cannot be estimated.",
@@ -80,7 +83,7 @@ def require_adaptable(ensemble: Ensemble, num_images: int) -> None:
         )
 
 
-def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: Ensemble) -> np.ndarray:
+def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ensemble") -> np.ndarray:
     """Estimate the priors of all known cells together; their logits are held at once, 4 bytes a class and image."""
     columns = [f"logit_{code}" for code in ensemble.classes] + ["foreign"]
     parts = [pd.read_parquet(folder.part(i), columns=columns) for i in range(-(-num_images // CHUNK_SIZE))]
@@ -96,7 +99,7 @@ def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: Ense
     return estimate_priors(softmax(logits[known]), ensemble.calibration.class_priors)
 
 
-def about_priors(priors: np.ndarray | None, ensemble: Ensemble) -> dict:
+def about_priors(priors: np.ndarray | None, ensemble: "Ensemble") -> dict:
     """Say in plan.json, and in the log, what the priors come from."""
     if priors is None:
         return {}
@@ -106,7 +109,7 @@ def about_priors(priors: np.ndarray | None, ensemble: Ensemble) -> dict:
 
 
 def join(
-    folder: PredictionFolder, num_images: int, ensemble: Ensemble, priors: np.ndarray | None
+    folder: PredictionFolder, num_images: int, ensemble: "Ensemble", priors: np.ndarray | None
 ) -> tuple[dict[str, int], list[int]]:
     """Join the parts into predictions.csv and logits.parquet, one part at a time.
 
@@ -138,7 +141,7 @@ def join(
     return counts, to_retry
 
 
-def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: Ensemble) -> pd.DataFrame:
+def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: "Ensemble") -> pd.DataFrame:
     """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, error."""
     rejected = ensemble.rejection.rejects(part["foreign"].to_numpy())
     labels = label_images(proba, ensemble.classes, ensemble.calibration, rejected)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,14 +23,17 @@ from nonet.data.prepare import VERSION, WORKERS_PAY_FROM, Crop, worker_pool
 from nonet.data.workers import map_in_order
 from nonet.errors import DamagedError, RunError
 from nonet.integrity import read_checked_parquet, read_provenance, require_unchanged
-from nonet.models.views import View, no_views, views_of
+from nonet.models.devices import require_devices
 from nonet.predict.conditions import NO_VIEWS, Condition, Damaged, damage_and_prepare, draw_images, seed_of
-from nonet.predict.ensemble import Ensemble
 from nonet.processors import num_processors
 from nonet.progress import progress
-from nonet.recipe import Recipe, load_recipe
+from nonet.recipe import Predict, Recipe, load_recipe
 from nonet.runs import Run, sha256_of, write_json, written_whole
 from nonet.storage import TEMPORARY
+
+if TYPE_CHECKING:
+    from nonet.models.views import View
+    from nonet.predict.ensemble import Ensemble
 
 logger = logging.getLogger("nonet")
 
@@ -81,6 +85,7 @@ def score_conditions(
     the one that the run was trained on.
     """
     run = Run(run)
+    require_devices(accelerator)
     images, recipe, classes = _read(run)
     dataset = _open_dataset(run, dataset)
     images = draw_images(images, limit, seed)
@@ -90,11 +95,14 @@ def score_conditions(
     if not chunks:
         logger.info("Every condition is scored already: %s", folder)
         return folder
+    from nonet.models.views import views_of  # only now: torch takes many seconds to import
+
+    views_of_sets = {name: views_of(settings) for name, settings in sets.items()}
     ensembles = _ensembles(run, recipe, classes, images, accelerator)
     crops = tuple(next(iter(ensembles.values())).crops)
     settings = tuple(recipe.denoise.model_copy(update={"enabled": enabled}) for enabled in (False, True))
     tasks = (_tasks(chunk, dataset, crops, settings, seed) for chunk in chunks)
-    _score(folder, chunks, tasks, ensembles, sets, num_workers)
+    _score(folder, chunks, tasks, ensembles, views_of_sets, num_workers)
     return folder
 
 
@@ -102,8 +110,8 @@ def _score(
     folder: Path,
     chunks: list[_Chunk],
     tasks: Iterator[list[Damaged]],
-    ensembles: dict[int, Ensemble],
-    view_sets: dict[str, list[View]],
+    ensembles: dict[int, "Ensemble"],
+    view_sets: dict[str, "list[View]"],
     num_workers: int | None,
 ) -> None:
     """Damage, prepare and score chunk by chunk; write a damage's tables once its last chunk is scored."""
@@ -145,12 +153,11 @@ def _open_dataset(run: Run, dataset: str | Path | Dataset | None) -> Dataset:
     return Dataset.open(place)
 
 
-def _view_sets(recipe: Recipe, views: bool) -> dict[str, list[View]]:
-    sets = {NO_VIEWS: no_views()}
+def _view_sets(recipe: Recipe, views: bool) -> dict[str, Predict]:
+    names = [NO_VIEWS]
     if views:
-        name = recipe.predict.views if recipe.predict.views != NO_VIEWS else "dihedral"
-        sets[name] = views_of(recipe.predict.model_copy(update={"views": name}))
-    return sets
+        names.append(recipe.predict.views if recipe.predict.views != NO_VIEWS else "dihedral")
+    return {name: recipe.predict.model_copy(update={"views": name}) for name in names}
 
 
 def _folder(run: Run, recipe: Recipe, images: pd.DataFrame, seed: int) -> Path:
@@ -212,8 +219,10 @@ def _is_whole(path: Path) -> bool:
 
 def _ensembles(
     run: Run, recipe: Recipe, classes: list[str], images: pd.DataFrame, accelerator: str
-) -> dict[int, Ensemble]:
+) -> dict[int, "Ensemble"]:
     """Return fold → the members that never saw it, whatever weight they have in the run's ensemble."""
+    from nonet.predict.ensemble import Ensemble
+
     return {
         fold: Ensemble(
             run,
@@ -249,11 +258,11 @@ def _prepare_chunk(tasks: list[Damaged]) -> tuple[dict[Crop, np.ndarray], dict[C
 
 
 def _logits(
-    ensemble: Ensemble,
+    ensemble: "Ensemble",
     as_is: dict[int, np.ndarray],
     denoised: dict[int, np.ndarray],
     changed: np.ndarray,
-    views: list[View],
+    views: "list[View]",
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return logits (members, n, classes) as they are and denoised, and `changed`; what did not change is reused."""
     plain = ensemble.member_logits(as_is, views)
@@ -270,7 +279,7 @@ def _add(
     plain: np.ndarray,
     clean: np.ndarray,
     changed: np.ndarray,
-    ensemble: Ensemble,
+    ensemble: "Ensemble",
 ) -> None:
     """Append a chunk's rows to the tables of its two conditions: one row a member and image."""
     about = chunk.rows[_ABOUT].reset_index(drop=True)

@@ -1,31 +1,39 @@
-"""`predict`: new images in, predictions.csv out; a stream, so memory does not grow with the number of images."""
+"""`predict`: new images in, predictions.csv out; a stream, so memory does not grow with the number of images.
+
+What can be wrong with run, images and options is told before torch is imported, which takes many seconds.
+"""
 
 import hashlib
 import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from nonet.calibrate.calibration import softmax
 from nonet.errors import DataError, UnreadableNowError
-from nonet.models.views import View, views_of
-from nonet.predict.ensemble import Ensemble, load, parse_views
+from nonet.models.devices import require_devices
 from nonet.predict.folder import PredictionFolder, about_images, state_digest, states_of
 from nonet.predict.inputs import Input, find_inputs
+from nonet.predict.opening import OpenedRun, open_run, parse_views
 from nonet.predict.reading import Reader
 from nonet.predict.results import Predictions, about_priors, estimate_priors_of, join, require_adaptable
 from nonet.predict.submission import read_submission_ids, require_class, require_format, require_ids, write_submission
 from nonet.progress import progress
 from nonet.runs import Run, now
 
+if TYPE_CHECKING:
+    from nonet.models.views import View
+    from nonet.predict.ensemble import Ensemble
+
 log = logging.getLogger("nonet")
 
 
 def predict(
-    run: str | Path | Run | Ensemble,
+    run: "str | Path | Run | Ensemble",
     images: str | Path | Iterable[str | Path],
     *,
     out: str | Path,
@@ -70,14 +78,18 @@ def predict(
     require_format(format, sample_submission=sample_submission, unreadable_label=unreadable_label)
     folder = PredictionFolder(out)
     folder.require_ours(submission=format == "wbcbench")
+    require_devices(accelerator)
+    opened = open_run(run) if isinstance(run, (str, os.PathLike)) else run  # which is an Ensemble
+    if unreadable_label is not None:
+        require_class(unreadable_label, opened.classes)
+    settings = parse_views(views, opened.recipe.predict)
     wanted_ids = read_submission_ids(sample_submission) if sample_submission is not None else None
     inputs = find_inputs([images] if isinstance(images, (str, Path)) else images, split=split)
     if wanted_ids is not None:
         require_ids(wanted_ids, [one.name for one in inputs])
-    ensemble = run if isinstance(run, Ensemble) else load(run, accelerator=accelerator)
-    if unreadable_label is not None:
-        require_class(unreadable_label, ensemble.classes)
-    settings = parse_views(views, ensemble.recipe.predict)
+    ensemble = opened.load(accelerator) if isinstance(opened, OpenedRun) else opened
+    from nonet.models.views import views_of
+
     if not ensemble.rejection.is_fitted:
         log.warning(f"No image is rejected as no known class. {' '.join(ensemble.rejection.notes)}")
     if adapt_priors:
@@ -101,8 +113,8 @@ def _carry_out(
     plan: dict,
     inputs: list[Input],
     states: list[str | None],
-    ensemble: Ensemble,
-    views: list[View],
+    ensemble: "Ensemble",
+    views: "list[View]",
     num_workers: int | None,
 ) -> dict:
     """Predict from wherever an earlier call stopped, write what the plan asks for, and return what was counted."""
@@ -114,7 +126,7 @@ def _carry_out(
     return counts
 
 
-def _plan(ensemble: Ensemble, views: dict) -> dict:
+def _plan(ensemble: "Ensemble", views: dict) -> dict:
     """Return what decides a prediction beside its images: the same plan gives the same predictions."""
     weights = hashlib.sha256()
     for member in ensemble.members:
@@ -137,7 +149,7 @@ def _state_of(path: Path) -> str:
 
 
 def _submit(
-    folder: PredictionFolder, ids: list[str], ensemble: Ensemble, counts: dict, unreadable_label: str | None
+    folder: PredictionFolder, ids: list[str], ensemble: "Ensemble", counts: dict, unreadable_label: str | None
 ) -> None:
     if counts["num_to_retry"]:
         raise DataError(
@@ -150,7 +162,7 @@ def _submit(
 
 
 def _predict_chunks(
-    folder: PredictionFolder, inputs: list[Input], ensemble: Ensemble, views: list[View], num_workers: int | None
+    folder: PredictionFolder, inputs: list[Input], ensemble: "Ensemble", views: "list[View]", num_workers: int | None
 ) -> None:
     """Write the parts that are not there yet, and what is to be tried again of those that are."""
     chunks = folder.chunks_left(len(inputs))
@@ -163,7 +175,7 @@ def _predict_chunks(
             bar.update(len(of_chunk))
 
 
-def _predict_chunk(ensemble: Ensemble, chunk: list[Input], prepared: list, views: list[View]) -> pd.DataFrame:
+def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, views: "list[View]") -> pd.DataFrame:
     """Return what the networks say of a chunk: image, spread, agreement, foreign, error, retry, logit_….
 
     Numbers of images that could not be read are NaN; `retry` says whether a later attempt may succeed.

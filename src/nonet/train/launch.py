@@ -1,4 +1,7 @@
-"""`train`: from a recipe and a dataset to the nine trained members of a run."""
+"""`train`: from a recipe and a dataset to the nine trained members of a run.
+
+What can be wrong with recipe, dataset and run folder is told before torch is imported, which takes many seconds.
+"""
 
 import contextlib
 import hashlib
@@ -7,11 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from lightning_fabric import Fabric
-from torch.multiprocessing import ProcessRaisedException
 
 from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
@@ -19,16 +21,19 @@ from nonet.data.prepare import Crop, PreparedImages, prepare_images
 from nonet.data.record import record_of
 from nonet.errors import DataError, NonetError, RecipeError
 from nonet.integrity import note_checksums, write_sealed
-from nonet.models.backbones import get_backbone
-from nonet.models.machine import keep_freed_memory, make_fabric, make_repeatable
-from nonet.models.network import crop_of
+from nonet.models.backbones import crop_of, get_backbone, require_size, require_weights
+from nonet.models.devices import require_devices
 from nonet.progress import progress
 from nonet.recipe import Recipe, differing_settings, load_recipe
 from nonet.runs import Run, environment, now, require_same, write_json, write_text, written_whole
 from nonet.storage import alone, claim
 from nonet.train.finish import finish
 from nonet.train.healing import beginning_is_whole, begun_with, heal_members, samples_are_whole
-from nonet.train.member import MemberData, MemberTraining
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from nonet.train.member import MemberData
 
 log = logging.getLogger("nonet")
 
@@ -78,12 +83,17 @@ def train(
     recipe = load_recipe(recipe, settings)
     dataset = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     run = Run(out)
+    require_devices(accelerator, devices)
     for architecture in recipe.models.architectures:
-        get_backbone(architecture)  # a name misspelt is an error before anything is written
-    fabric = make_fabric(accelerator=accelerator, devices=devices, precision=recipe.train.precision)
+        require_size(architecture, recipe.models.image_size_px)
+    if not run.has_members:
+        _require_weights(recipe)
     folds, notes = _folds(recipe, dataset)
     with _alone(run):
         begin(run, recipe, dataset, folds, notes)
+        from nonet.models.machine import make_fabric  # torch, from here on
+
+        fabric = make_fabric(accelerator=accelerator, devices=devices, precision=recipe.train.precision)
         for note in notes:
             log.warning(note)
         _train_what_is_left(fabric, run, recipe, dataset, folds)
@@ -99,6 +109,13 @@ _OURS = {
 }
 
 
+def _require_weights(recipe: Recipe) -> None:
+    """Raise where a new run would stop half way because weights on this machine are missing."""
+    if recipe.models.weights == "pretrained":
+        for architecture in recipe.models.architectures:
+            require_weights(architecture, recipe.models.weight_files.get(architecture))
+
+
 @contextlib.contextmanager
 def _alone(run: Run):
     """Refuse a folder of something else, and a second training of the same run at the same time.
@@ -111,7 +128,7 @@ def _alone(run: Run):
         yield
 
 
-def _train_what_is_left(fabric: Fabric, run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame) -> None:
+def _train_what_is_left(fabric: "Fabric", run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame) -> None:
     table = folds.merge(dataset.manifest, on="image_id", how="left", validate="one_to_one")
     num_folds = int(table["fold"].max()) + 1
     members = run.members(recipe.models.architectures, num_folds)
@@ -216,8 +233,10 @@ def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[Crop
     )
 
 
-def _launch(fabric: Fabric, job: Job) -> None:
+def _launch(fabric: "Fabric", job: Job) -> None:
     """Train in processes of their own; an error that one of them raises on purpose is raised here, as it was."""
+    from torch.multiprocessing import ProcessRaisedException
+
     errors = get_context("spawn").SimpleQueue()
     try:
         # Bound, as Fabric searches the arguments for networks and stumbles over frozen dataclasses.
@@ -229,7 +248,7 @@ def _launch(fabric: Fabric, job: Job) -> None:
         raise kind(message, hint) from None
 
 
-def _train_in_process(fabric: Fabric, job: Job, errors) -> None:
+def _train_in_process(fabric: "Fabric", job: Job, errors) -> None:
     try:
         train_members(fabric, job)
     except NonetError as error:
@@ -237,8 +256,11 @@ def _train_in_process(fabric: Fabric, job: Job, errors) -> None:
         raise  # which ends the other processes, too
 
 
-def train_members(fabric: Fabric, job: Job) -> None:
+def train_members(fabric: "Fabric", job: Job) -> None:
     """Train every member that is not done; runs in each process of a training over several devices."""
+    from nonet.models.machine import keep_freed_memory, make_repeatable
+    from nonet.train.member import MemberTraining
+
     make_repeatable()
     keep_freed_memory()
     members = job.run.members(job.recipe.models.architectures, job.num_folds)
@@ -263,7 +285,9 @@ def train_members(fabric: Fabric, job: Job) -> None:
     bar.close()
 
 
-def _data_of(job: Job, member) -> MemberData:
+def _data_of(job: Job, member) -> "MemberData":
+    from nonet.train.member import MemberData
+
     images = job.images[crop_of(member.architecture, job.recipe.models)]
     fold = job.table["fold"]
     held_out = np.flatnonzero((fold == member.fold).fillna(False).to_numpy(dtype=bool))

@@ -141,7 +141,12 @@ class MemberTraining:
                     saved = time.monotonic()
             self.seconds = time.monotonic() - started
             self._end_epoch(len(cut))
-            bar.set_postfix(macro_f1=f"{self.history[-1]['val_macro_f1']:.3f}", epoch=self.epoch)
+            last = self.history[-1]
+            bar.set_postfix(macro_f1=f"{last['val_macro_f1']:.3f}", epoch=self.epoch, refresh=False)
+            log.debug(
+                f"{self.member.name}, epoch {self.epoch}: training loss {last['train_loss']:.4f}, "
+                f"held-out macro-F1 {last['val_macro_f1']:.3f}, {self.seconds:.0f} s"
+            )
             self._save()
             saved = time.monotonic()
         bar.close()

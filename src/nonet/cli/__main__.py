@@ -1,5 +1,0 @@
-"""`python -m nonet.cli` is `nonet`."""
-
-from nonet.cli import main
-
-main()

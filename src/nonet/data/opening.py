@@ -1,0 +1,18 @@
+"""Whether a folder is a dataset: told at once, before pandas is imported."""
+
+from pathlib import Path
+
+from nonet.errors import DataError
+
+MAKE_ONE = "Make one with: nonet data build SOURCE:PATH --out DATASET"
+
+
+def require_dataset(folder: Path) -> None:
+    """Raise DataError where a folder is not there, or lacks what makes it a dataset."""
+    missing = [name for name in ("dataset.json", "manifest.parquet") if not (folder / name).exists()]
+    if not folder.exists():
+        raise DataError(f"There is no dataset {folder}.", hint=MAKE_ONE)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file, not a dataset.", hint=MAKE_ONE)
+    if missing:
+        raise DataError(f"{folder} is not a dataset: it lacks {' and '.join(missing)}.", hint=MAKE_ONE)
