@@ -344,5 +344,5 @@ def test_a_temperature_that_cannot_be_is_refused(run_copy, temperature):
 
 
 def test_an_accelerator_that_is_not_there_is_an_error(tiny_run):
-    with pytest.raises(RunError, match="cannot run on"):
+    with pytest.raises(RunError, match="no accelerator"):
         load(tiny_run, accelerator="abacus")

@@ -13,8 +13,8 @@ from test_storage import everything_in
 
 import nonet.data.images
 from nonet.errors import DataError, RunError, StorageError, UnreadableNowError
-from nonet.predict.opening import load
 from nonet.predict.folder import CHUNK_SIZE
+from nonet.predict.opening import load
 from nonet.predict.run import predict
 
 NUM_IMAGES = CHUNK_SIZE + 6

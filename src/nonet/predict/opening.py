@@ -98,5 +98,5 @@ def parse_views(views: str | int | None, settings: Predict) -> Predict:
         return Predict.model_validate(settings.model_dump() | changes)
     except ValueError as error:  # pydantic's; or a number of too many digits
         raise RecipeError(
-            f'views = "{str(views)[:40]}" cannot be.', hint="Give random:N with N from 1 to 1024."
+            f'views = "{str(views)[:40]}" is not known.', hint="Give random:N with N from 1 to 1024."
         ) from error
