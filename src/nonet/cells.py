@@ -4,6 +4,8 @@ A dataset may use any subset of them, or labels of its own: `in_order_of_maturat
 order a haematologist expects and the rest, alphabetically, behind.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -57,6 +59,50 @@ LINEAGE_COLOURS = {
 #: The thirteen codes in alphabetical order: the column order of every logit array.
 CLASSES = tuple(sorted(CELLS))
 
+#: Code → what else its cells are called, in the singular. Only what leaves no doubt: a "neutrophil" may be BNE or SNE,
+#: "PMO" a promonocyte or a promyelocyte. Order of words, letter case and signs do not count.
+SYNONYMS = {
+    "BA": ("basophil granulocyte", "basophilic granulocyte", "basophile", "basophilic", "baso"),
+    "BL": (
+        *(
+            "blast cell",
+            "myeloblast",
+            "lymphoblast",
+            "monoblast",
+            "megakaryoblast",
+            "leukemic blast",
+            "leukaemic blast",
+        ),
+        *("blast, no lineage spec", "blast, no lineage specified"),
+    ),
+    "BNE": (
+        *("band", "band cell", "band form", "neutrophil band form", "band granulocyte", "neutrophilic band"),
+        *("banded neutrophil", "band neutrophilic granulocyte", "stab", "stab cell", "stab neutrophil", "stab form"),
+        *("band form neutrophil", "neutrophil band cell", "unsegmented neutrophil", "non segmented neutrophil"),
+        "nonsegmented neutrophil",
+    ),
+    "EO": ("eosinophil granulocyte", "eosinophilic granulocyte", "eosinophile", "eosinophilic", "eosino", "eos"),
+    "LY": (
+        *("typical lymphocyte", "normal lymphocyte", "mature lymphocyte", "lymph", "lympho", "small lymphocyte"),
+        *("large lymphocyte", "small lymph", "large lymph"),
+    ),
+    "MMY": ("neutrophilic metamyelocyte", "neutrophil metamyelocyte", "metamyelo"),
+    "MO": ("mono",),
+    "MY": ("neutrophilic myelocyte", "neutrophil myelocyte"),
+    "PC": ("plasmacyte", "plasmocyte", "plasma"),
+    "PLY": ("pro lymphocyte",),
+    "PMY": ("pro myelocyte", "progranulocyte"),
+    "SNE": (
+        *("seg", "segmented", "segmented cell", "segmented granulocyte", "seg neutrophil", "neutrophilic segmented"),
+        *("segmented neutrophilic granulocyte", "segmented form neutrophil", "neutrophil segmented form"),
+        *("hypersegmented neutrophil", "polysegmented neutrophil"),
+    ),
+    "VLY": (
+        *("atypical lymphocyte", "reactive lymphocyte", "variant lymph", "atypical lymph", "reactive lymph"),
+        *("activated lymphocyte", "stimulated lymphocyte"),
+    ),
+}
+
 #: The granulocyte stages in which a promyelocyte ripens into a segmented neutrophil.
 GRANULOCYTE_STAGES = ("PMY", "MY", "MMY", "BNE", "SNE")
 
@@ -64,6 +110,35 @@ GRANULOCYTE_STAGES = ("PMY", "MY", "MMY", "BNE", "SNE")
 def name_of(code: str) -> str:
     """Return the class's name, or the code itself where it is not one of the thirteen."""
     return CELLS[code].name if code in CELLS else code
+
+
+def code_of(name: str) -> str | None:
+    """Return the code that a name stands for: itself, the class's name or a synonym; None where there is none.
+
+    Letter case, plural, signs, order of words and words run together in capitals do not count:
+    "Neutrophils (segmented)" and "SegmentedNeutrophil" are SNE.
+
+    Examples
+    --------
+    >>> code_of("Plasma cells"), code_of("ly"), code_of("neutrophil")
+    ('PC', 'LY', None)
+    """
+    return _CODES.get(_words(name)) or _CODES.get(_words(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)))
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """Return a name's words in alphabetical order, lower case, in the singular."""
+    name = unicodedata.normalize("NFKC", name).casefold().replace("non-", "non ")
+    words = re.findall(r"[^\W_]+", name)
+    return tuple(sorted(re.sub(r"(?<=[a-z]{3})(?<![sui])s$", "", word) for word in words))
+
+
+#: Words of a name → code.
+_CODES = {
+    _words(name): code
+    for code, cell in CELLS.items()
+    for name in (code, cell.name, *SYNONYMS[code], *(f"{name} cell" for name in SYNONYMS[code]))
+}
 
 
 def in_order_of_maturation(codes: Iterable[str]) -> list[str]:

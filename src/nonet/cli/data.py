@@ -50,6 +50,11 @@ def build(
     external: Names | None = None,
     paper: Names | None = None,
     decisions: Path | None = None,
+    columns: Names | None = None,
+    root: Path | None = None,
+    labels: Path | None = None,
+    layout: str | None = None,
+    patient_from: str | None = None,
     num_folds: int | None = None,
     workers: int | None = None,
 ) -> None:
@@ -73,6 +78,18 @@ def build(
         Names of sources of which only those images are kept that the paper takes.
     decisions
         CSV from review: image_id (or path), decision (keep, drop, relabel), label, note. Applied first and recorded.
+    columns
+        Of csv sources, where their columns have other names: path=filename,label=cell_type,patient=case.
+    root
+        Of csv sources, the folder that paths are relative to; by default the table's own.
+    labels
+        CSV with columns from,to that renames labels of the sources; where "to" is empty, their images are left out.
+    layout
+        Of folder sources, what each level of folders names: CLASS/PATIENT, SPLIT/CLASS, PATIENT/*/CLASS. By default
+        classes, below train, val, test where folders are named so.
+    patient_from
+        Regular expression that finds the patient in an image's path: its first group, as in "(P[0-9]+)_". For images
+        of folder and csv sources whose patient is not given.
     num_folds
         That you will train with: classes of fewer patients are named. By default as in the recipes, 3.
     workers
@@ -85,6 +102,11 @@ def build(
         external=split_commas(external) or (),
         paper=split_commas(paper) or (),
         decisions=decisions,
+        columns=split_commas(columns),
+        root=root,
+        labels=labels,
+        layout=layout,
+        patient_from=patient_from,
         num_folds=num_folds,
         num_workers=workers,
     )

@@ -1,7 +1,7 @@
 """`build_dataset`: from sources to a dataset folder. Each file ends in the manifest or in excluded.csv."""
 
 import logging
-import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +12,14 @@ from nonet.data.checks_page import write_checks
 from nonet.data.decisions import apply_decisions, read_decisions
 from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_path
 from nonet.data.folds import possible_num_folds
+from nonet.data.gather import read_sources, roots_of
+from nonet.data.labels import apply_label_map, tidy_labels
 from nonet.data.looks import Look
 from nonet.data.manifest import Dataset, in_columns
 from nonet.data.names import drop_unprintable_labels, notes_on_names
+from nonet.data.patients import patients_from_paths, tidy_patients
 from nonet.data.scan import describe_images
 from nonet.data.select import (
-    count_notes,
     drop_other_labels,
     drop_unasked,
     exclude,
@@ -25,10 +27,11 @@ from nonet.data.select import (
     mark_external,
     wanted_classes,
 )
-from nonet.data.sources import SOURCES
+from nonet.data.sources.columns import parse_columns
 from nonet.data.sources.listing import Listing, Packed
+from nonet.data.sources.words import read_alike
 from nonet.data.unpack import remove_stale, unpack, unpacked_root
-from nonet.errors import DataError, UnreadableNowError, did_you_mean
+from nonet.errors import DataError, UnreadableNowError
 from nonet.runs import FORMAT_VERSION, now, sha256_of
 from nonet.spreadsheet import write_csv
 from nonet.storage import claim, require_ours
@@ -54,6 +57,11 @@ def build_dataset(
     external: str | list[str] = (),
     paper: str | list[str] = (),
     decisions: str | Path | None = None,
+    columns: str | list[str] | Mapping[str, str] | None = None,
+    root: str | Path | None = None,
+    labels: str | Path | None = None,
+    layout: str | None = None,
+    patient_from: str | None = None,
     num_folds: int | None = None,
     num_workers: int | None = None,
 ) -> Dataset:
@@ -72,6 +80,13 @@ def build_dataset(
     paper : names of sources of which only those images are kept that the paper takes.
     decisions : CSV from review (image_id or path; keep, drop or relabel; label; note), applied before anything else and
         recorded in decided.csv.
+    columns : of csv sources, ours → theirs: {"path": "filename", "label": "cell_type"} or "path=filename,…".
+    root : of csv sources, the folder that paths are relative to; by default the table's own.
+    labels : CSV from,to that renames labels of the sources; an empty `to` leaves images out. Applied before `classes`.
+    layout : of folder sources, what each level of folders names: "CLASS/PATIENT", "SPLIT/CLASS", "PATIENT/*/CLASS"; by
+        default classes, below folders named train, val, test if there are such.
+    patient_from : regular expression for the path of an image of a folder or csv source whose patient is not given:
+        its first group is the patient.
     num_folds : that will be trained with: the checks name classes of fewer patients; by default the recipes'.
     num_workers : threads that read images; by default one a core.
 
@@ -86,7 +101,9 @@ def build_dataset(
     """
     out, num_folds = Path(out).expanduser(), possible_num_folds(num_folds)
     require_ours(out, **OURS)
-    build = _Build(read_sources(_listed(sources)), classes)
+    options = {"columns": parse_columns(columns), "root": root, "layout": layout}
+    build = _Build(read_sources(_listed(sources), options), classes)
+    build.tidy(labels, patient_from)
     mark_external(build.table, _listed(external))
     decided = build.decide(decisions)
     others = build.choose(_listed(paper))
@@ -117,7 +134,21 @@ class _Build:
         self.notes = [note for listing in listings.values() for note in listing.notes]
         if self.table.empty:
             raise _nothing_left(self.excluded)
-        self.roots = _roots(listings)
+        self.roots = roots_of(listings)
+
+    def tidy(self, labels: str | Path | None, patient_from: str | None) -> None:
+        """Read labels and patients as they are meant, before anything compares them."""
+        if labels is not None:
+            self.table = apply_label_map(self.table, labels, self.excluded, self.notes)
+        tidy_labels(self.table, wanted_classes(self.classes), self.notes)
+        tidy_patients(self.table, self.notes)
+        if patient_from is not None:
+            own = [listing for listing in self.listings.values() if listing.kind in ("csv", "folder")]
+            names = {row["source"] for listing in own for row in listing.rows}
+            if not names:
+                raise DataError("No source takes --patient-from.", hint="It is for folder and csv: sources.")
+            patients_from_paths(self.table, patient_from, names, self.notes)
+            tidy_patients(self.table, self.notes)
 
     def decide(self, decisions: str | Path | None) -> pd.DataFrame | None:
         """Apply a file of decisions, and return what it decides."""
@@ -137,7 +168,7 @@ class _Build:
         table["patient_is_standin"] &= table["patient"].notna()
         table = drop_same_path(table, self.excluded, self.notes)
         table = drop_unasked(table, wanted, self.excluded, self.notes)
-        table = drop_other_labels(table, wanted, self.excluded)
+        table = drop_other_labels(table, wanted, self.excluded, self.notes)
         self.table = drop_unprintable_labels(table, self.excluded)
         _require_free_label(self.table)
         self.notes += notes_on_names(self.table)
@@ -208,43 +239,6 @@ def _listed(names: str | list[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def read_sources(specs: list[str]) -> dict[str, Listing]:
-    """List what sources hold, by spec; see SOURCES for the kinds. No image is read."""
-    if not specs:
-        raise DataError("There is no source.", hint="Give one like folder:PATH, csv:TABLE.csv or wbcbench:PATH.")
-    listings = {}
-    for spec in specs:
-        match = re.fullmatch(r"(?:([^=:/\\]+)=)?([A-Za-z][A-Za-z0-9_-]*):(.+)", spec)
-        if match is None:
-            raise DataError(f'"{spec}" is not a source.', hint="Write KIND:PATH or NAME=KIND:PATH, like folder:cells.")
-        name, kind, path = match.groups()
-        if kind not in SOURCES:
-            hint = f"{did_you_mean(kind, SOURCES)}Kinds: {', '.join(SOURCES)}."
-            raise DataError(f'"{spec}": there is no kind "{kind}".', hint=hint)
-        if spec in listings:
-            raise DataError(f'Source "{spec}" is given twice.')
-        # Absolute, but links stay: the user's name for a place may outlive where it points to today.
-        listing = SOURCES[kind].read(Path(path).expanduser().absolute(), name)
-        listing.kind = kind
-        named = name or kind
-        listing.notes += [f"{named}: {note}" for note in (*count_notes(SOURCES[kind], listing), *SOURCES[kind].notes)]
-        listings[spec] = listing
-    return listings
-
-
-def _roots(listings: dict[str, Listing]) -> dict[str, Path]:
-    """Source → root. One name for two places would mix their images."""
-    roots: dict[str, Path] = {}
-    for spec, listing in listings.items():
-        for source in {row["source"] for row in listing.rows} | {row["source"] for row in listing.excluded}:
-            if "/" in source or "\\" in source:
-                raise DataError(f'"{spec}": a source cannot be named "{source}".', hint="Leave out slashes.")
-            if roots.setdefault(source, listing.root) != listing.root:
-                raise DataError(
-                    f'Two sources are named "{source}": {roots[source]} and {listing.root}.',
-                    hint="Name one of them: NAME=KIND:PATH.",
-                )
-    return roots
 
 
 def _unpack(
@@ -308,7 +302,7 @@ def _why(path: Path, error: DataError) -> str:
 
 
 def _require_free_label(table: pd.DataFrame) -> None:
-    taken = table[table["label"] == UNIDENTIFIED]
+    taken = table[table["label"].map(lambda label: isinstance(label, str) and read_alike(label) == UNIDENTIFIED)]
     if len(taken):
         images = "1 image is" if len(taken) == 1 else f"{len(taken):,} images are"
         raise DataError(
@@ -325,8 +319,20 @@ def _nothing_left(excluded: list[dict]) -> DataError:
     why = "; ".join(f"{len(of_kind):,} {of_kind.iloc[0]}" for _, of_kind in kinds) or "the sources are empty"
     return DataError(
         f"No labelled image is left: {why}.",
-        hint="Check the source's path and --classes. A table of images lies beside or above them.",
+        hint=_what_to_do(set(kinds.groups)),
     )
+
+
+def _what_to_do(kinds: set[str]) -> str:
+    """Return what to do where no image is left, by the kinds of reasons that there are."""
+    hints = {
+        "outside": "Paths may not leave the source's folder: for csv, give the folder above all images as --root.",
+        "missing": "For csv, --root names the folder that paths are relative to; by default it is the table's own.",
+        "linked folder": "Links to folders are not followed: give the folder that they lead to, or a table.",
+        "label outside the classes": "Check --classes; --labels MAP.csv (from,to) renames labels.",
+    }
+    found = [hint for kind, hint in hints.items() if kind in kinds]
+    return " ".join(found or ["Check the source's path and --classes."])
 
 
 def _classes_found(

@@ -10,6 +10,7 @@ from nonet.data.checks_page import write_checks
 from nonet.data.folds import possible_num_folds
 from nonet.data.manifest import Dataset
 from nonet.data.scan import describe_images
+from nonet.data.sources.paths import is_missing
 from nonet.errors import DataError
 
 SHOWN = 20  # problems in the text; the table has them all
@@ -85,7 +86,7 @@ def check_dataset(
 
 def _problem(path: Path, facts, sha256: str) -> str | None:
     if isinstance(facts, DataError):
-        return f"unreadable: {facts.message}" if path.exists() else "missing"
+        return "missing" if is_missing(path) else f"unreadable: {facts.message}"
     if facts.sha256 != sha256:
         return f"changed: sha256 was {sha256[:12]}…, is {facts.sha256[:12]}…"
     return None

@@ -10,7 +10,9 @@ from nonet.data.folds import NUM_FOLDS, patients_per_class
 from nonet.data.looks import Look
 from nonet.data.manifest import in_words
 from nonet.data.near import near_duplicates
+from nonet.data.patients import patient_findings
 from nonet.data.shortcuts import ORDER, Shortcut, find_shortcuts
+from nonet.data.sources.splits import TEST, split_of
 
 PAIR_COLUMNS = ["image_a", "image_b", "label_a", "label_b", "patient_a", "patient_b", "similarity", "view", "kind"]
 #: Kinds of near duplicates, the gravest first, and what each means.
@@ -109,6 +111,8 @@ def run_checks(
     findings = [
         *_failed_words(failed),
         *_conflict_words(conflicts),
+        *(Finding(*found) for found in split_findings(manifest)),
+        *(Finding(*found) for found in patient_findings(manifest)),
         *_pair_words(pairs),
         *_shortcut_words(shortcuts, seen),
         *_small_words(manifest, num_folds),
@@ -179,6 +183,38 @@ def _conflict_words(conflicts: pd.DataFrame) -> list[Finding]:
     return [Finding("conflicting copies", text)]
 
 
+def split_findings(manifest: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return (kind, sentence) where a test leaves nothing to learn, or seems to be one and is trained on."""
+    labelled, test = manifest["label"].notna(), manifest["split"].eq(TEST)
+    trained = manifest[labelled & ~test]
+    findings = []
+    if trained.empty:
+        findings.append(("no image to train on", "All labelled images are of split test: none is trained on."))
+    elif trained["label"].nunique() == 1:
+        one = trained["label"].iloc[0]
+        findings.append(("one class", f"There is one class only, {one}: nothing can be told from anything."))
+    only = sorted(set(manifest.loc[labelled & test, "label"]) - set(trained["label"]))
+    if only and not trained.empty:
+        text = f"Only images of split test have these labels, so no network learns them: {', '.join(only)}."
+        findings.append(("classes of the test alone", text))
+    for source, rows in trained.groupby("source"):
+        # Words of a data set's own, like TestA; sources of a user's have train, val and test only.
+        words = sorted(word for word in rows["split"].dropna().unique() if split_of(word) == TEST)
+        num_images = int(rows["split"].isin(words).sum())
+        if not words and rows["split"].isna().all() and split_of(source) == TEST:
+            words, num_images = [source], len(rows)
+        if words:
+            findings.append(
+                (
+                    "named as a test set",
+                    f"{', '.join(words)} of source {source} is named as a test set, but its {num_images:,} images are "
+                    "trained on and scored. If they are to be kept apart, give them the split test: in a table, or by "
+                    "a folder named test above the folders of classes.",
+                )
+            )
+    return findings
+
+
 def _pair_words(pairs: pd.DataFrame) -> list[Finding]:
     findings = []
     for kind in _GRAVE:
@@ -212,15 +248,16 @@ def _shortcut_words(shortcuts: list[Shortcut], seen: pd.DataFrame) -> list[Findi
     for shortcut in (each for each in shortcuts if each.found):
         where = f"within {shortcut.scope}" if shortcut.scope != "all sources" else "over all sources"
         numbers = f"{shortcut.score:.2f}, chance {shortcut.chance:.2f}"
+        here = seen if shortcut.scope == "all sources" else seen[seen["source"] == shortcut.scope]
         if shortcut.what == ORDER:
+            give = ", and give patients" if here["patient"].isna().any() else ""
             text = (
                 f"Shortcut, file order {where}: an image has the label of the one before it more often than chance "
-                f"({numbers}). Neighbours may be of one patient: never use names or order, and give patients."
+                f"({numbers}). Neighbours may be of one patient: never use names or order{give}."
             )
         else:
             named = ", ".join(list(shortcut.classes)[:5])
             which = f"gives {named} away" if named else "gives labels away"
-            here = seen if shortcut.scope == "all sources" else seen[seen["source"] == shortcut.scope]
             unknown = " It may be a patient's look: patients are unknown." if here["patient"].isna().all() else ""
             text = (
                 f"Shortcut, {shortcut.what} {where}: it {which} (balanced accuracy {numbers}). A network will learn "

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.cells import CLASSES
+from nonet.data.labels import match_label
 from nonet.data.select import exclude
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
@@ -44,6 +45,7 @@ def read_decisions(path: str | Path, table: pd.DataFrame, *, classes: set[str] |
         if decision not in DECISIONS:
             raise DataError(f'{where}: "{row["decision"]}" is no decision.', hint=f"Decisions: {', '.join(DECISIONS)}.")
         before = ids[image_id] if isinstance(ids[image_id], str) else ""
+        label = label and (match_label(label, labels) or label)
         if decision == "relabel" and label not in labels:
             what = f'label "{label}" is unknown' if label else "there is no label"
             raise DataError(f"{where}: {what}, for {image_id}.", hint=f"Labels: {', '.join(sorted(labels))}.")
@@ -101,7 +103,8 @@ def _image(row: dict, ids: pd.Series, by_path: pd.Series, where: str) -> str:
         raise DataError(
             f'{where}: no source has an image "{row["image_id"]}".', hint="An image_id is SOURCE/PATH, as in manifests."
         )
-    found = by_path[row["path"]] if row["path"] in by_path.index else ()
+    path = row["path"] if row["path"] in by_path.index else row["path"].replace("\\", "/")
+    found = by_path[path] if path in by_path.index else ()
     if len(found) != 1:
         what = f'{len(found)} sources have a path "{row["path"]}"' if len(found) else f'no source has "{row["path"]}"'
         raise DataError(f"{where}: {what}.", hint="Give image_id, which is SOURCE/PATH.")

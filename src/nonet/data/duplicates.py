@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nonet.data.files import read_file
 from nonet.data.sources.listing import Packed
 from nonet.errors import DataError
 from nonet.progress import progress
@@ -75,8 +76,11 @@ def drop_contested(
 def _file_contents(root: Path, paths: Iterable[str], sizes: set[int]) -> Iterator[tuple[str, bytes]]:
     """Yield path and bytes of the files that have one of these sizes."""
     for path in paths:
-        if (root / path).is_file() and (root / path).stat().st_size in sizes:
-            yield path, (root / path).read_bytes()
+        try:
+            if (root / path).stat().st_size in sizes:
+                yield path, read_file(root / path)
+        except (OSError, ValueError, DataError):
+            continue  # left out for its label anyway
 
 
 def _packed_contents(packed: Packed, paths: Iterable[str], sizes: set[int]) -> Iterator[tuple[str, bytes]]:

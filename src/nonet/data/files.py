@@ -36,6 +36,8 @@ def read_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     path = Path(path)
     try:
         facts = path.stat()
+        if stat.S_ISDIR(facts.st_mode):
+            next(path.iterdir(), None)  # of a folder that may not be listed, that is what is wrong
         if not stat.S_ISREG(facts.st_mode):
             kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "no regular file")
             raise DataError(f"{path} is {kind}, not a file.")

@@ -1,13 +1,15 @@
 """Which images of the sources a dataset takes: by class, by what the paper takes, by what the user asks for."""
 
+import difflib
 from collections.abc import Iterable
 
 import pandas as pd
 
-from nonet.cells import CLASSES
+from nonet.cells import CELLS, CLASSES
 from nonet.data.sources import SOURCES
 from nonet.data.sources.listing import Listing
-from nonet.data.sources.source import Source
+from nonet.data.sources.source import EXTRA_LABELS, Source
+from nonet.data.sources.words import read_alike
 from nonet.errors import DataError
 
 
@@ -15,8 +17,10 @@ def wanted_classes(classes: str | list[str] | None) -> set[str] | None:
     """Return the codes that --classes names, "13" standing for nonet's thirteen; None where it is not given."""
     if classes is None:
         return None
-    listed = [classes] if isinstance(classes, str) else list(classes)
-    wanted = {code for item in listed for code in (CLASSES if item == "13" else [item.strip()])} - {""}
+    listed = [item.strip() for item in ([classes] if isinstance(classes, str) else classes)]
+    codes = {read_alike(code): code for code in (*CLASSES, *EXTRA_LABELS)}  # so that "ly" is LY
+    wanted = {code for item in listed for code in (CLASSES if item == "13" else [codes.get(read_alike(item), item)])}
+    wanted -= {""}
     if not wanted:
         raise DataError("The list of classes is empty.", hint="Leave it out to keep all labels, or give 13.")
     return wanted
@@ -75,14 +79,32 @@ def drop_unasked(table: pd.DataFrame, wanted: set[str] | None, excluded: list[di
     return table[~unasked]
 
 
-def drop_other_labels(table: pd.DataFrame, wanted: set[str] | None, excluded: list[dict]) -> pd.DataFrame:
-    """Drop images whose label is not wanted; unlabelled ones stay."""
+def drop_other_labels(
+    table: pd.DataFrame, wanted: set[str] | None, excluded: list[dict], notes: list[str]
+) -> pd.DataFrame:
+    """Drop images whose label is not wanted, and say which labels these are; unlabelled ones stay."""
     if wanted is None:
         return table
     other = table["label"].notna() & ~table["label"].isin(wanted)
     for row in table[other].itertuples():
         exclude(excluded, row, f"label outside the classes: {row.label}")
+    if other.any():
+        notes.append(outside_note(table.loc[other, "label"], wanted))
     return table[~other]
+
+
+def outside_note(labels: pd.Series, wanted: set[str]) -> str:
+    """Return a sentence on labels left out by --classes, with the class that each may mean."""
+    names = {CELLS[code].name: code for code in CLASSES if code in wanted}
+    extra = {read_alike(words.split(",")[0]): code for code, words in EXTRA_LABELS.items()}
+    told = []
+    for label, count in labels.value_counts().sort_index().items():
+        near = difflib.get_close_matches(read_alike(label), names, n=1, cutoff=0.8)
+        why = f" (perhaps {names[near[0]]}, {near[0]})" if near else ""
+        if read_alike(label) in extra:
+            why = f" (--classes {extra[read_alike(label)]} keeps it)"
+        told.append(f"{label} {count:,}{why}")
+    return f"Left out as outside --classes: {', '.join(told)}. To rename labels: --labels MAP.csv (from,to)."
 
 
 def count_notes(source: Source, listing: Listing) -> list[str]:

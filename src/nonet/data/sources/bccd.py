@@ -8,6 +8,7 @@ from nonet.data.sources.layout import list_class_folders, require_folder, requir
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.source import NEUTROPHIL, PLATELET, Download, Source
 from nonet.data.sources.tables import read_table
+from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
 
 LABELS = LabelMap(
@@ -42,11 +43,11 @@ def read_bccd(path: Path, name: str | None = None) -> Listing:
     """
     require_folder(path, "bccd")
     listing, source = Listing(path), name or "bccd"
-    annotations = sorted(path.rglob("*.xml"))
+    annotations = walk_files(path, ".xml")
     if not annotations:
         list_class_folders(listing, source, LABELS, beside=(".csv",))
         return require_rows(listing, path, "bccd")
-    table = next(iter(sorted(path.rglob("labels.csv"))), None)
+    table = next((file for file in walk_files(path, ".csv") if file.name == "labels.csv"), None)
     categories = _categories(table) if table else {}
     if table is None:
         listing.notes.append(

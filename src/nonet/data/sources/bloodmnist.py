@@ -5,6 +5,7 @@ from pathlib import Path
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.packed import NpzImages, npz_arrays, npz_shape
 from nonet.data.sources.source import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
+from nonet.data.sources.walk import is_leftover
 from nonet.errors import DataError
 
 #: In the order of the numbers that are its labels.
@@ -66,7 +67,7 @@ def read_bloodmnist(path: Path, name: str | None = None) -> Listing:
 def _file(path: Path) -> Path:
     if path.is_file():
         return path
-    found = sorted(path.glob("bloodmnist*.npz")) if path.is_dir() else []
+    found = [p for p in sorted(path.glob("bloodmnist*.npz")) if not is_leftover(p.name)] if path.is_dir() else []
     if len(found) != 1:
         why = f"has {', '.join(p.name for p in found)}" if found else "has no bloodmnist*.npz"
         raise DataError(

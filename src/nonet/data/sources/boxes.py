@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from nonet.data.sources.layout import IMAGES
-from nonet.data.sources.listing import path_within
 from nonet.data.sources.packed import as_png, stamp_of
+from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
 
 #: Side of a crop over the longer side of its box: some surroundings, as cell images of analysers have.
@@ -54,9 +54,8 @@ class Fields:
         self.root = root
         self.by_stem: dict[str, list[Path]] = {}
         self.used: set[Path] = set()
-        for file in sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGES and not p.name.startswith(".")):
-            if path_within(root, file.relative_to(root).as_posix()) is not None:
-                self.by_stem.setdefault(file.stem, []).append(file)
+        for file in walk_files(root, *IMAGES):
+            self.by_stem.setdefault(file.stem, []).append(file)
 
     def of(self, table: Path) -> Path | str:
         """Return the field of a table of boxes, the nearest by folder of those with its name, or why there is none."""

@@ -1,103 +1,136 @@
 """A CSV file with path and label, and patient, source and split where known."""
 
-import difflib
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from nonet.data.sources.listing import Listing, path_within
+from nonet.data.sources.columns import EVALUATE, USED, choose_columns
+from nonet.data.sources.layout import IMAGES
+from nonet.data.sources.listing import Listing
+from nonet.data.sources.paths import FileFinder, absolute_path, path_within, printable
 from nonet.data.sources.source import Source
+from nonet.data.sources.splits import TEST, VAL, read_split
 from nonet.data.sources.tables import read_table
+from nonet.data.sources.words import is_not_known
 from nonet.errors import DataError
 
-USED = ("path", "label", "patient", "source", "split", "evaluate", "sha256")
-PASSED_OVER = ("width", "height")  # measured anew
 
-#: What others call our columns; a wrong guess would lose patients without a word, so the user renames.
-ALIASES = {
-    "path": ("file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "img_path"),
-    "label": ("class", "class_name", "category", "cell_type", "target", "y"),
-    "patient": ("patient_id", "patientid", "subject", "subject_id", "case", "case_id", "donor", "donor_id"),
-    "source": ("dataset", "data_source"),
-    "split": ("subset", "set", "partition"),
-    "sha256": ("sha", "hash", "sha_256"),
-}
-TRUTHS = {"": True, "true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
-
-def read_csv(path: Path, name: str | None = None) -> Listing:
+def read_csv(
+    path: Path, name: str | None = None, *, columns: Mapping[str, str] | None = None, root: str | Path | None = None
+) -> Listing:
     """List the images of a CSV file.
 
     Parameters
     ----------
-    path : the file. Its paths are relative to its folder and may not leave it.
+    path : the file. Its paths are relative to `root` and may not leave it.
     name : of the source; by default the column source, else the file's name without its ending.
+    columns : ours → the table's, like {"path": "filename"}, where the table has other names.
+    root : folder that the paths are relative to; by default the table's own.
 
     Raises
     ------
-    DataError where the file cannot be read, lacks a column, or has one that seems misspelt.
+    DataError where the file cannot be read, lacks a column, has one that seems misspelt, or says a split or whether an
+    image is evaluated in a word that is not known.
     """
     table = read_table(path)
-    listing = Listing(path.parent, notes=_check_columns(path, list(table.columns)))
+    root = path.parent if root is None else absolute_path(root)
+    if not root.is_dir():
+        raise DataError(
+            f"There is no folder {root}.", hint="--root is the folder that a table's paths are relative to."
+        )
+    table, notes = choose_columns(path, table, columns or {})
+    listing = Listing(root, notes=notes)
     table = table.reindex(columns=list(USED), fill_value="")
+    for column in ("path", "source", "sha256"):
+        table[column] = table[column].mask(table[column].map(is_not_known), "")
     table["source"] = name or table["source"].where(table["source"] != "", path.stem)
     table["evaluate"] = _truths(path, table["evaluate"])
+    words = table["split"]
+    splits = [read_split(word, f"{path}, line {line}") for line, word in words.items()]
+    table["split"] = pd.Series(splits, index=table.index, dtype=object)
+    listing.notes += _split_notes(path, words, table["split"])
+    _list_rows(listing, path, table)
+    return listing
+
+
+def _list_rows(listing: Listing, path: Path, table: pd.DataFrame) -> None:
+    finder, respelt = FileFinder(listing.root, IMAGES), []
     for line, row in zip(table.index, table.to_dict("records")):
+        where = f"line {line} of {path.name}"
         if not row["path"]:
-            listing.exclude("", row["source"], row["label"], f"no path: line {line} of {path.name}")
+            listing.exclude("", row["source"], row["label"], f"no path: {where}")
             continue
-        within = path_within(listing.root, row["path"])
+        found, how = finder.find(row["path"])
+        if found is None and how:
+            listing.exclude(row["path"], row["source"], row["label"], f"missing: {where} has {row['path']}, {how}")
+            continue
+        within, problem = path_within(listing.root, found or row["path"])
         if within is None:
-            reason = f"outside: line {line} of {path.name} leaves {listing.root}"
-            listing.exclude(row["path"], row["source"], row["label"], reason)
+            reason = f"outside: {where} leaves {listing.root}" if problem.startswith("outside") else problem
+            listing.exclude(_without_nul(row["path"]), row["source"], row["label"], reason)
             continue
+        if printable(within) != within:
+            reason = f"bad name: {where}: the file's name is not UTF-8; rename it"
+            listing.exclude(printable(within), row["source"], row["label"], reason)
+            continue
+        if how:
+            respelt.append((how, row["path"], within))
         known = {key: value for key, value in row.items() if value != ""}
         if "sha256" in known:
             known["sha256"] = known["sha256"].lower()
         listing.add(**known | {"path": within})
-    return listing
+    listing.notes += _respelt_notes(path, respelt)
 
 
-def _check_columns(path: Path, columns: list[str]) -> list[str]:
-    """Return a note on columns not used; raise where one is missing or seems misspelt."""
-    others = [column for column in columns if column not in USED + PASSED_OVER]
-    for column in others:
-        meant = _meant(column)
-        if meant and meant not in columns:
-            raise DataError(
-                f'{path} has a column "{column}", which nonet does not know.',
-                hint=f'Rename it to "{meant}" if that is what it holds, else to something less like it. '
-                f"Columns: {', '.join(columns)}.",
-            )
-    missing = [column for column in ("path", "label") if column not in columns]
-    if missing:
-        raise DataError(
-            f"{path} has no column {' and no column '.join(missing)}; it has {', '.join(columns)}.",
-            hint="The first line should read path,label and, where known, patient,source,split.",
-        )
-    if not others:
+def _without_nul(path: str) -> str:
+    """A CSV file of what was left out can be read again only without NUL characters."""
+    return path.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _respelt_notes(path: Path, respelt: list[tuple[str, str, str]]) -> list[str]:
+    """Say how many paths were found under another spelling, and how they differ."""
+    notes = []
+    for how, count in Counter(how for how, _, _ in respelt).items():
+        _, written, within = next(one for one in respelt if one[0] == how)
+        paths = "1 path was" if count == 1 else f"{count:,} paths were"
+        first = "" if count == 1 else "first "
+        notes.append(f"{path.name}: {paths} found under another spelling ({how}), {first}{written} as {within}.")
+    return notes
+
+
+def _split_notes(path: Path, words: pd.Series, splits: pd.Series) -> list[str]:
+    """Say how splits were read, where that is not evident, and what becomes of each."""
+    counts, num_without = splits.value_counts(), int(splits.isna().sum())
+    if counts.empty:
         return []
-    return [f"{path.name}: column{'s' if len(others) > 1 else ''} not used: {', '.join(others)}."]
-
-
-def _meant(column: str) -> str | None:
-    """Return the column of ours that this one looks like, or None."""
-    plain = column.lower().replace(" ", "_").replace("-", "_")
-    for ours, aliases in ALIASES.items():
-        if plain in aliases:
-            return ours
-    close = difflib.get_close_matches(plain, USED, n=1, cutoff=0.8)
-    return close[0] if close else None
+    notes = []
+    others = {word: split for word, split in zip(words, splits) if split is not None and word != split}
+    if others:
+        read = ", ".join(f"{word} as {split}" for word, split in others.items())
+        notes.append(f"{path.name}: splits read: {read}.")
+    if VAL in counts:
+        notes.append(
+            f"{path.name}: images of split val ({counts[VAL]:,}) are trained on and scored out of fold like those of "
+            "train, as nonet makes its own folds. If they are a test set, write test."
+        )
+    if num_without and TEST in counts:
+        images = "1 image has" if num_without == 1 else f"{num_without:,} images have"
+        notes.append(f"{path.name}: {images} no split: trained on and scored like those of train.")
+    return notes
 
 
 def _truths(path: Path, values: pd.Series) -> pd.Series:
-    wrong = values[~values.str.lower().isin(TRUTHS)]
+    """Read the column evaluate: whether an image takes part in the scores; True where it says nothing."""
+    words = values.str.casefold().mask(values.map(is_not_known), "")
+    wrong = values[~words.isin(EVALUATE)]
     if len(wrong):
         raise DataError(
             f'{path}, line {wrong.index[0]}: evaluate is "{wrong.iloc[0]}".',
             hint="Give true, false or nothing (true).",
         )
-    return values.str.lower().map(TRUTHS).astype(bool)
+    return words.map(EVALUATE).astype(bool)
 
 
 CSV = Source(
@@ -105,8 +138,10 @@ CSV = Source(
     title="your own table: path and label, and patient, source, split where known",
     read=read_csv,
     layout="TABLE.csv with the columns path,label and, where known, patient,source,split,evaluate,sha256; paths are "
-    "relative to its folder",
+    "relative to its folder, or to --root. Other names of columns: --columns path=filename,label=cell_type. A split is "
+    "train, val or test: test is never trained on, val is trained on and scored out of fold like train.",
     patients="as given",
     paper=None,
     paper_words="all that you give",
+    options=("columns", "root"),
 )

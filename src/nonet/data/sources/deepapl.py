@@ -7,6 +7,7 @@ from nonet.cells import CLASSES
 from nonet.data.sources.layout import find_root, label_folder, list_images, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.source import ERYTHROBLAST, GIANT_PLATELET, SMUDGE_CELL, Source
+from nonet.data.sources.walk import subfolders
 
 _NO_CELL = "no single white blood cell"
 
@@ -80,7 +81,7 @@ def read_deepapl(path: Path, name: str | None = None) -> Listing:
 def _root(path: Path) -> Path:
     """Find the folder of patients; their names end in numbers, so `find_root` gets those that are there."""
     for folder in (path, path / "All", path / "Data" / "All"):
-        if folder.is_dir() and any(re.fullmatch(r"Patient_\d+", p.name) for p in folder.iterdir()):
+        if any(re.fullmatch(r"Patient_\d+", p.name) for p in subfolders(folder)):
             return folder
     return find_root(path, "deepapl", "Patient_00", "Patient_01")
 

@@ -1,69 +1,191 @@
-"""A folder with one subfolder a class."""
+"""A folder with one subfolder a class, perhaps below folders of a split, perhaps above folders of patients."""
 
-import os
-from pathlib import Path
+from collections import Counter
+from pathlib import Path, PurePosixPath
 
-from nonet.data.sources.listing import Listing, path_within
+from nonet.cells import code_of
+from nonet.data.sources.layout import IMAGES, require_folder
+from nonet.data.sources.listing import Listing
 from nonet.data.sources.source import Source
-from nonet.errors import DataError
+from nonet.data.sources.splits import TEST, VAL, is_undecided, split_of
+from nonet.data.sources.walk import subfolders, walk
+from nonet.errors import DataError, did_you_mean
+
+LEVELS = ("CLASS", "PATIENT", "SPLIT", "*")
+_HINT = 'Write levels of folders from the top, like "CLASS/PATIENT", "SPLIT/CLASS" or "PATIENT/*/CLASS".'
 
 
-def read_folder(path: Path, name: str | None = None) -> Listing:
-    """List the files of a folder whose subfolders are named as classes; patients are unknown.
+def read_folder(path: Path, name: str | None = None, *, layout: str | None = None) -> Listing:
+    """List the files of a folder whose subfolders are named as classes.
 
     Parameters
     ----------
-    path : the folder. Subfolders of a class folder belong to the class. Hidden files are passed over.
+    path : the folder. Subfolders of a class folder belong to the class. Folders named train, val, test, or another
+        word for these, above or below the classes are the split. What systems leave behind and hidden files are listed.
     name : of the source; by default the folder's.
+    layout : what each level of folders names, as "CLASS/PATIENT": CLASS, PATIENT, SPLIT, or * for nothing; by default
+        found out, which leaves patients unknown.
 
     Raises
     ------
-    DataError where it is no folder or has no subfolder.
+    DataError where it is not a folder, has no subfolder, or its levels cannot be told.
     """
-    if not path.is_dir():
-        raise DataError(f"There is no folder {path}.", hint="folder: takes a folder with one subfolder a class.")
+    require_folder(path, "folder")
     source, listing = name or path.resolve().name, Listing(path)
-    folders = [p for p in _visible(path) if p.is_dir() and not (p / "dataset.json").exists()]
-    if not folders:
+    if not subfolders(path):
         raise DataError(
             f"Folder {path} has no subfolder.", hint="Put the images of each class into a folder of its name."
         )
-    for file in _visible(path):
-        if not file.is_dir():
-            listing.exclude(file.name, source, None, "in no class folder")
-    for folder in folders:
-        if not _list_class(listing, folder, source):
-            listing.notes.append(f"Class folder {folder} holds no file.")
+    entries = list(walk(path))
+    usable = [PurePosixPath(entry.path) for entry in entries if entry.problem is None]
+    levels = parse_layout(layout) if layout else _levels(path, [file.parts for file in usable])
+    for entry in entries:
+        file = PurePosixPath(entry.path)
+        if entry.problem is None:
+            _add(listing, file, levels, source, given=layout is not None)
+        else:
+            label = _named(file, levels).get("CLASS")
+            listing.exclude(entry.path, source, label, entry.problem)
+    listing.notes += _notes(listing, source, path, levels)
     return listing
 
 
-def _list_class(listing: Listing, folder: Path, source: str) -> int:
-    before = len(listing.rows) + len(listing.excluded)
-    # A link to a folder is not walked into (it may lead in a circle), but listed.
-    for where, folders, files in os.walk(folder, followlinks=False):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        links = [f for f in folders if (Path(where) / f).is_symlink()]
-        for file in sorted([*links, *(f for f in files if not f.startswith("."))]):
-            full = Path(where) / file
-            path = full.relative_to(listing.root).as_posix()
-            if file in links:
-                listing.exclude(path, source, folder.name, "linked folder: not followed")
-            elif path_within(listing.root, path) is None:
-                listing.exclude(path, source, folder.name, f"outside: links to {full.resolve()}")
-            else:
-                listing.add(path=path, label=folder.name, source=source)
-    return len(listing.rows) + len(listing.excluded) - before
+def parse_layout(layout: str) -> tuple[str, ...]:
+    """Read "CLASS/PATIENT" and the like. Raises DataError where a level is not known or there is no CLASS."""
+    parts = [part.strip() for part in layout.strip().strip("/").split("/")]
+    while len(parts) > 1 and parts[-1] in ("*", "**", "…", "..."):
+        parts.pop()  # what is below does not count anyway
+    levels = tuple(part.strip("{}<>").upper() for part in parts)
+    wrong = [part for part, level in zip(parts, levels) if level not in LEVELS]
+    if wrong:
+        raise DataError(
+            f'--layout {layout}: "{wrong[0]}" is not a level.', hint=did_you_mean(wrong[0].upper(), LEVELS) + _HINT
+        )
+    twice = [level for level, count in Counter(levels).items() if count > 1 and level != "*"]
+    if "CLASS" not in levels or twice:
+        why = f"{twice[0]} is there twice" if twice else "CLASS is missing"
+        raise DataError(f"--layout {layout}: {why}.", hint=_HINT)
+    return levels
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+def _levels(path: Path, files: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Find out which levels of folders name split and class. Raises DataError where that is not certain."""
+    images = [parts for parts in files if PurePosixPath(parts[-1]).suffix.lower() in IMAGES] or files
+    tops = sorted({parts[0] for parts in images if len(parts) > 1})
+    splits = [top for top in tops if split_of(top)]
+    undecided = [top for top in tops if is_undecided(top) and not split_of(top)]
+    if splits and undecided and len(splits) + len(undecided) == len(tops):
+        raise DataError(
+            f"{path}: folder {undecided[0]} may be validation or test; some mean the one by it, some the other.",
+            hint="Rename it to val (trained on and scored out of fold) or test (never trained on).",
+        )
+    if splits and len(splits) < len(tops):
+        others = [top for top in tops if top not in splits]
+        raise DataError(
+            f"{path} has folders named as a split ({_some(splits)}) beside others ({_some(others)}).",
+            hint="Put the folders of classes below those of the split, or move the others away; if all of them are "
+            "classes, add: --layout CLASS.",
+        )
+    levels = ("SPLIT", "CLASS") if splits else ("CLASS",)
+    _require_classes(path, [parts[len(levels) - 1 :] for parts in images if len(parts) > len(levels)], levels)
+    return levels
+
+
+def _require_classes(path: Path, files: list[tuple[str, ...]], levels: tuple[str, ...]) -> None:
+    """Raise DataError where the classes seem to be the folders one level below, or this very folder.
+
+    Parameters
+    ----------
+    path : the source's folder.
+    files : parts of each image's path, from the folder that should be its class.
+    levels : those found so far, CLASS last.
+    """
+    here = {parts[0] for parts in files}
+    below = {parts[1] for parts in files if len(parts) > 2}
+    if any(code_of(name) for name in here):
+        return
+    known = sorted(name for name in below if code_of(name))
+    above = "".join(f"{level}/" for level in levels[:-1])
+    all_deeper = all(len(parts) > 2 for parts in files)
+    if len(here) == 1 and all_deeper and len(below) > 1 and not any(split_of(name) for name in below):
+        top = next(iter(here))
+        below_it = f"folder:{path / top}" if levels == ("CLASS",) else "a folder without that level"
+        raise DataError(
+            f"{path} has one class folder, {top}, which has folders of its own: {_some(sorted(below))}.",
+            hint=f"If these are the classes, give {below_it}, or add: --layout {above}*/CLASS. "
+            f"If {top} is a class and they are its patients, add: --layout {above}CLASS/PATIENT.",
+        )
+    if len(known) > 1 and all_deeper:
+        raise DataError(
+            f"{path}: the folders {_some(sorted(here))} would be the classes, but those in them are named as cells: "
+            f"{_some(known)}.",
+            hint=f"If the upper ones are patients, add: --layout {above}PATIENT/CLASS; if they are nothing of the "
+            f"kind: --layout {above}*/CLASS.",
+        )
+    if levels == ("CLASS",) and code_of(path.name):
+        raise DataError(
+            f"{path} is itself named as a class, and its folders {_some(sorted(here))} are not.",
+            hint=f"Give the folder above, folder:{path.parent}; if these are the classes, add: --layout CLASS.",
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
+
+
+def _named(file: PurePosixPath, levels: tuple[str, ...]) -> dict[str, str]:
+    """Return level → name of its folder, of those that the path has."""
+    return dict(zip(levels, file.parts[:-1]))
+
+
+def _add(listing: Listing, file: PurePosixPath, levels: tuple[str, ...], source: str, *, given: bool) -> None:
+    """Add a file with what its folders say, or list why it cannot be used."""
+    named = _named(file, levels)
+    split = split_of(named["SPLIT"]) if "SPLIT" in named else None
+    if "SPLIT" in named and split is None:
+        raise DataError(
+            f'{listing.root}: folder "{named["SPLIT"]}" is not the name of a split.', hint="Call it train, val or test."
+        )
+    label = named.get("CLASS")
+    if not given:
+        # CLASS/test/… says a split, too.
+        below = {split_of(part) for part in file.parts[len(levels) : -1]} - {None}
+        if len(below | {split} - {None}) > 1:
+            listing.exclude(str(file), source, label, "two splits: its folders name both")
+            return
+        split = next(iter(below), split)
+    if label is None and not (split == TEST and file.suffix.lower() in IMAGES):
+        listing.exclude(str(file), source, None, "in no class folder")
+        return
+    listing.add(path=str(file), label=label, patient=named.get("PATIENT"), source=source, split=split)
+
+
+def _notes(listing: Listing, source: str, path: Path, levels: tuple[str, ...]) -> list[str]:
+    notes = []
+    counts = Counter(row["split"] for row in listing.rows)
+    without = counts.pop(None, 0)
+    if counts:
+        told = ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items()))
+        notes.append(f"{source}: split read from folders: {told}{f', none {without:,}' if without else ''}.")
+    if counts[VAL]:
+        notes.append(
+            f"{source}: images of split val are trained on and scored out of fold like those of train, as nonet makes "
+            "its own folds. If they are a test set, name the folder test."
+        )
+    if levels == ("CLASS",):
+        used = {PurePosixPath(row["path"]).parts[0] for row in [*listing.rows, *listing.excluded]}
+        notes += [f"Class folder {folder} holds no file." for folder in subfolders(path) if folder.name not in used]
+    return notes
 
 
 FOLDER = Source(
     name="folder",
     title="your own folder with one subfolder a class",
     read=read_folder,
-    layout="DIR/CLASS/**: every file below a class's folder is an image of it; the folders' names are the labels",
+    layout="DIR/CLASS/**: every file below a class's folder is an image of it; the folders' names are the labels\n"
+    "or DIR/{train,val,test}/CLASS/**: test is never trained on\n"
+    "or other levels, by --layout: CLASS/PATIENT, PATIENT/CLASS, SPLIT/CLASS/PATIENT",
     paper=None,
     paper_words="all that you give",
+    options=("layout",),
 )

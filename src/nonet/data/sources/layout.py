@@ -1,10 +1,12 @@
 """Walking folders as publishers lay them out: what is an image, and which folder names its label."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from nonet.data.sources.listing import LabelMap, Listing, path_within
+from nonet.data.sources.filekind import kind_of, unpack_hint
+from nonet.data.sources.listing import LabelMap, Listing
+from nonet.data.sources.paths import is_folder, is_there, names_in
+from nonet.data.sources.walk import subfolders, walk
 from nonet.errors import DataError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -14,10 +16,17 @@ RECORD = "fetched.json"
 
 
 def require_folder(path: Path, kind: str) -> None:
-    """Raise DataError where a source's path is no folder."""
-    if not path.is_dir():
-        why = "is a file, not a folder" if path.exists() else "is not there"
-        raise DataError(f"{path} {why}.", hint=f'"nonet data sources {kind}" says what {kind}: takes.')
+    """Raise DataError where a source's path is not a folder that can be listed."""
+    takes = f'"nonet data sources {kind}" says what {kind}: takes.'
+    if not is_folder(path):
+        if not is_there(path):
+            raise DataError(f"There is no folder {path}.", hint=takes)
+        is_what = f"is {kind_of(path) or 'a file'}, not a folder"
+        raise DataError(f"{path} {is_what}.", hint=unpack_hint(path, f"{kind}:FOLDER") or takes)
+    try:
+        names_in(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be listed: {error.strerror}.", hint="Ask its owner for permission.") from error
 
 
 def find_root(path: Path, kind: str, *children: str) -> Path:
@@ -31,7 +40,7 @@ def find_root(path: Path, kind: str, *children: str) -> Path:
     wanted = {child.casefold() for child in children}
 
     def fits(folder: Path) -> bool:
-        return any(p.name.casefold() in wanted for p in folder.iterdir() if p.is_dir())
+        return any(p.name.casefold() in wanted for p in subfolders(folder))
 
     level = [path]
     for _ in range(3):
@@ -42,7 +51,7 @@ def find_root(path: Path, kind: str, *children: str) -> Path:
             raise DataError(
                 f"{path} holds {kind} twice: {found[0]} and {found[1]}.", hint="Give the path of one of them."
             )
-        level = [p for folder in level for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+        level = [p for folder in level for p in subfolders(folder)]
     raise DataError(
         f"{path} has no folder {' or '.join(children[:3])}{' …' if len(children) > 3 else ''}.",
         hint=f'"nonet data sources {kind}" says what {kind}: takes.',
@@ -58,24 +67,17 @@ def list_images(listing: Listing, source: str, *, beside: tuple[str, ...] = ()) 
     source : name of the source.
     beside : endings of files, like ".csv", that belong to the layout and need no mention.
     """
-    # A link to a folder is not walked into: it may lead in a circle, or out.
-    for where, folders, files in os.walk(listing.root, followlinks=False):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
-        for file in sorted(files):
-            path = (Path(where) / file).relative_to(listing.root).as_posix()
-            suffix = Path(file).suffix.lower()
-            if file == RECORD or suffix in beside:
-                continue
-            if file.startswith("."):
-                # A hidden picture is named; a system's own files, .DS_Store and the like, are not.
-                if suffix in IMAGES:
-                    listing.exclude(path, source, None, "hidden file: its name begins with a dot")
-            elif suffix not in IMAGES:
-                listing.exclude(path, source, None, f"not an image: ends in {suffix or 'nothing'}")
-            elif path_within(listing.root, path) is None:
-                listing.exclude(path, source, None, f"outside: links to {(Path(where) / file).resolve()}")
-            else:
-                yield PurePosixPath(path)
+    for entry in walk(listing.root):
+        suffix = entry.file.suffix.lower()
+        if entry.file.name == RECORD or suffix in beside:
+            continue
+        problem = entry.problem
+        if problem is None and suffix not in IMAGES:
+            problem = f"not an image: ends in {suffix or 'nothing'}"
+        if problem is None:
+            yield PurePosixPath(entry.path)
+        else:
+            listing.exclude(entry.path, source, None, problem)
 
 
 def label_folder(path: PurePosixPath, labels: LabelMap) -> str:

@@ -1,6 +1,5 @@
 """What every kind of source gives: its rows, before any image is read, and what it leaves out."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -131,11 +130,3 @@ class Listing:
         """Return the rows as a table with all columns of ROW."""
         table = pd.DataFrame(self.rows, columns=list(ROW)).astype(object)
         return table.astype({"patient_is_standin": bool, "evaluate": bool})
-
-
-def path_within(root: Path, path: str) -> str | None:
-    """Return a path relative to `root` with forward slashes, or None where it, or what it links to, lies outside."""
-    joined = Path(os.path.normpath(root / path))
-    if not joined.is_relative_to(root) or not joined.resolve().is_relative_to(root.resolve()):
-        return None
-    return joined.relative_to(root).as_posix()

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from nonet.data.sources.layout import IMAGES
+from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
 
 ROWS_AT_ONCE = 64  # images in memory; a stamp of 368 x 368 px takes about 30 kB as JPEG
@@ -110,7 +111,7 @@ def read_parquet(file: Path, columns: list[str]) -> tuple[dict[str, list], dict[
 
 def parquet_files(path: Path) -> list[Path]:
     """Return the Parquet files below a folder, in order; hidden folders, like a download's cache, are passed over."""
-    return sorted(p for p in path.rglob("*.parquet") if not any(q.startswith(".") for q in p.relative_to(path).parts))
+    return walk_files(path, ".parquet")
 
 
 def image_suffix(name: str | None) -> str:

@@ -8,6 +8,7 @@ from nonet.data.sources.layout import RECORD, list_class_folders, require_folder
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing, plain
 from nonet.data.sources.packed import safe_name
 from nonet.data.sources.source import NEUTROPHIL, Source
+from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
 
 LABELS = LabelMap(
@@ -48,7 +49,7 @@ def read_raabin(path: Path, name: str | None = None) -> Listing:
     """
     require_folder(path, "raabin")
     listing, source = Listing(path), name or "raabin"
-    tables = sorted(p for p in path.rglob("*.json") if p.name != RECORD and not p.name.startswith("."))
+    tables = [file for file in walk_files(path, ".json") if file.name != RECORD]
     if not tables:
         list_class_folders(listing, source, LABELS, split_at=0)
         return require_rows(listing, path, "raabin")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.errors import DataError
@@ -64,7 +63,7 @@ class Source:
     ----------
     name : in SOURCES, and of the images' source unless the user gives another.
     title : what it is, in a line.
-    read : function (path, name or None) → Listing.
+    read : function (path, name or None, **options) → Listing.
     layout : the folder that `read` takes.
     published, licence, citation : where it is, what may be done with it, what to cite. Empty for the user's own.
     published_unverified : True where the address in `published` has not been confirmed.
@@ -79,11 +78,12 @@ class Source:
     notes : what to beware of; shown with the source and with each dataset built of it.
     downloads : what `fetch` can get.
     by_hand : what to get and where to put it, in words.
+    options : keyword arguments that `read` takes beside path and name, of those that `build_dataset` takes.
     """
 
     name: str
     title: str
-    read: Callable[[Path, str | None], Listing]
+    read: Callable[..., Listing]
     layout: str
     published: str = ""
     published_unverified: bool = False
@@ -100,6 +100,7 @@ class Source:
     notes: tuple[str, ...] = ()
     downloads: tuple[Download, ...] = ()
     by_hand: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def fetchable(self) -> str:

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import CLASSES
+from nonet.data.sources.layout import require_folder
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.source import Source
 from nonet.data.sources.tables import read_table
+from nonet.data.sources.walk import walk
 from nonet.errors import DataError
 
 #: Folder of images, table, the split it gets in our manifest.
@@ -56,8 +58,7 @@ def read_wbcbench(path: Path, name: str | None = None) -> Listing:
     ------
     DataError where no part of the challenge is there, or a table is not as it was published.
     """
-    if not path.is_dir():
-        raise DataError(f"There is no folder {path}.", hint="wbcbench: takes the challenge's folder.")
+    require_folder(path, "wbcbench")
     source, listing = name or path.resolve().name, Listing(path)
     found = [part for part in PARTS if (path / part[0]).is_dir()]
     if not found:
@@ -96,8 +97,12 @@ def _table(root: Path, folder: str, table_name: str, split: str) -> pd.DataFrame
 
 
 def _list_part(listing: Listing, folder: str, table: pd.DataFrame | None, source: str, split: str) -> None:
-    files = {p.name for p in (listing.root / folder).iterdir() if p.is_file() and not p.name.startswith(".")}
-    files = {name for name in files if not name.endswith(".csv")}
+    files = set()
+    for entry in walk(listing.root / folder):
+        if entry.problem is not None:
+            listing.exclude(f"{folder}/{entry.path}", source, None, entry.problem)
+        elif "/" not in entry.path and not entry.path.endswith(".csv"):
+            files.add(entry.path)
     names = sorted(files) if table is None else [_file_name(ID, files) for ID in table["ID"]]
     labels = [""] * len(names) if table is None or split == "test" else table["labels"]
     if table is not None and split == "test" and (table["labels"] != "").any():

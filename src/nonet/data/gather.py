@@ -1,0 +1,93 @@
+"""From what a user names as sources to the listings of their images. No image is read."""
+
+import re
+from pathlib import Path
+
+from nonet.data.select import count_notes
+from nonet.data.sources import SOURCES
+from nonet.data.sources.listing import Listing
+from nonet.data.sources.paths import absolute_path
+from nonet.data.sources.walk import walk
+from nonet.errors import DataError, did_you_mean
+
+
+def read_sources(specs: list[str], options: dict | None = None) -> dict[str, Listing]:
+    """List what sources hold, by spec; see SOURCES for the kinds.
+
+    Parameters
+    ----------
+    specs : each KIND:PATH or NAME=KIND:PATH.
+    options : for the kinds that take them, see `Source.options`; None or empty ones do not count.
+
+    Raises
+    ------
+    DataError where a spec cannot be read, a source is not there or given twice, or no source takes an option.
+    """
+    if not specs:
+        raise DataError("There is no source.", hint="Give one like folder:PATH, csv:TABLE.csv or wbcbench:PATH.")
+    given = {name: value for name, value in (options or {}).items() if value}
+    parsed = [(spec, *_parse(spec)) for spec in specs]
+    kinds = {kind for _, _, kind, _ in parsed}
+    for option in given:
+        takers = [kind for kind, source in SOURCES.items() if option in source.options]
+        if not kinds & set(takers):
+            raise DataError(f"No source takes --{option}.", hint=f"It is for {' and '.join(takers)}: sources.")
+    listings: dict[str, Listing] = {}
+    for spec, name, kind, path in parsed:
+        if spec in listings:
+            raise DataError(f'Source "{spec}" is given twice.')
+        taken = {option: value for option, value in given.items() if option in SOURCES[kind].options}
+        listing = SOURCES[kind].read(absolute_path(path), name, **taken)
+        listing.kind = kind
+        named = name or kind
+        if listing.packed:
+            _list_unreadable_folders(listing, named)
+        listing.notes += [f"{named}: {note}" for note in (*count_notes(SOURCES[kind], listing), *SOURCES[kind].notes)]
+        listings[spec] = listing
+    return listings
+
+
+def _parse(spec: str) -> tuple[str | None, str, str]:
+    """Return name or None, kind and path of NAME=KIND:PATH."""
+    match = re.fullmatch(r"(?:([^=:/\\]+)=)?([A-Za-z][A-Za-z0-9_-]*):(.+)", spec, re.DOTALL)
+    if match is None:
+        raise DataError(f'"{spec}" is not a source.', hint=f"Write KIND:PATH or NAME=KIND:PATH{_suggested(spec)}.")
+    name, kind, path = match.groups()
+    if kind not in SOURCES:
+        hint = f"{did_you_mean(kind, SOURCES)}Kinds: {', '.join(SOURCES)}."
+        raise DataError(f'"{spec}": there is no kind "{kind}".', hint=hint)
+    return name, kind, path
+
+
+def _suggested(spec: str) -> str:
+    path = absolute_path(spec)
+    if path.is_dir():
+        return f", here perhaps folder:{spec}"
+    return f", here perhaps csv:{spec}" if path.is_file() else ", like folder:cells"
+
+
+def _list_unreadable_folders(listing: Listing, source: str) -> None:
+    """List folders that hide what may be in them: sources of tables and fields look for files by their ending only."""
+    for entry in walk(listing.root):
+        if entry.problem is not None and entry.problem.startswith("unreadable"):
+            listing.exclude(entry.path, source, None, entry.problem)
+
+
+def roots_of(listings: dict[str, Listing]) -> dict[str, Path]:
+    """Return source → root.
+
+    Raises
+    ------
+    DataError where one name is of two places, which would mix their images, or cannot be a source's.
+    """
+    roots: dict[str, Path] = {}
+    for spec, listing in listings.items():
+        for source in {row["source"] for row in listing.rows} | {row["source"] for row in listing.excluded}:
+            if "/" in source or "\\" in source:
+                raise DataError(f'"{spec}": a source cannot be named "{source}".', hint="Leave out slashes.")
+            if roots.setdefault(source, listing.root) != listing.root:
+                raise DataError(
+                    f'Two sources are named "{source}": {roots[source]} and {listing.root}.',
+                    hint="Name one of them: NAME=KIND:PATH.",
+                )
+    return roots

@@ -1,0 +1,137 @@
+"""Which column of a table is which of ours: as named, as the user says, or refused with all that is wrong at once."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from nonet.errors import DataError, did_you_mean
+
+USED = ("path", "label", "patient", "source", "split", "evaluate", "sha256")
+NEEDED = ("path", "label")
+PASSED_OVER = ("width", "height")  # measured anew
+
+#: What others call our columns; a wrong guess would lose patients without a word, so the user says which it is.
+ALIASES = {
+    "path": (
+        *("file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "image_file", "image_name"),
+        *("img", "img_path", "img_name", "imagepath", "imagename", "paths", "fname", "image_filename", "relative_path"),
+    ),
+    "label": (
+        *("class", "class_name", "classname", "category", "cell_type", "celltype", "target", "y", "labels", "type"),
+        *("cell_class", "diagnosis", "annotation", "cell_label", "ground_truth", "truth", "class_label"),
+    ),
+    "patient": (
+        *("patient_id", "patientid", "subject", "subject_id", "case", "case_id", "donor", "donor_id", "patients"),
+        *("pid", "pat_id", "patient_no", "patient_number", "person", "individual", "case_no", "participant", "mrn"),
+    ),
+    "source": ("dataset", "data_source"),
+    "split": ("subset", "set", "partition", "splits", "data_split", "usage", "phase"),
+    "evaluate": ("scored", "evaluated"),
+    "sha256": ("sha", "hash", "sha_256"),
+}
+EVALUATE = {
+    **dict.fromkeys(("", "true", "1", "1.0", "yes", "t", "y", "on", "wahr", "vrai"), True),
+    **dict.fromkeys(("false", "0", "0.0", "no", "f", "n", "off", "falsch", "faux"), False),
+}
+
+
+def parse_columns(given: str | Mapping[str, str] | list[str] | None) -> dict[str, str]:
+    """Read "path=filename,label=cell_type", a list of such, or a mapping of ours to theirs.
+
+    Raises
+    ------
+    DataError where it is written otherwise, or names a column that nonet does not use.
+    """
+    if not given:
+        return {}
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    else:
+        items = given.split(",") if isinstance(given, str) else [part for item in given for part in item.split(",")]
+        pairs = [tuple(part.strip() for part in item.split("=", 1)) for item in items if item.strip()]
+    hint = "Write OURS=THEIRS, like --columns path=filename,label=cell_type,patient=case."
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        if len(pair) != 2 or not all(pair):
+            raise DataError(f'"{"=".join(pair)}" does not name a column.', hint=hint)
+        ours, theirs = pair
+        if ours not in USED:
+            swapped = f'Was "{theirs}={ours}" meant? ' if theirs in USED else did_you_mean(ours, USED)
+            raise DataError(f'"{ours}={theirs}": nonet has no column "{ours}".', hint=f"{swapped}Ours: {_list(USED)}.")
+        if columns.setdefault(ours, theirs) != theirs:
+            raise DataError(f'Column "{ours}" is given twice: {columns[ours]} and {theirs}.', hint=hint)
+    return columns
+
+
+def choose_columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table with columns under our names, and a note on those that are not used.
+
+    Parameters
+    ----------
+    path : of the table, for messages.
+    table : as read.
+    given : ours → theirs, as the user says; passed over where the table lacks theirs and has ours.
+
+    Raises
+    ------
+    DataError where columns are missing or seem misspelt: it names all of them, and what to write.
+    """
+    columns = list(table.columns)
+    used = {ours: theirs for ours, theirs in given.items() if theirs in columns}
+    absent = {ours: theirs for ours, theirs in given.items() if theirs not in columns and ours not in columns}
+    if absent:
+        close = "".join(did_you_mean(theirs, columns) for theirs in absent.values())
+        raise DataError(
+            f"{path} has no column {' and no column '.join(absent.values())}, as --columns says.",
+            hint=f"{close}It has: {_list(columns)}.",
+        )
+    # Ours by name, unless the user says that another column is it: then the one of our name is not used.
+    rest = table.drop(columns=[column for column in columns if column in used or column in used.values()])
+    table = rest.assign(**{ours: table[theirs] for ours, theirs in used.items()})
+    _require_columns(path, list(table.columns), used)
+    others = [column for column in table.columns if column not in USED + PASSED_OVER]
+    notes = [f"{path.name}: column{'s' if len(others) > 1 else ''} not used: {', '.join(others)}."] if others else []
+    return table, notes
+
+
+def _require_columns(path: Path, columns: list[str], used: Mapping[str, str]) -> None:
+    missing = [column for column in NEEDED if column not in columns]
+    others = [column for column in columns if column not in USED + PASSED_OVER]
+    meant: dict[str, str] = {}
+    for column in others:
+        ours = _meant(column)
+        if ours and ours not in columns and ours not in meant:
+            meant[ours] = column
+    if not missing and not meant:
+        return
+    quoted = [f'"{theirs}"' for theirs in meant.values()]
+    unknown = [f"has {'a column' if len(meant) == 1 else 'columns'} {_list(quoted)}, which nonet does not know"]
+    unknown = unknown if meant else []
+    lacking = [f"no column {column}" for column in missing if column not in meant]
+    problems = [*unknown, *([f"has {' and '.join(lacking)}"] if lacking else [])]
+    hints = [f'"{theirs}" seems to be "{ours}"' for ours, theirs in meant.items()]
+    known = ",".join(f"{ours}={theirs}" for ours, theirs in (dict(used) | meant).items())
+    columns_option = (
+        f"Rename it, or add: --columns {known}. " if len(meant) == 1 else f"Rename them, or add: --columns {known}. "
+    )
+    rename = "If one does not hold that, give it a name less like it. "
+    hint = f"{', '.join(hints)}. {columns_option}{rename}" if meant else ""
+    if lacking:
+        hint += "The first line should name the columns: path,label and, where known, patient,source,split. "
+    raise DataError(f"{path} {'; '.join(problems)}; it has {_list(columns)}.", hint=hint.strip())
+
+
+def _meant(column: str) -> str | None:
+    """Return the column of ours that this one looks like, or None."""
+    plain = column.lower().replace(" ", "_").replace("-", "_").replace(".", "_")
+    for ours, aliases in ALIASES.items():
+        if plain in aliases:
+            return ours
+    close = difflib.get_close_matches(plain, USED, n=1, cutoff=0.8)
+    return close[0] if close else None
+
+
+def _list(names) -> str:
+    return ", ".join(names)

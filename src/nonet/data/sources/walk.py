@@ -1,0 +1,123 @@
+"""Walking a folder of images: what belongs to it, and what systems, storage and programs only left there."""
+
+import fnmatch
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nonet.data.sources.paths import is_utf8, names_in, path_within, printable, reason_of
+
+#: Names, lower case, that no person gave: of macOS, Windows, Linux, network storage, synchronisers and tools.
+LEFTOVERS = (
+    *("__macosx", ".ds_store", "._*", ".appledouble", ".appledb", ".appledesktop", ".apdisk", ".localized", "icon\r"),
+    *(".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".documentrevisions-v100", ".volumeicon.icns"),
+    *("network trash folder", "temporary items"),
+    *("thumbs.db", "thumbs.db:encryptable", "ehthumbs*.db", "desktop.ini", "autorun.inf", "*.lnk", "*:zone.identifier"),
+    *("$recycle.bin", "recycler", "recycled", "system volume information", "found.[0-9][0-9][0-9]", "~$*"),
+    *("lost+found", ".trash", ".trash-*", ".nfs*", ".fuse_hidden*", ".directory", ".thumbnails", ".gvfs"),
+    *("@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "*@synoeastream", "*@synoresource", "@recycle"),
+    *(".@__thumb", "@recently-snapshot", ".snapshot", ".snapshots", ".zfs", ".snap"),
+    *(".dropbox", ".dropbox.*", ".sync", ".stfolder", ".stversions", ".syncthing*", "sync.ffs_db", ".owncloudsync*"),
+    *(".ipynb_checkpoints", "__pycache__", ".git", ".gitignore", ".gitattributes", ".gitkeep", ".svn", ".hg", ".dvc"),
+    *(".dvcignore", ".idea", ".vscode", ".nomedia", ".picasa.ini", "picasa.ini", "*.part", "*.crdownload", "*~"),
+)
+
+
+def is_leftover(name: str) -> bool:
+    """Say whether a file or folder of this name was left by a system, a storage or a program, not by a person."""
+    lower = name.lower()
+    return any(fnmatch.fnmatchcase(lower, pattern) for pattern in LEFTOVERS)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a walk comes upon.
+
+    Attributes
+    ----------
+    path : relative to the folder walked, with forward slashes; can be printed and put into a table.
+    file : where it lies.
+    problem : why it cannot be used, its kind up to a colon; None for a file that can.
+    """
+
+    path: str
+    file: Path
+    problem: str | None = None
+
+
+def walk(root: Path) -> Iterator[Entry]:
+    """Yield what lies in a folder and below, folder by folder, in order of name.
+
+    Each file comes once, usable or with its problem. A folder comes only with a problem, in place of its files: it
+    was left there by a system, is hidden, is a link (which may lead out, or in a circle), is a dataset of nonet's, or
+    cannot be listed.
+    """
+    failed: list[OSError] = []
+    for where, folders, files in os.walk(root, onerror=failed.append, followlinks=False):
+        yield from _not_listed(root, failed)
+        names = sorted([*folders, *files])
+        inner = set(folders)
+        folders[:] = []
+        for name in names:
+            file = Path(where) / name
+            path = file.relative_to(root).as_posix()
+            problem = _problem(root, path, file, is_folder=name in inner)
+            if name in inner and problem is None:
+                folders.append(name)
+            else:
+                yield Entry(printable(path), file, problem)
+    yield from _not_listed(root, failed)
+
+
+def walk_files(root: Path, *endings: str) -> list[Path]:
+    """Return the usable files below a folder that have one of these endings, lower case with the dot, in order."""
+    found = [entry.file for entry in walk(root) if entry.problem is None]
+    return sorted(file for file in found if file.suffix.lower() in endings)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder that belong to it, in order of name; links to folders among them.
+
+    Where the folder cannot be listed there are none: `walk` says so.
+    """
+    try:
+        names = names_in(folder)
+    except OSError:
+        return []
+    return [folder / name for name in names if not _passed_over(name) and (folder / name).is_dir()]
+
+
+def _passed_over(name: str) -> bool:
+    return name.startswith(".") or is_leftover(name)
+
+
+def _problem(root: Path, path: str, file: Path, *, is_folder: bool) -> str | None:
+    name = file.name
+    if _passed_over(name):
+        why = "left by a system or program" if is_leftover(name) else "hidden"
+        detail = f"{_count(file)} in it" if is_folder and not file.is_symlink() else printable(name)
+        return f"{why}: {detail}"
+    if not is_utf8(name):
+        return "bad name: it is not UTF-8; rename it"
+    if is_folder and (file / "dataset.json").exists() and (file / "manifest.parquet").exists():
+        return "nonet dataset: not part of the images beside it"
+    if file.is_symlink():
+        if is_folder:
+            return "linked folder: not followed"
+        return path_within(root, path)[1]
+    return None
+
+
+def _count(folder: Path) -> str:
+    num_files = sum(len(files) for _, _, files in os.walk(folder))
+    return "1 file" if num_files == 1 else f"{num_files:,} files"
+
+
+def _not_listed(root: Path, failed: list[OSError]) -> Iterator[Entry]:
+    """Yield an entry for each folder that could not be listed since the last time."""
+    for error in failed:
+        file = Path(error.filename)
+        path = printable(file.relative_to(root).as_posix())
+        yield Entry(path, file, f"unreadable: the folder cannot be listed: {reason_of(error)}")
+    failed.clear()
