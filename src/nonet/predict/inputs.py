@@ -12,7 +12,12 @@ import pandas as pd
 
 from nonet.data.manifest import Dataset
 from nonet.data.prepare import prepare_crops
+from nonet.data.sources.filekind import kind_of, unpack_hint
+from nonet.data.sources.layout import IMAGES
+from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_there, printable
+from nonet.data.sources.splits import split_of
 from nonet.data.sources.tables import read_table
+from nonet.data.sources.walk import Entry, walk
 from nonet.errors import DataError
 from nonet.recipe import Denoise
 
@@ -48,21 +53,16 @@ def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> li
     if not found:
         raise DataError("There is no image to predict.", hint="Give image files, folders, globs or a dataset.")
     counts = Counter(one.name for one in found.values())
-    return [Input(_as_utf8(one.name if counts[one.name] == 1 else str(one.path)), one.path) for one in found.values()]
-
-
-def _as_utf8(name: str) -> str:
-    """A file's name may hold bytes that are no UTF-8; tables cannot."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return [Input(printable(one.name if counts[one.name] == 1 else str(one.path)), one.path) for one in found.values()]
 
 
 def _expand(item: str, split: str | None) -> list[Input]:
-    path = Path(item).expanduser()
-    if path.is_dir():
+    path = absolute_path(item) if item.startswith("~") else Path(item)
+    if is_folder(path):
         if (path / "manifest.parquet").exists() and (path / "dataset.json").exists():
             return _of_dataset(path, split)
         _require_no_split(item, split)
-        files = sorted(p for p in path.rglob("*") if _is_image(p, path))
+        files = sorted(entry.file for entry in walk(path) if _is_asked_for(entry))
         if not files and (path / "recipe.toml").exists():
             raise DataError(f"{path} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
         if not files:
@@ -71,10 +71,13 @@ def _expand(item: str, split: str | None) -> list[Input]:
                 hint=f"Looked for {', '.join(sorted(IMAGE_SUFFIXES))}, in subfolders too.",
             )
         return [Input(str(file), file) for file in files]
-    if path.suffix.lower() in (".csv", ".parquet") and path.is_file():
+    if path.suffix.lower() in (".csv", ".parquet") and is_there(path):
         return _of_table(path, split)
-    if path.is_file():
+    if is_there(path):
         _require_no_split(item, split)
+        kind, hint = kind_of(path), unpack_hint(path, "FOLDER")
+        if hint or kind == "an Excel workbook":
+            raise DataError(f"{path} is {kind}, not an image.", hint=hint or 'Save it as "CSV UTF-8".')
         return [Input(item, path)]
     matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(item) else []
     if not matches:
@@ -84,9 +87,17 @@ def _expand(item: str, split: str | None) -> list[Input]:
     ]
 
 
-def _is_image(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
+def _is_asked_for(entry: Entry) -> bool:
+    """Say whether what lies in a folder is to be predicted, as a row of its own even where it cannot be read.
+
+    Unlike a source's, an image may be a link that leads out of the folder, as a cache's are, and have any name. A
+    folder that cannot be listed is a row, too: nobody knows what it hides.
+    """
+    kind = (entry.problem or "").split(":")[0]
+    if kind == "unreadable":
+        return True
+    usable = kind in ("", "outside", "bad path", "bad name") and not entry.file.is_dir()
+    return usable and entry.file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _require_no_split(item: str, split: str | None) -> None:
@@ -98,7 +109,7 @@ def _of_dataset(folder: Path, split: str | None) -> list[Input]:
     dataset = Dataset.open(folder)
     rows = dataset.manifest
     if split is not None:
-        rows = rows[rows["split"] == split]
+        rows = rows[rows["split"].isin([split, split_of(split)])] if split_of(split) else rows[rows["split"] == split]
         if rows.empty:
             have = sorted(dataset.manifest["split"].dropna().unique())
             raise DataError(f'{folder} has no split "{split}".', hint=f"It has: {', '.join(have) or 'none'}.")
@@ -121,7 +132,8 @@ def _of_table(path: Path, split: str | None) -> list[Input]:
     names = table["path"].fillna("").astype(str)
     if (names == "").any():
         raise DataError(f"{path} has {int((names == '').sum())} rows without a path.", hint="Fill or remove them.")
-    return [Input(name, path.parent / name) for name in names]
+    finder = FileFinder(path.parent, IMAGES)
+    return [Input(name, path.parent / (finder.find(name)[0] or name)) for name in names]
 
 
 def try_to_prepare(task: tuple[Path, list[int], Denoise]) -> dict[int, np.ndarray] | DataError:
