@@ -102,7 +102,7 @@ def run_checks(
     seen = manifest[there].reset_index(drop=True)
     looks = [look for look in looks if look is not None]
     reason = excluded["reason"].astype(str)
-    failed = excluded[reason.str.match("unreadable|missing|changed")]
+    failed = excluded[reason.str.match("unreadable|missing|changed|could not be read now")]
     if unreadable is not None:
         failed = pd.concat([failed, unreadable], ignore_index=True)
     pairs, shortcuts = _pairs(seen, looks), _shortcuts(seen, looks)
