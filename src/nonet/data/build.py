@@ -239,8 +239,6 @@ def _listed(names: str | list[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-
-
 def _unpack(
     table: pd.DataFrame, listings: dict[str, Listing], roots: dict[str, Path], out: Path, excluded: list[dict]
 ) -> pd.DataFrame:
