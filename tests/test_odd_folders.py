@@ -13,8 +13,8 @@ from nonet.data.files import read_file
 from nonet.data.manifest import Dataset
 from nonet.data.sources import SOURCES
 from nonet.data.sources.folder import read_folder
-from nonet.data.sources.walk import is_leftover
 from nonet.errors import DataError
+from nonet.leftovers import is_leftover
 from nonet.predict.inputs import find_inputs
 
 SOME = ("BA/a.png", "BA/b.png", "EO/a.png", "EO/b.png")

@@ -10,14 +10,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from nonet.errors import RunError, StorageError
+from nonet.leftovers import is_leftover
 
 log = logging.getLogger("nonet")
 
 #: Written first into each folder that nonet fills, so that it is known as nonet's also where a command was cut short.
 MARKER = ".nonet.json"
 TEMPORARY = ".nonet-tmp."  # how the names of files begin that are being written
-#: What operating systems leave in folders; never touched, and not a reason to call a folder taken.
-LEFT_BY_SYSTEMS = {".DS_Store", ".localized", "Thumbs.db", "desktop.ini", ".directory", "lost+found"}
 _AGAIN = "then run the same command again; what is finished is kept."
 _WORDS = {
     errno.ENOSPC: ("The disk that holds {place} is full.", f"Free some space there, {_AGAIN}"),
@@ -142,7 +141,7 @@ def require_ours(folder: Path, kind: str, *, main: str, keys: set[str], hint: st
     if not folder.is_dir():
         raise StorageError(f"{folder} is not a folder.", hint=hint)
     with writing_to(folder):
-        held = sorted(p.name for p in folder.iterdir() if p.name not in LEFT_BY_SYSTEMS)
+        held = sorted(p.name for p in folder.iterdir() if not is_leftover(p.name))  # those are never touched
     held = [name for name in held if not name.startswith(".nonet")]  # of a start that was cut short
     if not held:
         return

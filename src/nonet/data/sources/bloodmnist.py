@@ -5,8 +5,8 @@ from pathlib import Path
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.packed import NpzImages, npz_arrays, npz_shape
 from nonet.data.sources.source import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
-from nonet.data.sources.walk import is_leftover
 from nonet.errors import DataError
+from nonet.leftovers import is_leftover
 
 #: In the order of the numbers that are its labels.
 NAMES = (

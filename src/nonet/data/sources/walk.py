@@ -1,33 +1,12 @@
 """Walking a folder of images: what belongs to it, and what systems, storage and programs only left there."""
 
-import fnmatch
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.data.sources.paths import is_utf8, names_in, path_within, printable, reason_of
-
-#: Names, lower case, that no person gave: of macOS, Windows, Linux, network storage, synchronisers and tools.
-LEFTOVERS = (
-    *("__macosx", ".ds_store", "._*", ".appledouble", ".appledb", ".appledesktop", ".apdisk", ".localized", "icon\r"),
-    *(".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".documentrevisions-v100", ".volumeicon.icns"),
-    *("network trash folder", "temporary items"),
-    *("thumbs.db", "thumbs.db:encryptable", "ehthumbs*.db", "desktop.ini", "autorun.inf", "*.lnk", "*:zone.identifier"),
-    *("$recycle.bin", "recycler", "recycled", "system volume information", "found.[0-9][0-9][0-9]", "~$*"),
-    *("lost+found", ".trash", ".trash-*", ".nfs*", ".fuse_hidden*", ".directory", ".thumbnails", ".gvfs"),
-    *("@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "*@synoeastream", "*@synoresource", "@recycle"),
-    *(".@__thumb", "@recently-snapshot", ".snapshot", ".snapshots", ".zfs", ".snap"),
-    *(".dropbox", ".dropbox.*", ".sync", ".stfolder", ".stversions", ".syncthing*", "sync.ffs_db", ".owncloudsync*"),
-    *(".ipynb_checkpoints", "__pycache__", ".git", ".gitignore", ".gitattributes", ".gitkeep", ".svn", ".hg", ".dvc"),
-    *(".dvcignore", ".idea", ".vscode", ".nomedia", ".picasa.ini", "picasa.ini", "*.part", "*.crdownload", "*~"),
-)
-
-
-def is_leftover(name: str) -> bool:
-    """Say whether a file or folder of this name was left by a system, a storage or a program, not by a person."""
-    lower = name.lower()
-    return any(fnmatch.fnmatchcase(lower, pattern) for pattern in LEFTOVERS)
+from nonet.leftovers import is_leftover
 
 
 @dataclass(frozen=True)
