@@ -276,3 +276,26 @@ def test_page_is_whole_safe_and_needs_no_network(cells, tmp_path):
     assert not re.search(r"(src|href)=[\"']?(https?:)?//|@import|url\((?!#)", page)
     for words in ("Figure 1", "Figure 2", "Table 1", "Table 2", "Nothing was found"):
         assert words in page
+
+
+def test_the_page_shows_what_the_networks_of_each_recipe_see(tiny_dataset, monkeypatch):
+    """One image a class, cut and resized by each recipe's own settings, in a column that names the recipe."""
+    from nonet.data import checks_page
+    from nonet.recipe import list_recipes, load_recipe
+
+    drawn = {}
+    monkeypatch.setattr(
+        checks_page, "in_house_style", lambda draw, *args, **kwargs: drawn.update(kwargs, images=args[0])
+    )
+    images, labels = checks_page._samples(tiny_dataset)
+    checks_page._seen(images, labels)
+    seen = set(zip(drawn["heads"], (image.shape[0] for image in drawn["images"])))
+    for name in list_recipes():
+        models = load_recipe(name).models
+        centres = models.centre.values() if isinstance(models.centre, dict) else [models.centre]
+        sizes = {(head.splitlines()[1], size) for head, size in seen if name in head.splitlines()[0].split(", ")}
+        assert sizes == {
+            ("whole" if centre == 1 else f"central {100 * centre:g} %", models.image_size_px or 224)
+            for centre in centres
+        }
+    assert len(drawn["images"]) == len(drawn["heads"]) * len(tiny_dataset.classes)

@@ -95,9 +95,9 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("evaluate {run} --resamples many", "--resamples"),
         ("evaluate {run} --seed 1 --seed 2", "--seed"),
         ("evaluate {run} --kinds noise", "--robustness"),
-        ("evaluate {run} --limit 50", "--limit is of --robustness"),
-        ("evaluate {run} --no-views", "--no-views is of --robustness"),
-        ("evaluate {run} --workers 2", "--workers is of --robustness"),
+        ("evaluate {run} --limit 50", "--limit applies to --robustness only"),
+        ("evaluate {run} --no-views", "--no-views applies to --robustness only"),
+        ("evaluate {run} --workers 2", "--workers applies to --robustness only"),
         ("evaluate {run} --robustness --kinds rain", '"rain"'),
         ("evaluate {run} --robustness --severities 5", "severity 5"),
         ("evaluate {run} --robustness --limit -1", "-1"),
@@ -264,6 +264,56 @@ def test_help_names_every_parameter_and_says_what_it_is(nonet, words, parameters
     out = nonet(*words.split(), "--help")[1]
     for parameter in parameters:
         assert parameter in out
+
+
+COMMANDS = [
+    "",
+    *[
+        "demo",
+        "train",
+        "calibrate",
+        "evaluate",
+        "issues",
+        "predict",
+        "table",
+        "score",
+        "backbones",
+        "doctor",
+        "recipes",
+    ],
+    "data build",
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_takes_the_common_options_and_its_help_says_so(nonet, words):
+    out = nonet(*words.split(), "--help")[1]
+    assert "--quiet" in out and "--verbose" in out
+
+
+@pytest.mark.parametrize("words", ["--quiet recipes", "recipes -q", "-v recipes", "recipes --verbose"])
+def test_common_options_come_before_or_after_the_command(nonet, words):
+    status, out, err = nonet(*words.split())
+    assert (status, err) == (0, "")
+    assert "recommended" in out
+
+
+def test_quiet_and_verbose_together_are_refused(refused):
+    assert "--verbose" in refused("recipes", "--quiet", "--verbose")
+
+
+def test_python_runs_the_package():
+    done = subprocess.run([sys.executable, "-m", "nonet", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, cli.nonet.__version__), done.stderr
+
+
+def test_completion_is_installed_for_a_shell(nonet, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    status, _, err = nonet("--install-completion", "--shell", "bash", "--output", tmp_path / "nonet.bash")
+    assert status == 0, err
+    script = (tmp_path / "nonet.bash").read_text()
+    assert "predict" in script and "--adapt-priors" in script
 
 
 def test_version_backbones_and_doctor(nonet):

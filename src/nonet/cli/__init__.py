@@ -39,14 +39,14 @@ Settings = Annotated[list[str], Parameter(name="--set", negative=(), consume_mul
 
 @app.command
 def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
-    """Tell the whole story on drawn cells, no download: draw, train nine small networks, evaluate, predict, report.
+    """Run the whole workflow on drawn cells, without a download: draw, train nine networks, evaluate, predict, report.
 
     Parameters
     ----------
     out
-        Folder for the drawn cells, the run and the report. Stopped half way, the same command goes on.
+        Folder for the drawn cells, the run and the report. If interrupted, run the same command again to resume.
     seed
-        Of the drawing and the training.
+        Random seed of the drawing and the training.
     """
     done = nonet.demo(out, seed=seed, say=(lambda text: None) if is_quiet() else say)
     if is_quiet():
@@ -63,22 +63,22 @@ def train(
     accelerator: Accelerator = "auto",
     devices: int = 1,
 ) -> None:
-    """Train every member of a recipe. Stopped or killed, the same command goes on where it was.
+    """Train every member of a recipe. If interrupted, run the same command again to resume.
 
     Parameters
     ----------
     recipe
-        Name of a recipe ("nonet recipes" lists them) or a TOML file.
+        Name of a built-in recipe ("nonet recipes" lists them), or a TOML file of your own.
     dataset
-        Folder made by "nonet data build"; a folds.csv in it is obeyed.
+        Folder made by "nonet data build". If it contains folds.csv, those folds are used.
     out
-        The run's folder.
+        Folder for the run.
     set_
-        A changed setting, like --set train.epochs=5; may be given several times.
+        Change a setting, as in --set train.epochs=5. May be repeated.
     accelerator
         What to compute on: the best there is (auto), cpu, or a GPU (gpu; cuda and mps name its kind).
     devices
-        Processes that share each member's batches.
+        Number of processes that share each batch.
     """
     loaded = nonet.load_recipe(recipe, set_)  # told now, and the dataset next: the rest takes seconds to import
     require_dataset(dataset.expanduser())
@@ -93,19 +93,19 @@ class DamageOptions:
     Parameters
     ----------
     dataset
-        The run's dataset, where it does not lie where it did.
+        The run's dataset, if it was moved since training.
     limit
-        Images to damage, drawn evenly by class over all patients; 0 takes all.
+        Number of images to degrade, drawn evenly over classes and patients; 0 takes all.
     kinds
-        Of damage; by default all: noise, blur, illumination, shot_noise, motion_blur, colour, jpeg.
+        Kinds of degradation. Default: all of noise, blur, illumination, shot_noise, motion_blur, colour, jpeg.
     severities
-        From 1 to 4; by default all.
+        Severities, 1 to 4. Default: all.
     views
-        Look at damaged images in the recipe's views as well, which takes several times as long.
+        Also score with the recipe's views (test-time augmentation), which takes several times as long.
     accelerator
         What to compute on: the best there is (auto), cpu, or a GPU (gpu; cuda and mps name its kind).
     workers
-        Processes that damage and denoise; by default one a core.
+        Number of processes that degrade and denoise. Default: one per core.
     """
 
     dataset: DatasetFolder | None = None
@@ -124,17 +124,17 @@ class DamageOptions:
 
 @app.command
 def calibrate(run: RunFolder, *, set_: Settings | None = None) -> None:
-    """Fit probabilities, sets, doubt and rejection on a run's out-of-fold predictions. Training does so at its end.
+    """Fit calibration, prediction sets and rejection to a run's out-of-fold predictions; training does so at its end.
 
-    Do it again after ensemble.json was given other weights, with other settings, or for a run of an older nonet.
+    Run it again after editing the weights in ensemble.json, or with other settings.
 
     Parameters
     ----------
     run
         A trained run.
     set_
-        A changed setting of [calibrate], like --set calibrate.coverage=0.95; may be given several times. What an
-        earlier call changed stays changed.
+        Change a setting of [calibrate], as in --set calibrate.coverage=0.95. May be repeated. Changes of earlier calls
+        are kept.
     """
     fitted = nonet.calibrate(run, settings=set_)
     say(f"{nonet.Run(run).ensemble}: {fitted}")
@@ -150,28 +150,28 @@ def evaluate(
     robustness: bool = False,
     damage: Annotated[DamageOptions, Parameter(name="*")] = DamageOptions(),
 ) -> None:
-    """Score a run on the images held out from each member; write tables, figures, report and cards.
+    """Score a run on the images held out from each member, and write tables, figures, a report and cards.
 
-    In RUN/evaluation: report.html, model_card.md, datasheet.md, and what they show as CSV and SVG.
+    RUN/evaluation then holds report.html, model_card.md and datasheet.md, and their tables and figures as CSV and SVG.
 
     Parameters
     ----------
     run
         A trained run.
     resamples
-        Of the bootstrap over patients.
+        Number of bootstrap resamples, drawn over patients.
     confidence
-        Of the intervals.
+        Confidence level of the intervals.
     seed
-        Of the bootstrap; of the images and their damage, too.
+        Random seed of the bootstrap, and of the images drawn and their degradation.
     robustness
-        Score held-out images that are damaged on purpose as well: by kind and severity, denoised and not. Stopped
-        half way, the same command goes on; with other kinds it adds to what there is. The following options are of it.
+        Also score held-out images that are degraded on purpose, by kind and severity, denoised and not. If
+        interrupted, run it again to resume; other kinds are added to earlier ones. The options below apply to it only.
     """
     from nonet.evaluate.tables import format_table
 
     if (given := damage.given()) and not robustness:
-        raise NonetError(f"--{given[0]} is of --robustness, which is not asked for.", hint="Give --robustness, too.")
+        raise NonetError(f"--{given[0]} applies to --robustness only.", hint="Add --robustness.")
     options = {"num_resamples": resamples, "confidence": confidence, "seed": seed}
     if robustness:
         _evaluate_robustness(run, damage, options)
@@ -194,7 +194,7 @@ def _evaluate_robustness(run: Path, damage: DamageOptions, options: dict) -> Non
         num_workers=damage.workers,
         **options,
     )
-    say(f"Macro-F1 of damaged images, {found.scores['images'].iloc[0]:,} drawn by class:")
+    say(f"Macro-F1 of degraded images, {found.scores['images'].iloc[0]:,} drawn by class:")
     say(format_robustness(found))
     say()
 
@@ -208,7 +208,7 @@ def issues(
     ] = "prune_by_noise_rate",
     rank_by: Literal["normalized_margin", "self_confidence"] = "normalized_margin",
 ) -> None:
-    """Find labels that are probably wrong, worst first, by confident learning on held-out images.
+    """Find labels that are probably wrong, worst first, by confident learning on out-of-fold predictions.
 
     Writes RUN/evaluation/issues.csv, with the held-out cells that look most like each; issues_by_source.csv,
     issues_by_patient.csv and a figure, too. "nonet evaluate" does so with these defaults and shows them in its report.
@@ -218,10 +218,10 @@ def issues(
     run
         A trained run.
     filter_by
-        What counts as an issue; "both" and "confident_learning" are stricter, "predicted_neq_given" takes every
-        image that is predicted another class.
+        Which labels count as issues: "both" and "confident_learning" are stricter; "predicted_neq_given" takes every
+        image whose predicted class is not its label.
     rank_by
-        normalized_margin sets the given class against the suggested one; self_confidence looks at the given one alone.
+        normalized_margin compares the given class with the suggested one; self_confidence uses the given one alone.
     """
     found = nonet.issues(run, filter_by=filter_by, rank_by=rank_by)
     shown = ["rank", "image_id", "given", "suggested", "self_confidence", "normalized_margin"]
@@ -244,7 +244,7 @@ def predict(
     accelerator: Accelerator = "auto",
     workers: int | None = None,
 ) -> None:
-    """Predict new images: predictions.csv with label or "unidentified", probabilities and the set of likely classes.
+    """Predict new images: label or "unidentified", probabilities and prediction set of each, in predictions.csv.
 
     Exit status 1 where images could not be read now but may be later; the same command then predicts only these.
 
@@ -255,25 +255,25 @@ def predict(
     images
         Files, folders, globs, a CSV with a column path, or a dataset folder.
     out
-        Folder of the results. Stopped half way, the same command goes on.
+        Folder for the results. If interrupted, run the same command again to resume.
     views
-        none, dihedral (or 8), random or random:N; by default the recipe's.
+        none, dihedral (or 8), random or random:N. Default: as in the recipe.
     split
-        Of a dataset, only rows of this split, say test.
+        Of a dataset, predict only this split, for example test.
     format
         wbcbench writes the challenge's submission.csv (ID,labels) as well.
     sample_submission
-        The challenge's CSV of IDs; each must be predicted.
+        The challenge's CSV of IDs, each of which must be predicted.
     unreadable_label
-        Class that unreadable images are submitted as; without it they prevent a submission.
+        Class to submit for unreadable images; without it, an unreadable image prevents the submission.
     adapt_priors
-        Estimate how common each class is among these images, all together, and lean towards that: a label then
-        depends on the other images. For samples of quite another mix that look the same; on the next patients of one
-        hospital it made predictions worse.
+        Estimate how common each class is among these images and move the class priors there; a label then depends on
+        the other images. For samples of another mix that look alike; on the next patients of one hospital it made
+        predictions worse.
     accelerator
         What to compute on: the best there is (auto), cpu, or a GPU (gpu; cuda and mps name its kind).
     workers
-        Processes that read images; by default one a core.
+        Number of processes that read images. Default: one per core.
     """
     if not images:
         raise NonetError("There is no image to predict.", hint="Give files, folders, globs or a dataset.")
@@ -300,13 +300,13 @@ def predict(
 
 @app.command
 def backbones() -> None:
-    """List the networks: parameters with the head, input size, licence of the weights, whether they are at hand."""
+    """List the networks: parameters with the head, input size, licence of the weights, and whether they are here."""
     say(nonet.list_backbones().to_string(index=False))
 
 
 @app.command
 def doctor() -> None:
-    """Say what this machine can do, and what is missing. Exit status 1 where nonet could not work."""
+    """Report what this machine can do and what is missing. Exit status 1 if nonet cannot work here."""
     findings = nonet.doctor()
     say(findings)
     if not findings.ok:
@@ -324,14 +324,14 @@ def list_recipes() -> None:
 
 @recipes.command
 def show(name: str, *, set_: Settings | None = None) -> None:
-    """Print a recipe with every setting, as TOML to copy and change.
+    """Print a recipe with all its settings, as TOML to copy and edit.
 
     Parameters
     ----------
     name
         Name of a recipe or a TOML file.
     set_
-        A changed setting, like --set train.epochs=5; may be given several times.
+        Change a setting, as in --set train.epochs=5. May be repeated.
     """
     say(nonet.load_recipe(name, set_).to_toml().removesuffix("\n"))
 

@@ -19,11 +19,11 @@ def table(
     out
         Folder for table.csv, differences.csv and table.md.
     resamples
-        Of the bootstrap over patients.
+        Number of bootstrap resamples, drawn over patients.
     confidence
-        Of the intervals.
+        Confidence level of the intervals.
     seed
-        Of the bootstrap.
+        Random seed of the bootstrap.
     """
     say(nonet.table(list(runs), out=out, num_resamples=resamples, confidence=confidence, seed=seed))
 
@@ -49,11 +49,11 @@ def score(
     out
         Folder for scores.csv, per_class.csv and confusion.csv.
     resamples
-        Of the bootstrap.
+        Random seed of the bootstrap.
     confidence
-        Of the intervals.
+        Confidence level of the intervals.
     seed
-        Of the bootstrap.
+        Random seed of the bootstrap.
     """
     options = {"num_resamples": resamples, "confidence": confidence, "seed": seed}
     say(nonet.score(predictions, labels, out=out, **options))

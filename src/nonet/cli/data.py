@@ -21,23 +21,23 @@ def sources(name: str | None = None) -> None:
     Parameters
     ----------
     name
-        Of one of them.
+        One of them.
     """
     say(in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
 
 
 @verbs.command
 def fetch(name: str, *, out: Path, variant: str | None = None) -> None:
-    """Download a published data set and check it. Cut off, the same command goes on where it was.
+    """Download a published data set and check it. If interrupted, run the same command again to resume.
 
     Parameters
     ----------
     name
-        Of a source; "nonet data sources" lists them, and says which can be fetched.
+        Name of a source; "nonet data sources" lists them and says which can be fetched.
     out
-        Folder to put it into; "nonet data build NAME:FOLDER" reads it.
+        Folder to download to; "nonet data build NAME:FOLDER" reads it.
     variant
-        Which of several, like 224 of bloodmnist; by default the first.
+        Which variant, for example 224 of bloodmnist. Default: the first.
     """
     say(nonet.fetch_source(name, out, variant=variant))
 
@@ -58,9 +58,9 @@ def build(
     num_folds: int | None = None,
     workers: int | None = None,
 ) -> None:
-    """Make a dataset from one or more sources: read every image, write the manifest, say what is in it.
+    """Make a dataset from one or more sources: read every image, write the manifest, summarise it.
 
-    Leaks and shortcuts that would spoil training are named, and shown in checks.html, before any fold is drawn.
+    Leaks and shortcuts that would spoil training are reported, with pictures in checks.html, before folds are drawn.
 
     Parameters
     ----------
@@ -91,9 +91,9 @@ def build(
         Regular expression that finds the patient in an image's path: its first group, as in "(P[0-9]+)_". For images
         of folder and csv sources whose patient is not given.
     num_folds
-        That you will train with: classes of fewer patients are named. By default as in the recipes, 3.
+        Number of folds you will train with: classes with fewer patients are reported. Default: 3, as in the recipes.
     workers
-        Processes that read images; by default one a core.
+        Number of processes that read images. Default: one per core.
     """
     dataset = nonet.build_dataset(
         list(sources),
@@ -115,7 +115,7 @@ def build(
 
 @verbs.command
 def check(dataset: DatasetFolder, *, num_folds: int | None = None, workers: int | None = None) -> None:
-    """Read every image of a dataset again: which are missing, changed or unreadable? Exit status 1 if any.
+    """Read every image of a dataset again and report missing, changed and unreadable ones. Exit status 1 if any.
 
     Then the checks of the build: near duplicates across patients, labels or splits, labels that can be told from size,
     border or file order, classes too small to score; in words, in DATASET/checks.html and in checks.json.
@@ -125,9 +125,9 @@ def check(dataset: DatasetFolder, *, num_folds: int | None = None, workers: int 
     dataset
         Folder made by "nonet data build".
     num_folds
-        That you will train with: classes of fewer patients are named. By default as in the recipes, 3.
+        Number of folds you will train with: classes with fewer patients are reported. Default: 3, as in the recipes.
     workers
-        Processes that read images; by default one a core.
+        Number of processes that read images. Default: one per core.
     """
     report = nonet.check_dataset(dataset, num_folds=num_folds, num_workers=workers)
     say(report)
@@ -144,18 +144,18 @@ def folds(
     seed: int = 0,
     hold_out_external: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Write DATASET/folds.csv, to look at or edit by hand; "nonet train" obeys it.
+    """Write DATASET/folds.csv, to inspect or edit by hand; "nonet train" uses it.
 
     Parameters
     ----------
     dataset
         Folder made by "nonet data build".
     num_folds
-        How many parts.
+        Number of folds.
     by
         patient keeps a patient's cells together; image does not.
     seed
-        Of the shuffle.
+        Random seed of the shuffle.
     hold_out_external
         Divide the images of sources named by --external, too. The recipe must have folds.hold_out_external = true, as
         "paper" has.
