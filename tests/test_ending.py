@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,12 @@ def test_nobody_asks_for_the_processors_of_the_machine():
 
     sources = [path.read_text(encoding="utf-8") for path in Path(nonet.__file__).parent.rglob("*.py")]
     assert not [text for text in sources if "os.cpu_count" in text or "multiprocessing.cpu_count" in text]
+
+
+def test_what_is_printed_goes_through_one_place():
+    """Where a name cannot command the terminal."""
+    import nonet.cli
+
+    folder = Path(nonet.cli.__file__).parent
+    printing = [path.name for path in folder.rglob("*.py") if re.search(r"\bprint\(", path.read_text(encoding="utf-8"))]
+    assert printing == ["ending.py"]
