@@ -84,7 +84,8 @@ def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
 
 
 def test_bomb_that_pillow_itself_refuses_is_a_data_error():
-    header = b"P5 100000 100000 255\n"
+    header = b"BM" + (54).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little") + (40).to_bytes(4, "little")
+    header += (100_000).to_bytes(4, "little") * 2 + bytes([1, 0, 24, 0]) + bytes(24)
     with pytest.raises(DataError, match="px allowed"):
         load_rgb(header)
 
