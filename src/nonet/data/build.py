@@ -18,7 +18,7 @@ from nonet.data.looks import Look
 from nonet.data.manifest import Dataset, in_columns
 from nonet.data.names import drop_unprintable_labels, notes_on_names
 from nonet.data.patients import patients_from_paths, tidy_patients
-from nonet.data.scan import describe_images
+from nonet.data.scan import describe_images, sum_up_notes
 from nonet.data.select import (
     drop_other_labels,
     drop_unasked,
@@ -283,11 +283,12 @@ def _read_images(
             "When they can be, run the same command again."
         )
     table = table.loc[kept].copy()
-    for column in ("width", "height", "mode", "num_bytes", "sha256"):
+    for column in ("width", "height", "mode", "num_bytes", "sha256", "note"):
         table[column] = [getattr(facts, column) for facts in facts_kept]
     for mode, count in table.loc[table["mode"] != "RGB", "mode"].value_counts().sort_index().items():
         images = "1 image is" if count == 1 else f"{count:,} images are"
         notes.append(f"{images} stored as {mode} and read as RGB, 8 bits a channel.")
+    notes += sum_up_notes(table)
     return table, dict(zip(table["image_id"], (facts.look for facts in facts_kept)))
 
 

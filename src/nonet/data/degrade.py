@@ -147,7 +147,7 @@ def _off_colour(values: np.ndarray, share: float, rng: np.random.Generator) -> n
 def _jpeg(values: np.ndarray, quality: float, rng: np.random.Generator) -> np.ndarray:
     stream = io.BytesIO()
     Image.fromarray(_as_pixels(values)).save(stream, format="JPEG", quality=round(quality))
-    return np.asarray(Image.open(stream), dtype=np.float32)
+    return np.asarray(Image.open(stream, formats=("JPEG",)), dtype=np.float32)
 
 
 def _as_pixels(values: np.ndarray) -> np.ndarray:

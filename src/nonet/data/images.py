@@ -22,7 +22,7 @@ from nonet.data.looks import Look, look_at
 from nonet.errors import DataError, UnreadableNowError
 
 MAX_PIXELS = 64_000_000  # a single cell has about 130,000: more is a mistake or an attack
-_BLACK, _SMALL_PX, _LONG = 16, 16, 4  # grey level; shorter side; longer side over it: beyond them, a note
+_BLACK, _SMALL_PX, _LONG = 16, 8, 4  # grey level; shorter side; longer side over it: beyond them, a note
 _STANDARD_GAMMA = 0.45455
 #: Rawmode of Pillow's that gives the low bytes of 16-bit samples, for the one that gives the high bytes.
 _LOW_BYTES = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}

@@ -27,6 +27,7 @@ COLUMNS = {
     "mode": "str",  # as stored: RGB, L, CMYK …
     "num_bytes": "int64",
     "sha256": "str",
+    "note": "str",  # what is not ordinary about the image, or was done to read it: "KIND: DETAIL; …", mostly empty
 }
 #: Columns that come behind them where a source knows of any image's.
 OPTIONAL_COLUMNS = {

@@ -18,6 +18,7 @@ MAX_PAGES = 1000
 _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
 _ORIENTATION, _MAX_VALUES, _SUB_IFDS, _DNG_VERSION, _PAGE_NAME, _LUTS = 274, (341, 281), 330, 50706, 285, "LUTs"
 _RED, _GREEN, _BLUE = 0xFF0000, 0x00FF00, 0x0000FF
+_RAW = "is a camera's raw file, which nonet does not read: convert it to PNG or JPEG"
 _STACK_HINT = "save the one that shows the cell as an image of its own"
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its warnings name no file
@@ -55,6 +56,8 @@ def layout_of(data: bytes) -> Layout | None:
     ------
     DataError, without the image's name, where there are several pictures or none.
     """
+    if data[8:10] == b"CR":  # Canon's, whose first page is a small preview
+        raise DataError(_RAW)
     try:
         with _opened(data) as tif:
             pages = list(islice(tif.pages, MAX_PAGES + 1))
@@ -101,7 +104,7 @@ def _require_no_raw(pages: list) -> None:
     first = pages[0]
     reduced = all(page.subfiletype & _REDUCED_OR_MASK for page in pages)
     if _DNG_VERSION in first.tags or first.photometric in (32803, 34892) or (reduced and _SUB_IFDS in first.tags):
-        raise DataError("is a camera's raw file, which nonet does not read: convert it to PNG or JPEG")
+        raise DataError(_RAW)
 
 
 def _pictures(tif, pages: list) -> tuple[tuple[int, ...], tuple[str, ...]]:

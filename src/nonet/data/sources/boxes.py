@@ -1,18 +1,21 @@
 """Cells cut out of photographs of whole fields, where a data set gives boxes."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from nonet.data.sources.layout import IMAGES
+from nonet.data.formats import IMAGE_SUFFIXES
+from nonet.data.images import read_image
 from nonet.data.sources.packed import as_png, stamp_of
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
+
+log = logging.getLogger("nonet")
 
 #: Side of a crop over the longer side of its box: some surroundings, as cell images of analysers have.
 CONTEXT = 1.2
@@ -54,7 +57,7 @@ class Fields:
         self.root = root
         self.by_stem: dict[str, list[Path]] = {}
         self.used: set[Path] = set()
-        for file in walk_files(root, *IMAGES):
+        for file in walk_files(root, *IMAGE_SUFFIXES):
             self.by_stem.setdefault(file.stem, []).append(file)
 
     def of(self, table: Path) -> Path | str:
@@ -106,11 +109,13 @@ class BoxedImages:
         for field, crops in wanted.items():
             try:
                 # As stored: boxes are in the file's own pixels, so a camera's note on rotation is not obeyed.
-                with Image.open(field) as opened:
-                    pixels = np.asarray(opened.convert("RGB"))
-            except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
-                yield from ((path, DataError(f"its field {field} cannot be read: {error}.")) for path in crops)
+                read = read_image(field, upright=False)
+            except DataError as error:
+                yield from ((path, DataError(f"its field: {error.message}")) for path in crops)
                 continue
+            if read.note:
+                log.warning(f"{field}: {read.note}")
+            pixels = read.pixels
             for path in crops:
                 left, top, right, bottom = self.places[path][1].square(pixels.shape[1], pixels.shape[0])
                 crop = pixels[top:bottom, left:right]

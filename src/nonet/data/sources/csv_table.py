@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from nonet.data.formats import IMAGE_SUFFIXES
 from nonet.data.sources.columns import EVALUATE, USED, choose_columns
-from nonet.data.sources.layout import IMAGES
 from nonet.data.sources.listing import Listing
 from nonet.data.sources.paths import FileFinder, absolute_path, path_within, printable
 from nonet.data.sources.source import Source
@@ -56,7 +56,7 @@ def read_csv(
 
 
 def _list_rows(listing: Listing, path: Path, table: pd.DataFrame) -> None:
-    finder, respelt = FileFinder(listing.root, IMAGES), []
+    finder, respelt = FileFinder(listing.root, IMAGE_SUFFIXES), []
     for line, row in zip(table.index, table.to_dict("records")):
         where = f"line {line} of {path.name}"
         if not row["path"]:

@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from nonet.cells import code_of
-from nonet.data.sources.layout import IMAGES, require_folder
+from nonet.data.formats import is_named_as_image
+from nonet.data.sources.layout import require_folder
 from nonet.data.sources.listing import Listing
 from nonet.data.sources.source import Source
 from nonet.data.sources.splits import TEST, VAL, is_undecided, split_of
@@ -70,7 +71,7 @@ def parse_layout(layout: str) -> tuple[str, ...]:
 
 def _levels(path: Path, files: list[tuple[str, ...]]) -> tuple[str, ...]:
     """Find out which levels of folders name split and class. Raises DataError where that is not certain."""
-    images = [parts for parts in files if PurePosixPath(parts[-1]).suffix.lower() in IMAGES] or files
+    images = [parts for parts in files if is_named_as_image(parts[-1])] or files
     tops = sorted({parts[0] for parts in images if len(parts) > 1})
     splits = [top for top in tops if split_of(top)]
     undecided = [top for top in tops if is_undecided(top) and not split_of(top)]
@@ -154,7 +155,7 @@ def _add(listing: Listing, file: PurePosixPath, levels: tuple[str, ...], source:
             listing.exclude(str(file), source, label, "two splits: its folders name both")
             return
         split = next(iter(below), split)
-    if label is None and not (split == TEST and file.suffix.lower() in IMAGES):
+    if label is None and not (split == TEST and is_named_as_image(file)):
         listing.exclude(str(file), source, None, "in no class folder")
         return
     listing.add(path=str(file), label=label, patient=named.get("PATIENT"), source=source, split=split)

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from nonet.data.formats import IMAGE_SUFFIXES
 from nonet.data.sources.filekind import kind_of, unpack_hint
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.paths import is_folder, is_there, names_in
 from nonet.data.sources.walk import subfolders, walk
 from nonet.errors import DataError
-
-IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
 #: Written by `nonet data fetch`; no image.
 RECORD = "fetched.json"
@@ -72,7 +71,7 @@ def list_images(listing: Listing, source: str, *, beside: tuple[str, ...] = ()) 
         if entry.file.name == RECORD or suffix in beside:
             continue
         problem = entry.problem
-        if problem is None and suffix not in IMAGES:
+        if problem is None and suffix not in IMAGE_SUFFIXES:
             problem = f"not an image: ends in {suffix or 'nothing'}"
         if problem is None:
             yield PurePosixPath(entry.path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nonet.data.sources.layout import IMAGES
+from nonet.data.formats import IMAGE_SUFFIXES
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
 
@@ -117,7 +117,7 @@ def parquet_files(path: Path) -> list[Path]:
 def image_suffix(name: str | None) -> str:
     """Return the ending that an image's recorded name gives it, or .img: what it is, its bytes say."""
     suffix = Path(name or "").suffix.lower()
-    return suffix if suffix in IMAGES else ".img"
+    return suffix if suffix in IMAGE_SUFFIXES else ".img"
 
 
 @dataclass

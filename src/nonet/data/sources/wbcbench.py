@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import CLASSES
+from nonet.data.formats import is_named_as_image
 from nonet.data.sources.layout import require_folder
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.source import Source
@@ -124,7 +125,7 @@ def _list_part(listing: Listing, folder: str, table: pd.DataFrame | None, source
 
 def _file_name(ID: str, files: set[str]) -> str:
     """IDs are written with or without their ending."""
-    return ID if ID in files or Path(ID).suffix.lower() in (".jpg", ".jpeg", ".png") else f"{ID}.jpg"
+    return ID if ID in files or is_named_as_image(ID) else f"{ID}.jpg"
 
 
 def _standins(names: list[str], folder: str) -> list[str | None]:
