@@ -5,10 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from odd_images import RGB, as_file
 
 from nonet.data.build import build_dataset
+from nonet.data.prepare import Crop
 from nonet.errors import DataError
-from nonet.predict.inputs import find_inputs
+from nonet.predict.inputs import find_inputs, try_to_prepare
+from nonet.recipe import Denoise
+
+FTYP_HEIC = b"\0\0\0\x18ftypheic" + bytes(50)
 
 
 @pytest.fixture
@@ -26,6 +31,34 @@ def names(*images, **options):
 
 def test_a_folder_gives_its_images_in_order_without_hidden_ones(folder):
     assert names(folder) == ["a.JPG", "b.png", "c.tiff"]
+
+
+def test_a_folder_gives_what_a_build_would_read_and_counts_the_rest(tmp_path, caplog):
+    cells = tmp_path / "cells" / "LY"
+    cells.mkdir(parents=True)
+    data = as_file(RGB)
+    wanted = ["a.JFIF", "b.avif", "c.gif", "d.jp2", "e.dib", "f.tiff", "g", "h.dat", "i.heic"]
+    for number, name in enumerate(wanted):
+        (cells / name).write_bytes(data + bytes([number]))
+    (cells / "i.heic").write_bytes(FTYP_HEIC)
+    for name in ("notes.txt", "more.txt", "table.xlsx", "README", "Thumbs.db", ".DS_Store"):
+        (cells / name).write_text("about")
+    built = build_dataset(f"folder:{cells.parent}", tmp_path / "out")
+    assert set(built.manifest["path"]) == {f"LY/{name}" for name in wanted[:-1]}
+    assert names(cells.parent) == wanted
+    assert "4 files were passed over" in caplog.text and "2 .txt, 1 .xlsx" in caplog.text
+    assert "Thumbs.db" not in caplog.text and ".DS_Store" not in caplog.text
+
+
+def test_what_is_named_as_an_image_and_is_no_file_has_a_row(tmp_path):
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "cells" / "pipe.jpg")
+    os.mkfifo(tmp_path / "cells" / "pipe")  # not opened to see what it begins with
+    assert names(tmp_path / "cells") == ["gone.png", "pipe.jpg"]
+    found = find_inputs([tmp_path / "cells" / "pipe.jpg"])
+    error = try_to_prepare((found[0].path, [Crop(8)], Denoise()))
+    assert isinstance(error, DataError) and "named pipe" in error.message
 
 
 def test_a_folder_below_a_hidden_one_is_searched(tmp_path):

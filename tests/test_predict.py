@@ -89,6 +89,16 @@ def test_doubtful_cells_are_unidentified_and_keep_their_best_class(run, ensemble
     assert again == done
 
 
+def test_an_image_that_is_read_in_an_unusual_way_has_a_note(ensemble, cells, tmp_path):
+    plain = min(cells.glob("*.png"))
+    with Image.open(plain) as image:
+        hidden = np.dstack([np.asarray(image.convert("RGB")), np.zeros(image.size[::-1], np.uint8)])
+    Image.fromarray(hidden).save(tmp_path / "hidden.png")
+    table = predict(ensemble, [plain, tmp_path / "hidden.png"], out=tmp_path / "out").table()
+    assert table["note"].str.split(":").str[0].tolist() == ["", "alpha ignored"]
+    assert table.loc[0, "label"] == table.loc[1, "label"]
+
+
 def test_an_answer_that_is_no_number_is_an_error_of_that_image_alone(run, cells, tmp_path):
     ensemble = load(run, accelerator="cpu")
     outputs = ensemble.member_outputs

@@ -12,7 +12,7 @@ from processes import kill_at_work
 
 import nonet.data.prepare
 from nonet.data.denoise import denoise, estimate_sigma
-from nonet.data.images import load_rgb
+from nonet.data.images import load_rgb, read_image
 from nonet.data.prepare import CHUNK_SIZE, Crop, cut_centre, prepare_crops, prepare_images
 from nonet.data.stain import normalise_colours
 from nonet.data.workers import map_in_order
@@ -123,7 +123,7 @@ def test_sizes_and_settings_have_caches_of_their_own(images, tmp_path):
 def test_sizes_made_together_are_those_made_alone_and_each_image_is_read_once(images, tmp_path, monkeypatch):
     alone = {size: prepare(images, tmp_path, size, denoise=ON, cache_dir=tmp_path / "alone") for size in (8, 16)}
     reads = []
-    monkeypatch.setattr(nonet.data.prepare, "load_rgb", lambda data: reads.append(1) or load_rgb(data))
+    monkeypatch.setattr(nonet.data.prepare, "read_image", lambda data, name: reads.append(1) or read_image(data))
     together = prepare_all(images, tmp_path, [16, 8], denoise=ON)
     assert len(reads) == 10
     assert set(together) == {8, 16}

@@ -18,7 +18,7 @@ from PIL import Image
 
 from nonet.data.denoise import denoise, estimate_sigma, warm_up
 from nonet.data.files import read_file
-from nonet.data.images import load_rgb
+from nonet.data.images import read_image
 from nonet.data.stain import normalise_colours
 from nonet.data.workers import GUARD, Workers, map_in_order, spawned_pool
 from nonet.errors import DataError, UnreadableNowError
@@ -55,7 +55,15 @@ class Crop(NamedTuple):
         return self.size_px, self.size_px, 3
 
 
-def prepare_crops(image: np.ndarray | str | Path | bytes, crops: Sequence[Crop], settings) -> dict[Crop, np.ndarray]:
+class PreparedCrops(dict[Crop, np.ndarray]):
+    """Crop → uint8 (size, size, 3), and `note`: what was not ordinary about the image; see `read_image`."""
+
+    def __init__(self, crops: dict[Crop, np.ndarray], note: str):
+        super().__init__(crops)
+        self.note = note
+
+
+def prepare_crops(image: np.ndarray | str | Path | bytes, crops: Sequence[Crop], settings) -> PreparedCrops:
     """Load an image, denoise it at full size, bring its colours to the reference if asked, and cut crops out of it.
 
     Frames of single cells are nearly square (360 x 363 px and the like), so squashing a whole one moves no edge by a
@@ -69,18 +77,21 @@ def prepare_crops(image: np.ndarray | str | Path | bytes, crops: Sequence[Crop],
 
     Returns
     -------
-    crop → uint8 (size, size, 3).
+    crop → uint8 (size, size, 3), with a note on the image where it is not ordinary.
     """
     return _prepare(image, crops, settings)[0]
 
 
-def _prepare(image, crops: Sequence[Crop], settings) -> tuple[dict[Crop, np.ndarray], float]:
+def _prepare(image, crops: Sequence[Crop], settings, *, name: str | None = None) -> tuple[PreparedCrops, float]:
     """Return crop → pixels, and the sigma that was estimated; NaN where denoising is off."""
-    pixels = image if isinstance(image, np.ndarray) else load_rgb(image)
+    pixels, note = image, ""
+    if not isinstance(image, np.ndarray):
+        read = read_image(image, name=name)
+        pixels, note = read.pixels, read.note
     sigma = estimate_sigma(pixels) if settings.enabled else float("nan")
     pixels = denoise(pixels, settings, sigma=sigma)
     clean = normalise_colours(pixels) if settings.colours == "reinhard" else pixels
-    return {crop: _cut(clean, crop) for crop in crops}, sigma
+    return PreparedCrops({crop: _cut(clean, crop) for crop in crops}, note), sigma
 
 
 def _cut(image: np.ndarray, crop: Crop) -> np.ndarray:
@@ -339,7 +350,7 @@ def _prepare_chunk(task: tuple[list[tuple[Path, str, list[Crop]]], object]) -> l
         # The cache is found by content, so pixels of a file that changed would be kept under a wrong name.
         if hashlib.sha256(data).hexdigest() != sha256:
             raise DataError(f"{path} is not the file it was when the dataset was built.", hint=CHECK)
-        chunk.append(Prepared(sha256, *_prepare(data, crops, settings)))
+        chunk.append(Prepared(sha256, *_prepare(data, crops, settings, name=str(path))))
     return chunk
 
 

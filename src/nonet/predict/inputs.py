@@ -1,6 +1,7 @@
 """What `predict` takes: files, folders, globs, a dataset, a table of paths. No torch here."""
 
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -10,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nonet.data.formats import HEAD_BYTES, IMAGE_SUFFIXES, READ, is_named_as_image, looks_like_picture
 from nonet.data.manifest import Dataset
 from nonet.data.prepare import prepare_crops
 from nonet.data.sources.filekind import kind_of, unpack_hint
-from nonet.data.sources.layout import IMAGES
 from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_there, printable
 from nonet.data.sources.splits import split_of
 from nonet.data.sources.tables import read_table
@@ -21,7 +22,7 @@ from nonet.data.sources.walk import Entry, walk
 from nonet.errors import DataError
 from nonet.recipe import Denoise
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
+log = logging.getLogger("nonet")
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> li
 
     Parameters
     ----------
-    images : files; folders, searched with what is in them (hidden files are passed over); globs such as
-        "slides/*.png"; a dataset folder; a CSV file with a column `path`, relative to the file.
+    images : files; folders, with their subfolders, for what `build` would read of them (hidden files are passed over,
+        others that are no image named and counted in the log); globs such as "slides/*.png"; a dataset folder; a CSV
+        file with a column `path`, relative to the file.
     split : of a dataset, predict only rows of this split, say "test".
 
     Raises
@@ -62,15 +64,7 @@ def _expand(item: str, split: str | None) -> list[Input]:
         if (path / "manifest.parquet").exists() and (path / "dataset.json").exists():
             return _of_dataset(path, split)
         _require_no_split(item, split)
-        files = sorted(entry.file for entry in walk(path) if _is_asked_for(entry))
-        if not files and (path / "recipe.toml").exists():
-            raise DataError(f"{path} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
-        if not files:
-            raise DataError(
-                f"Folder {path} holds no image.",
-                hint=f"Looked for {', '.join(sorted(IMAGE_SUFFIXES))}, in subfolders too.",
-            )
-        return [Input(str(file), file) for file in files]
+        return _of_folder(path)
     if path.suffix.lower() in (".csv", ".parquet") and is_there(path):
         return _of_table(path, split)
     if is_there(path):
@@ -87,6 +81,35 @@ def _expand(item: str, split: str | None) -> list[Input]:
     ]
 
 
+def _of_folder(folder: Path) -> list[Input]:
+    """List what `build` would read of a folder; name and count the rest in the log, but for what systems leave."""
+    taken, passed_over = [], []
+    for entry in walk(folder):
+        if _is_asked_for(entry):
+            taken.append(entry.file)
+        elif (entry.problem or "").split(":")[0] not in ("hidden", "left by a system or program"):
+            passed_over.append(entry.file)
+    if not taken and (folder / "recipe.toml").exists():
+        raise DataError(f"{folder} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
+    rest = _in_words(passed_over, folder)
+    if not taken:
+        raise DataError(f"Folder {folder} holds no image{rest}.", hint=f"Looked for {READ}, in subfolders too.")
+    if passed_over:
+        num_files = "1 file was" if len(passed_over) == 1 else f"{len(passed_over):,} files were"
+        log.warning(f"{num_files} passed over as no image{rest}.")
+    return [Input(str(file), file) for file in sorted(taken)]
+
+
+def _in_words(passed_over: list[Path], folder: Path) -> str:
+    """Count files by their endings, and name the first; nothing where there is none."""
+    if not passed_over:
+        return ""
+    counts = Counter(file.suffix.lower() or "without an ending" for file in passed_over)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common(8))
+    more = f" and {len(counts) - 8} other kinds" if len(counts) > 8 else ""
+    return printable(f" ({kinds}{more}; first {min(passed_over).relative_to(folder)})")
+
+
 def _is_asked_for(entry: Entry) -> bool:
     """Say whether what lies in a folder is to be predicted, as a row of its own even where it cannot be read.
 
@@ -97,7 +120,18 @@ def _is_asked_for(entry: Entry) -> bool:
     if kind == "unreadable":
         return True
     usable = kind in ("", "outside", "bad path", "bad name") and not entry.file.is_dir()
-    return usable and entry.file.suffix.lower() in IMAGE_SUFFIXES
+    return usable and (is_named_as_image(entry.file) or looks_like_picture(_head(entry.file)))
+
+
+def _head(file: Path) -> bytes:
+    """Return the first bytes of a regular file; none of what is not, or cannot be read."""
+    try:
+        if not file.is_file():
+            return b""
+        with file.open("rb") as opened:
+            return opened.read(HEAD_BYTES)
+    except (OSError, ValueError):
+        return b""
 
 
 def _require_no_split(item: str, split: str | None) -> None:
@@ -132,7 +166,7 @@ def _of_table(path: Path, split: str | None) -> list[Input]:
     names = table["path"].fillna("").astype(str)
     if (names == "").any():
         raise DataError(f"{path} has {int((names == '').sum())} rows without a path.", hint="Fill or remove them.")
-    finder = FileFinder(path.parent, IMAGES)
+    finder = FileFinder(path.parent, IMAGE_SUFFIXES)
     return [Input(name, path.parent / (finder.find(name)[0] or name)) for name in names]
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nonet")
 
-WORDS = ("image", "label", "best", "reason", "set", "priors", "error")  # columns of predictions.csv that hold no number
+#: Columns of predictions.csv that hold no number.
+WORDS = ("image", "label", "best", "reason", "set", "note", "priors", "error")
 USES_IMAGES_TOGETHER = "a cell's label depends on the other images predicted with it"
 
 
@@ -142,10 +143,10 @@ def join(
 
 
 def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: "Ensemble") -> pd.DataFrame:
-    """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, error."""
+    """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, note, error."""
     rejected = ensemble.rejection.rejects(part["foreign"].to_numpy())
     labels = label_images(proba, ensemble.classes, ensemble.calibration, rejected)
     labels.loc[part["retry"].to_numpy(), "reason"] = NOT_NOW
     of_classes = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
-    last = part[[name for name in ("priors", "error") if name in part]]
+    last = part[[name for name in ("note", "priors", "error") if name in part]]
     return pd.concat([part[["image"]], labels, part[["spread", "agreement", "foreign"]], of_classes, last], axis=1)

@@ -176,7 +176,7 @@ def _predict_chunks(
 
 
 def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, views: "list[View]") -> pd.DataFrame:
-    """Return what the networks say of a chunk: image, spread, agreement, foreign, error, retry, logit_….
+    """Return what the networks say of a chunk: image, spread, agreement, foreign, note, error, retry, logit_….
 
     Numbers of images that could not be read are NaN; `retry` says whether a later attempt may succeed.
     """
@@ -205,6 +205,7 @@ def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, vie
             "spread": spread,
             "agreement": agreement,
             "foreign": foreign,
+            "note": ["" if isinstance(one, DataError) else one.note for one in prepared],
             "error": errors,
             "retry": [isinstance(one, UnreadableNowError) for one in prepared],
         }
