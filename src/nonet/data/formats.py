@@ -10,9 +10,9 @@ from PIL import AvifImagePlugin, Jpeg2KImagePlugin, TiffImagePlugin, WebPImagePl
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "AVIF")
 
 #: Endings of image files, the same for `build` and `predict`.
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif"}
-    | {".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c", ".avif"}
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jpe", ".jfif", ".mpo", ".apng", ".dib"),
+    *(".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c", ".avif"),
 )
 
 READ = "JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000 and AVIF"
