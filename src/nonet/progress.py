@@ -20,6 +20,11 @@ def hide_progress(hidden: bool = True) -> None:
     _hidden = hidden
 
 
+def progress_is_hidden() -> bool:
+    """Return whether `hide_progress` was called; for processes started from here, and for bars of other libraries."""
+    return _hidden
+
+
 class _Lines(io.TextIOBase):
     """A stream that writes what tqdm draws as lines: no carriage return, no moves of the cursor, no blanks."""
 

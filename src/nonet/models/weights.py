@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nonet.errors import WeightsError
+from nonet.progress import progress_is_hidden
 
 if TYPE_CHECKING:
     from torch import nn
@@ -141,6 +142,10 @@ def hub_file(hub: str, name: str) -> Path:
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.utils import disable_progress_bars
+
+    if progress_is_hidden():
+        disable_progress_bars()
 
     error = None
     for file in _HUB_FILES:

@@ -23,7 +23,7 @@ from nonet.errors import DataError, NonetError, RecipeError
 from nonet.integrity import note_checksums, write_sealed
 from nonet.models.backbones import crop_of, get_backbone, require_size, require_weights
 from nonet.models.devices import require_devices
-from nonet.progress import progress
+from nonet.progress import hide_progress, progress, progress_is_hidden
 from nonet.recipe import Recipe, differing_settings, load_recipe
 from nonet.runs import Run, environment, now, require_same, write_json, write_text, written_whole
 from nonet.storage import alone, claim
@@ -240,7 +240,7 @@ def _launch(fabric: "Fabric", job: Job) -> None:
     errors = get_context("spawn").SimpleQueue()
     try:
         # Bound, as Fabric searches the arguments for networks and stumbles over frozen dataclasses.
-        fabric.launch(partial(_train_in_process, job=job, errors=errors))
+        fabric.launch(partial(_train_in_process, job=job, errors=errors, hidden=progress_is_hidden()))
     except ProcessRaisedException:
         if errors.empty():
             raise
@@ -248,7 +248,8 @@ def _launch(fabric: "Fabric", job: Job) -> None:
         raise kind(message, hint) from None
 
 
-def _train_in_process(fabric: "Fabric", job: Job, errors) -> None:
+def _train_in_process(fabric: "Fabric", job: Job, errors, hidden: bool) -> None:
+    hide_progress(hidden)
     try:
         train_members(fabric, job)
     except NonetError as error:
