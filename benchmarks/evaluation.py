@@ -25,8 +25,9 @@ import pandas as pd
 from machine import machine_in_words
 
 from nonet.cells import CLASSES
+from nonet.integrity import note_checksums, write_done, write_sealed
 from nonet.recipe import load_recipe
-from nonet.runs import FORMAT_VERSION, Run
+from nonet.runs import FORMAT_VERSION, Run, sha256_of
 from nonet.train.finish import calibrate
 
 HERE = Path(__file__).parent
@@ -71,12 +72,14 @@ def make_run(folder: Path, *, num_images: int, num_patients: int, seed: int = 0)
     run.recipe.write_text(recipe.to_toml(), encoding="utf-8")
     manifest.to_parquet(run.manifest, index=False)
     pd.DataFrame({"image_id": manifest["image_id"], "fold": fold}).to_csv(run.folds, index=False)
-    provenance = {"format_version": FORMAT_VERSION, "recipe": "paper", "classes": list(CLASSES)}
-    run.provenance.write_text(json.dumps(provenance), encoding="utf-8")
+    members = {"architectures": ARCHITECTURES, "num_folds": NUM_FOLDS}
+    fingerprints = {"recipe": sha256_of(run.recipe)}
+    write_sealed(run.provenance, members | {"recipe": "paper", "classes": list(CLASSES), "fingerprints": fingerprints})
     _write_predictions(run, manifest, label, patient, fold, share, rng)
     _write_members(run, manifest, label, fold, rng)
     images = rng.integers(0, 256, size=(8 * len(CLASSES), 256, 256, 3), dtype=np.uint8)
     np.savez_compressed(run.samples, image=images, label=np.repeat(CLASSES, 8), image_id=np.arange(len(images)))
+    note_checksums(run, [run.manifest, run.folds, run.oof, run.samples])
     calibrate(run)
     return run
 
@@ -124,6 +127,7 @@ def _write_predictions(run: Run, manifest, label, patient, fold, share, rng) -> 
     members = [{"architecture": a, "fold": k, "weight": 1.0} for k in range(NUM_FOLDS) for a in ARCHITECTURES]
     titles = {architecture: architecture for architecture in ARCHITECTURES}
     described = {"format_version": FORMAT_VERSION, "classes": list(CLASSES), "titles": titles, "members": members}
+    described["temperature"] = 1.0
     run.ensemble.write_text(json.dumps(described), encoding="utf-8")
 
 
@@ -139,11 +143,11 @@ def _write_members(run: Run, manifest, label, fold, rng) -> None:
         ]
         text = "".join(json.dumps(line | {"best": True}) + "\n" for line in lines)
         member.history.write_text(text, encoding="utf-8")
-        member.done.write_text(json.dumps({"epochs": 60, "kept_epoch": 59, "weights_from": None}), encoding="utf-8")
         held_out = np.flatnonzero(fold == member.fold)
         features = (centres[label[held_out]] + rng.normal(size=(len(held_out), 64))).astype(np.float16)
         image_id = manifest["image_id"].to_numpy(dtype=str)[held_out]
-        np.savez_compressed(member.folder / "features.npz", image_id=image_id, features=features)
+        np.savez_compressed(member.features, image_id=image_id, features=features)
+        write_done(member, {"epochs": 60, "kept_epoch": 59, "weights_from": None})
 
 
 def timed(run: Run) -> dict[str, float]:

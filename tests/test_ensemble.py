@@ -16,8 +16,11 @@ from sealing import seal
 from nonet.calibrate.calibration import softmax
 from nonet.data.images import load_rgb
 from nonet.errors import DamagedError, DataError, NonetError, RecipeError, RunError
+from nonet.evaluate.reading import read_run
 from nonet.predict.opening import load, parse_views
 from nonet.recipe import Predict
+from nonet.runs import Run
+from nonet.train.healing import set_aside_ensemble
 
 
 def with_random_weights(run, folder):
@@ -158,7 +161,24 @@ def test_views_are_what_they_are_called(ensemble, paths):
 
 @pytest.mark.parametrize(
     "views",
-    ["", "eight", 0, 2, -1, 16, "8:2", "1:1", "none:1", "random:", "random:0", "random:-1", "random:x", "random:1:2"],
+    [
+        "",
+        "eight",
+        0,
+        2,
+        -1,
+        16,
+        "8:2",
+        "1:1",
+        "none:1",
+        "random:",
+        "random:0",
+        "random:-1",
+        "random:x",
+        "random:1:2",
+        "random:1000000000",
+        "random:" + "9" * 5000,
+    ],
 )
 def test_other_views_are_refused(views):
     with pytest.raises(RecipeError, match="is not known") as caught:
@@ -316,6 +336,9 @@ def test_weights_of_another_number_of_classes_are_refused(run_copy):
         "{",
         "[]",
         "{}",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"format_version": 9' + "9" * 5000 + "}",
         '{"classes": ["A"], "members": [], "temperature": 1}',
         '{"classes": ["A"], "members": [{"architecture": "vit_mini", "fold": 0}], "temperature": 1}',
         '{"classes": ["A"], "members": [{"architecture": "vit_mini", "fold": 0, "weight": "much"}], "temperature": 1}',
@@ -329,11 +352,48 @@ def test_a_description_that_is_none_is_no_traceback(run_copy, text):
     assert caught.value.message
 
 
-@pytest.mark.parametrize("weights", [(0, 0), (-1, 2), (float("nan"), 1)])
+@pytest.mark.parametrize(
+    "weights",
+    [(0, 0), (-1, 2), (float("nan"), 1), ("1", 1), (True, 1), (float("inf"), 1), (1e308, 1e308), (10**400, 1)],
+)
 def test_weights_that_cannot_be_are_refused(run_copy, weights):
     weigh(run_copy, *weights)
     with pytest.raises(RunError, match="weights must be 0 or more"):
         load(run_copy, accelerator="cpu")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": ["SNE", "LY", "EO"]},
+        {"classes": "EO"},
+        {"format_version": 2},
+        {"format_version": None},
+        {"titles": []},
+        {"members": {}},
+        {"members": [{"architecture": "vit_mini", "fold": float("inf"), "weight": 1}]},
+        {"members": [{"architecture": "vit_mini", "fold": "0", "weight": 1}]},
+        {"members": [{"architecture": "vit_mini", "fold": 2, "weight": 1}]},
+        {"members": [{"architecture": "vit_mini", "fold": 0, "weight": 1}] * 2},
+        {"calibration": {"settings": {"coverage": 2}}},
+        {"calibration": {"notes": 7}},
+        {"temperature": "1"},
+        {"temperature": True},
+        {"temperature": 1e-300},
+        {"rejection": {"false_alarm": 0.1, "quantiles": [1, 2]}},
+        {"rejection": {"false_alarm": 0.1, "quantiles": [float("nan")] * 110}},
+    ],
+)
+def test_a_description_that_does_not_fit_the_run_is_refused_and_set_aside_by_training(run_copy, change):
+    describe(run_copy, **change)
+    for verb in (lambda: load(run_copy, accelerator="cpu"), lambda: read_run(Run(run_copy))):
+        with pytest.raises(RunError) as caught:
+            verb()
+        assert "ensemble.json" in caught.value.message
+    if change == {"format_version": 2}:
+        return  # of a later nonet: nothing is set aside
+    set_aside_ensemble(Run(run_copy))
+    assert not (run_copy / "ensemble.json").exists() and (run_copy / "ensemble.damaged.json").exists()
 
 
 @pytest.mark.parametrize("temperature", [0, -1, float("inf")])

@@ -10,6 +10,7 @@ from nonet.data.build import build_dataset
 from nonet.data.check import check_dataset
 from nonet.data.folds import make_folds
 from nonet.data.manifest import Dataset
+from nonet.data.unpack import FOLDER, remove_stale
 from nonet.errors import DataError
 
 # Parquet
@@ -244,3 +245,45 @@ def test_a_dataset_with_unpacked_images_can_be_moved(tmp_path):
     (tmp_path / "out").rename(tmp_path / "moved")
     (tmp_path / "bloodmnist.npz").unlink()
     assert check_dataset(Dataset.open(tmp_path / "moved")).ok
+
+
+def test_images_of_a_damaged_table_are_listed_and_the_others_kept(tmp_path):
+    """Its head is whole, so that it is found only when its images are taken out."""
+    columns = {"image": packed(tmp_path, range(8), [None] * 8), "label": ["basophil", "monocyte"] * 4}
+    for name in ("one", "two"):
+        write_parquet(tmp_path / f"hub/{name}.parquet", columns)
+    content = bytearray((tmp_path / "hub/two.parquet").read_bytes())
+    place = content.index(b"PNG")
+    content[place - 30 : place + 200] = bytes(230)
+    (tmp_path / "hub/two.parquet").write_bytes(content)
+    dataset = build_dataset(f"blood8:{tmp_path / 'hub'}", tmp_path / "out")
+    assert len(dataset.manifest) + len(dataset.excluded) == 16
+    assert dataset.excluded["path"].str.startswith("two").any()
+    assert dataset.manifest["path"].str.startswith("one").sum() == 8
+
+
+def test_images_of_a_damaged_array_are_listed(tmp_path):
+    npz(tmp_path / "in/bloodmnist_64.npz", size=64)
+    file = tmp_path / "in/bloodmnist_64.npz"
+    content = bytearray(file.read_bytes())
+    place = content.index(b"val_images.npy") + 3000
+    content[place] ^= 255
+    file.write_bytes(content)
+    dataset = build_dataset(f"bloodmnist:{tmp_path / 'in'}", tmp_path / "out")
+    assert len(dataset.manifest) + len(dataset.excluded) == 13
+    assert dataset.excluded["path"].str.contains("val").all() and len(dataset.excluded)
+
+
+def test_what_lies_behind_a_link_is_not_removed(tmp_path):
+    """Of `unpacked` itself, and of a folder in it: a user may have put them on another disk."""
+    outside = tmp_path / "outside"
+    for place in (outside / "mine-0123456789ab", tmp_path / "dataset" / FOLDER, tmp_path / "other"):
+        place.mkdir(parents=True)
+    (outside / "mine-0123456789ab" / "thesis.png").write_bytes(b"mine")
+    (tmp_path / "dataset" / FOLDER / "away-0123456789ab").symlink_to(outside / "mine-0123456789ab")
+    (tmp_path / "dataset" / FOLDER / "old-0123456789ab").mkdir()
+    (tmp_path / "other" / FOLDER).symlink_to(outside)
+    for dataset in ("dataset", "other"):
+        remove_stale(tmp_path / dataset, set())
+    assert (outside / "mine-0123456789ab" / "thesis.png").read_bytes() == b"mine"
+    assert [p.name for p in (tmp_path / "dataset" / FOLDER).iterdir()] == ["away-0123456789ab"]

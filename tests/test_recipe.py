@@ -149,3 +149,45 @@ def test_the_paper_recipe_holds_the_published_settings():
     assert (recipe.loss.name, recipe.loss.alpha, recipe.loss.gamma) == ("focal_sigmoid", 0.25, 2.0)
     assert (recipe.optimiser.learning_rate_first, recipe.optimiser.learning_rate_last) == (5e-4, 5e-6)
     assert (recipe.train.ema_decay, recipe.train.batch_size, recipe.train.patience_epochs) == (0.999, 32, 10)
+
+
+HUGE = {
+    "train.epochs": 10**9,
+    "train.batch_size": 10**9,
+    "train.patience_epochs": 10**9,
+    "train.seed": -1,
+    "folds.seed": 2**32,
+    "folds.num_folds": 10**9,
+    "models.image_size_px": 10**9,
+    "models.head_widths": [10**9],
+    "predict.num_random_views": 10**9,
+    "denoise.patch_size_px": 10**9,
+    "augment.motion_blur_px": 10**9 + 1,
+    "augment.blur_sigma_px": 1e9,
+    "loss.gamma": 1e9,
+    "optimiser.learning_rate_first": 1e9,
+    "optimiser.warmup_epochs": 1e9,
+}
+
+
+@pytest.mark.parametrize("setting", HUGE)
+def test_settings_that_no_machine_could_bear_are_refused(setting):
+    with pytest.raises(RecipeError, match=setting.split(".")[1]):
+        load_recipe("cpu", [f"{setting}={HUGE[setting]}"])
+
+
+@pytest.mark.parametrize("setting", ["train.epochs=true", "loss.gamma=false", "models.head_widths=[true, true]"])
+def test_true_is_not_a_number(setting):
+    with pytest.raises(RecipeError):
+        load_recipe("cpu", [setting])
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 100_000, "a = " + "{b=" * 100_000, "a = " + "9" * 100_000, "\x00", "\ufeff="]
+)
+def test_toml_that_is_none_is_no_traceback(tmp_path, text):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(RecipeError, match="not valid TOML"):
+        load_recipe(tmp_path / "mine.toml")
+    with pytest.raises(RecipeError):
+        load_recipe("cpu", [text])

@@ -1,6 +1,5 @@
 """`demo`: the whole story on drawn cells, top to bottom as a user's own study would go. No download."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +110,7 @@ def _draw(folder: Path, num_images: int, *, seed: int, degrade: bool) -> Path:
     asked = {"num_images": num_images, "num_patients": NUM_PATIENTS, "seed": seed, "degrade": degrade}
     marker = folder / "phantom.json"
     if (folder / "truth.csv").exists() and marker.exists():
-        drawn = json.loads(marker.read_text(encoding="utf-8"))
+        drawn = read_json(marker)
         if all(drawn.get(key) == value for key, value in asked.items()):
             return folder  # of an earlier call
     return draw_dataset(

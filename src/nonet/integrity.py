@@ -138,32 +138,20 @@ def require_whole(path: Path, kept: object, *, hint: str) -> None:
     """Raise DamagedError where a file differs from what was kept of it (`facts_of`)."""
     with reading(path, hint=hint):
         facts = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    _compare(path, facts, kept, hint)
-
-
-def read_whole(path: Path, kept: object, *, hint: str) -> bytes:
-    """Return a file's bytes. Raises DamagedError where they differ from what was kept of them."""
-    with reading(path, hint=hint):
-        content = path.read_bytes()
-    _compare(path, {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}, kept, hint)
-    return content
+    if facts == kept:
+        return
+    size = kept.get("bytes") if isinstance(kept, dict) else None
+    if isinstance(size, int) and facts["bytes"] != size:
+        raise DamagedError(f"{path} has {facts['bytes']:,} bytes, and had {size:,} when it was written.", hint=hint)
+    raise DamagedError(
+        f"{path} is not what was written: it is damaged, was edited, or is another run's or member's.", hint=hint
+    )
 
 
 def read_checked_parquet(path: Path) -> pd.DataFrame:
     """Read a Parquet file that was written with `write_page_checksum`. Raises DamagedError where it is damaged."""
     with reading(path, hint="Run the same command again: it makes this file anew."):
         return pd.read_parquet(path, page_checksum_verification=True)
-
-
-def _compare(path: Path, facts: dict, kept: object, hint: str) -> None:
-    if facts == kept:
-        return
-    size = kept.get("bytes") if isinstance(kept, dict) else None
-    if facts["bytes"] != size and size is not None:
-        raise DamagedError(f"{path} has {facts['bytes']:,} bytes, and had {size:,} when it was written.", hint=hint)
-    raise DamagedError(
-        f"{path} is not what was written: it is damaged, was edited, or is another run's or member's.", hint=hint
-    )
 
 
 # A run

@@ -1,11 +1,11 @@
 """Build, check, fold, train, evaluate and predict on drawn cells, by the command line as a user would."""
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sealing import reseal_json
 
 import nonet
 
@@ -147,8 +147,7 @@ def test_predict_takes_files_folders_globs_tables_and_datasets(study, nonet_comm
 def test_a_copied_run_predicts_and_evaluates_without_its_dataset(study, tmp_path):
     copied = shutil.copytree(study.run, tmp_path / "elsewhere")
     shutil.rmtree(copied / "evaluation")
-    description = json.loads((copied / "provenance.json").read_text())
-    (copied / "provenance.json").write_text(json.dumps(description | {"dataset": "/gone"}))
+    reseal_json(copied / "provenance.json", dataset="/gone")
     table = nonet.evaluate(copied, num_resamples=20)
     assert len(table) >= 4
     images = sorted((study.cells / "images").iterdir())[:5]

@@ -1,5 +1,6 @@
 """Unpacking a zip that came from elsewhere: what it says of itself is not believed."""
 
+import errno
 import shutil
 import stat
 import zipfile
@@ -34,17 +35,25 @@ def unzip(archive: Path, folder: Path) -> None:
             for place, member in progress(places.items(), total=len(places), description="unpacking", unit="files"):
                 _unpack(opened, member, folder / place)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
-        archive.unlink(missing_ok=True)
-        raise DataError(
-            f"{archive} is no archive, or a damaged one: {error}. It was not kept.",
-            hint="Run the same command again; it may have been a page that says why there is no file.",
-        ) from error
+        raise _damaged(archive, error) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise DataError(
-            f"{archive} has a file and a folder of one name, or {folder} has a file where it has a folder: "
+            f"{archive} has a file and a folder of one name, or {folder} has one where it has the other: "
             f"{error.filename}.",
             hint="Give a new folder as --out.",
         ) from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a member that begins nowhere in the archive
+            raise _damaged(archive, error) from error
+        raise
+
+
+def _damaged(archive: Path, error: Exception) -> DataError:
+    archive.unlink(missing_ok=True)
+    return DataError(
+        f"{archive} is no archive, or a damaged one: {error}. It was not kept.",
+        hint="Run the same command again; it may have been a page that says why there is no file.",
+    )
 
 
 def _place(archive: Path, member: zipfile.ZipInfo) -> PurePosixPath:

@@ -152,7 +152,7 @@ class Downloader:
     def _read_mark(self) -> dict:
         try:
             mark = json.loads(self.mark.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return mark if isinstance(mark, dict) else {}
 

@@ -196,7 +196,7 @@ def read_folds(
     if len(twice):
         raise DataError(f"{path} has {len(twice)} images twice, first {twice.iloc[0]}.")
     given = table["fold"].str.strip().replace("", np.nan)
-    wrong = table[given.notna() & ~given.fillna("0").str.fullmatch(r"\d{1,6}(\.0{1,20})?")]
+    wrong = table[given.notna() & ~given.fillna("0").str.fullmatch(r"[0-9]{1,6}(\.0{1,20})?")]
     if len(wrong):
         raise DataError(
             f"{path}: fold {wrong['fold'].iloc[0]!r} of {wrong['image_id'].iloc[0]} is not a number from 0.",

@@ -135,18 +135,27 @@ class Dataset:
 
 def _require_sound(description: dict) -> None:
     """Raise KeyError or ValueError where dataset.json lacks what is used of it."""
-    for name, kind in {"classes": list, "roots": dict, "notes": list}.items():
+    optional = {name: kind for name, kind in {"checks": list, "kinds": dict}.items() if name in description}
+    for name, kind in ({"classes": list, "roots": dict, "notes": list} | optional).items():
         found = description[name]
         if not isinstance(found, kind):
             raise ValueError(f"its {name} are {str(found)[:80]}")
         if not all(isinstance(value, str) for value in (found.values() if kind is dict else found)):
             raise ValueError(f"its {name} are not all words")
+    decisions = description.get("decisions")
+    if decisions is not None:
+        decisions["num_images"], decisions["sha256"]
     if not description["classes"] or description["classes"] != sorted(set(description["classes"])):
         raise ValueError("its classes are not in alphabetical order")
 
 
 def _require_fitting(manifest: pd.DataFrame, description: dict) -> None:
     """Raise ValueError where the manifest does not fit dataset.json, or lists an image twice."""
+    for column, kind in {**COLUMNS, **OPTIONAL_COLUMNS}.items():
+        if kind in ("str", "object") and column in manifest:
+            known = manifest[column] if kind == "str" else manifest[column].dropna()
+            if strange := [value for value in known if not isinstance(value, str)]:
+                raise ValueError(f"{column} is {strange[0]!r} once, and must be a word")
     twice = manifest["image_id"][manifest["image_id"].duplicated()]
     if len(twice):
         raise ValueError(f"it has {twice.iloc[0]} twice")

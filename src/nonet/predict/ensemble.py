@@ -13,7 +13,7 @@ from nonet.calibrate.calibration import Calibration, softmax
 from nonet.calibrate.rejection import MemberScore, Rejection
 from nonet.data.prepare import Crop, prepare_crops
 from nonet.errors import DamagedError, DataError, RunError
-from nonet.integrity import read_done, read_whole, require_whole
+from nonet.integrity import read_done, require_whole
 from nonet.models.backbones import crop_of
 from nonet.models.machine import keep_freed_memory, make_fabric
 from nonet.models.network import make_classifier
@@ -57,11 +57,11 @@ class Ensemble:
     def _load(self, entry: dict) -> LoadedMember:
         member = self.run.member(entry["architecture"], entry["fold"])
         done, hint = read_done(member), heal_hint(self.run)
-        content = read_whole(member.weights, done["files"].get(member.weights.name), hint=hint)
+        require_whole(member.weights, done["files"].get(member.weights.name), hint=hint)
         models = self.recipe.models
         network, _ = make_classifier(member.architecture, models, len(self.classes), trained=True)
         try:
-            network.load_state_dict(safetensors.torch.load(content))
+            network.load_state_dict(safetensors.torch.load_file(member.weights))
         except (RuntimeError, safetensors.SafetensorError) as error:
             raise DamagedError(
                 f"{member.weights} does not hold the weights of {member.name}: {str(error).splitlines()[0]}", hint=hint

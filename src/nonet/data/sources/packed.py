@@ -16,6 +16,7 @@ from PIL import Image
 from nonet.data.formats import IMAGE_SUFFIXES
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
+from nonet.integrity import UNPARSABLE
 
 ROWS_AT_ONCE = 64  # images in memory; a stamp of 368 x 368 px takes about 30 kB as JPEG
 
@@ -63,15 +64,35 @@ class ParquetImages:
             file, row = self.places[path]
             wanted.setdefault(file, {})[row] = path
         for file, rows in wanted.items():
-            first = 0
-            with parquet.ParquetFile(file) as opened:
-                for batch in opened.iter_batches(ROWS_AT_ONCE, columns=[self.column]):
-                    here = [row for row in range(first, first + batch.num_rows) if row in rows]
-                    cells = batch.column(0).to_pylist() if here else []
-                    for row in here:
-                        data = (cells[row - first] or {}).get("bytes")
-                        yield rows[row], data or DataError(f"row {row} of {file} holds no image.")
-                    first += batch.num_rows
+            yield from _or_error(_cells_of(parquet, file, self.column, rows), rows, file)
+
+
+def _cells_of(parquet, file: Path, column: str, rows: dict[int, str]) -> Iterator[tuple[str, bytes | DataError]]:
+    first = 0
+    with parquet.ParquetFile(file) as opened:
+        for batch in opened.iter_batches(ROWS_AT_ONCE, columns=[column]):
+            here = [row for row in range(first, first + batch.num_rows) if row in rows]
+            cells = batch.column(0).to_pylist() if here else []
+            for row in here:
+                data = (cells[row - first] or {}).get("bytes")
+                yield rows[row], data or DataError(f"row {row} of {file} holds no image.")
+            first += batch.num_rows
+
+
+def _or_error(
+    images: Iterator[tuple[str, bytes | DataError]], rows: dict[int, str], file: Path
+) -> Iterator[tuple[str, bytes | DataError]]:
+    """Give the images; and where the file is damaged, its error for each that is still to come."""
+    left = set(rows.values())
+    error: Exception | str = "it has fewer rows"
+    try:
+        for path, data in images:
+            left.discard(path)
+            yield path, data
+    except (OSError, AttributeError, *UNPARSABLE) as caught:
+        error = caught
+    for path in sorted(left):
+        yield path, DataError(f"{file} is damaged: {error}.")
 
 
 def read_parquet(file: Path, columns: list[str]) -> tuple[dict[str, list], dict[str, list[str]]]:
@@ -94,7 +115,7 @@ def read_parquet(file: Path, columns: list[str]) -> tuple[dict[str, list], dict[
             wanted = [column for column in columns if column in have or column in leaves]
             table = opened.read(columns=wanted)
             metadata = opened.schema_arrow.metadata or {}
-    except (OSError, ValueError) as error:
+    except (OSError, MemoryError, *UNPARSABLE) as error:
         raise DataError(f"{file} cannot be read as Parquet: {error}.", hint="Download it again.") from error
     values = {}
     for column in wanted:
@@ -143,21 +164,23 @@ class NpzImages:
         for path in paths:
             array, index = self.places[path]
             wanted.setdefault(array, {})[index] = path
-        with zipfile.ZipFile(self.file) as archive:
-            for array, rows in wanted.items():
-                with archive.open(f"{array}.npy") as stream:
-                    yield from _rows_of(stream, rows)
+        for array, rows in wanted.items():
+            yield from _or_error(_arrays_of(self.file, array, rows), rows, self.file)
 
 
-def _rows_of(stream, rows: dict[int, str]) -> Iterator[tuple[str, bytes | DataError]]:
+def _arrays_of(file: Path, array: str, rows: dict[int, str]) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(file) as archive, archive.open(f"{array}.npy") as stream:
+        yield from _rows_of(stream, rows)
+
+
+def _rows_of(stream, rows: dict[int, str]) -> Iterator[tuple[str, bytes]]:
     """Read an array from its start to the last row asked for, one row in memory at a time."""
     shape, _, dtype = _npy_header(stream)
     num_bytes = math.prod(shape[1:]) * dtype.itemsize
     for index in range(max(rows) + 1):
         data = stream.read(num_bytes)
-        if len(data) < num_bytes:  # cut short; or its head promises more than is there
-            yield from ((path, DataError("its file is cut short.")) for row, path in rows.items() if row >= index)
-            return
+        if len(data) < num_bytes:
+            raise EOFError(f"it ends before image {index}")  # cut short; or its head promises more than is there
         if index in rows:
             yield rows[index], as_png(np.frombuffer(data, dtype=dtype).reshape(shape[1:]))
 
@@ -182,7 +205,7 @@ def npz_arrays(file: Path, names: list[str]) -> dict[str, np.ndarray]:
             if missing:
                 raise DataError(f"{file} has no array {missing[0]}; it has {', '.join(arrays.files)}.")
             return {name: arrays[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, MemoryError, *UNPARSABLE) as error:
         raise DataError(f"{file} cannot be read as npz: {error}.", hint="Download it again.") from error
 
 
@@ -191,7 +214,7 @@ def npz_shape(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
     try:
         with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as stream:
             shape, fortran, dtype = _npy_header(stream)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, MemoryError, *UNPARSABLE) as error:
         raise DataError(f"{file} has no array of images {name}: {error}.", hint="Download it again.") from error
     if dtype != np.uint8 or fortran or len(shape) not in (3, 4):
         raise DataError(f"{file}: {name} is {dtype} {shape}, not uint8 (images, height, width[, 3]).")
