@@ -1,5 +1,6 @@
 """Prepared images: the same from cache and anew, done once, resumed where a call was killed, found by content."""
 
+import errno
 import hashlib
 import pickle
 import subprocess
@@ -13,7 +14,7 @@ from processes import kill_at_work
 import nonet.data.prepare
 from nonet.data.denoise import denoise, estimate_sigma
 from nonet.data.images import load_rgb, read_image
-from nonet.data.prepare import CHUNK_SIZE, Crop, cut_centre, prepare_crops, prepare_images
+from nonet.data.prepare import CHUNK_SIZE, Crop, cut_centre, prepare_crops, prepare_images, sums_of
 from nonet.data.stain import normalise_colours
 from nonet.data.workers import map_in_order
 from nonet.errors import DataError
@@ -194,7 +195,7 @@ def test_killed_call_goes_on_where_it_was(tmp_path, monkeypatch):
     np.testing.assert_array_equal(prepared[-1], load_prepared(images[0][-1], 16, OFF))
 
 
-@pytest.mark.parametrize("name", ["pixels.u8", "sigma.f32", "sha256.txt", "crc32.u32", "facts.u32"])
+@pytest.mark.parametrize("name", ["pixels.u8", "sigma.f32", "sha256.txt", "sums.u64", "facts.u64"])
 def test_half_written_file_is_cut_back_to_what_is_whole(images, tmp_path, name):
     whole = prepare(images, tmp_path)
     expected, file = whole[:], whole.file.with_name(name)
@@ -287,10 +288,25 @@ def flip_a_bit(content, row_size, row):
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
+@pytest.mark.parametrize("shape", [(4, 4, 3), (5, 5, 3), (1, 1, 3)])
+def test_sums_are_of_words_and_any_changed_bit_changes_them(shape):
+    images = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    sums = sums_of(images)
+    for image, total in zip(images, sums):
+        content = image.tobytes()
+        words = [content[i : i + 8] for i in range(0, len(content) // 8 * 8, 8)]
+        words += [bytes([byte]) for byte in content[len(content) // 8 * 8 :]]
+        assert int(total) == sum(int.from_bytes(word, "little") for word in words) % 2**64
+    for bit in range(8 * images[0].size):
+        changed = images[0].copy().reshape(-1)
+        changed[bit // 8] ^= 1 << (bit % 8)
+        assert sums_of(changed.reshape(1, *shape))[0] != sums[0]
+
+
 @pytest.mark.parametrize("damage", [zero_a_row, swap_rows, flip_a_bit])
 @pytest.mark.parametrize(
     ("name", "row_size"),
-    [("pixels.u8", 16 * 16 * 3), ("sigma.f32", 4), ("sha256.txt", 65), ("crc32.u32", 4), ("facts.u32", 4)],
+    [("pixels.u8", 16 * 16 * 3), ("sigma.f32", 4), ("sha256.txt", 65), ("sums.u64", 8), ("facts.u64", 8)],
 )
 def test_damaged_rows_of_the_cache_are_prepared_anew(images, tmp_path, name, row_size, damage):
     whole = prepare(images, tmp_path, denoise=ON)
@@ -313,6 +329,20 @@ def test_a_row_damaged_while_training_is_not_trained_on(images, tmp_path):
     for index in (4, [2, 4], slice(3, 6)):
         with pytest.raises(DataError, match=r"pixels\.u8 is damaged: image 4"):
             prepared[index]
+
+
+def test_without_shared_memory_images_are_prepared_in_one_process(tmp_path, monkeypatch, caplog):
+    """As in a container whose /dev/shm has 4 kB: no lock can be made for processes to share."""
+
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    images = write_images(tmp_path / "images", 3)
+    monkeypatch.setattr(nonet.data.prepare, "WORKERS_PAY_FROM", 1)
+    monkeypatch.setattr(nonet.data.prepare, "CHUNK_SIZE", 1)
+    monkeypatch.setattr("concurrent.futures.process._SafeQueue", no_room)
+    np.testing.assert_array_equal(prepare(images, tmp_path, num_workers=2)[2], load_prepared(images[0][2], 16, OFF))
+    assert "/dev/shm" in caplog.text
 
 
 def test_changed_image_is_not_cached_under_a_wrong_name(images, tmp_path):

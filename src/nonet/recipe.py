@@ -31,8 +31,8 @@ class Section(BaseModel):
     @classmethod
     def _true_is_not_1(cls, data):
         for name, value in data.items() if isinstance(data, dict) else ():
-            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
-                raise ValueError(f"{name} is {str(value).lower()}, and is not a setting that is true or false")
+            if name in cls.model_fields and cls.model_fields[name].annotation is not bool and _holds_bool(value):
+                raise ValueError(f"{name} is {_shown(value)}, and is not a setting that is true or false")
         return data
 
 
@@ -428,3 +428,7 @@ def _shown(value: object) -> str:
     except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
         return "…"
     return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _holds_bool(value: object) -> bool:
+    return isinstance(value, bool) or (isinstance(value, (list, tuple)) and any(isinstance(v, bool) for v in value))

@@ -1,6 +1,7 @@
 """Unpacking a zip that came from elsewhere: what it says of itself is not believed."""
 
 import errno
+import lzma
 import shutil
 import stat
 import zipfile
@@ -34,7 +35,7 @@ def unzip(archive: Path, folder: Path) -> None:
             _require_bearable(archive, list(places.values()), folder)
             for place, member in progress(places.items(), total=len(places), description="unpacking", unit="files"):
                 _unpack(opened, member, folder / place)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, NotImplementedError) as error:
         raise _damaged(archive, error) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise DataError(
@@ -43,7 +44,7 @@ def unzip(archive: Path, folder: Path) -> None:
             hint="Give a new folder as --out.",
         ) from error
     except OSError as error:
-        if error.errno == errno.EINVAL:  # a member that begins nowhere in the archive
+        if error.errno in (None, errno.EINVAL):  # no bzip2; or a member that begins nowhere in the archive
             raise _damaged(archive, error) from error
         raise
 

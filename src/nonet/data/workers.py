@@ -1,5 +1,6 @@
 """Processes that share work among the cores, and end with the process that started them."""
 
+import logging
 import os
 import signal
 from collections import deque
@@ -12,7 +13,13 @@ from threading import Thread
 
 from nonet.errors import DataError
 
+log = logging.getLogger("nonet")
+
 GUARD = "In a script, put the calls under `if __name__ == '__main__':`."
+
+
+class NoWorkersError(DataError):
+    """Processes cannot be started here; the same work can be done in this one."""
 
 
 class Workers(ProcessPoolExecutor):
@@ -20,7 +27,13 @@ class Workers(ProcessPoolExecutor):
 
     def __init__(self, num_workers: int):
         # Spawned, not forked: torch may be at work in this process, and a fork would copy its threads' locks.
-        super().__init__(num_workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+        try:
+            super().__init__(num_workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+        except OSError as error:  # their locks are small files in shared memory
+            raise NoWorkersError(
+                f"Worker processes cannot be started: {error.strerror or error}.",
+                hint="Is /dev/shm there, and larger than some kB? In Docker, --shm-size sets it.",
+            ) from error
 
     def submit(self, *arguments, **options):
         """Hand out a task; processes that this starts never see Ctrl-C, not even while they import."""
@@ -90,12 +103,17 @@ def map_in_order(
     ------
     DataError where a process dies.
     """
-    if num_workers <= 1:
+    try:
+        pool = make_pool(num_workers) if num_workers > 1 else None
+    except NoWorkersError as error:
+        log.warning(f"{error.message} The work is done in one process. {error.hint}")
+        pool = None
+    if pool is None:
         yield from map(function, tasks)
         return
     waiting = deque()
     try:
-        with make_pool(num_workers) as pool:
+        with pool:
             for task in tasks:
                 waiting.append((task, pool.submit(function, task)))
                 if len(waiting) > 2 * num_workers:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
 from nonet.data.prepare import Crop, worker_pool
-from nonet.data.workers import GUARD, Workers
+from nonet.data.workers import GUARD, NoWorkersError, Workers
 from nonet.errors import DataError, UnreadableNowError
 from nonet.predict.inputs import Input, try_to_prepare
 from nonet.processors import num_processors
@@ -46,7 +46,10 @@ class Reader:
 
     def __enter__(self) -> "Reader":
         if self._num_workers:
-            self._pool = worker_pool(self._num_workers)
+            try:
+                self._pool = worker_pool(self._num_workers)
+            except NoWorkersError as error:
+                log.warning(f"{error.message} Images are read in one process. {error.hint}")
         return self
 
     def __exit__(self, *about: object) -> None:

@@ -19,7 +19,7 @@ from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.data.prepare import Crop, PreparedImages, prepare_images
 from nonet.data.record import record_of
-from nonet.errors import DataError, NonetError, RecipeError
+from nonet.errors import DataError, NonetError, RecipeError, RunError
 from nonet.integrity import note_checksums, write_sealed
 from nonet.models.backbones import crop_of, get_backbone, require_size, require_weights
 from nonet.models.devices import require_devices
@@ -237,7 +237,13 @@ def _launch(fabric: "Fabric", job: Job) -> None:
     """Train in processes of their own; an error that one of them raises on purpose is raised here, as it was."""
     from torch.multiprocessing import ProcessRaisedException
 
-    errors = get_context("spawn").SimpleQueue()
+    try:
+        errors = get_context("spawn").SimpleQueue()
+    except OSError as error:  # its locks are small files in shared memory
+        raise RunError(
+            f"Processes for several devices cannot be started: {error.strerror or error}.",
+            hint="Is /dev/shm there, and larger than some kB? In Docker, --shm-size sets it. Or give --devices 1.",
+        ) from error
     try:
         # Bound, as Fabric searches the arguments for networks and stumbles over frozen dataclasses.
         fabric.launch(partial(_train_in_process, job=job, errors=errors, hidden=progress_is_hidden()))
