@@ -353,7 +353,7 @@ def test_an_archive_that_is_none_is_not_kept(made_up, does, tmp_path):
 def test_a_redirect_to_another_scheme_is_not_followed(url, does, tmp_path, target):
     does.status, does.location = 302, target
     path = tmp_path / "data.npz"
-    with pytest.raises(DataError, match="sends us on to"):
+    with pytest.raises(DataError, match=r"sends us on to|not allowed"):
         fetch_file(url, path, None, quick(path))
     assert not path.exists()
 
@@ -383,7 +383,7 @@ def test_a_body_that_is_larger_than_the_disk_is_refused_before_it_comes(url, doe
     path = tmp_path / "data.npz"
     with pytest.raises(DataError, match="300,000 bytes"):
         fetch_file(url, path, None, quick(path))
-    assert quick(path).part.stat().st_size == 0
+    assert not path.exists() and not quick(path).part.exists()
 
 
 def test_bloodmnists_variants(tmp_path):
