@@ -169,7 +169,9 @@ def as_predicted(found, settings):
         here = oof.fold == fold
         others = HeldOut(oof.final_logits, oof.true, oof.unit, oof.fold).where(~here)
         fitted = fit_calibration(others, settings, found.data.trained_shares, oof.classes)
-        rejection = fit_rejection(oof.foreign[~here], oof.unit[~here], false_alarm=settings.false_alarm)
+        rejection = fit_rejection(
+            oof.foreign[~here], oof.unit[~here], oof.fold[~here], false_alarm=settings.false_alarm
+        )
         rejected = rejection.rejects(rejection.percentile(oof.foreign[here]))
         proba = softmax(fitted.apply(oof.final_logits[here]), axis=1)
         parts.append(label_images(proba, oof.classes, fitted, rejected).set_index(np.flatnonzero(here)))

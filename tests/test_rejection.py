@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import zscore
 
-from nonet.calibrate.foreign import nearest_prototype
+from nonet.calibrate.foreign import PrincipalSpace, nearest_prototype
 from nonet.calibrate.rejection import SHARES, MemberScore, Rejection, fit_member_score, fit_rejection
 from nonet.errors import RunError
 from nonet.evaluate.oof import OutOfFold
@@ -19,10 +19,15 @@ def units(n, per_unit=10):
     return np.array([f"patient {i // per_unit}" for i in range(n)])
 
 
-@given(seed=st.integers(0, 99), false_alarm=st.floats(0.01, 0.3), scale=st.floats(0.01, 100))
+def folds(n):
+    """Two, of the first half of the images and of the second."""
+    return np.arange(n) // max(1, -(-n // 2))
+
+
+@given(seed=st.integers(0, 99), false_alarm=st.floats(0.01, 0.3), scale=st.floats(0.1, 100))
 def test_as_many_known_cells_are_rejected_as_was_asked_for(seed, false_alarm, scale):
     score = scale * np.random.default_rng(seed).standard_gamma(2, 2000)
-    fitted = fit_rejection(score, units(2000), false_alarm=false_alarm)
+    fitted = fit_rejection(score, units(2000), folds(2000), false_alarm=false_alarm)
     assert fitted.rejects(fitted.percentile(score)).mean() == pytest.approx(false_alarm, abs=0.005)
 
 
@@ -31,8 +36,8 @@ finite = st.floats(-99, 99, allow_subnormal=False)
 
 @given(scores=st.lists(finite, min_size=100, max_size=300), asked=st.lists(finite, min_size=2))
 def test_what_is_more_foreign_is_never_of_a_lower_percentile(scores, asked):
-    assume(len(set(scores)) > 1)
-    fitted = fit_rejection(np.array(scores), units(len(scores), 5), false_alarm=0.02)
+    assume(np.std(scores) > 0.1)
+    fitted = fit_rejection(np.array(scores), units(len(scores), 5), folds(len(scores)), false_alarm=0.02)
     percentile = fitted.percentile(np.sort(asked))
     assert (np.diff(percentile) >= 0).all()
     assert ((percentile >= 0) & (percentile <= 1)).all()
@@ -41,10 +46,12 @@ def test_what_is_more_foreign_is_never_of_a_lower_percentile(scores, asked):
 
 @pytest.mark.parametrize(
     "num_images, per_unit, false_alarm, words",
-    [(0, 1, 0.02, "0 images"), (99, 5, 0.02, "99 images"), (200, 100, 0.02, "2 patients"), (500, 10, 0.001, "1000 of")],
+    [(0, 1, 0.02, "0 images"), (99, 5, 0.02, "99 images"), (200, 40, 0.02, "5 patients"), (500, 10, 0.001, "1000 of")],
 )
 def test_too_little_to_fit_on_rejects_nothing_and_says_so(num_images, per_unit, false_alarm, words):
-    fitted = fit_rejection(np.arange(num_images), units(num_images, per_unit), false_alarm=false_alarm)
+    fitted = fit_rejection(
+        np.arange(num_images), units(num_images, per_unit), folds(num_images), false_alarm=false_alarm
+    )
     assert not fitted.is_fitted
     assert words in fitted.notes[0]
     assert not fitted.rejects(fitted.percentile(np.array([1e9]))).any()
@@ -54,25 +61,25 @@ def test_a_member_that_diverged_rejects_nothing():
     features = np.random.default_rng(0).normal(size=(300, 8))
     features[0] = np.nan
     score = fit_member_score(features, features[1:]).score(features[1:])
-    fitted = fit_rejection(score, units(299), false_alarm=0.02)
+    fitted = fit_rejection(score, units(299), folds(299), false_alarm=0.02)
     assert not fitted.is_fitted
     assert "diverged" in fitted.notes[0]
 
 
 def test_members_that_find_everything_alike_reject_nothing():
     score = fit_member_score(np.ones((300, 8)), np.ones((300, 8))).score(np.ones((300, 8)))
-    fitted = fit_rejection(score, units(300), false_alarm=0.02)
+    fitted = fit_rejection(score, units(300), folds(300), false_alarm=0.02)
     assert not fitted.is_fitted
     assert "equally foreign" in fitted.notes[0]
 
 
 def test_no_false_alarm_is_no_rejection():
-    fitted = fit_rejection(np.arange(500.0), units(500), false_alarm=0)
+    fitted = fit_rejection(np.arange(500.0), units(500), folds(500), false_alarm=0)
     assert not fitted.rejects(fitted.percentile(np.array([1e9]))).any()
 
 
 def test_what_ensemble_json_keeps_is_what_was_fitted():
-    fitted = fit_rejection(np.random.default_rng(0).normal(size=500), units(500), false_alarm=0.05)
+    fitted = fit_rejection(np.random.default_rng(0).normal(size=500), units(500), folds(500), false_alarm=0.05)
     again = Rejection.of({"rejection": fitted.describe()})
     np.testing.assert_array_equal(again.percentile(np.linspace(-5, 5)), fitted.percentile(np.linspace(-5, 5)))
     assert again.false_alarm == 0.05
@@ -124,13 +131,116 @@ def test_what_lies_in_no_direction_of_training_is_foreign_whatever_its_axes():
     assert (fitted.score(blank) > np.quantile(fitted.score(known(200)), 0.99)).all()
 
 
+def test_held_out_images_are_standardised_by_the_other_patients_held_out():
+    rng = np.random.default_rng(0)
+    training, held_out, unit = rng.normal(size=(200, 16)), rng.normal(size=(60, 16)) + 0.3, units(60, 7)
+    fitted = fit_member_score(training, held_out)
+    found = fitted.score_held_out(held_out, unit)
+    parts = np.stack([fitted.space.residual(held_out), nearest_prototype(fitted.prototypes, held_out)])
+    for name in set(unit):
+        own, others = parts[:, unit == name], parts[:, unit != name]
+        expected = ((own - others.mean(1, keepdims=True)) / others.std(1, keepdims=True)).sum(0)
+        np.testing.assert_allclose(found[unit == name], expected, rtol=1e-9)
+    assert np.isnan(fitted.score_held_out(held_out, np.full(60, "patient 1"))).all()
+
+
+def test_a_fold_of_a_single_patient_rejects_nothing_and_says_so():
+    unit = np.where(folds(400) == 0, "patient 1", units(400))
+    fitted = fit_rejection(np.random.default_rng(0).normal(size=400), unit, folds(400), false_alarm=0.02)
+    assert not fitted.is_fitted
+    assert "fold 0" in fitted.notes[0] and "single patient" in fitted.notes[0]
+
+
+def out_of_fold(foreign, unit, fold):
+    n = len(unit)
+    return OutOfFold(
+        classes=["A"],
+        view_sets=["none"],
+        architectures=["one"],
+        num_folds={"one": len(set(fold))},
+        image_id=np.arange(n).astype(str),
+        true=np.zeros(n, dtype=int),
+        patient=unit,
+        unit=unit,
+        fold=fold,
+        logits=np.zeros((1, 1, n, 1)),
+        foreign=foreign,
+    )
+
+
+def test_the_measured_share_is_that_of_patients_who_have_no_part_in_it():
+    """Few patients who differ much: the measured share of false alarms is that which fresh patients see.
+
+    Each simulated run has three folds of four patients with a level of their own, and a member a fold. Fresh patients
+    are scored as the other folds' patients are when their threshold is fitted. Standardised by their own patients'
+    images, the same runs would show a share that is clearly too low.
+    """
+    rng, per_patient, false_alarm = np.random.default_rng(0), 25, 0.05
+    space, prototypes = PrincipalSpace(np.zeros(3), np.zeros((3, 0))), np.eye(3)[:1]
+    unit, fold = units(300, per_patient), np.arange(300) // 100
+    measured, naive, fresh = [], [], []
+
+    def features(num_patients):
+        level = np.repeat(rng.normal(5, 0.8, num_patients), per_patient)[:, None]
+        side = np.repeat(rng.normal(0, 0.5, (num_patients, 2)), per_patient, axis=0)
+        drawn = np.concatenate([level, side], axis=1) + rng.normal(0, 0.2, (num_patients * per_patient, 3))
+        return drawn
+
+    def member(held_out):
+        parts = np.stack([space.residual(held_out), nearest_prototype(prototypes, held_out)])
+        return MemberScore(space, prototypes, parts.mean(1), parts.std(1), np.full(2, 1e-9))
+
+    for _ in range(60):
+        known, new = features(12), features(40)
+        members = [member(known[fold == k]) for k in range(3)]
+        apart = np.concatenate([members[k].score_held_out(known[fold == k], unit[fold == k]) for k in range(3)])
+        own = np.concatenate([members[k].score(known[fold == k]) for k in range(3)])
+        measured.append(rejected_out_of_fold(out_of_fold(apart, unit, fold), false_alarm).mean())
+        naive.append(rejected_out_of_fold(out_of_fold(own, unit, fold), false_alarm).mean())
+        for k in range(3):  # patients of no fold, by fold k's member and the threshold of the others
+            fitted = fit_rejection(apart[fold != k], unit[fold != k], fold[fold != k], false_alarm=false_alarm)
+            if fitted.is_fitted:
+                fresh.append(fitted.rejects(fitted.percentile(members[k].score(new))).mean())
+    print(np.mean(measured), np.mean(naive), np.mean(fresh))
+    assert np.mean(measured) == pytest.approx(np.mean(fresh), abs=0.02)
+    assert np.mean(naive) < np.mean(fresh) - 0.02
+
+
+def rounded(features):
+    """As bfloat16 keeps numbers: eight binary digits."""
+    bits = np.ascontiguousarray(features, dtype=np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).view(np.float32)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-5, 1e-3, 1.0])
+def test_features_that_hardly_vary_do_not_decide(spread):
+    """Known cells lie in one plane but for a spread of the length given; half precision moves a cell at most."""
+    rng = np.random.default_rng(0)
+
+    def known(n):
+        plane = rng.normal(size=(n, 2)) @ np.eye(32)[:2] * 3
+        return (4 + plane + spread * rng.normal(size=(n, 32))).astype(np.float32)
+
+    training, held_out, new = known(600), known(300), known(100)
+    member = fit_member_score(training, held_out)
+    fitted = fit_rejection(member.score_held_out(held_out, units(300)), units(300), folds(300), false_alarm=0.02)
+    rejected = [fitted.rejects(fitted.percentile(member.score(x))) for x in (new, rounded(new))]
+    print(spread, fitted.is_fitted, [r.sum() for r in rejected])
+    assert (rejected[0] != rejected[1]).sum() <= 1
+
+
 def test_a_member_of_an_older_nonet_counts_by_its_residual(tmp_path):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(90, 16))
     fitted = fit_member_score(rng.normal(size=(200, 16)), features)
     residual = fitted.space.residual(features)
     np.savez(
-        tmp_path / "foreign.npz", centre=fitted.space.centre, axes=fitted.space.axes, mean=residual.mean(), std=2.0
+        tmp_path / "foreign.npz",
+        centre=fitted.space.centre,
+        axes=fitted.space.axes,
+        mean=residual.mean(),
+        std=2.0,
+        smallest=0.1,
     )
     score = MemberScore.read(tmp_path / "foreign.npz").score(features)
     np.testing.assert_allclose(score, (residual - residual.mean()) / 2)

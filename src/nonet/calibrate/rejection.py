@@ -1,9 +1,10 @@
 """Rejection: from how foreign an image is to each member, whether it is none of the classes. NumPy in, NumPy out.
 
 A member's score is the residual of `PrincipalSpace` plus the distance to the `nearest_prototype`, each standardised by
-the images held out of its training; the ensemble's is the mean over members. People read it as a percentile of known
-cells, so that the threshold is the share of known cells that may be rejected, chosen beforehand: no foreign image is
-needed for it.
+the images held out of its training; the ensemble's is the mean over members. Held-out images themselves are scored with
+the mean and spread of the *other* patients held out, as the next patient's images will be. People read the score as a
+percentile of known cells, so that the threshold is the share of known cells that may be rejected, chosen beforehand: no
+foreign image is needed for it.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,11 @@ from nonet.runs import written_whole
 
 #: Shares of known cells at which `Rejection` keeps the score: finer at the end where thresholds lie.
 SHARES = np.concatenate([np.arange(100) / 100, 0.99 + np.arange(1, 11) / 1000])
+#: Smallest spread that a part of the score is divided by, as a share of the features' length. Where known cells vary by
+#: less, kernels and devices differ as much as cells do, and dividing by their spread would blow that up.
+SMALLEST_SPREAD = 0.01
+#: Known cells whose scores vary by less than this, in units of that spread or more, are all equally foreign.
+SMALLEST_VARIATION = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,19 +39,38 @@ class MemberScore:
     """How foreign an image is to one member: outside of the axes of its training images, and in no direction of theirs.
 
     `space` of its training images, and `prototypes` (k, f), their directions. `mean` and `std` (2,) of the residuals
-    and of the distances to the nearest prototype, of the images held out. A member of an older nonet has no prototypes
-    (0, f), and counts by its residual alone.
+    and of the distances to the nearest prototype, of the images held out; `std` is `smallest` (2,) or more. A member of
+    an older nonet has no prototypes (0, f), and counts by its residual alone.
     """
 
     space: PrincipalSpace
     prototypes: np.ndarray
     mean: np.ndarray
     std: np.ndarray
+    smallest: np.ndarray
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """Sum of both, standardised, float64 (n,), of features (n, f): 0 on average over known cells never seen."""
         parts = _parts(self.space, self.prototypes, features)
         return ((parts - self.mean[:, None]) / self.std[:, None]).sum(0)
+
+    def score_held_out(self, features: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        """Score the images held out, each standardised by those of the other patients held out.
+
+        Standardised by their own patients' images, known cells look less foreign than the next patient's will.
+
+        Parameters
+        ----------
+        features : (n, f), of the images that the score was fitted to as held out.
+        unit : (n,), the patient of each, or a name of its own where unknown.
+
+        Returns
+        -------
+        float64 (n,); NaN where there is no other patient.
+        """
+        parts = _parts(self.space, self.prototypes, features)
+        mean, std = _of_other_units(parts, unit)
+        return ((parts - mean) / np.maximum(std, self.smallest[:, None])).sum(0)
 
     def write(self, path: Path) -> None:
         """Write one npz file, of some 2 bytes × f × (f/4 + 32) however many images there are."""
@@ -57,6 +82,7 @@ class MemberScore:
                 prototypes=self.prototypes.astype(np.float16),
                 mean=self.mean,
                 std=self.std,
+                smallest=self.smallest,
             )
 
     @classmethod
@@ -71,9 +97,8 @@ class MemberScore:
             with np.load(path, allow_pickle=False) as kept:
                 space = PrincipalSpace(kept["centre"], kept["axes"].astype(np.float32))
                 prototypes = kept["prototypes"] if "prototypes" in kept else np.zeros((0, len(space.centre)))
-                return cls(
-                    space, prototypes.astype(np.float32), np.atleast_1d(kept["mean"]), np.atleast_1d(kept["std"])
-                )
+                mean, std, smallest = (np.atleast_1d(kept[name]) for name in ("mean", "std", "smallest"))
+                return cls(space, prototypes.astype(np.float32), mean, std, smallest)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise RunError(
                 f"{path} cannot be read: {error}", hint="Copy the whole run folder again, or train again."
@@ -88,14 +113,15 @@ def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
     num_features = training.shape[1]
     if not np.isfinite(training).all():
         nowhere = PrincipalSpace(np.full(num_features, np.nan), np.zeros((num_features, 0)))
-        return MemberScore(nowhere, np.zeros((0, num_features)), np.full(1, np.nan), np.ones(1))
+        return MemberScore(nowhere, np.zeros((0, num_features)), np.full(1, np.nan), np.ones(1), np.ones(1))
     fitted = fit_principal_space(training, num_axes=round(PRINCIPAL_SHARE * num_features))
     # As they are kept, so that scores are the same before and after.
     space = PrincipalSpace(fitted.centre.astype(np.float32), fitted.axes.astype(np.float16).astype(np.float32))
     prototypes = fit_prototypes(training).astype(np.float16).astype(np.float32)
     parts = _parts(space, prototypes, held_out)
-    std = parts.std(1)
-    return MemberScore(space, prototypes, parts.mean(1), np.where(std > 0, std, 1.0))
+    length = float(np.linalg.norm(training, axis=1).mean())  # of the prototypes it is 1
+    smallest = np.maximum(SMALLEST_SPREAD * np.array([length, 1.0]), np.finfo(np.float32).tiny)
+    return MemberScore(space, prototypes, parts.mean(1), np.maximum(parts.std(1), smallest), smallest)
 
 
 def _parts(space: PrincipalSpace, prototypes: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -104,6 +130,22 @@ def _parts(space: PrincipalSpace, prototypes: np.ndarray, features: np.ndarray) 
     if len(prototypes):
         parts.append(nearest_prototype(prototypes, features))
     return np.stack(parts)
+
+
+def _of_other_units(parts: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (p, n) of parts (p, n) over the images of all units but an image's own."""
+    _, number = np.unique(unit, return_inverse=True)
+    centred = parts - parts.mean(1, keepdims=True)  # so that squares do not cancel
+    counts = len(number) - np.bincount(number)
+
+    def of_others(values: np.ndarray) -> np.ndarray:
+        sums = np.stack([np.bincount(number, weights=row) for row in values])
+        with np.errstate(invalid="ignore"):  # 0 / 0 without another unit
+            return ((values.sum(1, keepdims=True) - sums) / counts)[:, number]
+
+    mean = of_others(centred)
+    std = np.sqrt(np.maximum(of_others(centred**2) - mean**2, 0))
+    return mean + parts.mean(1, keepdims=True), std
 
 
 @dataclass(frozen=True)
@@ -171,12 +213,14 @@ class Rejection:
         return cls(float(false_alarm), quantiles, [str(note) for note in notes])
 
 
-def fit_rejection(score: np.ndarray, unit: np.ndarray, *, false_alarm: float) -> Rejection:
+def fit_rejection(score: np.ndarray, unit: np.ndarray, fold: np.ndarray, *, false_alarm: float) -> Rejection:
     """Fit it to the scores (n,) of known cells, each by members that never saw it.
 
     Parameters
     ----------
+    score : as `MemberScore.score_held_out` gives it, or a mean of such.
     unit : (n,), the patient of each image, or a name of its own where unknown.
+    fold : (n,), the fold that each image is held out in.
     false_alarm : share of known cells to be rejected; 0 rejects nothing.
 
     Returns
@@ -185,11 +229,15 @@ def fit_rejection(score: np.ndarray, unit: np.ndarray, *, false_alarm: float) ->
     """
     num_images, num_units = len(score), len(np.unique(unit))
     needed = max(MIN_IMAGES, int(np.ceil(1 / false_alarm))) if false_alarm else MIN_IMAGES
-    if not np.isfinite(score).all():
+    alone = [k for k in np.unique(fold) if len(np.unique(unit[fold == k])) == 1]
+    if alone:
+        which = f"fold {alone[0]}" if len(alone) == 1 else f"each of {len(alone)} folds"
+        why = f"the cells held out in {which} come from a single patient, so there are no others to standardise them by"
+    elif not np.isfinite(score).all():
         why = "some members lack what it takes, or diverged"
     elif num_images < needed or num_units < MIN_UNITS:
         why = f"{num_images:,} images of {num_units:,} patients are too few; {needed} of {MIN_UNITS} are needed"
-    elif np.ptp(score) == 0:
+    elif np.std(score) < SMALLEST_VARIATION:
         why = "the members find all known cells equally foreign"
     else:
         return Rejection(
@@ -197,4 +245,4 @@ def fit_rejection(score: np.ndarray, unit: np.ndarray, *, false_alarm: float) ->
             np.quantile(score, SHARES),
             [f"Rejection fitted out of fold on {num_images:,} images of {num_units:,} patients."],
         )
-    return Rejection(false_alarm, None, [f"No rejection: {why}. So every cell is taken for one of the classes."])
+    return Rejection(false_alarm, None, [f"No rejection: {why}. Every image is given one of the classes."])

@@ -83,7 +83,7 @@ class Measured:
         held_out = HeldOut(oof.final_logits, oof.true, oof.unit, oof.fold)
         fitted = fit_calibration(held_out, asked, self.data.trained_shares, oof.classes)
         foreign = np.full(len(oof.true), np.nan) if oof.foreign is None else oof.foreign
-        refitted = fit_rejection(foreign, oof.unit, false_alarm=asked.false_alarm)
+        refitted = fit_rejection(foreign, oof.unit, oof.fold, false_alarm=asked.false_alarm)
         pairs = [(fitted.temperature, kept.temperature), (fitted.bias, kept.bias), (fitted.thresholds, kept.thresholds)]
         pairs += [(fitted.min_confidence, kept.min_confidence), (refitted.quantiles, rejection.quantiles)]
         if refitted.is_fitted:

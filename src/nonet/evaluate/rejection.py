@@ -1,4 +1,8 @@
-"""What share of known cells rejection takes for no known class, on patients that its threshold was not fitted on."""
+"""What share of known cells is rejected, on patients by whom neither threshold nor score was fitted.
+
+Out-of-fold scores are standardised by the other patients of a fold (`MemberScore.score_held_out`), and the threshold is
+that of the other folds.
+"""
 
 from pathlib import Path
 
@@ -54,10 +58,13 @@ def rejected_out_of_fold(oof: OutOfFold, false_alarm: float) -> np.ndarray | str
         return "This run was made by a nonet that did not know of rejection."
     if false_alarm == 0:
         return "calibrate.false_alarm is 0: nothing is rejected."
+    together = fit_rejection(oof.foreign, oof.unit, oof.fold, false_alarm=false_alarm)
+    if not together.is_fitted:
+        return " ".join(together.notes)
     rejected = np.zeros(len(oof.true), dtype=bool)
     for fold in np.unique(oof.fold):
         rows = oof.fold == fold
-        fitted = fit_rejection(oof.foreign[~rows], oof.unit[~rows], false_alarm=false_alarm)
+        fitted = fit_rejection(oof.foreign[~rows], oof.unit[~rows], oof.fold[~rows], false_alarm=false_alarm)
         if not fitted.is_fitted:
             return "Measured on no fold, as the others together are too few. " + " ".join(fitted.notes)
         rejected[rows] = fitted.rejects(fitted.percentile(oof.foreign[rows]))

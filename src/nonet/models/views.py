@@ -107,8 +107,12 @@ def logits_over_views(network: nn.Module, images: torch.Tensor, views: Sequence[
 def logits_and_features(
     network: Classifier, images: torch.Tensor, views: Sequence[View]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean logits (n, classes) over the views, and features (n, f) of the first, the image as it is; float32."""
-    features = network.features(views[0](images))
+    """Mean logits (n, classes) over the views, and features (n, f) of the first, the image as it is; float32.
+
+    The features are computed in single precision under autocast, too: what rejection compares them with was.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        features = network.features(views[0](images))
     total = network.head(features).float()
     for view in views[1:]:
         total = total + network(view(images)).float()

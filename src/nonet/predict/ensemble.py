@@ -17,7 +17,7 @@ from nonet.integrity import read_done, require_whole
 from nonet.models.backbones import crop_of
 from nonet.models.machine import keep_freed_memory, make_fabric
 from nonet.models.network import make_classifier
-from nonet.models.views import View, batches, logits_and_features, to_device, views_of
+from nonet.models.views import View, batches, logits_and_features, logits_over_views, to_device, views_of
 from nonet.predict.labels import label_images, sets_of
 from nonet.predict.opening import parse_views
 from nonet.recipe import Recipe
@@ -114,10 +114,12 @@ class Ensemble:
     def _outputs(
         self, member: LoadedMember, images: np.ndarray, views: Sequence[View]
     ) -> tuple[np.ndarray, np.ndarray]:
+        pixels = to_device(images, self.fabric.device)
         with self.fabric.autocast():
-            logits, features = logits_and_features(member.network, to_device(images, self.fabric.device), views)
-        score = np.full(len(images), np.nan) if member.foreign is None else member.foreign.score(features.cpu().numpy())
-        return logits.cpu().numpy(), score
+            if member.foreign is None:
+                return logits_over_views(member.network, pixels, views).cpu().numpy(), np.full(len(images), np.nan)
+            logits, features = logits_and_features(member.network, pixels, views)
+        return logits.cpu().numpy(), member.foreign.score(features.cpu().numpy())
 
     def combine(self, member_logits: np.ndarray) -> np.ndarray:
         """Weighted mean over members (members, n, classes), calibrated: float64 (n, classes)."""

@@ -28,7 +28,7 @@ def features_of(
 
     Parameters
     ----------
-    network : in evaluation mode, on `device`. Call under `fabric.autocast()` where the precision is a mixed one.
+    network : in evaluation mode, on `device`; in single precision unless called under autocast.
     images : uint8 (all, s, s, 3), read a batch at a time, so that memory does not grow with their number.
     rows : int (n,), row numbers into `images`; may be empty.
     batch_size : images at a time; without gradients, four times the batch of training fits.

@@ -84,7 +84,7 @@ def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Cal
     shares = trained_shares(manifest, folds, classes, recipe.sampling, recipe.loss, refit=recipe.models.refit_head)
     fitted = fit_calibration(held_out, settings, shares, classes)
     fitted.notes.extend(notes)
-    rejection = fit_rejection(held_out.foreign, held_out.unit, false_alarm=settings.false_alarm)
+    rejection = fit_rejection(held_out.foreign, held_out.unit, held_out.fold, false_alarm=settings.false_alarm)
     kept = description | fitted.describe(classes) | {"rejection": rejection.describe()}
     kept["calibration"]["settings"] = settings.model_dump()
     write_json(run.ensemble, kept)

@@ -19,6 +19,7 @@ from sklearn.metrics import f1_score
 from timm.optim import param_groups_layer_decay
 
 from nonet.calibrate.rejection import fit_member_score
+from nonet.data.folds import patient_or_image
 from nonet.data.prepare import PreparedImages
 from nonet.errors import RunError
 from nonet.integrity import write_done
@@ -329,23 +330,24 @@ class MemberTraining:
         """Keep what the network makes of the images held out, and what tells foreign images.
 
         The first by which evaluate/neighbours.py compares images, the second fitted on training images. Return how
-        foreign those held out are, (n,).
+        foreign those held out are, (n,), each beside the other patients held out.
         """
         held_out, train = self._features(self.data.held_out), self.data.train
-        write_features(self.member.features, self.data.table["image_id"].to_numpy()[self.data.held_out], held_out)
+        table = self.data.table.iloc[self.data.held_out]
+        write_features(self.member.features, table["image_id"].to_numpy(), held_out)
         if len(train) > MAX_IMAGES_OF_SPACE:
             drawn = np.random.default_rng(self._seed("foreign"))
             train = np.sort(drawn.choice(train, MAX_IMAGES_OF_SPACE, replace=False))
         evaluated = self.data.table["evaluate"].to_numpy(dtype=bool)[self.data.held_out]
         fitted = fit_member_score(self._features(train), held_out[evaluated])  # external images look otherwise
         fitted.write(self.member.foreign)
-        return fitted.score(held_out)
+        return fitted.score_held_out(held_out, patient_or_image(table).to_numpy(dtype=str))
 
     def _features(self, rows: np.ndarray) -> np.ndarray:
         device, batch_size = self.fabric.device, 4 * self.recipe.train.batch_size
         options = {"device": device, "batch_size": batch_size, "description": f"{self.member.name}, features"}
-        with self.fabric.autocast():
-            return features_of(self.average.network, self.data.images, rows, **options)
+        # In single precision whatever the training's: what is fitted to them must hold on machines of another one.
+        return features_of(self.average.network, self.data.images, rows, **options)
 
     def _oof_table(self, view_set: str, logits: np.ndarray, foreign: np.ndarray) -> pd.DataFrame:
         table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(
