@@ -174,7 +174,11 @@ def as_predicted(found, settings):
         )
         rejected = rejection.rejects(rejection.percentile(oof.foreign[here]))
         proba = softmax(fitted.apply(oof.final_logits[here]), axis=1)
-        parts.append(label_images(proba, oof.classes, fitted, rejected).set_index(np.flatnonzero(here)))
+        parts.append(
+            label_images(proba, oof.classes, fitted, rejected, np.zeros(len(rejected), dtype=bool)).set_index(
+                np.flatnonzero(here)
+            )
+        )
     return pd.concat(parts).sort_index()
 
 

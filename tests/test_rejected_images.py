@@ -6,14 +6,19 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pictures import draw_pictures
 from PIL import Image
 
+from nonet.calibrate.description import read_description
 from nonet.data.build import build_dataset
 from nonet.errors import DataError, RunError
 from nonet.evaluate.run import evaluate
+from nonet.models.views import to_device
+from nonet.predict.ensemble import Ensemble
 from nonet.predict.opening import load
 from nonet.predict.run import predict
+from nonet.recipe import load_recipe
 from nonet.runs import Run
 from nonet.train.finish import calibrate
 from nonet.train.launch import train
@@ -96,24 +101,36 @@ def test_the_mix_of_a_sample_is_that_of_its_known_cells(run, drawn, tmp_path):
     priors = [json.loads((one.folder / "plan.json").read_text())["class_priors"] for one in (alone, among)]
     assert priors[0] == pytest.approx(priors[1], abs=1e-3)
     few = sorted(drawn.rglob("*.png"))[:10]
-    with pytest.raises(DataError, match=r"50 images of known cells or more: of 7\d, 0 are unreadable and 6\d no known"):
+    with pytest.raises(
+        DataError, match=r"50 images of known cells or more: of 7\d, 0 are unreadable and 6\d of no known"
+    ):
         predict(run, [noise, *few], out=tmp_path / "few", adapt_priors=True)
     assert len(predict(run, [noise, *few], out=tmp_path / "few").table()) == 70
 
 
-def test_held_out_scores_are_the_members_own(run):
-    """The column `foreign` of oof.parquet is what the member says of that image when it is loaded again."""
+def test_half_precision_rejects_what_single_does(run, strange, drawn):
+    """What tells foreign images is computed in single precision, so that it does not depend on the machine's."""
+    paths = [*sorted(strange.glob("*.png")), *sorted(drawn.rglob("*.png"))]
+    single = load(run, accelerator="cpu")
+    recipe = load_recipe(single.recipe, ["train.precision=bf16-mixed"])
+    half = Ensemble(run, recipe, read_description(run), accelerator="cpu")
+    foreign, of_half = single.predict_foreign(paths), half.predict_foreign(paths)
+    np.testing.assert_allclose(of_half, foreign, atol=1e-3)
+    assert (single.rejection.rejects(foreign) != half.rejection.rejects(of_half)).sum() <= 1
+    logits, of_half = single.predict_logits(paths), half.predict_logits(paths)
+    assert np.abs(logits - of_half).max() > 1e-4  # the networks do run in half precision
+
+
+def test_held_out_scores_are_the_members_own_beside_other_patients(run):
+    """The column `foreign` of oof.parquet is what the member, loaded again, says of its held-out images together."""
     ensemble = load(run, accelerator="cpu")
-    oof = pd.read_parquet(run.oof).query("view_set == 'none'").groupby("fold").head(5)
     manifest = pd.read_parquet(run.manifest).set_index("image_id")["path"]
-    pictures = run.folder.parent / "pictures"
-    for row in oof.itertuples():
-        prepared = {
-            size: np.stack([pixels]) for size, pixels in ensemble.prepare(pictures / manifest[row.image_id]).items()
-        }
-        _, scores = ensemble.member_outputs(prepared, [lambda images: images])
-        number = [member.name for member in ensemble.members].index(f"{row.architecture}/fold-{row.fold}")
-        assert scores[number, 0] == pytest.approx(row.foreign, abs=1e-3)
+    for member, (_, oof) in zip(ensemble.members, pd.read_parquet(run.oof).query("view_set == 'none'").groupby("fold")):
+        prepared = [ensemble.prepare(run.folder.parent / "pictures" / manifest[name]) for name in oof["image_id"]]
+        pixels = to_device(np.stack([one[member.crop] for one in prepared]), torch.device("cpu"))
+        features = member.network.features(pixels).numpy()
+        expected = member.foreign.score_held_out(features, oof["patient"].to_numpy(dtype=str))
+        np.testing.assert_allclose(oof["foreign"], expected, atol=1e-3)
 
 
 def test_the_evaluation_says_what_it_costs(run):

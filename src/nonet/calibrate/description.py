@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from nonet.calibrate.calibration import Calibration
+from nonet.calibrate.nucleus import NucleusRule
 from nonet.calibrate.rejection import Rejection
 from nonet.calibrate.weights import member_weights
 from nonet.errors import DamagedError, RunError
@@ -54,6 +55,7 @@ def check_description(description: Mapping, provenance: Mapping) -> None:
         raise ValueError("titles must be a table of names")
     Calibration.of(description, classes)
     Rejection.of(description)
+    NucleusRule.of(description)
     Calibrate.model_validate((description.get("calibration") or {}).get("settings") or {})
 
 

@@ -21,7 +21,8 @@ class HeldOut:
     """Logits of the ensemble for n images, each by members that never saw it.
 
     `logits` (n, C); `true` int (n,); `unit` (n,), the patient of each image, or a name of its own where unknown; `fold`
-    int (n,), the fold that it was held out in; `foreign` (n,), how foreign its members find it, where they were asked.
+    int (n,), the fold that it was held out in; `foreign` (n,), how foreign its members find it, where they were asked;
+    `nucleus` bool (n,), whether they see what could be a nucleus.
     """
 
     logits: np.ndarray
@@ -29,6 +30,7 @@ class HeldOut:
     unit: np.ndarray
     fold: np.ndarray
     foreign: np.ndarray | None = None
+    nucleus: np.ndarray | None = None
 
     @property
     def num_classes(self) -> int:
@@ -36,8 +38,8 @@ class HeldOut:
 
     def where(self, rows: np.ndarray) -> "HeldOut":
         """Return the images of a boolean mask (n,)."""
-        foreign = None if self.foreign is None else self.foreign[rows]
-        return HeldOut(self.logits[rows], self.true[rows], self.unit[rows], self.fold[rows], foreign)
+        foreign, nucleus = (None if one is None else one[rows] for one in (self.foreign, self.nucleus))
+        return HeldOut(self.logits[rows], self.true[rows], self.unit[rows], self.fold[rows], foreign, nucleus)
 
 
 def negative_log_likelihood(logits: np.ndarray, true: np.ndarray) -> np.ndarray:

@@ -39,8 +39,7 @@ class MemberScore:
     """How foreign an image is to one member: outside of the axes of its training images, and in no direction of theirs.
 
     `space` of its training images, and `prototypes` (k, f), their directions. `mean` and `std` (2,) of the residuals
-    and of the distances to the nearest prototype, of the images held out; `std` is `smallest` (2,) or more. A member of
-    an older nonet has no prototypes (0, f), and counts by its residual alone.
+    and of the distances to the nearest prototype, of the images held out; `std` is `smallest` (2,) or more.
     """
 
     space: PrincipalSpace
@@ -96,9 +95,8 @@ class MemberScore:
         try:
             with np.load(path, allow_pickle=False) as kept:
                 space = PrincipalSpace(kept["centre"], kept["axes"].astype(np.float32))
-                prototypes = kept["prototypes"] if "prototypes" in kept else np.zeros((0, len(space.centre)))
                 mean, std, smallest = (np.atleast_1d(kept[name]) for name in ("mean", "std", "smallest"))
-                return cls(space, prototypes.astype(np.float32), mean, std, smallest)
+                return cls(space, kept["prototypes"].astype(np.float32), mean, std, smallest)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise RunError(
                 f"{path} cannot be read: {error}", hint="Copy the whole run folder again, or train again."
@@ -125,7 +123,7 @@ def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
 
 
 def _parts(space: PrincipalSpace, prototypes: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Return what a member's score is made of, float64 (1 or 2, n)."""
+    """Return what a member's score is made of, float64 (2, n); (1, n) of a member that diverged."""
     parts = [space.residual(features)]
     if len(prototypes):
         parts.append(nearest_prototype(prototypes, features))
@@ -140,7 +138,7 @@ def _of_other_units(parts: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np
 
     def of_others(values: np.ndarray) -> np.ndarray:
         sums = np.stack([np.bincount(number, weights=row) for row in values])
-        with np.errstate(invalid="ignore"):  # 0 / 0 without another unit
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 without another unit
             return ((values.sum(1, keepdims=True) - sums) / counts)[:, number]
 
     mean = of_others(centred)

@@ -19,7 +19,7 @@ from PIL import Image
 from nonet.cells import CLASSES, GRANULOCYTE_STAGES
 from nonet.data.degrade import degrade
 from nonet.data.phantom_cells import draw_maturity, morphology
-from nonet.data.phantom_paint import Painted, PatientLook, paint, patient_look
+from nonet.data.phantom_paint import Painted, PatientLook, paint, paint_red_cells, patient_look
 from nonet.data.phantom_plan import DEGRADATIONS, NEIGHBOURS, SEVERITIES, Plan, imbalanced_counts, plan_dataset
 from nonet.data.workers import map_in_order
 from nonet.errors import DataError, StorageError
@@ -37,6 +37,7 @@ __all__ = [
     "cell_masks",
     "draw_cell",
     "draw_dataset",
+    "draw_red_cells",
     "imbalanced_counts",
     "patient_look",
 ]
@@ -99,6 +100,13 @@ def draw_cell(
     DataError, naming what does not suit.
     """
     return _draw(label, seed, size_px, patient, maturity)[0].image
+
+
+def draw_red_cells(*, seed: int, size_px: int = 128, patient: PatientLook | None = None) -> np.ndarray:
+    """Draw a field of red cells in which there is no white cell: uint8 (size_px, size_px, 3). See `draw_cell`."""
+    if size_px < 16 or seed < 0:
+        raise DataError(f"size_px is {size_px} and seed {seed}.", "Choose at least 16 and 0.")
+    return paint_red_cells(patient or PatientLook(), size_px, np.random.default_rng([seed, 0xBED]))
 
 
 def cell_masks(

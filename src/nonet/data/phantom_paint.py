@@ -90,7 +90,7 @@ def paint(cell: Morphology, look: PatientLook, size_px: int, rng: np.random.Gene
     x, y = rng.uniform(-1.3, 1.3, size=2)
     field_rng, rng = rng.spawn(2)  # so that another patient's field leaves the cell as it was
     reach = cell.diameter_um / 2 * np.sqrt(cell.elongation) + 2.5 * cell.outline_um
-    red_cells = _place_red_cells(cell, look, field_rng, (x, y))
+    red_cells = _place_red_cells(look, field_rng, (x, y), cell.diameter_um, cell.num_moulding)
     for red_cell in red_cells:
         _paint_red_cell(canvas, look, field_rng, *red_cell)
     _paint_platelets(canvas, field_rng, (x, y), reach)
@@ -110,21 +110,29 @@ def paint(cell: Morphology, look: PatientLook, size_px: int, rng: np.random.Gene
     return Painted(_develop(canvas, look, rng), cell_mask, nucleus_mask)
 
 
+def paint_red_cells(look: PatientLook, size_px: int, rng: np.random.Generator) -> np.ndarray:
+    """Paint a field of red cells in which there is no white cell: uint8 (size_px, size_px, 3)."""
+    canvas = Canvas(size_px * SUPERSAMPLING, look.magnification)
+    for red_cell in _place_red_cells(look, rng, (0.0, 0.0), -np.inf, 0):
+        _paint_red_cell(canvas, look, rng, *red_cell)
+    return _develop(canvas, look, rng)
+
+
 def _place_red_cells(
-    cell: Morphology, look: PatientLook, rng: np.random.Generator, centre: tuple[float, float]
+    look: PatientLook, rng: np.random.Generator, centre: tuple[float, float], diameter_um: float, num_moulding: int
 ) -> list[tuple[float, float, float]]:
-    """Return x, y and radius of red cells that lie beside the white cell; the moulding ones come first."""
+    """Return x, y and radius of red cells that lie beside a white cell; the moulding ones come first."""
     placed = []
     angle = rng.uniform(0, 2 * np.pi)
-    for _ in range(cell.num_moulding):
+    for _ in range(num_moulding):
         radius = rng.normal(3.5, 0.2)
-        away = cell.diameter_um / 2 + radius - rng.uniform(1.3, 2.2)
+        away = diameter_um / 2 + radius - rng.uniform(1.3, 2.2)
         placed.append((centre[0] + away * np.cos(angle), centre[1] + away * np.sin(angle), radius))
         angle += rng.uniform(1.2, 2.2)
     half = FRAME_UM / 2 / look.magnification + 2.5
     for x, y in rng.uniform(-half, half, size=(int(14 + 50 * look.crowding), 2)):
         radius = rng.normal(3.5, 0.2)
-        away = np.hypot(x - centre[0], y - centre[1]) - cell.diameter_um / 2 - radius
+        away = np.hypot(x - centre[0], y - centre[1]) - diameter_um / 2 - radius
         # Now and then one lies a little under the white cell; red cells hardly overlap one another.
         near = min((np.hypot(x - a, y - b) - r - radius for a, b, r in placed), default=9.0)
         if away > -0.5 and near > (-0.7 if look.crowding > 0.6 else 0.1):

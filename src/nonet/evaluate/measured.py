@@ -8,6 +8,7 @@ import pandas as pd
 
 from nonet.calibrate.calibration import Calibration
 from nonet.calibrate.fitting import HeldOut, fit_calibration
+from nonet.calibrate.nucleus import NucleusRule, fit_nucleus_rule
 from nonet.calibrate.rejection import Rejection, fit_rejection
 from nonet.evaluate.bootstrap import bootstrap_intervals, confusions_by_unit
 from nonet.evaluate.calibration import CALIBRATED, MeasuredCalibration, measure_calibration
@@ -15,7 +16,7 @@ from nonet.evaluate.issues import Issues, find_issues
 from nonet.evaluate.mistakes import Expanded, measure_expanded, mistakes_table
 from nonet.evaluate.oof import ENSEMBLE, OutOfFold
 from nonet.evaluate.reading import RunData, read_run
-from nonet.evaluate.rejection import measure_rejection, rejected_out_of_fold
+from nonet.evaluate.rejection import measure_rejection, rejected_out_of_fold, without_nucleus_out_of_fold
 from nonet.evaluate.robustness import Robustness, read_robustness
 from nonet.evaluate.tables import confusion_table, difference_table, per_class_table, table_1
 from nonet.runs import Run
@@ -78,6 +79,7 @@ class Measured:
         oof, asked = self.data.oof, self.data.calibrate
         try:
             kept, rejection = Calibration.of(self.data.ensemble, oof.classes), Rejection.of(self.data.ensemble)
+            asks_for_nucleus = NucleusRule.of(self.data.ensemble).required
         except (KeyError, TypeError, ValueError):  # there is none, or it was edited so that predict refuses it
             return True
         held_out = HeldOut(oof.final_logits, oof.true, oof.unit, oof.fold)
@@ -88,6 +90,8 @@ class Measured:
         pairs += [(fitted.min_confidence, kept.min_confidence), (refitted.quantiles, rejection.quantiles)]
         if refitted.is_fitted:
             pairs.append((refitted.false_alarm, rejection.false_alarm))
+        nucleus = fit_nucleus_rule(oof.nucleus, required=asked.require_nucleus)
+        pairs.append((float(nucleus.required), float(asks_for_nucleus)))
         return not all(_alike(*pair) for pair in pairs)
 
     @property
@@ -116,9 +120,9 @@ def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, se
     table = table_1(oof, names=data.titles, **options)
     differences = difference_table(oof, names=data.titles, **options)
     rejected = rejected_out_of_fold(oof, data.calibrate.false_alarm)
-    calibration = measure_calibration(
-        oof, data.calibrate, data.trained_shares, rejected=None if isinstance(rejected, str) else rejected, **options
-    )
+    without_nucleus = without_nucleus_out_of_fold(oof, data.ensemble)
+    unidentified = without_nucleus if isinstance(rejected, str) else rejected | without_nucleus
+    calibration = measure_calibration(oof, data.calibrate, data.trained_shares, rejected=unidentified, **options)
     if isinstance(calibration, MeasuredCalibration):
         differences = pd.concat([differences, calibration.differences], ignore_index=True)
         table = pd.concat([table, calibration.row], ignore_index=True)
@@ -136,7 +140,7 @@ def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, se
         expanded=measure_expanded(data.expanded, oof, names=data.titles, temperature=data.temperature),
         accuracy=(float(_accuracy(confusions.total())), float(low), float(high)),
         calibration=calibration,
-        rejection=measure_rejection(oof, data.calibrate.false_alarm, **options),
+        rejection=measure_rejection(oof, rejected, without_nucleus, **options),
         issues=find_issues(run, data, fitted=fitted) if len(oof.classes) > 1 else None,
         robustness=read_robustness(run),
         **options,

@@ -22,7 +22,8 @@ class OutOfFold:
 
     `logits` has the shape (view sets, architectures, n, C); the other arrays have one entry an image. `patient` is
     None where unknown; `unit` is what the bootstrap draws: the patient, or the image where the patient is unknown.
-    `foreign` is how foreign its members find an image; None in a run of a nonet that did not ask them. `weight`
+    `foreign` is how foreign its members find an image; None where nobody asked them, and `nucleus` whether
+    they see what could be one. `weight`
     (architectures, n) is how much each image's members count in the ensemble, as `predict` weighs them; None: alike.
     """
 
@@ -38,6 +39,7 @@ class OutOfFold:
     logits: np.ndarray
     foreign: np.ndarray | None = None
     weight: np.ndarray | None = None
+    nucleus: np.ndarray | None = None
 
     @property
     def final_view_set(self) -> str:
@@ -126,11 +128,7 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
     )
     fold = first["fold"].to_numpy(dtype=np.int64)
     weight = None if weights is None else weights_by_image(weights, architectures, fold)
-    foreign = None
-    if "foreign" in oof:  # the same for all view sets
-        of_each = dict(list(oof[oof["view_set"] == view_sets[0]].groupby("architecture")["foreign"]))
-        values = np.stack([of_each[name].to_numpy(dtype=np.float64) for name in architectures])[..., None]
-        foreign = mean_over_members(values, np.ones(values.shape[:2]) if weight is None else weight)[:, 0]
+    foreign, nucleus = (_of_members(oof, name, view_sets[0], architectures, weight) for name in ("foreign", "nucleus"))
     patient = first["patient"].astype(object).where(first["patient"].notna(), None).to_numpy(dtype=object)
     return OutOfFold(
         classes=classes,
@@ -145,7 +143,19 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
         logits=logits,
         foreign=foreign,
         weight=weight,
+        nucleus=None if nucleus is None else nucleus > 0,
     )
+
+
+def _of_members(
+    oof: pd.DataFrame, column: str, view_set: str, architectures: list[str], weight: np.ndarray | None
+) -> np.ndarray | None:
+    """Mean of a column, the same for all view sets, over an image's members, (n,); None where there is none."""
+    if column not in oof:
+        return None
+    of_each = dict(list(oof[oof["view_set"] == view_set].groupby("architecture")[column]))
+    values = np.stack([of_each[name].to_numpy(dtype=np.float64) for name in architectures])[..., None]
+    return mean_over_members(values, np.ones(values.shape[:2]) if weight is None else weight)[:, 0]
 
 
 def _judged(oof: pd.DataFrame, weights: Weights) -> pd.DataFrame:

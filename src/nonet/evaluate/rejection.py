@@ -4,11 +4,13 @@ Out-of-fold scores are standardised by the other patients of a fold (`MemberScor
 that of the other folds.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from nonet.calibrate.nucleus import NucleusRule
 from nonet.calibrate.rejection import fit_rejection
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
@@ -18,10 +20,15 @@ from nonet.spreadsheet import write_csv
 ALL = "all"
 
 
-def measure_rejection(oof: OutOfFold, false_alarm: float, **options) -> pd.DataFrame | str:
-    """Return `rejection_table` of cross-fitted thresholds, or a sentence that says why there is nothing to measure."""
-    rejected = rejected_out_of_fold(oof, false_alarm)
-    return rejected if isinstance(rejected, str) else rejection_table(oof, rejected, **options)
+def measure_rejection(
+    oof: OutOfFold, rejected: np.ndarray | str, without_nucleus: np.ndarray, **options
+) -> pd.DataFrame | str:
+    """Return `rejection_table`, or a sentence that says why there is nothing to measure."""
+    if not isinstance(rejected, str):
+        return rejection_table(oof, rejected, without_nucleus, **options)
+    if not without_nucleus.any():
+        return rejected
+    return f"{rejected} {without_nucleus.sum():,} of {len(oof.true):,} images show no nucleus and are unidentified."
 
 
 def write_rejection(folder: Path, measured: pd.DataFrame | str) -> None:
@@ -71,9 +78,20 @@ def rejected_out_of_fold(oof: OutOfFold, false_alarm: float) -> np.ndarray | str
     return rejected
 
 
+def without_nucleus_out_of_fold(oof: OutOfFold, ensemble: Mapping) -> np.ndarray:
+    """Return which images are unidentified as they show no nucleus, bool (n,), by the rule of ensemble.json."""
+    if oof.nucleus is None:
+        return np.zeros(len(oof.true), dtype=bool)
+    try:
+        return NucleusRule.of(ensemble).finds_none(oof.nucleus)
+    except ValueError:  # edited so that predict refuses it
+        return np.zeros(len(oof.true), dtype=bool)
+
+
 def rejection_table(
     oof: OutOfFold,
     rejected: np.ndarray,
+    without_nucleus: np.ndarray | None = None,
     *,
     num_resamples: int = 2000,
     confidence: float = 0.95,
@@ -84,13 +102,16 @@ def rejection_table(
     Parameters
     ----------
     rejected : from `rejected_out_of_fold`.
+    without_nucleus : from `without_nucleus_out_of_fold`; None: every image shows one.
 
     Returns
     -------
     A row for all images, then one a class in order of maturation. Columns: class, name, images, patients (units of the
-    bootstrap), rejected (images), share, share_low, share_high. The share is NaN without an image, and its interval too
-    where all images come from one patient.
+    bootstrap), rejected (images), without_nucleus (images of those), share, share_low, share_high. The share is NaN
+    without an image, and its interval too where all images come from one patient.
     """
+    without_nucleus = np.zeros(len(rejected), dtype=bool) if without_nucleus is None else without_nucleus
+    rejected = rejected | without_nucleus
     size = max(len(oof.classes), 2)  # the counts are square, and kept or rejected are two columns
     counts = confusions_by_unit(oof.true, rejected.astype(int), oof.unit, size)
     total = _shares(counts.total())
@@ -108,6 +129,7 @@ def rejection_table(
                 "images": int(of_class.sum()),
                 "patients": num_units,
                 "rejected": int(rejected[of_class].sum()),
+                "without_nucleus": int(without_nucleus[of_class].sum()),
                 "share": total[k],
                 "share_low": low[k] if num_units > 1 else np.nan,
                 "share_high": high[k] if num_units > 1 else np.nan,

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
 
 from nonet.calibrate.calibration import Calibration, softmax
+from nonet.calibrate.nucleus import NucleusRule
 from nonet.calibrate.rejection import MemberScore, Rejection
+from nonet.data.nucleus import any_nucleus
 from nonet.data.prepare import Crop, prepare_crops
 from nonet.errors import DamagedError, DataError, RunError
 from nonet.integrity import read_done, require_whole
@@ -18,7 +21,7 @@ from nonet.models.backbones import crop_of
 from nonet.models.machine import keep_freed_memory, make_fabric
 from nonet.models.network import make_classifier
 from nonet.models.views import View, batches, logits_and_features, logits_over_views, to_device, views_of
-from nonet.predict.labels import label_images, sets_of
+from nonet.predict.labels import FOREIGN, NO_NUCLEUS, label_images, sets_of
 from nonet.predict.opening import parse_views
 from nonet.recipe import Recipe
 from nonet.runs import Run, heal_hint
@@ -49,6 +52,7 @@ class Ensemble:
         self.classes: list[str] = description["classes"]
         self.calibration = Calibration.of(description, self.classes)
         self.rejection = Rejection.of(description)
+        self.nucleus = NucleusRule.of(description)
         self.fabric = make_fabric(accelerator=accelerator, precision=recipe.train.precision)
         keep_freed_memory()
         self.members = [self._load(member) for member in description["members"] if member["weight"] > 0]
@@ -150,18 +154,18 @@ class Ensemble:
         return self._predict(images, "none")[1]
 
     def predict(self, images: Sequence, *, views: str | int | None = None, best: bool = False) -> list[str]:
-        """Class codes, one an image; "unidentified" where it is no known class, or the most probable is too doubtful.
+        """Class codes, one an image; "unidentified" where it shows no nucleus, is of no known class, or the most
+        probable one is too doubtful.
 
         `best` gives the most probable class of every image, however doubtful or foreign.
         """
-        logits, foreign = self._predict(images, views)
-        rejected = self.rejection.rejects(foreign)
-        table = label_images(softmax(logits), self.classes, self.calibration, rejected)
-        return table["best" if best else "label"].tolist()
+        logits, foreign, nucleus = self._predict(images, views)
+        return self.label(softmax(logits), foreign, nucleus)["best" if best else "label"].tolist()
 
     def predict_set(self, images: Sequence, *, views: str | int | None = None) -> list[list[str]]:
         """Classes that each image may be, most probable first: they hold the true one in a share of
-        `calibration.coverage`, as far as the next patients resemble those it was fitted on. Empty for no known class.
+        `calibration.coverage`, as far as the next patients resemble those it was fitted on.
+        Empty for no known class, and where there is no nucleus.
 
         Raises
         ------
@@ -172,15 +176,31 @@ class Ensemble:
                 f"{self.run} has no prediction sets: {' '.join(self.calibration.notes) or 'it was never calibrated.'}",
                 hint=f'"nonet calibrate {self.run}" fits them where there are enough images and patients.',
             )
-        logits, foreign = self._predict(images, views)
-        sets = sets_of(softmax(logits), self.classes, self.calibration)
-        return [[] if out else one for one, out in zip(sets, self.rejection.rejects(foreign), strict=True)]
+        logits, foreign, nucleus = self._predict(images, views)
+        proba = softmax(logits)
+        outside = self.label(proba, foreign, nucleus)["reason"].isin([FOREIGN, NO_NUCLEUS])
+        sets = sets_of(proba, self.classes, self.calibration)
+        return [[] if out else one for one, out in zip(sets, outside, strict=True)]
 
-    def _predict(self, images: Sequence | str | Path, views: str | int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return calibrated logits (n, classes) and how foreign each image is (n,)."""
+    def label(self, proba: np.ndarray, foreign: np.ndarray, nucleus: np.ndarray) -> pd.DataFrame:
+        """Say what images are, as `label_images` does: every label of this run, in a file or not, is decided here.
+
+        Parameters
+        ----------
+        proba : (n, classes), calibrated; NaN for an image that could not be read.
+        foreign : (n,), of `foreign`.
+        nucleus : bool (n,), whether anything that the members see could be a nucleus.
+        """
+        without = self.nucleus.finds_none(nucleus)
+        return label_images(proba, self.classes, self.calibration, self.rejection.rejects(foreign), without)
+
+    def _predict(
+        self, images: Sequence | str | Path, views: str | int | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return calibrated logits (n, classes), how foreign each image is (n,) and whether it shows a nucleus (n,)."""
         if isinstance(images, (str, Path)):
             images = [images]  # and not its letters
-        logits, foreign = [np.zeros((0, len(self.classes)))], [np.zeros(0)]
+        logits, foreign, nucleus = [np.zeros((0, len(self.classes)))], [np.zeros(0)], []
         chosen = views_of(parse_views(views, self.recipe.predict))
         for start in range(0, len(images), BATCH_SIZE):
             prepared = [self.prepare(image) for image in images[start : start + BATCH_SIZE]]
@@ -188,4 +208,5 @@ class Ensemble:
             of_members, scores = self.member_outputs(stacked, chosen)
             logits.append(self.combine(of_members))
             foreign.append(self.foreign(scores))
-        return np.concatenate(logits), np.concatenate(foreign)
+            nucleus.extend(any_nucleus(one.values()) for one in prepared)
+        return np.concatenate(logits), np.concatenate(foreign), np.array(nucleus, dtype=bool)

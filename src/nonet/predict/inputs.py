@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from nonet.data.formats import HEAD_BYTES, IMAGE_SUFFIXES, READ, is_named_as_image, looks_like_picture
 from nonet.data.manifest import Dataset
-from nonet.data.prepare import prepare_crops
+from nonet.data.nucleus import any_nucleus
+from nonet.data.prepare import Crop, PreparedCrops, prepare_crops
 from nonet.data.sources.filekind import kind_of, unpack_hint
 from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_there, printable
 from nonet.data.sources.splits import split_of
@@ -170,13 +171,21 @@ def _of_table(path: Path, split: str | None) -> list[Input]:
     return [Input(name, path.parent / (finder.find(name)[0] or name)) for name in names]
 
 
-def try_to_prepare(task: tuple[Path, list[int], Denoise]) -> dict[int, np.ndarray] | DataError:
-    """One image for the members, by crop, or the error that says why it cannot be read.
+class Seen(NamedTuple):
+    """An image as the members see it: crop → uint8 (size, size, 3); and whether anything there could be a nucleus."""
+
+    crops: PreparedCrops
+    nucleus: bool
+
+
+def try_to_prepare(task: tuple[Path, list[Crop], Denoise]) -> Seen | DataError:
+    """One image for the members, or the error that says why it cannot be read.
 
     Runs in worker processes, which import this module: without torch they start in a fraction of the time.
     """
     path, crops, denoise = task
     try:
-        return prepare_crops(path, crops, denoise)
+        prepared = prepare_crops(path, crops, denoise)
+        return Seen(prepared, any_nucleus(prepared.values()))
     except DataError as error:
         return error

@@ -12,12 +12,17 @@ from nonet.data.names import SET_SEPARATOR
 
 #: Why an image has no label; in the column `reason` of predictions.csv.
 DOUBTFUL, FOREIGN, UNREADABLE = "doubtful", "no known class", "unreadable"
+NO_NUCLEUS = "no nucleated cell"
 #: Of an image that may be readable later: the file is missing, not permitted, on a drive that fails, ….
 NOT_NOW = "could not be read now"
 
 
 def label_images(
-    proba: np.ndarray, classes: Sequence[str], calibration: Calibration, rejected: np.ndarray
+    proba: np.ndarray,
+    classes: Sequence[str],
+    calibration: Calibration,
+    rejected: np.ndarray,
+    without_nucleus: np.ndarray,
 ) -> pd.DataFrame:
     """Say what each image is.
 
@@ -26,6 +31,7 @@ def label_images(
     proba : (n, C) calibrated probabilities; a row of NaN is an image that could not be read.
     classes : C class codes.
     rejected : bool (n,), images that are none of the classes.
+    without_nucleus : bool (n,), images in which nothing could be a nucleus.
 
     Returns
     -------
@@ -40,10 +46,11 @@ def label_images(
     confidence[readable] = proba[readable].max(1)
     reason = np.where(confidence < calibration.min_confidence, DOUBTFUL, "").astype(object)
     reason[rejected] = FOREIGN
+    reason[without_nucleus] = NO_NUCLEUS
     reason[~readable] = UNREADABLE
     label = np.where((reason != "") & readable, UNIDENTIFIED, best)
     sets = np.full(len(proba), "", dtype=object)
-    named = readable & ~rejected
+    named = readable & ~rejected & ~without_nucleus
     sets[named] = [SET_SEPARATOR.join(one) for one in sets_of(proba[named], classes, calibration)]
     return pd.DataFrame({"label": label, "best": best, "confidence": confidence, "reason": reason, "set": sets})
 

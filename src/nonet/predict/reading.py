@@ -57,7 +57,7 @@ class Reader:
             self._pool.stop()
 
     def read(self, chunks: Iterable[Sequence[Input]]) -> Iterator[list]:
-        """Yield each chunk's images, prepared: a dict of crops, or the DataError that says why not.
+        """Yield each chunk's images, prepared as members see them, or the DataError that says why not.
 
         An image whose reading ends the process that reads it has an error, too, and the others are read.
 

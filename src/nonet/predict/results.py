@@ -15,7 +15,7 @@ from nonet.calibrate.calibration import softmax
 from nonet.calibrate.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
 from nonet.errors import DataError, RunError
 from nonet.predict.folder import CHUNK_SIZE, PredictionFolder
-from nonet.predict.labels import NOT_NOW, UNREADABLE, label_images
+from nonet.predict.labels import NOT_NOW, UNREADABLE
 from nonet.runs import written_whole
 from nonet.spreadsheet import read_csv, to_csv
 
@@ -86,15 +86,17 @@ def require_adaptable(ensemble: "Ensemble", num_images: int) -> None:
 
 def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ensemble") -> np.ndarray:
     """Estimate the priors of all known cells together; their logits are held at once, 4 bytes a class and image."""
-    columns = [f"logit_{code}" for code in ensemble.classes] + ["foreign"]
+    columns = [f"logit_{code}" for code in ensemble.classes] + ["foreign", "nucleus"]
     parts = [pd.read_parquet(folder.part(i), columns=columns) for i in range(-(-num_images // CHUNK_SIZE))]
     table = pd.concat(parts, ignore_index=True)
-    logits, rejected = table[columns[:-1]].to_numpy(), ensemble.rejection.rejects(table["foreign"].to_numpy())
+    logits = table[columns[:-2]].to_numpy()
+    rejected = ensemble.rejection.rejects(table["foreign"].to_numpy())
+    rejected |= ensemble.nucleus.finds_none(table["nucleus"].to_numpy(dtype=bool))
     known = ~np.isnan(logits).any(axis=1) & ~rejected
     if known.sum() < MIN_IMAGES_TO_ADAPT:
         raise DataError(
             f"--adapt-priors needs {MIN_IMAGES_TO_ADAPT} images of known cells or more: of {len(known)}, "
-            f"{np.isnan(logits).any(axis=1).sum()} are unreadable and {rejected.sum()} no known class.",
+            f"{np.isnan(logits).any(axis=1).sum()} are unreadable and {rejected.sum()} of no known class.",
             hint="Predict more images of the sample together, or leave it out; what is predicted is kept.",
         )
     return estimate_priors(softmax(logits[known]), ensemble.calibration.class_priors)
@@ -144,8 +146,7 @@ def join(
 
 def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: "Ensemble") -> pd.DataFrame:
     """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, note, error."""
-    rejected = ensemble.rejection.rejects(part["foreign"].to_numpy())
-    labels = label_images(proba, ensemble.classes, ensemble.calibration, rejected)
+    labels = ensemble.label(proba, part["foreign"].to_numpy(), part["nucleus"].to_numpy(dtype=bool))
     labels.loc[part["retry"].to_numpy(), "reason"] = NOT_NOW
     of_classes = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
     last = part[[name for name in ("note", "priors", "error") if name in part]]

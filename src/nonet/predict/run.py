@@ -139,6 +139,7 @@ def _plan(ensemble: "Ensemble", views: dict) -> dict:
         "members": [f"{member.name}={member.weight}" for member in ensemble.members],
         "calibration": ensemble.calibration.describe(ensemble.classes),
         "rejection": ensemble.rejection.describe(),
+        "nucleus": ensemble.nucleus.describe(),
     }
 
 
@@ -176,7 +177,7 @@ def _predict_chunks(
 
 
 def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, views: "list[View]") -> pd.DataFrame:
-    """Return what the networks say of a chunk: image, spread, agreement, foreign, note, error, retry, logit_….
+    """Return what the networks say of a chunk: image, spread, agreement, foreign, nucleus, note, error, retry, logit_….
 
     Numbers of images that could not be read are NaN; `retry` says whether a later attempt may succeed.
     """
@@ -186,7 +187,7 @@ def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, vie
     logits = np.full((n, len(classes)), np.nan)
     spread, agreement, foreign = (np.full(n, np.nan) for _ in range(3))
     if readable:
-        stacked = {crop: np.stack([prepared[i][crop] for i in readable]) for crop in ensemble.crops}
+        stacked = {crop: np.stack([prepared[i].crops[crop] for i in readable]) for crop in ensemble.crops}
         of_members, scores = ensemble.member_outputs(stacked, views)
         finite = np.isfinite(of_members).all(axis=(0, 2))  # in half precision a network may overflow on an odd image
         of_members[:, ~finite] = np.nan
@@ -205,7 +206,8 @@ def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, vie
             "spread": spread,
             "agreement": agreement,
             "foreign": foreign,
-            "note": ["" if isinstance(one, DataError) else one.note for one in prepared],
+            "nucleus": [isinstance(one, DataError) or one.nucleus for one in prepared],
+            "note": ["" if isinstance(one, DataError) else one.crops.note for one in prepared],
             "error": errors,
             "retry": [isinstance(one, UnreadableNowError) for one in prepared],
         }

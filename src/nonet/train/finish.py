@@ -10,6 +10,7 @@ import pandas as pd
 from nonet.calibrate.calibration import Calibration
 from nonet.calibrate.description import read_description
 from nonet.calibrate.fitting import HeldOut, fit_calibration
+from nonet.calibrate.nucleus import fit_nucleus_rule
 from nonet.calibrate.rejection import fit_rejection
 from nonet.calibrate.weights import folds_that_count, mean_over_members, member_weights, weights_by_image
 from nonet.data.folds import patient_or_image
@@ -85,10 +86,11 @@ def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Cal
     fitted = fit_calibration(held_out, settings, shares, classes)
     fitted.notes.extend(notes)
     rejection = fit_rejection(held_out.foreign, held_out.unit, held_out.fold, false_alarm=settings.false_alarm)
-    kept = description | fitted.describe(classes) | {"rejection": rejection.describe()}
+    nucleus = fit_nucleus_rule(held_out.nucleus, required=settings.require_nucleus)
+    kept = description | fitted.describe(classes) | {"rejection": rejection.describe(), "nucleus": nucleus.describe()}
     kept["calibration"]["settings"] = settings.model_dump()
     write_json(run.ensemble, kept)
-    for note in [*fitted.notes, *rejection.notes]:
+    for note in [*fitted.notes, *rejection.notes, *nucleus.notes]:
         log.info(note)
     return fitted
 
@@ -128,9 +130,10 @@ def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFram
     evaluated = manifest.loc[manifest["evaluate"].astype(bool) & manifest["label"].isin(classes), "image_id"]
     table = table[(table["view_set"] == recipe.predict.views) & table["image_id"].isin(set(evaluated))]
     table = table[table["fold"].isin(folds_that_count(weights))]
-    columns = [f"logit_{code}" for code in classes] + ["foreign"]
+    columns = [f"logit_{code}" for code in classes] + ["foreign", "nucleus"]
     # Infinite where a member, of a nonet that did not know of rejection, cannot say: no mean over the others hides it.
     table["foreign"] = table["foreign"].fillna(np.inf) if "foreign" in table else np.inf
+    table["nucleus"] = table["nucleus"].astype(float) if "nucleus" in table else np.nan
     first = table.drop_duplicates("image_id").sort_values("image_id")
     of_each = dict(list(table.set_index("image_id").groupby("architecture")[columns]))
     values = np.empty((len(of_each), len(first), len(columns)))
@@ -138,11 +141,12 @@ def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFram
         values[number] = rows.loc[first["image_id"]].to_numpy(dtype=np.float64)
     means = mean_over_members(values, weights_by_image(weights, list(of_each), first["fold"].to_numpy()))
     held_out = HeldOut(
-        logits=means[:, :-1],
+        logits=means[:, :-2],
         true=first["label"].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64),
         unit=patient_or_image(first).to_numpy(dtype=str),
         fold=first["fold"].to_numpy(dtype=np.int64),
-        foreign=means[:, -1],
+        foreign=means[:, -2],
+        nucleus=None if np.isnan(means[:, -1]).any() else means[:, -1] > 0,  # some member that counts sees one
     )
     return held_out, _caveats(recipe, first)
 

@@ -20,6 +20,7 @@ from timm.optim import param_groups_layer_decay
 
 from nonet.calibrate.rejection import fit_member_score
 from nonet.data.folds import patient_or_image
+from nonet.data.nucleus import shows_nucleus
 from nonet.data.prepare import PreparedImages
 from nonet.errors import RunError
 from nonet.integrity import write_done
@@ -287,8 +288,11 @@ class MemberTraining:
         if self.recipe.models.refit_head:
             self._refit_head()
         foreign = self._write_features()
+        nucleus = self._shows_nucleus()
         tables = [
-            self._oof_table(name, self.held_out_logits(views, f"{self.member.name}, views: {name}"), foreign)
+            self._oof_table(name, self.held_out_logits(views, f"{self.member.name}, views: {name}"), foreign).assign(
+                nucleus=nucleus
+            )
             for name, views in sets.items()
         ]
         with written_whole(self.member.oof) as path:
@@ -342,6 +346,11 @@ class MemberTraining:
         fitted = fit_member_score(self._features(train), held_out[evaluated])  # external images look otherwise
         fitted.write(self.member.foreign)
         return fitted.score_held_out(held_out, patient_or_image(table).to_numpy(dtype=str))
+
+    def _shows_nucleus(self) -> np.ndarray:
+        """Say of the images held out whether anything that the network sees of them could be a nucleus, bool (n,)."""
+        cut = batches(self.data.held_out, 4 * self.recipe.train.batch_size)
+        return np.array([shows_nucleus(pixels) for batch in cut for pixels in self.data.images[batch]], dtype=bool)
 
     def _features(self, rows: np.ndarray) -> np.ndarray:
         device, batch_size = self.fabric.device, 4 * self.recipe.train.batch_size
