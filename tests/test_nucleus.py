@@ -133,7 +133,7 @@ def frames(tmp_path_factory):
 
 def test_empty_frames_are_unidentified_in_python_and_on_the_command_line(run, frames, tmp_path, monkeypatch):
     from nonet import cli
-    from nonet.predict.ensemble import load
+    from nonet.predict.opening import load
 
     assert json.loads(run.ensemble.read_text())["nucleus"]["required"] is True
     paths = sorted(frames.glob("*.png"))
@@ -174,7 +174,7 @@ def test_held_out_images_pass_the_same_check(run, tmp_path):
 
 
 def test_it_can_be_turned_off(run, frames, tmp_path):
-    from nonet.predict.ensemble import load
+    from nonet.predict.opening import load
     from nonet.runs import Run
     from nonet.train.finish import calibrate
 

@@ -290,9 +290,7 @@ class MemberTraining:
         foreign = self._write_features()
         nucleus = self._shows_nucleus()
         tables = [
-            self._oof_table(name, self.held_out_logits(views, f"{self.member.name}, views: {name}"), foreign).assign(
-                nucleus=nucleus
-            )
+            self._oof_table(name, self.held_out_logits(views, f"{self.member.name}, views: {name}"), foreign, nucleus)
             for name, views in sets.items()
         ]
         with written_whole(self.member.oof) as path:
@@ -345,7 +343,9 @@ class MemberTraining:
         evaluated = self.data.table["evaluate"].to_numpy(dtype=bool)[self.data.held_out]
         fitted = fit_member_score(self._features(train), held_out[evaluated])  # external images look otherwise
         fitted.write(self.member.foreign)
-        return fitted.score_held_out(held_out, patient_or_image(table).to_numpy(dtype=str))
+        foreign, unit = fitted.score(held_out), patient_or_image(table).to_numpy(dtype=str)
+        foreign[evaluated] = fitted.score_held_out(held_out[evaluated], unit[evaluated])
+        return foreign
 
     def _shows_nucleus(self) -> np.ndarray:
         """Say of the images held out whether anything that the network sees of them could be a nucleus, bool (n,)."""
@@ -358,11 +358,12 @@ class MemberTraining:
         # In single precision whatever the training's: what is fitted to them must hold on machines of another one.
         return features_of(self.average.network, self.data.images, rows, **options)
 
-    def _oof_table(self, view_set: str, logits: np.ndarray, foreign: np.ndarray) -> pd.DataFrame:
+    def _oof_table(self, view_set: str, logits: np.ndarray, foreign: np.ndarray, nucleus: np.ndarray) -> pd.DataFrame:
         table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(
             drop=True
         )
         table = table.assign(fold=self.member.fold, architecture=self.member.architecture, view_set=view_set)
         table["foreign"] = foreign.astype(np.float32)  # of the image as it is, whatever the views
+        table["nucleus"] = nucleus
         columns = {f"logit_{code}": logits[:, i].astype(np.float32) for i, code in enumerate(self.data.classes)}
         return pd.concat([table, pd.DataFrame(columns)], axis=1)
