@@ -20,6 +20,7 @@ from nonet.evaluate.measured import measure
 from nonet.evaluate.oof import align_oof
 from nonet.evaluate.report import render_report
 from nonet.evaluate.run import evaluate
+from nonet.page.numbers import percent
 from nonet.predict.labels import label_images
 from nonet.runs import Run
 from nonet.train.finish import calibrate
@@ -231,7 +232,7 @@ def test_sets_and_doubt_are_of_what_predict_rejects(moved, predictions):
     assert doubt["share_rejected"] == pytest.approx(rejected.mean())
     assert doubt["share_identified"] == pytest.approx(named.mean())
     assert doubt["accuracy_identified"] == pytest.approx((predictions["best"] == true)[named].mean())
-    share = f"{100 * (~named).mean():.0f} of 100 cells stay unidentified"
+    share = f"{percent((~named).mean())} of the cells stay unidentified"
     for text in (page_of(moved), render_cards(moved)["model_card.md"]):
         assert share in text and "count as not held" in text
 
