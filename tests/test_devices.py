@@ -1,6 +1,8 @@
 """One member over two processes: the same gradients as in one, and a whole run."""
 
 import json
+import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -115,8 +117,38 @@ def test_one_process_may_go_on_where_two_were_stopped(make_recipe, tiny_dataset,
 
 
 def train_one_epoch(fabric, job: Job) -> None:
+    """Train, and stop before what is kept is worked out."""
     member = job.run.member("vit_mini", 0)
+    member.folder.mkdir(parents=True, exist_ok=True)
     training = MemberTraining(member, _data_of(job, member), job.recipe, fabric)
     training._is_finished = lambda: training.epoch >= 1
     training._finish = lambda: None
     training.run()
+
+
+@pytest.mark.parametrize("refit", ["false", "true"])
+def test_two_processes_finish_as_one_does(refit, make_recipe, tiny_dataset, tmp_path):
+    """From the same last state: validation, features and views are shared, uneven shares too, and are the same bits."""
+    recipe = make_recipe("train.batch_size=2", "train.epochs=1", f"models.refit_head={refit}")
+    begun = job_of(tiny_dataset, recipe, tmp_path / "begun")
+    train_one_epoch(make_fabric(accelerator="cpu"), begun)
+    jobs = []
+    for name in ("alone", "together"):
+        shutil.copytree(begun.run.folder, tmp_path / name)
+        jobs.append(replace(begun, run=Run(tmp_path / name)))
+    finish_member(make_fabric(accelerator="cpu"), jobs[0])
+    make_fabric(**TWO).launch(partial(finish_member, job=jobs[1]))
+    alone, together = (job.run.member("vit_mini", 0) for job in jobs)
+    assert alone.weights.read_bytes() == together.weights.read_bytes()
+    pd.testing.assert_frame_equal(pd.read_parquet(alone.oof), pd.read_parquet(together.oof))
+    for file in ("features.npz", "foreign.npz"):
+        one, other = (dict(np.load(member.folder / file)) for member in (alone, together))
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=f"{file}: {key}")
+    assert json.loads(alone.done.read_text())["val_macro_f1"] == json.loads(together.done.read_text())["val_macro_f1"]
+
+
+def finish_member(fabric, job: Job) -> None:
+    member = job.run.member("vit_mini", 0)
+    MemberTraining(member, _data_of(job, member), job.recipe, fabric).run()

@@ -18,7 +18,7 @@ from nonet.calibrate.calibration import softmax
 from nonet.data.build import build_dataset
 from nonet.evaluate.reading import read_run
 from nonet.recipe import load_recipe
-from nonet.train import member as member_module
+from nonet.train import outcome as outcome_module
 from nonet.train.features import features_of
 from nonet.train.finish import trained_shares
 from nonet.train.launch import train
@@ -98,14 +98,14 @@ def test_images_whose_features_are_not_finite_are_left_out_and_told(
     tiny_dataset, make_recipe, tmp_path, monkeypatch, caplog
 ):
     """One such image would spoil the head for all."""
-    real = member_module.features_of
+    real = outcome_module.features_of
 
     def features_of_one_overflowing(network, images, rows, **options):
         features = real(network, images, rows, **options)
         features[0, 0] = np.inf if len(rows) == 20 else features[0, 0]  # training images of a fold of 30
         return features
 
-    monkeypatch.setattr(member_module, "features_of", features_of_one_overflowing)
+    monkeypatch.setattr(outcome_module, "features_of", features_of_one_overflowing)
     recipe = make_recipe("models.refit_head=true", "folds.num_folds=3", "train.epochs=1")
     with caplog.at_level("WARNING", logger="nonet"):
         run = train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
@@ -193,16 +193,16 @@ def test_such_a_run_is_calibrated_evaluated_and_predicts_where_it_is_copied(runs
 
 
 def test_a_killed_refitting_is_done_again(tiny_dataset, make_recipe, runs, tmp_path, monkeypatch):
-    real = member_module.safetensors.torch.save_file
+    real = outcome_module.safetensors.torch.save_file
 
     def cut_short(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(member_module.safetensors.torch, "save_file", cut_short)
+    monkeypatch.setattr(outcome_module.safetensors.torch, "save_file", cut_short)
     recipe = make_recipe("models.refit_head=true")
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
-    monkeypatch.setattr(member_module.safetensors.torch, "save_file", real)
+    monkeypatch.setattr(outcome_module.safetensors.torch, "save_file", real)
     run = train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
     for fold in (0, 1):
         weights = [r.member("vit_mini", fold).weights.read_bytes() for r in (run, runs[1])]

@@ -179,6 +179,9 @@ class Train(Section):
     """Lower the decay to (1 + step) / (10 + step) at first, so that a short training forgets its random head."""
     keep: Literal["best", "last"] = "best"
     """'best' keeps the epoch of the best held-out macro-F1, so the score is of a choice; 'last' chooses nothing."""
+    max_restarts: Annotated[int, Field(ge=0)] = 2
+    """How often a member is trained again from another seed after its network died: diverged, or became a constant.
+    One that stays dead does not count in the ensemble."""
     seed: Seed = 0
     """Of everything random in training: head, batches, augmentation, dropout."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"

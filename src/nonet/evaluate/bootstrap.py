@@ -70,7 +70,7 @@ def confusions_by_unit(true, predicted, units, num_classes: int) -> UnitConfusio
     Parameters
     ----------
     true : int array (n,), class numbers.
-    predicted : int array (num_rows, n) or (n,), class numbers: one row a classifier, judged on the same images.
+    predicted : int array (num_rows, n) or (n,), class numbers: one row a classifier. -1 leaves an image out of a row.
     units : array (n,), the patient of each image, or a name of its own where the patient is unknown.
     num_classes : C.
 
@@ -83,8 +83,9 @@ def confusions_by_unit(true, predicted, units, num_classes: int) -> UnitConfusio
     rows = np.atleast_2d(predicted)
     names, unit = np.unique(np.asarray(units).astype(str), return_inverse=True)
     cell = (np.arange(len(rows))[:, None] * num_classes + true) * num_classes + rows
-    ones = np.ones(cell.size, dtype=np.float32 if len(true) < _EXACT_IN_FLOAT32 else np.float64)
-    where = (cell.ravel(), np.broadcast_to(unit, cell.shape).ravel())
+    judged = rows >= 0
+    where = (cell[judged], np.broadcast_to(unit, cell.shape)[judged])
+    ones = np.ones(len(where[0]), dtype=np.float32 if len(true) < _EXACT_IN_FLOAT32 else np.float64)
     counts = sparse.coo_array((ones, where), shape=(len(rows) * num_classes**2, len(names)))
     return UnitConfusions(counts.tocsr(), shape)
 

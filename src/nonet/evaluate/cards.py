@@ -164,9 +164,15 @@ def _weights(found: Measured) -> list[list]:
 
 def _overall(found: Measured) -> Markdown:
     rows = [
-        [row["name"], row["views"], *(_cell(row, name) for name in HEADINGS)] for row in found.table.to_dict("records")
+        [_row_name(row, found), row["views"], *(_cell(row, name) for name in HEADINGS)]
+        for row in found.table.to_dict("records")
     ]
     return table(["", "views", *HEADINGS.values()], rows, align="ll" + "r" * len(HEADINGS))
+
+
+def _row_name(row: Mapping, found: Measured) -> str:
+    """Return a row's name, with its number of images where a dead member leaves it fewer than others."""
+    return row["name"] if row["images"] == found.headline["images"] else f"{row['name']}, {row['images']:,} images"
 
 
 def _by_class(found: Measured) -> Markdown:

@@ -103,27 +103,30 @@ def issues_figure(pairs: pd.DataFrame, confusion: pd.DataFrame) -> Figure:
 
 
 def training_figure(
-    histories: Mapping[tuple[str, int], pd.DataFrame], names: Mapping[str, str] | None = None
+    histories: Mapping[tuple[str, int], pd.DataFrame],
+    names: Mapping[str, str] | None = None,
+    kept: Mapping[tuple[str, int], int | None] | None = None,
 ) -> Figure:
     """Draw loss and validation macro-F1 by epoch, one line a member, one colour an architecture.
 
     Parameters
     ----------
-    histories : {(architecture, fold): table with epoch, train_loss, val_loss, val_macro_f1 and best}.
+    histories : {(architecture, fold): table with epoch, train_loss, val_loss and val_macro_f1}.
+    kept : the epoch of each whose network is kept, marked by a dot.
     """
     figure = Figure(figsize=(9.4, 3.3), layout="constrained")
     left, right = figure.subplots(1, 2)
     colours = dict(zip(sorted({name for name, _ in histories}), PALETTE * 9))
     labelled = set()
-    for (name, _), table in sorted(histories.items()):
+    for (name, fold), table in sorted(histories.items()):
         style = {"color": colours[name], "linewidth": 1.1, "alpha": 0.85}
         label = None if name in labelled else (names or {}).get(name, name)
         labelled.add(name)
         left.plot(table["epoch"], table["train_loss"], linestyle=(0, (2, 1.5)), **{**style, "alpha": 0.5})
         left.plot(table["epoch"], table["val_loss"], **style)
         right.plot(table["epoch"], table["val_macro_f1"], label=label, **style)
-        best = table[table["best"].astype(bool)].tail(1)
-        right.plot(best["epoch"], best["val_macro_f1"], "o", markersize=4, color=colours[name], markeredgecolor="white")
+        dot = table[table["epoch"] == (kept or {}).get((name, fold))]
+        right.plot(dot["epoch"], dot["val_macro_f1"], "o", markersize=4, color=colours[name], markeredgecolor="white")
     left.set(title="Loss: training dotted, held-out solid", xlabel="epoch")
     right.set(title="Macro-F1 on the held-out fold", xlabel="epoch", ylim=(0, 1))
     for axes in (left, right):

@@ -10,9 +10,11 @@ from scipy.special import softmax
 from scipy.stats import poisson
 
 from nonet.calibrate.fitting import HeldOut
+from nonet.errors import RunError
 from nonet.evaluate import figures
 from nonet.evaluate.bootstrap import confusions_by_unit
 from nonet.evaluate.calibration import CrossFitted, cross_fit
+from nonet.evaluate.floor import measure_floor
 from nonet.evaluate.label_issues import find_label_issues, label_quality
 from nonet.evaluate.neighbours import NUM_NEIGHBOURS, find_neighbours
 from nonet.evaluate.reading import RunData, read_run
@@ -73,10 +75,20 @@ def issues(
 
     Raises
     ------
-    RunError, as `nonet.evaluate` does; DataError, where a choice is unknown or the run has one class only.
+    RunError, as `nonet.evaluate` does, and where the networks are no better than chance; DataError, where a choice is
+    unknown or the run has one class only.
     """
     run = Run(run)
     data = read_run(run)
+    predicted = ensemble_proba(data).argmax(axis=1)
+    floor = measure_floor(
+        confusions_by_unit(data.oof.true, predicted, data.oof.unit, len(data.oof.classes)), data.oof.classes
+    )
+    if floor.nothing_learned:
+        raise RunError(
+            f"The networks of {run} cannot say which labels are wrong. {floor.words()}",
+            hint="Train longer, or with other settings, into another --out.",
+        )
     found = find_issues(run, data, filter_by=filter_by, rank_by=rank_by)
     write_issues(run, found)
     write_text(run.evaluation / "figures" / f"{FIGURE}.svg", draw_issues(found))
@@ -210,6 +222,12 @@ def write_issues(run: Run, found: Issues) -> None:
     write_csv(run.issues, found.table)
     write_csv(run.evaluation / "issues_by_source.csv", found.by_source)
     write_csv(run.evaluation / "issues_by_patient.csv", found.by_patient)
+
+
+def remove_issues(run: Run) -> None:
+    """Remove what an earlier evaluation found."""
+    for name in ("issues.csv", "issues_by_source.csv", "issues_by_patient.csv"):
+        (run.evaluation / name).unlink(missing_ok=True)
 
 
 def draw_issues(found: Issues) -> str:

@@ -12,6 +12,7 @@ from nonet.calibrate.nucleus import NucleusRule, fit_nucleus_rule
 from nonet.calibrate.rejection import Rejection, fit_rejection
 from nonet.evaluate.bootstrap import bootstrap_intervals, confusions_by_unit
 from nonet.evaluate.calibration import CALIBRATED, MeasuredCalibration, measure_calibration
+from nonet.evaluate.floor import Floor, measure_floor
 from nonet.evaluate.issues import Issues, find_issues
 from nonet.evaluate.mistakes import Expanded, measure_expanded, mistakes_table
 from nonet.evaluate.oof import ENSEMBLE, OutOfFold
@@ -34,7 +35,8 @@ class Measured:
     mistakes : as `mistakes_table` makes it, of the scored images. expanded : None where no external image was held out.
     accuracy : share of all images whose best class is right, with its interval: (value, low, high).
     calibration, rejection : what was measured, or a sentence that says why nothing was.
-    issues : None for a run of one class. robustness : None where it was not tested.
+    floor : what always naming one class would reach.
+    issues : None for a run of one class, or where nothing was learned. robustness : None where it was not tested.
     """
 
     data: RunData
@@ -47,6 +49,7 @@ class Measured:
     accuracy: tuple[float, float, float]
     calibration: MeasuredCalibration | str
     rejection: pd.DataFrame | str
+    floor: Floor
     issues: Issues | None
     robustness: Robustness | None
     num_resamples: int
@@ -130,6 +133,8 @@ def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, se
     confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
     fitted = calibration.fitted if isinstance(calibration, MeasuredCalibration) else calibration
     low, high = bootstrap_intervals(confusions, {"accuracy": _accuracy}, **options)["accuracy"]
+    floor = measure_floor(confusions, oof.classes, **options)
+    has_issues = len(oof.classes) > 1 and not floor.nothing_learned
     return Measured(
         data=data,
         table=table,
@@ -141,7 +146,8 @@ def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, se
         accuracy=(float(_accuracy(confusions.total())), float(low), float(high)),
         calibration=calibration,
         rejection=measure_rejection(oof, rejected, without_nucleus, **options),
-        issues=find_issues(run, data, fitted=fitted) if len(oof.classes) > 1 else None,
+        floor=floor,
+        issues=find_issues(run, data, fitted=fitted) if has_issues else None,
         robustness=read_robustness(run),
         **options,
     )

@@ -36,7 +36,7 @@ def find_neighbours(
     -------
     int64 (k, c, num_neighbours), indices into `oof`, nearest first; -1 where a class has fewer, or no features are
     kept. And the architecture whose members' features were compared: of those that the run keeps features of, the
-    one with the best macro-F1; None where it keeps none.
+    one that judges the most images and has the best macro-F1; None where it keeps none.
     """
     neighbours = np.full((*classes.shape, num_neighbours), -1, dtype=np.int64)
     architecture = _best_with_features(run, oof)
@@ -45,8 +45,11 @@ def find_neighbours(
         return neighbours, None
     is_issue = np.zeros(len(oof.true), dtype=bool)
     is_issue[issues] = True
+    is_judged = np.isfinite(oof.logits[0, oof.architectures.index(architecture)]).all(axis=-1)
     for file in _files(run, architecture):
         images, features = _read(file, oof)
+        judged = is_judged[images]  # the features of a dead member say nothing
+        images, features = images[judged], features[judged]
         place = np.full(len(oof.true), -1)
         place[images] = np.arange(len(images))
         here = np.flatnonzero(place[issues] >= 0)
@@ -85,11 +88,11 @@ def _files(run: Run, architecture: str) -> list[Path]:
 
 
 def _best_with_features(run: Run, oof: OutOfFold) -> str | None:
-    scores = {
-        name: float(macro_f1_score(oof.confusions(oof.final_view_set, name).total()))
-        for name in oof.architectures
-        if len(_files(run, name)) >= oof.num_folds[name]
-    }
+    scores = {}
+    for name in oof.architectures:
+        if len(_files(run, name)) >= oof.num_folds[name]:
+            confusion = oof.confusions(oof.final_view_set, name).total()
+            scores[name] = int(confusion.sum()), float(macro_f1_score(confusion))
     return max(scores, key=scores.get) if scores else None
 
 

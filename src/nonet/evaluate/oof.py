@@ -20,8 +20,9 @@ _TRAIN_AGAIN = 'Run "nonet train RECIPE DATASET --out RUN" again: it completes w
 class OutOfFold:
     """The predictions of a run for n images, each by members that never saw it.
 
-    `logits` has the shape (view sets, architectures, n, C); the other arrays have one entry an image. `patient` is
-    None where unknown; `unit` is what the bootstrap draws: the patient, or the image where the patient is unknown.
+    `logits` has the shape (view sets, architectures, n, C), NaN for images that an architecture's dead member would
+    have had to judge; the other arrays have one entry an image. `patient` is None where unknown; `unit` is what the
+    bootstrap draws: the patient, or the image where the patient is unknown.
     `foreign` is how foreign its members find an image; None where nobody asked them, and `nucleus` whether
     they see what could be one. `weight`
     (architectures, n) is how much each image's members count in the ensemble, as `predict` weighs them; None: alike.
@@ -72,13 +73,14 @@ class OutOfFold:
         return [(views, name) for views in self.view_sets for name in (*self.architectures, ENSEMBLE)]
 
     def predicted(self) -> np.ndarray:
-        """Return the predicted class numbers, int array (rows, n), in the order of `rows`."""
+        """Return the predicted class numbers, int array (rows, n), in the order of `rows`; -1 where not judged."""
         return self._predicted
 
     @cached_property
     def _predicted(self) -> np.ndarray:
         with_mean = np.concatenate([self.logits, self.ensemble_logits[:, None]], axis=1)
-        return with_mean.argmax(axis=-1).reshape(-1, len(self.true))
+        best = np.where(np.isnan(with_mean).any(axis=-1), -1, with_mean.argmax(axis=-1))
+        return best.reshape(-1, len(self.true))
 
     def confusions(self, view_set: str | None = None, architecture: str | None = None) -> UnitConfusions:
         """Return confusion counts by unit: of all rows, or of one row where both arguments are given."""
@@ -101,7 +103,7 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
     oof : columns image_id, label, patient, fold, architecture, view_set and `logit_<CLASS>`; in any order of rows.
     classes : C class codes; those of the logit columns where None.
     weights : of the members, as `member_weights` reads them; all count alike where None. Images of a fold whose members
-        have none are left out: no member of the ensemble can judge them.
+        have none are left out: no member of the ensemble can judge them. Of one without weight, rows may be missing.
 
     Raises
     ------
@@ -120,13 +122,16 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
     image_id = first["image_id"].to_numpy(dtype=object)
     view_sets = sorted(oof["view_set"].unique(), key=lambda name: (name != NO_VIEWS, name))
     architectures = sorted(oof["architecture"].unique())
-    _check_complete(oof, view_sets, architectures, image_id)
-    columns = [LOGIT + code for code in classes]
-    groups = dict(list(oof.groupby(["view_set", "architecture"])[columns]))
-    logits = np.stack(
-        [[groups[views, name].to_numpy(dtype=np.float64) for name in architectures] for views in view_sets]
-    )
     fold = first["fold"].to_numpy(dtype=np.int64)
+    _check_complete(oof, view_sets, architectures, image_id, fold, weights)
+    columns = [LOGIT + code for code in classes]
+    groups = dict(list(oof.set_index("image_id").groupby(["view_set", "architecture"])))
+    logits = np.stack(
+        [
+            [groups[views, name].reindex(image_id)[columns].to_numpy(dtype=np.float64) for name in architectures]
+            for views in view_sets
+        ]
+    )
     weight = None if weights is None else weights_by_image(weights, architectures, fold)
     foreign, nucleus = (_of_members(oof, name, view_sets[0], architectures, weight) for name in ("foreign", "nucleus"))
     patient = first["patient"].astype(object).where(first["patient"].notna(), None).to_numpy(dtype=object)
@@ -153,8 +158,8 @@ def _of_members(
     """Mean of a column, the same for all view sets, over an image's members, (n,); None where there is none."""
     if column not in oof:
         return None
-    of_each = dict(list(oof[oof["view_set"] == view_set].groupby("architecture")[column]))
-    values = np.stack([of_each[name].to_numpy(dtype=np.float64) for name in architectures])[..., None]
+    table = oof[oof["view_set"] == view_set].pivot(index="image_id", columns="architecture", values=column)
+    values = table.sort_index()[architectures].to_numpy(dtype=np.float64).T[..., None]  # NaN of a dead member
     return mean_over_members(values, np.ones(values.shape[:2]) if weight is None else weight)[:, 0]
 
 
@@ -197,7 +202,7 @@ def _check_logits(oof: pd.DataFrame, classes: list[str]) -> None:
         )
 
 
-def _check_complete(oof: pd.DataFrame, view_sets, architectures, image_id) -> None:
+def _check_complete(oof: pd.DataFrame, view_sets, architectures, image_id, fold, weights: Weights | None) -> None:
     twice = oof[oof.duplicated(["view_set", "architecture", "image_id"])]
     if len(twice):
         row = twice.iloc[0]
@@ -210,11 +215,14 @@ def _check_complete(oof: pd.DataFrame, view_sets, architectures, image_id) -> No
         raise RunError(f"Image {labels.index[labels > 1][0]} has more than one label in the out-of-fold table.")
     present = oof.groupby(["architecture", "view_set"])["image_id"].agg(set).to_dict()
     for name in architectures:
+        needed = image_id
+        if weights is not None:
+            needed = image_id[weights_by_image(weights, [name], fold)[0] > 0]
         for views in view_sets:
-            missing = [i for i in image_id if i not in present.get((name, views), ())]
+            missing = [i for i in needed if i not in present.get((name, views), ())]
             if missing:
                 raise RunError(
-                    f"{len(missing)} of {len(image_id)} images have no out-of-fold logits by {name} "
+                    f"{len(missing)} of {len(needed)} images have no out-of-fold logits by {name} "
                     f"(views: {views}), first {missing[0]}.",
                     _TRAIN_AGAIN,
                 )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.calibrate.description import read_description
-from nonet.calibrate.weights import Weights, member_weights
+from nonet.calibrate.weights import Weights, folds_that_count, member_weights
 from nonet.errors import RunError
 from nonet.evaluate.oof import OutOfFold, align_oof
 from nonet.integrity import read_done, read_json, reading, require_unchanged, require_whole
@@ -26,12 +26,12 @@ logger = logging.getLogger("nonet")
 class RunData:
     """A run as its evaluation needs it; what the folder lacks of the optional parts is empty or None.
 
-    `ensemble` is ensemble.json; `trained_shares` the share of each class among the images that training drew; `record`
-    what `nonet.data.record` kept of the dataset; `origins` where each architecture's weights were from, with their
-    licence: a sentence, None where it began from random numbers, and no entry where no member says. `weights` are the
-    members' in the ensemble, None where ensemble.json does not say: then all count alike; `num_not_judged` is how many
-    evaluated images all members with a weight were trained on, so that they are not scored. `expanded` has all images
-    held out, external ones too; None where none of these was held out.
+    `ensemble` is ensemble.json; `done` what each member's DONE says; `trained_shares` the share of each class among
+    the images that training drew; `record` what `nonet.data.record` kept of the dataset; `origins` where each
+    architecture's weights were from, with their licence: a sentence, None where it began from random numbers, and no
+    entry where no member says. `weights` are the members' in the ensemble, None where ensemble.json does not say: then
+    all count alike; `num_not_judged` is how many evaluated images all members with a weight were trained on, so that
+    they are not scored. `expanded` has all images held out, external ones too; None where none of these was held out.
     """
 
     name: str
@@ -50,11 +50,22 @@ class RunData:
     record: dict | None = None
     origins: dict[str, str | None] = field(default_factory=dict)
     expanded: OutOfFold | None = None
+    done: dict[tuple[str, int], dict] = field(default_factory=dict)
 
     @property
     def titles(self) -> dict[str, str]:
         """How to print an architecture's key."""
         return self.ensemble.get("titles", {})
+
+    def kept_epoch(self, member: tuple[str, int]) -> int | None:
+        """Which epoch's network a member keeps: as its DONE says, else as the recipe does; None of one without any."""
+        history = self.histories.get(member)
+        if "kept_epoch" in self.done.get(member, {}) or history is None:
+            return self.done.get(member, {}).get("kept_epoch")
+        chosen = (
+            history if self.recipe.get("train", {}).get("keep") == "last" else history[history["best"].astype(bool)]
+        )
+        return int(chosen["epoch"].iloc[-1]) if len(chosen) else None
 
     @property
     def is_weighted(self) -> bool:
@@ -115,7 +126,8 @@ def read_run(run: Run) -> RunData:
     with reading(run.folds, hint=hint):
         folds = read_csv(run.folds, dtype={"image_id": str})
     with reading(run.oof, hint=hint):
-        table, expanded, num_never_held_out = _held_out(pd.read_parquet(run.oof), manifest, folds, run)
+        table = pd.read_parquet(run.oof)
+        table, expanded, counts = _held_out(table, manifest, folds, run, folds_that_count(weights))
     oof = align_oof(table, ensemble["classes"], weights=weights)
     with reading(run.recipe, hint=hint):
         text = run.recipe.read_text(encoding="utf-8")
@@ -135,20 +147,23 @@ def read_run(run: Run) -> RunData:
         trained_shares=trained_shares(manifest, folds, oof.classes, sampling, loss, refit=refit),
         histories=_read_histories(run, dones),
         samples=_optional(_read_samples, run),
-        num_never_held_out=num_never_held_out,
-        num_not_judged=table["image_id"].nunique() - len(oof.true),
+        num_never_held_out=counts["never_held_out"],
+        num_not_judged=counts["not_judged"],
         weights=weights,
         record=_optional(_read_record, run),
         origins=_origins(dones),
         expanded=None if expanded is None else align_oof(expanded, ensemble["classes"], weights=weights),
+        done={(member.architecture, member.fold): done for member, done in dones.items()},
     )
 
 
 def _held_out(
-    table: pd.DataFrame, manifest: pd.DataFrame, folds: pd.DataFrame, run: Run
-) -> tuple[pd.DataFrame, pd.DataFrame | None, int]:
+    table: pd.DataFrame, manifest: pd.DataFrame, folds: pd.DataFrame, run: Run, judged: set[int]
+) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, int]]:
     """Return the rows of evaluated images; of all images held out, None where no external one was; and how many
-    evaluated images were never held out.
+    evaluated images were never held out, and how many are held out in a fold none of whose members counts.
+
+    `judged` are the other folds.
     """
     table = table.assign(image_id=table["image_id"].astype(str))
     images = pd.Index(manifest["image_id"].to_numpy(dtype=object))
@@ -164,9 +179,13 @@ def _held_out(
         )
     labelled = manifest["label"].notna().to_numpy()
     marked = manifest["evaluate"].to_numpy(dtype=bool) & labelled
-    held_out = labelled & images.isin(folds.loc[folds["fold"].notna(), "image_id"].to_numpy(dtype=object))
+    of_fold = folds[folds["fold"].notna()]
+    held_out, due = (
+        labelled & images.isin(table_of["image_id"].to_numpy(dtype=object))
+        for table_of in (of_fold, of_fold[of_fold["fold"].isin(judged)])
+    )
     evaluated = table[marked[row]]
-    for what, expected in (("evaluated", marked & held_out), ("external", ~marked & held_out)):
+    for what, expected in (("evaluated", marked & due), ("external", ~marked & due)):
         absent = sorted(images[expected & ~np.isin(np.arange(len(images)), row)])
         if absent and len(evaluated):
             raise RunError(
@@ -175,7 +194,8 @@ def _held_out(
                 f'Run "nonet train RECIPE DATASET --out {run}" again: it completes what is missing.',
             )
     expanded = table[(marked | held_out)[row]] if (held_out & ~marked).any() else None
-    return evaluated, expanded, int((marked & ~held_out).sum())
+    counts = {"never_held_out": (marked & ~held_out).sum(), "not_judged": (marked & held_out & ~due).sum()}
+    return evaluated, expanded, {name: int(count) for name, count in counts.items()}
 
 
 def read_ensemble(run: Run) -> tuple[dict, Weights]:

@@ -103,7 +103,8 @@ def _shown(found: Measured) -> dict:
         "issues": _issues(found.issues) if found.issues is not None else None,
         "recipe": data.recipe_text,
         "provenance": _flat(data.provenance),
-        "histories": _history_rows(data),
+        "histories": (histories := _history_rows(data)),
+        "minutes": sum(row["minutes"] for row in histories),
     }
 
 
@@ -123,19 +124,32 @@ def _issues(issues: Issues) -> dict:
 
 def _history_rows(data: RunData) -> list[dict]:
     rows = []
-    for (architecture, fold), table in sorted(data.histories.items()):
-        best = table[table["best"].astype(bool)].tail(1)
+    for member in sorted(data.histories.keys() | data.done.keys()):
+        history, done = data.histories.get(member), data.done.get(member, {})
+        kept, score = data.kept_epoch(member), done.get("val_macro_f1", float("nan"))
+        if "val_macro_f1" not in done and kept is not None:
+            score = float(history.loc[history["epoch"] == kept, "val_macro_f1"].iloc[-1])
+        seconds = done.get("seconds", float("nan") if history is None else history["seconds"].iloc[-1])
         rows.append(
             {
-                "name": data.titles.get(architecture, architecture),
-                "fold": fold,
-                "num_epochs": len(table),
-                "best_epoch": int(best["epoch"].iloc[0]) if len(best) else None,
-                "macro_f1": float(best["val_macro_f1"].iloc[0]) if len(best) else float("nan"),
-                "minutes": float(table["seconds"].sum()) / 60 if "seconds" in table else float("nan"),
+                "name": data.titles.get(member[0], member[0]),
+                "fold": member[1],
+                "num_epochs": done.get("epochs", 0 if history is None else len(history)),
+                "kept_epoch": kept,
+                "macro_f1": score,
+                "minutes": float(seconds) / 60,
+                "note": _note(done),
             }
         )
     return rows
+
+
+def _note(done: Mapping) -> str:
+    """Return what is said of a member whose network died, in this attempt or in an earlier one."""
+    if done.get("dead"):
+        return f"{done['dead']}: does not count"
+    lost = done.get("earlier_attempts") or []
+    return f"attempt {len(lost) + 1}; the one before {lost[-1]['reason']}" if lost else ""
 
 
 def _flat(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:

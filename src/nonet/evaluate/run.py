@@ -13,8 +13,9 @@ from nonet.evaluate import figures
 from nonet.evaluate.calibration import MeasuredCalibration
 from nonet.evaluate.calibration_pages import reliability_figure, write_calibration
 from nonet.evaluate.cards import render_cards
-from nonet.evaluate.issues import FIGURE, draw_issues, write_issues
+from nonet.evaluate.issues import FIGURE, draw_issues, remove_issues, write_issues
 from nonet.evaluate.measured import Measured, measure
+from nonet.evaluate.members import dead_words
 from nonet.evaluate.mistakes import Expanded
 from nonet.evaluate.rejection import write_rejection
 from nonet.evaluate.report import render_report
@@ -57,6 +58,9 @@ def evaluate(
     """
     run = Run(run)
     found = measure(run, num_resamples=num_resamples, confidence=confidence, seed=seed)
+    for warning in [found.floor.words(), *dead_words(found.data)]:
+        if warning is not None:
+            logger.warning(warning)
     drawings = _draw(found)
     pages = {"report.html": render_report(found, drawings)} | render_cards(found)
     folder = run.evaluation
@@ -64,6 +68,8 @@ def evaluate(
     write_rejection(folder, found.rejection)
     if found.issues is not None:
         write_issues(run, found.issues)
+    else:
+        remove_issues(run)
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)
     _remove_stale_figures(folder / "figures", drawings)
@@ -105,7 +111,12 @@ def _draw(found: Measured) -> dict[str, str]:
     if data.samples is not None and len(data.samples[1]):
         drawings["samples"] = draw(sample_figure, *data.samples)
     if data.histories:
-        drawings["training_curves"] = draw(figures.training_figure, data.histories, data.titles)
+        drawings["training_curves"] = draw(
+            figures.training_figure,
+            data.histories,
+            data.titles,
+            {name: data.kept_epoch(name) for name in data.histories},
+        )
     if isinstance(found.calibration, MeasuredCalibration):
         drawings["reliability"] = draw(reliability_figure, found.calibration.bins)
     if found.robustness is not None:

@@ -13,6 +13,7 @@ from nonet.cells import GRANULOCYTE_STAGES
 from nonet.evaluate import phrases
 from nonet.evaluate.calibration import MeasuredCalibration
 from nonet.evaluate.measured import Measured
+from nonet.evaluate.members import dead_words, restarted_words
 from nonet.evaluate.robustness import damage_rows
 from nonet.evaluate.tables import FEW_PATIENTS
 from nonet.page.numbers import number, percent, signed
@@ -24,10 +25,19 @@ MIN_IMAGES_OF_PATIENT = 20
 _MIN_PATIENTS = 10  # to say how patients differ
 _WIDE = 0.3  # an interval of F1 from which on a class is to be judged with care
 _MOST = 3  # examples in a sentence
+_TOO_MANY = 0.25  # a larger share of labels is never wrong in a dataset that people made with care
 
 
 def expectation(found: Measured) -> str:
-    """Say what share of a new patient's cells will be named rightly, and how patients differ."""
+    """Say what share of a new patient's cells will be named rightly, and how patients differ.
+
+    Before that, where it is so, that the networks are no better than a constant.
+    """
+    floor = found.floor.words()
+    return _expectation(found) if floor is None else f"{floor} {_expectation(found)}"
+
+
+def _expectation(found: Measured) -> str:
     accuracy, head = found.accuracy, found.headline
     begin = "At best, of" if reasons_for_optimism(found) else "Of"
     text = (
@@ -224,6 +234,8 @@ def doubted_labels(found: Measured) -> str:
     """Say how many labels are issues, and of which classes."""
     issues = found.issues
     if issues is None:
+        if found.floor.nothing_learned:
+            return "Not looked for: networks that are no better than chance cannot tell a wrong label from a right one."
         return "Not looked for: a run of one class has no label that another would fit better."
     num = len(issues.table)
     if not num:
@@ -236,6 +248,12 @@ def doubted_labels(found: Measured) -> str:
         more = "has" if len(outstanding) == 1 else "have"
         who = f"{phrases.patients(len(outstanding))} {more} more"
         patients = f" {who} than their classes explain, first {outstanding.iloc[0]}."
+    if found.floor.is_below or num > _TOO_MANY * issues.num_images:
+        return (
+            f"{num:,} of {issues.num_images:,} labels ({100 * num / issues.num_images:.1f} %) are doubted, by networks "
+            "that err too often to be believed: most of these are the networks' own mistakes. The worst are listed in "
+            "issues.csv."
+        )
     return (
         f"Look first at {num:,} of {issues.num_images:,} labels ({percent(num / issues.num_images, 1)}), listed in "
         f"issues.csv with the worst on top; most are labelled {listed}. They are suspicions: either the label is wrong "
@@ -286,15 +304,15 @@ def images(found: Measured) -> str:
 
 def training(found: Measured) -> str:
     """Say how many networks were still getting better when they stopped."""
-    histories = found.data.histories
-    ended = [
-        len(table) > 1 and table["val_macro_f1"].iloc[-1] >= table["val_macro_f1"].max() for table in histories.values()
-    ]
+    data = found.data
+    living = [table for member, table in data.histories.items() if not data.done.get(member, {}).get("dead")]
+    ended = [len(table) > 1 and table["val_macro_f1"].iloc[-1] >= table["val_macro_f1"].max() for table in living]
     text = f"{sum(ended)} of {len(ended)} networks were at their best in their last epoch"
     text += "; more epochs may help." if sum(ended) > len(ended) / 2 else "."
-    refitted = found.data.recipe.get("models", {}).get("refit_head")
-    text += " Curves are of the heads before they were refitted." if refitted else ""
-    return text + (" Held-out scores here count the external images, too." if found.expanded is not None else "")
+    if data.recipe.get("models", {}).get("refit_head"):
+        text += " Curves are of the heads before they were refitted."
+    text += " Held-out scores here count the external images, too." if found.expanded is not None else ""
+    return " ".join([text, restarted_words(data), *dead_words(data)]).replace("  ", " ").strip()
 
 
 def reasons_for_optimism(found: Measured) -> list[str]:
@@ -324,7 +342,7 @@ def reasons_for_optimism(found: Measured) -> list[str]:
 
 def limits(found: Measured) -> list[str]:
     """Say what the scores do not cover, one sentence each."""
-    data, sentences = found.data, []
+    data, sentences = found.data, dead_words(found.data)
     absent, few, _ = unjudged(found.per_class)
     if len(absent):
         sentences.append(

@@ -45,7 +45,7 @@ def table_1(
     -------
     One row for each view set and architecture, the ensemble last in each view set. Columns: name, architecture,
     views, then each score of `SCORES` with `_low` and `_high`, all in 0 … 1; then images, patients (known ones) and
-    units (what the bootstrap drew).
+    units (what the bootstrap drew). An architecture with a dead member has fewer images: those of its living ones.
 
     Notes
     -----
@@ -69,7 +69,12 @@ def with_scores(
     for score, function in SCORES.items():
         low, high = percentile_interval(resampled[score], confidence=confidence)
         table[score], table[f"{score}_low"], table[f"{score}_high"] = function(total), low, high
-    return table.assign(images=len(oof.true), patients=oof.num_patients, units=confusions.num_units)
+    judged = predicted >= 0
+    return table.assign(
+        images=judged.sum(axis=1),
+        patients=[len({patient for patient in oof.patient[row] if patient is not None}) for row in judged],
+        units=[len(set(oof.unit[row])) for row in judged],
+    )
 
 
 def per_class_table(
@@ -144,7 +149,7 @@ def difference_table(
     Returns
     -------
     Columns: comparison, difference, difference_low, difference_high, in 0 … 1. An interval that holds 0 means that
-    these patients do not settle which of the two is better.
+    these patients do not settle which of the two is better. Both sides are scored on the images that both judge.
     """
     oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
     rows, final = oof.rows(), oof.final_view_set
@@ -156,16 +161,20 @@ def difference_table(
     ]
     if final != NO_VIEWS and (NO_VIEWS, ENSEMBLE) in rows:
         pairs.append(("ensemble with views − without", ensemble, (NO_VIEWS, ENSEMBLE)))
-    confusions = oof.confusions()
-    total = macro_f1_score(confusions.total())
+    columns = ["comparison", "difference", "difference_low", "difference_high"]
+    if not pairs:
+        return pd.DataFrame([], columns=columns)
+    predicted = np.stack([oof.predicted()[[rows.index(first), rows.index(second)]] for _, first, second in pairs])
+    predicted = np.where((predicted >= 0).all(axis=1, keepdims=True), predicted, -1).reshape(-1, len(oof.true))
+    confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
+    total = macro_f1_score(confusions.total()).reshape(-1, 2)
     scores = {"macro_f1": macro_f1_score}
     resampled = bootstrap_scores(confusions, scores, num_resamples=num_resamples, seed=seed)["macro_f1"]
     table = []
-    for name, first, second in pairs:
-        i, j = rows.index(first), rows.index(second)
-        low, high = percentile_interval(resampled[:, i] - resampled[:, j], confidence=confidence)
-        table.append((name, total[i] - total[j], float(low), float(high)))
-    return pd.DataFrame(table, columns=["comparison", "difference", "difference_low", "difference_high"])
+    for (name, *_), value, drawn in zip(pairs, total, resampled.reshape(len(resampled), -1, 2).swapaxes(0, 1)):
+        low, high = percentile_interval(drawn[:, 0] - drawn[:, 1], confidence=confidence)
+        table.append((name, value[0] - value[1], float(low), float(high)))
+    return pd.DataFrame(table, columns=columns)
 
 
 def ensemble_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> pd.DataFrame:
@@ -220,7 +229,8 @@ def format_table(table: pd.DataFrame) -> str:
     lines = [["", "views", *HEADINGS.values()]]
     for _, row in table.iterrows():
         cells = [format_interval(row[s], row[f"{s}_low"], row[f"{s}_high"]) for s in HEADINGS]
-        lines.append([row["name"], row["views"], *cells])
+        part = "" if row["images"] == table["images"].max() else f" ({row['images']:,} images)"
+        lines.append([row["name"] + part, row["views"], *cells])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

@@ -34,6 +34,8 @@ class OpenedRun:
         """Load its networks."""
         from nonet.predict.ensemble import Ensemble  # only now: torch takes many seconds to import
 
+        if all(member.get("reason") for member in self.description["members"] if member["weight"] > 0):
+            log.warning(f"All networks of {self.run} died in training, so its predictions are worth nothing.")
         return Ensemble(self.run, self.recipe, self.description, accelerator=accelerator)
 
 

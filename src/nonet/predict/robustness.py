@@ -86,7 +86,7 @@ def score_conditions(
     """
     run = Run(run)
     require_devices(accelerator)
-    images, recipe, classes = _read(run)
+    images, recipe, classes, members = _read(run)
     dataset = _open_dataset(run, dataset)
     images = draw_images(images, limit, seed)
     sets = _view_sets(recipe, views)
@@ -98,8 +98,9 @@ def score_conditions(
     from nonet.models.views import views_of  # only now: torch takes many seconds to import
 
     views_of_sets = {name: views_of(settings) for name, settings in sets.items()}
-    ensembles = _ensembles(run, recipe, classes, images, accelerator)
-    crops = tuple(next(iter(ensembles.values())).crops)
+    members = [(name, fold) for name, fold in members if fold in set(images["fold"])]
+    ensembles = _ensembles(run, recipe, classes, members, accelerator)
+    crops = tuple(sorted({crop for ensemble in ensembles.values() for crop in ensemble.crops}))
     settings = tuple(recipe.denoise.model_copy(update={"enabled": enabled}) for enabled in (False, True))
     tasks = (_tasks(chunk, dataset, crops, settings, seed) for chunk in chunks)
     _score(folder, chunks, tasks, ensembles, views_of_sets, num_workers)
@@ -131,8 +132,10 @@ def _score(
                 parts.clear()
 
 
-def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str]]:
-    """Return the images that count, with fold and hash, the recipe, and the classes in the order of the logits."""
+def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str], list[tuple[str, int]]]:
+    """Return the images that count, with fold and hash; the recipe, the classes in the order of the logits, and the
+    members (architecture, fold) that have any.
+    """
     read_description(run)  # of a run that is not trained to the end, its error says so
     require_unchanged(run, run.oof, run.manifest)
     oof = pd.read_parquet(run.oof)
@@ -140,7 +143,8 @@ def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str]]:
     images = oof.drop_duplicates("image_id")[_ABOUT].merge(manifest, on="image_id", validate="one_to_one")
     images = images[images["evaluate"].astype(bool) & images["label"].notna()].sort_values("image_id")
     classes = [column.removeprefix("logit_") for column in oof.columns if column.startswith("logit_")]
-    return images.drop(columns="evaluate").reset_index(drop=True), load_recipe(run.recipe), classes
+    members = sorted(set(zip(oof["architecture"], oof["fold"].astype(int))))
+    return images.drop(columns="evaluate").reset_index(drop=True), load_recipe(run.recipe), classes, members
 
 
 def _open_dataset(run: Run, dataset: str | Path | Dataset | None) -> Dataset:
@@ -218,25 +222,19 @@ def _is_whole(path: Path) -> bool:
 
 
 def _ensembles(
-    run: Run, recipe: Recipe, classes: list[str], images: pd.DataFrame, accelerator: str
+    run: Run, recipe: Recipe, classes: list[str], members: list[tuple[str, int]], accelerator: str
 ) -> dict[int, "Ensemble"]:
     """Return fold → the members that never saw it, whatever weight they have in the run's ensemble."""
     from nonet.predict.ensemble import Ensemble
 
+    entries: dict[int, list[dict]] = {}
+    for name, fold in members:
+        entries.setdefault(fold, []).append({"architecture": name, "fold": fold, "weight": 1.0})
     return {
         fold: Ensemble(
-            run,
-            recipe,
-            {
-                "classes": classes,
-                "temperature": 1.0,
-                "members": [
-                    {"architecture": name, "fold": int(fold), "weight": 1.0} for name in recipe.models.architectures
-                ],
-            },
-            accelerator=accelerator,
+            run, recipe, {"classes": classes, "temperature": 1.0, "members": of_fold}, accelerator=accelerator
         )
-        for fold in sorted(images["fold"].unique())
+        for fold, of_fold in entries.items()
     }
 
 

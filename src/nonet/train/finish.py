@@ -1,7 +1,7 @@
 """The end of a training: out-of-fold logits joined, the ensemble listed and calibrated. No network is needed for it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ from nonet.calibrate.nucleus import fit_nucleus_rule
 from nonet.calibrate.rejection import fit_rejection
 from nonet.calibrate.weights import folds_that_count, mean_over_members, member_weights, weights_by_image
 from nonet.data.folds import patient_or_image
-from nonet.errors import RecipeError
-from nonet.integrity import note_checksums, require_unchanged
+from nonet.errors import RecipeError, RunError
+from nonet.integrity import note_checksums, read_done, require_unchanged
 from nonet.recipe import Calibrate, Loss, Recipe, Sampling, load_recipe
 from nonet.runs import FORMAT_VERSION, Member, Run, write_json, written_whole
 from nonet.spreadsheet import read_csv
@@ -26,20 +26,56 @@ log = logging.getLogger("nonet")
 
 
 def finish(run: Run, recipe: Recipe, classes: list[str], titles: dict[str, str], members: Sequence[Member]) -> None:
-    """Join the members' out-of-fold logits, and list and calibrate the members that make up the ensemble."""
-    with written_whole(run.oof) as path:
-        pd.concat([pd.read_parquet(member.oof) for member in members]).to_parquet(path, index=False)
-    note_checksums(run, [run.oof], members)
+    """Join the members' out-of-fold logits, and list and calibrate the members that make up the ensemble.
+
+    Members whose network is dead have weight 0, and oof.parquet goes without their rows. Where all are dead, those
+    whose logits are numbers count nonetheless, so that there is a report that says so.
+
+    Raises
+    ------
+    RunError where every network diverged.
+    """
+    tables = {member: pd.read_parquet(member.oof) for member in members}
+    entries = _entries(run, tables)
     set_aside_ensemble(run)
     if run.ensemble.exists():  # it may have been given other weights since
+        given = member_weights(read_description(run))
+        entries = [e | {"weight": given.get((e["architecture"], e["fold"]), 0.0)} for e in entries]
+    counted = [table for e, table in zip(entries, tables.values()) if e["weight"] > 0 or "reason" not in e]
+    with written_whole(run.oof) as path:
+        pd.concat(counted).to_parquet(path, index=False)
+    note_checksums(run, [run.oof], members)
+    if run.ensemble.exists():
         return
-    description = {
-        "format_version": FORMAT_VERSION,
-        "classes": classes,
-        "titles": titles,
-        "members": [{"architecture": m.architecture, "fold": m.fold, "weight": 1.0} for m in members],
-    }
+    description = {"format_version": FORMAT_VERSION, "classes": classes, "titles": titles, "members": entries}
     _write_calibrated(run, recipe, description, recipe.calibrate)
+
+
+def _entries(run: Run, tables: Mapping[Member, pd.DataFrame]) -> list[dict]:
+    """Return each member's entry in ensemble.json: its weight and, where that is 0, the reason."""
+    entries = []
+    for member in tables:
+        dead = read_done(member).get("dead")
+        entry = {"architecture": member.architecture, "fold": member.fold, "weight": 0.0 if dead else 1.0}
+        entries.append(entry | ({"reason": dead} if dead else {}))
+    if any(entry["weight"] for entry in entries):
+        return entries
+    for entry, table in zip(entries, tables.values()):
+        logits = table[[column for column in table.columns if column.startswith("logit_")]]
+        entry["weight"] = 1.0 if np.isfinite(logits.to_numpy()).all() else 0.0
+    first = next(iter(tables))
+    if not any(entry["weight"] for entry in entries):
+        raise RunError(
+            f"No network of {run} can be used: {first.name} {entries[0]['reason']}, and all others failed, too.",
+            hint="Train into another --out with a lower optimiser.learning_rate_first, optimiser.warmup_epochs, or "
+            "train.precision=32-true.",
+        )
+    log.warning(
+        f"All {len(entries)} networks of {run} are dead, first {first.name}: it {entries[0]['reason']}. Their "
+        "predictions are worth nothing; the report is written nonetheless. Check the labels, lower "
+        "optimiser.learning_rate_first, or set optimiser.warmup_epochs."
+    )
+    return entries
 
 
 def calibrate(run: str | Path | Run, *, settings: list[str] | None = None) -> Calibration:
@@ -138,7 +174,7 @@ def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFram
     of_each = dict(list(table.set_index("image_id").groupby("architecture")[columns]))
     values = np.empty((len(of_each), len(first), len(columns)))
     for number, rows in enumerate(of_each.values()):
-        values[number] = rows.loc[first["image_id"]].to_numpy(dtype=np.float64)
+        values[number] = rows.reindex(first["image_id"]).to_numpy(dtype=np.float64)  # NaN of a dead member
     means = mean_over_members(values, weights_by_image(weights, list(of_each), first["fold"].to_numpy()))
     held_out = HeldOut(
         logits=means[:, :-2],

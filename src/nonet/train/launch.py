@@ -27,13 +27,12 @@ from nonet.progress import hide_progress, progress, progress_is_hidden
 from nonet.recipe import Recipe, differing_settings, load_recipe
 from nonet.runs import Run, environment, now, require_same, write_json, write_text, written_whole
 from nonet.storage import alone, claim
+from nonet.train.data import MemberData
 from nonet.train.finish import finish
 from nonet.train.healing import beginning_is_whole, begun_with, heal_members, samples_are_whole
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-    from nonet.train.member import MemberData
 
 log = logging.getLogger("nonet")
 
@@ -292,9 +291,7 @@ def train_members(fabric: "Fabric", job: Job) -> None:
     bar.close()
 
 
-def _data_of(job: Job, member) -> "MemberData":
-    from nonet.train.member import MemberData
-
+def _data_of(job: Job, member) -> MemberData:
     images = job.images[crop_of(member.architecture, job.recipe.models)]
     fold = job.table["fold"]
     held_out = np.flatnonzero((fold == member.fold).fillna(False).to_numpy(dtype=bool))

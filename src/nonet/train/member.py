@@ -1,64 +1,40 @@
 """One member: train a network on all folds but one, keep its average, say what it makes of the fold held out.
 
-Nothing random has a state: each batch's seed is derived from (seed, architecture, fold, epoch, step). So a training
-that is killed and resumed from its last `state.pt` ends with the weights of an uninterrupted one, bit for bit.
+Nothing random has a state: each batch's seed is derived from (seed, architecture, fold, attempt, epoch, step). So a
+training that is killed and resumed from its last `state.pt` ends with the weights of an uninterrupted one, bit for bit.
 """
 
 import json
 import logging
 import math
 import time
-from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-import safetensors.torch
 import torch
 from lightning_fabric import Fabric
-from sklearn.metrics import f1_score
 from timm.optim import param_groups_layer_decay
+from tqdm import tqdm
 
-from nonet.calibrate.rejection import fit_member_score
-from nonet.data.folds import patient_or_image
-from nonet.data.nucleus import shows_nucleus
-from nonet.data.prepare import PreparedImages
-from nonet.errors import RunError
-from nonet.integrity import write_done
-from nonet.models.network import Classifier, make_classifier, make_head
-from nonet.models.views import View, batches, logits_over_views, no_views, to_device, views_of
-from nonet.progress import progress, slowly
+from nonet.models.network import Classifier, make_classifier
+from nonet.models.views import no_views, to_device
+from nonet.progress import progress
 from nonet.recipe import Optimiser, Recipe
-from nonet.runs import Member, write_text, written_whole
+from nonet.runs import Member, write_text
 from nonet.train.augment import Draws, augment, mix
+from nonet.train.data import MemberData
 from nonet.train.ema import WeightAverage
-from nonet.train.features import features_of, write_features
+from nonet.train.liveness import why_dead
 from nonet.train.losses import TrainingLoss, loss_of
-from nonet.train.refit import fit_linear_head
+from nonet.train.outcome import Viewer, macro_f1, work_out, write_outcome
 from nonet.train.sampling import cut_batches, derive_seed, draw_epoch, training_prior
+from nonet.train.sharing import take_from_first
 from nonet.train.state import read_state, write_state
 
 log = logging.getLogger("nonet")
 
-#: Training images, drawn at random, that say where features lie: enough for any network's, and quick with any dataset.
-MAX_IMAGES_OF_SPACE = 20_000
 
-
-@dataclass(frozen=True)
-class MemberData:
-    """What one member learns from and is held to.
-
-    images : uint8 (n, s, s, 3), all of the dataset's labelled images, read as they are asked for.
-    labels : int64 (n,), index into classes.
-    train, held_out : int64 row numbers, apart from each other.
-    table : one row an image: image_id, label, patient, source, evaluate.
-    """
-
-    images: PreparedImages
-    labels: np.ndarray
-    train: np.ndarray
-    held_out: np.ndarray
-    table: pd.DataFrame
-    classes: list[str]
+class Diverged(Exception):
+    """The loss is no longer a number."""
 
 
 def learning_rate(step: int, num_steps: int, *, first: float, last: float, warmup_steps: int = 0) -> float:
@@ -85,31 +61,44 @@ class MemberTraining:
 
     def __init__(self, member: Member, data: MemberData, recipe: Recipe, fabric: Fabric):
         self.member, self.data, self.recipe, self.fabric = member, data, recipe, fabric
+        self.seconds = 0.0
+        self.earlier_attempts: list[dict] = []  # that died: {"epochs", "reason"}
+        self.external = ~data.table["evaluate"].to_numpy(dtype=bool)[data.train]
+        prior = training_prior(data.labels[data.train], len(data.classes), recipe.sampling, self.external)
+        self.loss = TrainingLoss(recipe.loss, data.classes, prior, fabric.device)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make the network, its optimiser and its average; anew, and from another seed, in each attempt."""
         torch.manual_seed(self._seed("start"))
-        network, self.origin = make_classifier(member.architecture, recipe.models, len(data.classes))
+        network, self.origin = make_classifier(self.member.architecture, self.recipe.models, len(self.data.classes))
         network = network.to(memory_format=torch.channels_last)
-        if fabric.world_size > 1 and fabric.device.type == "cuda":
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        settings = recipe.optimiser
+        settings = self.recipe.optimiser
         optimiser = torch.optim.AdamW(
             parameter_groups(network, settings),
             lr=settings.learning_rate_first,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
-            fused=fabric.device.type in ("cpu", "cuda"),
+            fused=self.fabric.device.type in ("cpu", "cuda"),
         )
-        self.network, self.optimiser = fabric.setup(network, optimiser)
-        self.average = WeightAverage(network, decay=recipe.train.ema_decay, warmup=recipe.train.ema_warmup)
-        self.epoch, self.step, self.loss_sum, self.seconds = 0, 0, 0.0, 0.0
+        self.network, self.optimiser = self.fabric.setup(network, optimiser)
+        train = self.recipe.train
+        self.average = WeightAverage(network, decay=train.ema_decay, warmup=train.ema_warmup)
+        self.epoch, self.step, self.loss_sum = 0, 0, 0.0
         self.history: list[dict] = []
-        self.best: dict | None = None  # {"macro_f1", "epoch", "network"}
-        self.external = ~data.table["evaluate"].to_numpy(dtype=bool)[data.train]
-        prior = training_prior(data.labels[data.train], len(data.classes), recipe.sampling, self.external)
-        self.loss = TrainingLoss(recipe.loss, data.classes, prior, fabric.device)
+        self.best: dict | None = None  # what is kept: {"macro_f1", "epoch", "network", "dead"}
+        self.diverged: str | None = None
         self.steps_an_epoch = len(self._batches_of(0))
 
+    @property
+    def attempt(self) -> int:
+        return len(self.earlier_attempts)
+
     def _seed(self, *parts: object) -> int:
-        return derive_seed(self.recipe.train.seed, self.member.architecture, self.member.fold, *parts)
+        attempt = ("attempt", self.attempt) if self.attempt else ()
+        return derive_seed(self.recipe.train.seed, self.member.architecture, self.member.fold, *attempt, *parts)
 
     def _batches_of(self, epoch: int) -> list[np.ndarray]:
         labels = self.data.labels[self.data.train]
@@ -119,29 +108,46 @@ class MemberTraining:
         )
 
     def run(self) -> None:
-        """Train to the end from wherever the last state was written."""
+        """Train to the end from wherever the last state was written.
+
+        A network that dies (see liveness.py) is begun again from another seed, as often as the recipe says.
+        """
         self._resume()
-        started, saved = time.monotonic() - self.seconds, time.monotonic()
-        total = self.recipe.train.epochs * self.steps_an_epoch
+        self._started = time.monotonic() - self.seconds
         bar = progress(
-            total=total,
+            total=self.recipe.train.epochs * self.steps_an_epoch,
             initial=self.epoch * self.steps_an_epoch + self.step,
             description=self.member.name,
             unit="steps",
             leave=False,
             disable=not self.fabric.is_global_zero,
         )
+        with bar:
+            while True:
+                died = self._train(bar)
+                if died is None or not self._may_begin_again:
+                    died = self._finish()
+                if died is None:
+                    return
+                self._begin_again(died)
+                bar.reset()
+
+    def _train(self, bar: tqdm) -> str | None:
+        """Train this attempt to its end; say why it ended before, if it did."""
+        saved = time.monotonic()
         while not self._is_finished():
             cut = self._batches_of(self.epoch)
             while self.step < len(cut):
-                self.loss_sum += self._train_batch(cut[self.step])
+                try:
+                    self.loss_sum += self._train_batch(cut[self.step])
+                except Diverged as error:
+                    self.diverged = str(error)
+                    return self.diverged
                 self.step += 1
                 bar.update()
                 if time.monotonic() - saved >= self.recipe.train.checkpoint_seconds and self.step < len(cut):
-                    self.seconds = time.monotonic() - started
                     self._save()
                     saved = time.monotonic()
-            self.seconds = time.monotonic() - started
             self._end_epoch(len(cut))
             last = self.history[-1]
             bar.set_postfix(macro_f1=f"{last['val_macro_f1']:.3f}", epoch=self.epoch, refresh=False)
@@ -149,10 +155,28 @@ class MemberTraining:
                 f"{self.member.name}, epoch {self.epoch}: training loss {last['train_loss']:.4f}, "
                 f"held-out macro-F1 {last['val_macro_f1']:.3f}, {self.seconds:.0f} s"
             )
+            if self.best["dead"] is not None:
+                return self.best["dead"]
             self._save()
             saved = time.monotonic()
-        bar.close()
-        self._finish()
+        return None
+
+    @property
+    def _may_begin_again(self) -> bool:
+        return self.attempt < self.recipe.train.max_restarts
+
+    @property
+    def _advice(self) -> str:
+        if self.diverged is None:
+            return " Where that happens often, optimiser.warmup_epochs or a lower learning rate helps."
+        return " Where that happens often, lower optimiser.learning_rate_first, or set train.precision=32-true."
+
+    def _begin_again(self, reason: str) -> None:
+        if self.fabric.is_global_zero:
+            log.warning(f"{self.member.name} {reason}. It is trained again from another seed.{self._advice}")
+        self.earlier_attempts.append({"epochs": self.epoch, "reason": reason})
+        self._begin()
+        self._save()
 
     def _train_batch(self, rows: np.ndarray) -> float:
         loss = self.gradients(rows)
@@ -187,10 +211,7 @@ class MemberTraining:
         self.fabric.backward(loss)
         value = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
         if not math.isfinite(value):
-            raise RunError(
-                f"The loss of {self.member.name} is {value} at epoch {self.epoch}, step {self.step}.",
-                hint="Lower optimiser.learning_rate_first, or set train.precision=32-true.",
-            )
+            raise Diverged(f"diverged: its loss was {value} at epoch {self.epoch}, step {self.step}")
         return value
 
     def _augmented(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -204,38 +225,34 @@ class MemberTraining:
         images, labels = mix(images, labels, settings, draws)
         return images.contiguous(memory_format=torch.channels_last), labels
 
-    def held_out_logits(self, views: list[View], description: str | None = None) -> np.ndarray:
-        """Logits (n, classes), float32, of the average on the images held out; a description gives it a bar."""
-        cut, device = batches(self.data.held_out, 4 * self.recipe.train.batch_size), self.fabric.device
-        with self.fabric.autocast():
-            parts = [
-                logits_over_views(self.average.network, to_device(self.data.images[batch], device), views).cpu().numpy()
-                for batch in slowly(cut, description)
-            ]
-        return np.concatenate(parts)
+    @property
+    def viewer(self) -> Viewer:
+        """The average, which is what is judged and kept, and the images."""
+        return Viewer(self.average.network, self.member, self.data, self.recipe, self.fabric)
 
     def _end_epoch(self, num_steps: int) -> None:
-        # One process's numbers decide for all, so that none stops while the others go on.
-        logits = self.fabric.broadcast(self.held_out_logits(no_views()))
-        truth = self.data.labels[self.data.held_out]
+        # All processes judge the same network and get the same numbers, so that none stops while the others train on.
+        take_from_first(self.fabric, self.average.network)
+        logits, truth = self.viewer.logits(no_views()), self.data.truth
         one_hot = torch.nn.functional.one_hot(torch.from_numpy(truth), logits.shape[1]).float()
-        present = np.unique(truth)
-        macro_f1 = float(f1_score(truth, logits.argmax(1), labels=present, average="macro", zero_division=0))
-        recall = [float((logits.argmax(1)[truth == k] == k).mean()) for k in present]
-        is_best = self.best is None or macro_f1 > self.best["macro_f1"]
+        score = macro_f1(truth, logits)
+        recall = [float((logits.argmax(1)[truth == k] == k).mean()) for k in np.unique(truth)]
+        is_best = self.best is None or score > self.best["macro_f1"]
         if is_best or self.recipe.train.keep == "last":
             state = {k: v.detach().cpu().clone() for k, v in self.average.network.state_dict().items()}
             previous = self.best["macro_f1"] if self.best else -1.0
-            self.best = {"macro_f1": max(macro_f1, previous), "epoch": self.epoch, "network": state}
+            dead = why_dead(logits, truth, at_end=False)
+            self.best = {"macro_f1": max(score, previous), "epoch": self.epoch, "network": state, "dead": dead}
+        self.seconds = time.monotonic() - self._started
         self.history.append(
             {
                 "epoch": self.epoch,
                 "train_loss": self.loss_sum / num_steps,
                 "learning_rate": self.rate,
                 "val_loss": float(loss_of(self.recipe.loss, torch.from_numpy(logits), one_hot).mean()),
-                "val_macro_f1": macro_f1,
+                "val_macro_f1": score,
                 "val_balanced_accuracy": float(np.mean(recall)),
-                "seconds": round(self.seconds, 2),
+                "seconds": round(self.seconds, 2),  # since the member was begun, attempts that died among them
                 "best": bool(is_best),
             }
         )
@@ -249,6 +266,7 @@ class MemberTraining:
         return self.epoch - 1 - self.best["epoch"] >= self.recipe.train.patience_epochs
 
     def _save(self) -> None:
+        self.seconds = time.monotonic() - self._started
         if not self.fabric.is_global_zero:
             return
         state = {
@@ -257,6 +275,8 @@ class MemberTraining:
             "average": self.average.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),  # the scale of 16-mixed
             "progress": {k: getattr(self, k) for k in ("epoch", "step", "loss_sum", "seconds")},
+            "attempt": self.attempt,
+            "earlier_attempts": self.earlier_attempts,
             "history": self.history,
             "best": self.best,
         }
@@ -276,94 +296,37 @@ class MemberTraining:
         self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
         for key, value in state["progress"].items():
             setattr(self, key, value)
-        self.history, self.best = state["history"], state["best"]
+        self.earlier_attempts, self.history, self.best = state["earlier_attempts"], state["history"], state["best"]
 
-    def _finish(self) -> None:
-        self.average.network.load_state_dict(self.best["network"])
+    def _finish(self) -> str | None:
+        """Write what is kept; where that is dead and may be begun again, only say why."""
+        if self.best is not None:
+            self.average.network.load_state_dict(self.best["network"])
+        take_from_first(self.fabric, self.average.network)
+        viewer = self.viewer
+        outcome = work_out(viewer, self.external, self._seed("foreign"))
+        truth, logits = self.data.truth, outcome.logits["none"]
+        dead = self.diverged or why_dead(logits, truth, at_end=True)
+        if dead is not None and self._may_begin_again:
+            return dead
         if not self.fabric.is_global_zero:
-            return
-        sets = {"none": no_views()}
-        if self.recipe.predict.views != "none":
-            sets[self.recipe.predict.views] = views_of(self.recipe.predict)
-        if self.recipe.models.refit_head:
-            self._refit_head()
-        foreign = self._write_features()
-        nucleus = self._shows_nucleus()
-        tables = [
-            self._oof_table(name, self.held_out_logits(views, f"{self.member.name}, views: {name}"), foreign, nucleus)
-            for name, views in sets.items()
-        ]
-        with written_whole(self.member.oof) as path:
-            pd.concat(tables).to_parquet(path, index=False)
-        with written_whole(self.member.weights) as path:
-            state = self.average.network.state_dict()
-            safetensors.torch.save_file({k: v.cpu().contiguous() for k, v in state.items()}, path)
+            return None
+        if dead is not None:
+            tried = f"in the last of {self.attempt + 1} attempts" if self.attempt else "and train.max_restarts is 0"
+            log.warning(f"{self.member.name} {dead}, {tried}. It does not count.{self._advice}")
         self._write_history()  # again: a kill may have come between the last state and it
-        write_done(
-            self.member,
+        write_outcome(
+            viewer,
+            outcome,
             {
                 "epochs": self.epoch,
-                "kept_epoch": self.best["epoch"],
-                "val_macro_f1": self.history[self.best["epoch"]]["val_macro_f1"],
+                "kept_epoch": self.best["epoch"] if self.best else None,
+                "val_macro_f1": macro_f1(truth, logits),
                 "seconds": round(self.seconds, 1),
                 "weights_from": self.origin,
+                "attempt": self.attempt,
+                "earlier_attempts": self.earlier_attempts,
+                "dead": dead,
             },
         )
-        self.member.clear()
-
-    def _refit_head(self) -> None:
-        """Replace the head by one fitted to the features of the training images."""
-        features, labels = self._features(self.data.train), self.data.labels[self.data.train]
-        counts = np.where(self.external, self.recipe.sampling.external_weight, 1.0)
-        finite = np.isfinite(features).all(axis=1)
-        if not finite.all():
-            log.warning(
-                f"{self.member.name}: features of {(~finite).sum():,} of {len(finite):,} training images are not "
-                "finite. The head is refitted without these images."
-            )
-            features, labels, counts = features[finite], labels[finite], counts[finite]
-        num_classes = len(self.data.classes)
-        weight, bias = fit_linear_head(features, labels, num_classes, weights=counts)
-        head = make_head(features.shape[1], num_classes, widths=(), dropout=0)
-        head[0].load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
-        self.average.network.head = head.to(self.fabric.device).eval().requires_grad_(False)
-
-    def _write_features(self) -> np.ndarray:
-        """Keep what the network makes of the images held out, and what tells foreign images.
-
-        The first by which evaluate/neighbours.py compares images, the second fitted on training images. Return how
-        foreign those held out are, (n,), each beside the other patients held out.
-        """
-        held_out, train = self._features(self.data.held_out), self.data.train
-        table = self.data.table.iloc[self.data.held_out]
-        write_features(self.member.features, table["image_id"].to_numpy(), held_out)
-        if len(train) > MAX_IMAGES_OF_SPACE:
-            drawn = np.random.default_rng(self._seed("foreign"))
-            train = np.sort(drawn.choice(train, MAX_IMAGES_OF_SPACE, replace=False))
-        evaluated = self.data.table["evaluate"].to_numpy(dtype=bool)[self.data.held_out]
-        fitted = fit_member_score(self._features(train), held_out[evaluated])  # external images look otherwise
-        fitted.write(self.member.foreign)
-        foreign, unit = fitted.score(held_out), patient_or_image(table).to_numpy(dtype=str)
-        foreign[evaluated] = fitted.score_held_out(held_out[evaluated], unit[evaluated])
-        return foreign
-
-    def _shows_nucleus(self) -> np.ndarray:
-        """Say of the images held out whether anything that the network sees of them could be a nucleus, bool (n,)."""
-        cut = batches(self.data.held_out, 4 * self.recipe.train.batch_size)
-        return np.array([shows_nucleus(pixels) for batch in cut for pixels in self.data.images[batch]], dtype=bool)
-
-    def _features(self, rows: np.ndarray) -> np.ndarray:
-        device, batch_size = self.fabric.device, 4 * self.recipe.train.batch_size
-        options = {"device": device, "batch_size": batch_size, "description": f"{self.member.name}, features"}
-        # In single precision whatever the training's: what is fitted to them must hold on machines of another one.
-        return features_of(self.average.network, self.data.images, rows, **options)
-
-    def _oof_table(self, view_set: str, logits: np.ndarray, foreign: np.ndarray, nucleus: np.ndarray) -> pd.DataFrame:
-        table = self.data.table.iloc[self.data.held_out][["image_id", "label", "patient", "source"]].reset_index(
-            drop=True
-        )
-        table = table.assign(fold=self.member.fold, architecture=self.member.architecture, view_set=view_set)
-        table["foreign"] = foreign.astype(np.float32)  # of the image as it is, whatever the views
-        table["nucleus"] = nucleus
-        columns = {f"logit_{code}": logits[:, i].astype(np.float32) for i, code in enumerate(self.data.classes)}
-        return pd.concat([table, pd.DataFrame(columns)], axis=1)
+        return None
