@@ -15,6 +15,8 @@ from test_train import member_training
 
 import nonet
 from nonet.errors import RunError
+from nonet.evaluate.mistakes import mistakes_table
+from nonet.evaluate.reading import read_run
 from nonet.runs import Run
 from nonet.train import member as member_module
 from nonet.train.launch import train
@@ -286,6 +288,15 @@ def test_report_card_and_log_say_which_member_died_and_why(lame_run, tmp_path, c
     assert all(told in page for page in pages)
     assert any(told in message for message in caplog.messages)
     assert "1 × ViT-Mini" in pages[0] and "3 networks" in pages[0] and "an ensemble of 3 networks" in pages[1]
+
+
+def test_mistakes_are_counted_on_what_living_members_judge(lame_run):
+    oof = read_run(lame_run).oof
+    table = mistakes_table(oof).set_index("architecture")
+    predicted = oof.predicted()[oof.rows().index(("dihedral", "vit_mini"))]
+    judged = predicted >= 0
+    assert table.loc["vit_mini", "images"] == judged.sum() < table.loc["ensemble", "images"] == 30
+    assert table.loc["vit_mini", "mistakes"] == (predicted != oof.true)[judged].sum()
 
 
 def test_calibration_and_damage_do_without_a_dead_member(lame_run, tiny_dataset, tmp_path):

@@ -15,7 +15,7 @@ from nonet.evaluate.bootstrap import UnitConfusions, bootstrap_scores, confusion
 from nonet.evaluate.metrics import SCORES
 from nonet.evaluate.oof import ENSEMBLE
 from nonet.evaluate.reading import RunData, read_run
-from nonet.evaluate.tables import HEADINGS, format_interval, row_name
+from nonet.evaluate.tables import HEADINGS, count_judged, format_interval, row_name
 from nonet.page.markdown import Markdown
 from nonet.page.markdown import table as markdown_table
 from nonet.runs import Run, write_text
@@ -213,27 +213,36 @@ def _score(
         number = np.array([classes.index(code) for code in run.oof.classes])
         for (views, architecture), row in zip(run.oof.rows(), run.oof.predicted()):
             rows.append((name, row_name(run.oof, architecture, run.titles), architecture, views))
-            predicted.append(number[row[shared[name]]])
+            chosen = row[shared[name]]
+            predicted.append(np.where(chosen < 0, -1, number[chosen]))
     first = next(iter(data))
     oof, place = data[first].oof, shared[first]
     true = np.array([classes.index(code) for code in _labels(data[first], place)])
-    confusions = confusions_by_unit(true, np.stack(predicted), oof.unit[place], len(classes))
+    predicted = np.stack(predicted)
+    confusions = confusions_by_unit(true, predicted, oof.unit[place], len(classes))
     resampled = bootstrap_scores(confusions, SCORES, num_resamples=num_resamples, seed=seed)
     scored = pd.DataFrame(rows, columns=["run", "name", "architecture", "views"])
     for score, function in SCORES.items():
         low, high = percentile_interval(resampled[score], confidence=confidence)
         scored[score] = function(confusions.total())
         scored[f"{score}_low"], scored[f"{score}_high"] = low, high
-    num_patients = len({patient for patient in oof.patient[place] if patient is not None})
-    scored = scored.assign(images=len(true), patients=num_patients, units=confusions.num_units)
+    scored = scored.assign(**count_judged(predicted, oof.patient[place], oof.unit[place]))
     final = {name: run.oof.final_view_set for name, run in data.items()}
-    return scored, _differences(scored, final, confusions, resampled, confidence)
+    return scored, _differences(scored, final, confusions, predicted >= 0, resampled, confidence)
 
 
 def _differences(
-    scored: pd.DataFrame, final: dict[str, str], confusions: UnitConfusions, resampled: dict, confidence: float
+    scored: pd.DataFrame,
+    final: dict[str, str],
+    confusions: UnitConfusions,
+    judged: np.ndarray,
+    resampled: dict,
+    confidence: float,
 ) -> pd.DataFrame:
-    """Return the paired differences of each later run minus each earlier one, of every row that both have."""
+    """Return the paired differences of each later run minus each earlier one, of every row that both have.
+
+    Where a dead member leaves a row fewer images (`judged`, (rows, n)) than its counterpart, they are not compared.
+    """
     place = {(row.run, row.architecture, row.views): row.Index for row in scored.itertuples()}
     for name, views in final.items():
         place[name, ENSEMBLE, "final"] = place[name, ENSEMBLE, views]
@@ -241,7 +250,7 @@ def _differences(
     for earlier, later in itertools.combinations(final, 2):
         for run, architecture, views in [key for key in place if key[0] == later]:
             j, i = place.get((earlier, architecture, views)), place[run, architecture, views]
-            if j is None:
+            if j is None or (judged[i] != judged[j]).any():
                 continue
             row = {"run": later, "minus": earlier, "architecture": architecture, "views": views}
             for score, function in SCORES.items():

@@ -71,8 +71,9 @@ def mistakes_table(
 
     Returns
     -------
-    One row a group of models, the ensemble last. Columns: name, architecture, images, mistakes, the columns of
-    `PLACES`, which add up to `mistakes`, and wrong_in_all: images that every architecture calls wrongly.
+    One row a group of models, the ensemble last. Columns: name, architecture, images (fewer where a member is dead),
+    mistakes, the columns of `PLACES`, which add up to `mistakes`, and wrong_in_all: images that every architecture that
+    judges them calls wrongly.
     """
     num = len(oof.classes)
     place = np.array([[place_of(true, other) for other in oof.classes] for true in oof.classes], dtype=object)
@@ -81,12 +82,13 @@ def mistakes_table(
         classes = oof.predicted()[oof.rows().index((oof.final_view_set, architecture))]
         if architecture == ENSEMBLE and predicted is not None:
             classes = predicted
-        counts = confusion_matrix(oof.true, classes, num)
-        row = {"name": row_name(oof, architecture, names), "architecture": architecture, "images": len(oof.true)}
+        judged = classes >= 0  # not by an architecture's dead member
+        counts = confusion_matrix(oof.true[judged], classes[judged], num)
+        row = {"name": row_name(oof, architecture, names), "architecture": architecture, "images": int(judged.sum())}
         row["mistakes"] = int(counts.sum() - np.trace(counts))
         rows.append(row | {column: int(counts[place == column].sum()) for column in PLACES})
         if architecture != ENSEMBLE:
-            wrong.append(classes != oof.true)
+            wrong.append((classes != oof.true) | ~judged)
     return pd.DataFrame(rows).assign(wrong_in_all=int(np.logical_and.reduce(wrong).sum()))
 
 

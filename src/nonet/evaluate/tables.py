@@ -69,12 +69,17 @@ def with_scores(
     for score, function in SCORES.items():
         low, high = percentile_interval(resampled[score], confidence=confidence)
         table[score], table[f"{score}_low"], table[f"{score}_high"] = function(total), low, high
+    return table.assign(**count_judged(predicted, oof.patient, oof.unit))
+
+
+def count_judged(predicted: np.ndarray, patient: np.ndarray, unit: np.ndarray) -> dict[str, list[int]]:
+    """Count images, known patients and units of each row of predictions (rows, n); -1 is an image not judged."""
     judged = predicted >= 0
-    return table.assign(
-        images=judged.sum(axis=1),
-        patients=[len({patient for patient in oof.patient[row] if patient is not None}) for row in judged],
-        units=[len(set(oof.unit[row])) for row in judged],
-    )
+    return {
+        "images": [int(row.sum()) for row in judged],
+        "patients": [len({name for name in patient[row] if name is not None}) for row in judged],
+        "units": [len(set(unit[row])) for row in judged],
+    }
 
 
 def per_class_table(
