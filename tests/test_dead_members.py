@@ -111,9 +111,13 @@ def test_one_class_for_all_images_is_dead_only_at_the_end_and_only_if_nothing_is
         assert why_dead(logits, truth, at_end=False) is None
 
 
-def test_a_weak_network_is_left_alone(truth, rng):
-    """It names several classes, wrongly as often as chance does: no seed's fault."""
-    assert why_dead(rng.normal(size=(len(truth), 4)), truth, at_end=True) is None
+def test_guesses_are_dead_and_a_weak_network_is_left_alone(truth, rng):
+    guesses = rng.normal(size=(len(truth), 4))
+    weak = guesses + np.eye(4)[truth] * 0.5
+    assert len(np.unique(guesses.argmax(1))) == 4
+    assert "no better than chance" in why_dead(guesses, truth, at_end=True)
+    assert why_dead(guesses, truth, at_end=False) is None
+    assert why_dead(weak, truth, at_end=True) is None
     few = np.array([3.0, 0, 0, 0]) + rng.normal(size=(MIN_IMAGES - 1, 4)) * 0.01
     assert why_dead(few, truth[-len(few) :], at_end=True) is None
 
