@@ -43,16 +43,28 @@ def pages_as_tiff(*pages):
     return buffer.getvalue()
 
 
-def as_png16(values, colour_type):
-    """Return a PNG file's bytes with 16 bits a sample, which Pillow does not write; colour type 2 RGB, 4 LA, 6 RGBA."""
+#: Columns and rows of an interlaced PNG: first x, first y, step in x, step in y.
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def as_png16(values, colour_type, *, interlaced=False):
+    """Return a PNG file's bytes with 16 bits a sample; colour type 0 L, 2 RGB, 4 LA, 6 RGBA. Pillow writes L alone."""
     height, width = values.shape[:2]
-    rows = values.astype(">u2").reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    parts = [values[y::dy, x::dx] for x, y, dx, dy in _PASSES] if interlaced else [values]
+    rows = [row.astype(">u2").tobytes() for part in parts if part.size for row in part.reshape(len(part), -1)]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, interlaced)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
     chunks = ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
-    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def with_chunk(png, name, data):
+    """Return a PNG file's bytes with a further chunk after its header."""
+    return png[:33] + _chunk(name, data) + png[33:]
+
+
+def _chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def srgb_profile():

@@ -1,7 +1,9 @@
 """Formats that nonet reads, whatever a file is called; others are called what they are, and none starts a program."""
 
 import os
+import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from odd_images import GREY, RGB, as_file, as_rgb, as_tiff
 from PIL import Image
 
 from nonet.data.build import build_dataset
+from nonet.data.filekind import kind_of
 from nonet.data.formats import FORMATS, IMAGE_SUFFIXES, looks_like_picture, why_not_opened
 from nonet.data.images import load_rgb
 from nonet.errors import DataError
@@ -24,15 +27,21 @@ FOREIGN = {
     "SVG": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="9"/>',
     "Photoshop": b"8BPS\0\x01" + bytes(50),
     "PNM": b"P6\n9 9\n255\n" + bytes(243),
+    "HEIC image": b"\0\0\0\x1cftypjpeg\0\0\0\0mif1miaf" + bytes(50),
+    "PCX": b"\n\5\1\x08" + bytes(60),
+    "metafile": b"\1\0\0\0" + bytes(36) + b" EMF" + bytes(20),
     "camera": b"II*\0\x10\0\0\0CR\x02\0" + bytes(50),
     "Zeiss CZI": b"ZISRAWFILE" + bytes(50),
 }
 NO_PICTURES = {
-    "HTML": b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>",
+    "web page": b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>",
     "JSON": b'{"error": "quota exceeded"}',
+    "text, ": b"[InternetShortcut]\r\nURL=https://example.org\r\n",
+    "RTF": b"{\\rtf1 Zellen}",
+    "Windows shortcut": b"L\0\0\0\x01\x14\x02\0" + bytes(60),
     "text": "Zelle f\u00fcr Zelle".encode(),
     "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n",
-    "ZIP": b"PK\x03\x04" + bytes(50),
+    "zip": b"PK\x03\x04" + bytes(50),
     "NumPy": b"\x93NUMPY\x01\0" + bytes(50),
     "zero bytes": bytes(5000),
     "video": FTYP + b"isom" + bytes(50),
@@ -57,6 +66,27 @@ def test_a_file_of_ours_that_cannot_be_opened_is_called_damaged():
         data = as_file(RGB, kind)
         assert "damaged" in why_not_opened(data)
         assert looks_like_picture(data[:64])
+
+
+@pytest.mark.parametrize(
+    "start", ["BM,label", "MZ", "ID3,path", "P1 7,LY", "P6\n1,LY", "MATLAB,x", "PAR1,PAR2", "II*", "DDS ,"]
+)
+def test_letters_at_the_beginning_of_a_table_are_no_format(tmp_path, start):
+    (tmp_path / "a.csv").write_text(f"{start}\n1,2\n")
+    assert kind_of(tmp_path / "a.csv") is None
+
+
+def test_warnings_of_pillow_do_not_reach_the_terminal(tmp_path):
+    """Of EXIF data that is damaged, and of a size that is refused anyway."""
+    (tmp_path / "exif.jpg").write_bytes(as_file(RGB, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"))
+    png = as_file(RGB)
+    head = b"IHDR" + (10_000).to_bytes(4, "big") * 2 + png[24:29]
+    (tmp_path / "size.png").write_bytes(png[:12] + head + zlib.crc32(head).to_bytes(4, "big") + png[33:])
+    code = "from nonet.data.scan import describe_images; import sys; print(*describe_images(sys.argv[1:]))"
+    files = [str(tmp_path / name) for name in ("exif.jpg", "size.png")]
+    done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True)
+    assert "Warning" not in done.stderr
+    assert "ImageFacts" in done.stdout and "10000 x 10000 px" in done.stdout
 
 
 def test_pictures_are_told_from_other_files():

@@ -1,10 +1,11 @@
 """Image files as instruments and programs write them: each read rightly, or refused, or read with a note."""
 
+import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from odd_images import (
     CHANNELS,
     GREY,
@@ -17,6 +18,7 @@ from odd_images import (
     pages_as_tiff,
     srgb_profile,
     swapped_profile,
+    with_chunk,
 )
 from PIL import Image
 
@@ -285,9 +287,18 @@ def test_colours_that_are_stated_without_a_profile_are_noted():
     ifds = b"".join(struct.pack("<HHHIII", 1, *entry, 0) for entry in entries)
     data = as_file(RGB, exif=b"Exif\0\0II*\0\x08\0\0\0" + ifds)
     require(data, RGB, "colour space ignored")
-    whole, chunk = as_file(RGB), b"gAMA" + struct.pack(">I", 100_000)
-    chunk = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    require(whole[:33] + chunk + whole[33:], RGB, "gamma ignored")
+    whole = as_file(RGB)
+    require(with_chunk(whole, b"gAMA", struct.pack(">I", 100_000)), RGB, "gamma ignored")
+    deep = with_chunk(as_png16(R16 * 257, 2), b"gAMA", struct.pack(">I", 100_000))
+    require(deep, RGB, "gamma ignored")
+    adobe = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
+    require(with_chunk(whole, b"cHRM", adobe), RGB, "colour space ignored")
+    require(with_chunk(whole, b"cICP", bytes([12, 13, 0, 1])), RGB, "colour space ignored")  # Display P3
+    require(with_chunk(whole, b"cICP", bytes([1, 13, 0, 1])), RGB)  # sRGB
+    avif = as_file(as_rgb(GREY), "AVIF")
+    assert not read_image(avif).note
+    bt2020 = avif.replace(b"colrnclx\0\x01\0\x0d", b"colrnclx\0\x09\0\x10")
+    assert read_image(bt2020).note.startswith("colour space ignored")
 
 
 def test_cmyk_and_ycbcr_become_rgb():
@@ -298,6 +309,66 @@ def test_cmyk_and_ycbcr_become_rgb():
 def test_lab_becomes_rgb():
     data = as_file(Image.new("LAB", (20, 20), (255, 128, 128)), "TIFF")  # white
     assert load_rgb(data).min() > 250
+
+
+@pytest.mark.parametrize("colour_type", [0, 2, 4, 6])
+@pytest.mark.parametrize(("factor", "kinds"), [(257, []), (16, ["read as 12 bits"])])
+def test_interlaced_sixteen_bit_png(colour_type, factor, kinds):
+    opaque = np.full_like(G16, 65535)
+    values = {0: G16 * factor, 2: R16 * factor}
+    values |= {4: np.dstack([values[0], opaque]), 6: np.dstack([values[2], opaque])}
+    expected = RGB if colour_type in (2, 6) else as_rgb(GREY)
+    require(as_png16(values[colour_type], colour_type, interlaced=True), expected, *kinds, within=1)
+
+
+def sensor_below(photometric, **options):
+    """Return a TIFF whose page has another one below it, as raw files of cameras have."""
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(RGB[::2, ::2], photometric="rgb", subifds=1, metadata=None, **options)
+        writer.write(G16 if photometric == 32803 else RGB, photometric=photometric, metadata=None)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        sensor_below(32803, subfiletype=1),  # Nikon's, Sony's
+        sensor_below(32803),
+        as_tiff(RGB, photometric="rgb", extratags=[(50706, "B", 4, (1, 4, 0, 0), True)]),  # DNG
+        as_tiff(G16, photometric="cfa"),
+        b"II*\0\x10\0\0\0CR\x02\0" + as_tiff(RGB, photometric="rgb")[12:],
+    ],
+)
+def test_raw_files_of_cameras_are_not_read_by_their_preview(data):
+    with pytest.raises(DataError, match="camera's raw file"):
+        load_rgb(data)
+
+
+def test_a_picture_below_its_own_thumbnail_is_not_called_a_raw_file():
+    with pytest.raises(DataError, match="single page"):
+        load_rgb(sensor_below("rgb", subfiletype=1))
+
+
+# Damage that decodes to something.
+
+
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0, "quality": 95}])
+def test_a_part_of_a_jpeg_that_was_never_written_is_noted(options):
+    whole = as_file(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8), "JPEG", **options)
+    half = len(whole) // 2
+    assert not read_image(whole).note
+    damaged = read_image(whole[:half] + bytes(1024) + whole[half + 1024 :])
+    assert damaged.note.startswith("perhaps damaged: 1,024 zero bytes")
+
+
+def test_zeros_of_a_whole_jpeg_are_not_called_damage():
+    even = np.full((2000, 2000, 3), 255, np.uint8)
+    even[900:960, 900:980] = RGB
+    for options in ({}, {"optimize": True}, {"progressive": True}):
+        assert not read_image(as_file(even, "JPEG", **options)).note
+    comment = as_file(RGB, "JPEG", comment=bytes(2000), quality=95)
+    assert not read_image(comment).note and not read_image(comment + bytes(5000)).note
 
 
 # Hardly pictures.

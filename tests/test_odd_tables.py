@@ -472,8 +472,8 @@ def test_lines_are_counted_with_the_line_that_names_the_separator(tmp_path):
     [
         (b"PK\x03\x04....[Content_Types].xml", "an Excel workbook"),
         (b"PK\x03\x04....a.csv", "a zip archive(.|\n)*unzip"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook"),
-        (b"PAR1", "a Parquet file"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Excel workbook(.|\n)*CSV UTF-8"),
+        (b"PAR1\x15", "a Parquet file"),
         (b"\x1f\x8b\x08", "a gzip archive"),
         (b"<!DOCTYPE html>\n<html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),

@@ -10,6 +10,10 @@ from PIL import Image, ImageCms
 from nonet.errors import DataError
 
 _SAME = 2  # grey levels by which a profile may differ from sRGB and be left alone: variants of sRGB differ by one
+_GAMMA = 0.45455
+_CHROMATICITY = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # of white, red, green and blue
+#: Numbers in ITU-T H.273 that mean sRGB, what is shown like it, or nothing.
+_PRIMARIES, _TRANSFERS = (1, 2), (1, 2, 6, 13, 14, 15)
 _FAINT = 16  # an alpha that stays below it, of 255, hides the whole picture
 
 
@@ -79,6 +83,39 @@ def _from_lab() -> ImageCms.ImageCmsTransform:
 def _plain(name: str) -> str:
     """A profile's name for a note: printable, short, without the signs that part notes."""
     return re.sub(r"[;:]|[^\x20-\x7e]", " ", name or "").strip()[:60] or "an unnamed profile"
+
+
+def stated_colours(data: bytes, info: dict) -> list[str]:
+    """Return notes on what a file without a profile says of its colours, where they are not sRGB's; it is not obeyed.
+
+    Parameters
+    ----------
+    data : the file.
+    info : what Pillow found out about it.
+    """
+    notes = []
+    is_srgb = "srgb" in info
+    gamma, chromaticity = info.get("gamma"), info.get("chromaticity")
+    if gamma and not is_srgb and abs(gamma - _GAMMA) > 0.03:
+        notes.append(f"gamma ignored: the file states {gamma:g}, not {_GAMMA}")
+    if chromaticity and not is_srgb and np.abs(np.subtract(chromaticity, _CHROMATICITY)).max() > 0.01:
+        notes.append("colour space ignored: the file states primaries other than sRGB's")
+    code = _code_points(data)
+    if code and not (code[0] in _PRIMARIES and code[1] in _TRANSFERS):
+        notes.append(f"colour space ignored: the file states primaries {code[0]} and transfer {code[1]} of ITU-T H.273")
+    exif = info.get("exif")
+    if isinstance(exif, bytes) and b"R03\0" in exif:
+        notes.append("colour space ignored: EXIF names Adobe RGB, without a profile")
+    return notes
+
+
+def _code_points(data: bytes) -> tuple[int, int] | None:
+    """Return the primaries and the transfer that a PNG (cICP) or an AVIF (nclx) states by their numbers in H.273."""
+    if data.startswith(b"\x89PNG"):
+        found = re.search(rb"\0\0\0\x04cICP(.)(.)", data[: data.find(b"IDAT")], re.DOTALL)
+        return (found[1][0], found[2][0]) if found else None
+    found = re.search(rb"colrnclx(..)(..)", data[:4096], re.DOTALL) if data[4:8] == b"ftyp" else None
+    return (int.from_bytes(found[1], "big"), int.from_bytes(found[2], "big")) if found else None
 
 
 def lay_over_white(pixels: np.ndarray, alpha: np.ndarray, notes: list[str]) -> np.ndarray:

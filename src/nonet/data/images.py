@@ -14,16 +14,17 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nonet.data import tiff
-from nonet.data.colour import lay_over_white, to_srgb
+from nonet.data.colour import lay_over_white, stated_colours, to_srgb
 from nonet.data.depth import to_eight_bits
+from nonet.data.filekind import PICTURE, kind_of_bytes
 from nonet.data.files import read_file
 from nonet.data.formats import FORMATS, why_not_opened
+from nonet.data.jpeg import zeros_in_jpeg
 from nonet.data.looks import Look, look_at
 from nonet.errors import DataError, UnreadableNowError
 
 MAX_PIXELS = 64_000_000  # a single cell has about 130,000: more is a mistake or an attack
 _BLACK, _SMALL_PX, _LONG = 16, 8, 4  # grey level; shorter side; longer side over it: beyond them, a note
-_STANDARD_GAMMA = 0.45455
 #: Rawmode of Pillow's that gives the low bytes of 16-bit samples, for the one that gives the high bytes.
 _LOW_BYTES = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 
@@ -95,6 +96,8 @@ def read_image(
     data = image if isinstance(image, bytes) else read_file(image)
     if not data:
         raise DataError(f"{name} is empty: 0 bytes.")
+    if (kind := kind_of_bytes(data)) is not None and kind.group == PICTURE:  # some begin as a format that is read
+        raise DataError(f"{name} is {why_not_opened(data)}.")
     try:
         return _Reading(data, max_pixels, upright).read()
     except UnidentifiedImageError as error:
@@ -150,6 +153,7 @@ class _Reading:
             self._note_colours(opened)
             return _split(self._turned(opened))
         values = np.asarray(self._turned(opened))
+        self._note_colours(opened)
         alpha = None
         if low_bytes is not None:
             self.mode += ";16"
@@ -210,16 +214,8 @@ class _Reading:
         return Image.fromarray(255 - scaled if inverted else scaled)
 
     def _note_colours(self, opened: Image.Image) -> None:
-        """Note what says that colours are not sRGB's, in a way that is not obeyed."""
-        info = opened.info
-        if self.icc_profile:
-            return
-        gamma = info.get("gamma")
-        if gamma and "srgb" not in info and abs(gamma - _STANDARD_GAMMA) > 0.03:
-            self.notes.append(f"gamma ignored: the file states {gamma:g}, not {_STANDARD_GAMMA}")
-        exif = info.get("exif")
-        if isinstance(exif, bytes) and b"R03\0" in exif:
-            self.notes.append("colour space ignored: EXIF names Adobe RGB, without a profile")
+        if not self.icc_profile:
+            self.notes += stated_colours(self.data, opened.info)
 
     def _look(self, pixels: np.ndarray) -> None:
         """Note what is hardly a picture."""
@@ -229,6 +225,8 @@ class _Reading:
             self.notes.append(f"nearly black: the greatest value is {high} of 255")
         elif (pixels[::8, ::8] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all():
             self.notes.append(f"one colour: every pixel is {' '.join(map(str, pixels[0, 0]))}")
+        elif num_zeros := zeros_in_jpeg(self.data):
+            self.notes.append(f"perhaps damaged: {num_zeros:,} zero bytes in a row where the picture is coded")
         if min(height, width) < _SMALL_PX:
             self.notes.append(f"small: {width} x {height} px")
         elif max(height, width) > _LONG * min(height, width):

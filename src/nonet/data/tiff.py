@@ -11,6 +11,7 @@ from itertools import islice
 
 import numpy as np
 
+from nonet.data.filekind import RAW, TIFF, kind_of_bytes
 from nonet.data.files import MAX_BYTES
 from nonet.errors import DataError
 
@@ -18,7 +19,9 @@ MAX_PAGES = 1000
 _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
 _ORIENTATION, _MAX_VALUES, _SUB_IFDS, _DNG_VERSION, _PAGE_NAME, _LUTS = 274, (341, 281), 330, 50706, 285, "LUTs"
 _RED, _GREEN, _BLUE = 0xFF0000, 0x00FF00, 0x0000FF
-_RAW = "is a camera's raw file, which nonet does not read: convert it to PNG or JPEG"
+_RAW = f"is {RAW.words}, which nonet does not read: convert it to PNG or JPEG"
+_OF_SENSORS = (32803, 34892)  # photometric interpretations: what a sensor gives, mosaic or linear
+_SAVE_PLAIN = "save it as a TIFF of a single page"
 _STACK_HINT = "save the one that shows the cell as an image of its own"
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its warnings name no file
@@ -46,7 +49,7 @@ class Layout:
 
 def is_tiff(data: bytes) -> bool:
     """Say whether bytes begin as a TIFF file."""
-    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    return kind_of_bytes(data) == TIFF
 
 
 def layout_of(data: bytes) -> Layout | None:
@@ -56,8 +59,6 @@ def layout_of(data: bytes) -> Layout | None:
     ------
     DataError, without the image's name, where there are several pictures or none.
     """
-    if data[8:10] == b"CR":  # Canon's, whose first page is a small preview
-        raise DataError(_RAW)
     try:
         with _opened(data) as tif:
             pages = list(islice(tif.pages, MAX_PAGES + 1))
@@ -101,10 +102,13 @@ def _extra_channels(page) -> tuple[str, ...]:
 
 
 def _require_no_raw(pages: list) -> None:
+    """Raise DataError where what is outside is but a preview, as in cameras' raw files."""
     first = pages[0]
-    reduced = all(page.subfiletype & _REDUCED_OR_MASK for page in pages)
-    if _DNG_VERSION in first.tags or first.photometric in (32803, 34892) or (reduced and _SUB_IFDS in first.tags):
+    below = list(first.pages or ()) if _SUB_IFDS in first.tags else []
+    if _DNG_VERSION in first.tags or any(page.photometric in _OF_SENSORS for page in (first, *below)):
         raise DataError(_RAW)
+    if below and all(page.subfiletype & _REDUCED_OR_MASK for page in pages):
+        raise DataError(f"holds its picture below a smaller copy, where nonet does not look: {_SAVE_PLAIN}")
 
 
 def _pictures(tif, pages: list) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -251,6 +255,8 @@ def read_page(
         orientation, axes, extra = page.tags.valueof(_ORIENTATION, 1), page.axes, page.extrasamples
     if axes == "SYX":
         values = np.moveaxis(values, 0, -1)
+    elif not axes:
+        raise DataError(f"is {TIFF.words} that is damaged or cut short")
     elif axes not in ("YX", "YXS"):
         raise DataError(f"is a TIFF of a kind that nonet does not read: axes {axes}")
     values = turned(values, orientation) if upright else values

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from nonet.data.formats import HEAD_BYTES, IMAGE_SUFFIXES, READ, is_named_as_image, looks_like_picture
+from nonet.data.filekind import WORKBOOK, head_of, kind_of, unpack_hint
+from nonet.data.formats import FORMATS_IN_WORDS, IMAGE_SUFFIXES, is_named_as_image, looks_like_picture
 from nonet.data.manifest import Dataset
 from nonet.data.nucleus import any_nucleus
 from nonet.data.prepare import Crop, PreparedCrops, prepare_crops
-from nonet.data.sources.filekind import kind_of, unpack_hint
 from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_there, printable
 from nonet.data.sources.splits import split_of
 from nonet.data.sources.tables import read_table
@@ -71,8 +71,8 @@ def _expand(item: str, split: str | None) -> list[Input]:
     if is_there(path):
         _require_no_split(item, split)
         kind, hint = kind_of(path), unpack_hint(path, "FOLDER")
-        if hint or kind == "an Excel workbook":
-            raise DataError(f"{path} is {kind}, not an image.", hint=hint or 'Save it as "CSV UTF-8".')
+        if kind is not None and (hint or kind.group == WORKBOOK):
+            raise DataError(f"{path} is {kind.words}, not an image.", hint=hint or 'Save it as "CSV UTF-8".')
         return [Input(item, path)]
     matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(item) else []
     if not matches:
@@ -94,7 +94,9 @@ def _of_folder(folder: Path) -> list[Input]:
         raise DataError(f"{folder} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
     rest = _in_words(passed_over, folder)
     if not taken:
-        raise DataError(f"Folder {folder} holds no image{rest}.", hint=f"Looked for {READ}, in subfolders too.")
+        raise DataError(
+            f"Folder {folder} holds no image{rest}.", hint=f"Looked for {FORMATS_IN_WORDS}, in subfolders too."
+        )
     if passed_over:
         num_files = "1 file was" if len(passed_over) == 1 else f"{len(passed_over):,} files were"
         log.warning(f"{num_files} passed over as no image{rest}.")
@@ -121,18 +123,7 @@ def _is_asked_for(entry: Entry) -> bool:
     if kind == "unreadable":
         return True
     usable = kind in ("", "outside", "bad path", "bad name") and not entry.file.is_dir()
-    return usable and (is_named_as_image(entry.file) or looks_like_picture(_head(entry.file)))
-
-
-def _head(file: Path) -> bytes:
-    """Return the first bytes of a regular file; none of what is not, or cannot be read."""
-    try:
-        if not file.is_file():
-            return b""
-        with file.open("rb") as opened:
-            return opened.read(HEAD_BYTES)
-    except (OSError, ValueError):
-        return b""
+    return usable and (is_named_as_image(entry.file) or looks_like_picture(head_of(entry.file)))
 
 
 def _require_no_split(item: str, split: str | None) -> None:

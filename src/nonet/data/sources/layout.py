@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from nonet.data.filekind import kind_of, unpack_hint
 from nonet.data.formats import IMAGE_SUFFIXES
-from nonet.data.sources.filekind import kind_of, unpack_hint
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.paths import is_folder, is_there, names_in
 from nonet.data.sources.walk import subfolders, walk
@@ -20,8 +20,11 @@ def require_folder(path: Path, kind: str) -> None:
     if not is_folder(path):
         if not is_there(path):
             raise DataError(f"There is no folder {path}.", hint=takes)
-        is_what = f"is {kind_of(path) or 'a file'}, not a folder"
-        raise DataError(f"{path} {is_what}.", hint=unpack_hint(path, f"{kind}:FOLDER") or takes)
+        kind = kind_of(path)
+        raise DataError(
+            f"{path} is {kind.words if kind else 'a file'}, not a folder.",
+            hint=unpack_hint(path, f"{kind}:FOLDER") or takes,
+        )
     try:
         names_in(path)
     except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.data.sources.filekind import kind_of, unpack_hint
+from nonet.data.filekind import WORKBOOK, kind_of, unpack_hint
 from nonet.errors import DataError
 
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -72,8 +72,9 @@ def _text_of(path: Path) -> str:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     kind = kind_of(path)
     if kind:
-        hint = 'Open it and save it as "CSV UTF-8".' if "Excel" in kind else unpack_hint(path, "the CSV file in it")
-        raise DataError(f"{path} is {kind}, not CSV.", hint=hint or "Give a CSV file: text, separated by commas.")
+        is_workbook = kind.group == WORKBOOK
+        hint = 'Open it and save it as "CSV UTF-8".' if is_workbook else unpack_hint(path, "the CSV file in it")
+        raise DataError(f"{path} is {kind.words}, not CSV.", hint=hint or "Give a CSV file: text, separated by commas.")
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
     try:
         text = data.decode(encoding)
