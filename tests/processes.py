@@ -38,18 +38,27 @@ def small_files(num_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def interrupt(command, when, *, number=signal.SIGINT, whole_group=True, seconds=90):
+def interrupt(command, when, *, number=signal.SIGINT, whole_group=True, seconds=90, **options):
     """Run a command, send it a signal once `when()` holds, and return its exit status and errors.
 
     Ctrl-C goes to all processes of a group; `kill`, as a scheduler sends it, to one.
     """
     started = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell lets what it runs in the background ignore Ctrl-C; of such tests, this command would inherit it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
     )
     try:
         end = time.monotonic() + seconds
         while not when():
-            assert started.poll() is None and time.monotonic() < end, started.communicate()
+            if started.poll() is not None or time.monotonic() > end:
+                started.kill()  # else its output would be waited for without end
+                raise AssertionError(started.communicate())
             time.sleep(0.02)
         (os.killpg if whole_group else os.kill)(started.pid, number)
         _, errors = started.communicate(timeout=seconds)

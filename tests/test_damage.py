@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import nonet
-from nonet.errors import DamagedError, RunError
+from nonet.errors import DamagedError, RunError, StorageError
 from nonet.evaluate.reading import read_run
 from nonet.predict.opening import load
 from nonet.runs import Run
@@ -152,6 +152,22 @@ def test_a_file_that_cannot_be_read_now_is_kept_and_nothing_is_trained_for_it(
     assert closed.read_bytes() == (tiny_run.folder / file).read_bytes()
     for verb in VERBS.values():
         verb(copy)
+
+
+@pytest.mark.parametrize("file", ["recipe.toml", "ensemble.json", "oof.parquet", f"{MEMBER}/weights.safetensors"])
+def test_a_folder_in_the_place_of_a_file_is_told_and_kept(copy, heal, file):
+    """Docker makes one where a file that it should mount is missing."""
+    whole = (copy.folder / file).read_bytes()
+    (copy.folder / file).unlink()
+    (copy.folder / file).mkdir()
+    (copy.folder / file / "mine.txt").write_text("mine")
+    for verb in (VERBS["evaluate" if file == "oof.parquet" else "predict"], heal):
+        with pytest.raises((RunError, StorageError), match=rf"{Path(file).name} is a folder"):
+            verb(copy)
+    assert (copy.folder / file / "mine.txt").read_text() == "mine"
+    shutil.rmtree(copy.folder / file)
+    (copy.folder / file).write_bytes(whole)
+    assert heal(copy) == []
 
 
 def test_several_files_damaged_at_once_are_healed_at_once(copy, tiny_run, heal):

@@ -1,6 +1,7 @@
 """One member over two processes: the same gradients as in one, and a whole run."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ import safetensors.torch
 import torch
 from test_train import member_training
 
+from nonet.data.workers import end_with_parent
 from nonet.errors import WeightsError
 from nonet.models.machine import make_fabric
 from nonet.runs import Run
@@ -26,6 +28,12 @@ def job_of(dataset, recipe, folder) -> Job:
     folds, _ = _folds(recipe, dataset)
     table = folds.merge(dataset.manifest, on="image_id", how="left")
     return Job(Run(folder), recipe, table, dataset.classes, _prepare(recipe, dataset, table), 2)
+
+
+@pytest.fixture(autouse=True)
+def no_port_of_another_test(monkeypatch):
+    monkeypatch.setenv("MASTER_PORT", "")
+    monkeypatch.delenv("MASTER_PORT")
 
 
 def gradients(fabric, job: Job, sizes: list[int]) -> list[dict]:
@@ -48,6 +56,7 @@ def gradients(fabric, job: Job, sizes: list[int]) -> list[dict]:
 
 def gradients_of_each(fabric, jobs: list[Job], sizes: list[int], out: Path) -> None:
     """Write them to a file: what a launched function returns goes through a pipe that 64 KiB would block for ever."""
+    end_with_parent_if_launched(fabric)
     steps = [gradients(fabric, job, sizes) for job in jobs]
     if fabric.is_global_zero:
         torch.save(steps, out)
@@ -79,6 +88,7 @@ def test_two_processes_give_the_gradients_of_one(make_recipe, tiny_dataset, tmp_
 
 def test_a_run_over_two_processes(make_recipe, tiny_dataset, tiny_run, tmp_path):
     run = train(make_recipe(), tiny_dataset, out=tmp_path / "run", **TWO)
+    assert "MASTER_PORT" not in os.environ  # the next training asks for a port that is free then
     for fold in (0, 1):
         member = run.member("vit_mini", fold)
         files = sorted(p.name for p in member.folder.iterdir())
@@ -116,7 +126,14 @@ def test_one_process_may_go_on_where_two_were_stopped(make_recipe, tiny_dataset,
     assert kept.keys() == expected.keys()
 
 
+def end_with_parent_if_launched(fabric) -> None:
+    """Else a test that is killed leaves processes that wait for each other."""
+    if fabric.world_size > 1:
+        end_with_parent()
+
+
 def train_one_epoch(fabric, job: Job) -> None:
+    end_with_parent_if_launched(fabric)
     """Train, and stop before what is kept is worked out."""
     member = job.run.member("vit_mini", 0)
     member.folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,8 @@ def fail(error):
     ("error", "status", "words"),
     [
         (DataError("x.png is damaged.", "Mend it."), 2, "x.png is damaged.\nMend it."),
-        (OSError(errno.ENOSPC, "No space left on device"), 2, "is full"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: The disk that holds the file is full"),
+        (PermissionError(errno.EACCES, "Permission denied"), 2, "error: The file: permission denied."),
         (OSError(errno.ENOSPC, "No space left on device", "/data/x"), 2, "/data/x"),
         (PermissionError(errno.EACCES, "Permission denied", "/data/x"), 2, "permission denied"),
         (OSError("an error without a number"), 2, "an error without a number"),

@@ -396,6 +396,20 @@ def test_a_description_that_does_not_fit_the_run_is_refused_and_set_aside_by_tra
     assert not (run_copy / "ensemble.json").exists() and (run_copy / "ensemble.damaged.json").exists()
 
 
+def test_a_description_edited_in_notepad_is_read(run_copy):
+    text = (run_copy / "ensemble.json").read_text()
+    (run_copy / "ensemble.json").write_text(text, encoding="utf-8-sig")  # with a mark before it
+    load(run_copy, accelerator="cpu")
+
+
+def test_a_description_that_was_set_aside_before_is_kept(run_copy):
+    for content in ("one", "two", "three"):
+        (run_copy / "ensemble.json").write_text(content)
+        set_aside_ensemble(Run(run_copy))
+    aside = [run_copy / f"ensemble.damaged{number}.json" for number in ("", "-2", "-3")]
+    assert [path.read_text() for path in aside] == ["one", "two", "three"]
+
+
 @pytest.mark.parametrize("temperature", [0, -1, float("inf")])
 def test_a_temperature_that_cannot_be_is_refused(run_copy, temperature):
     describe(run_copy, temperature=temperature)

@@ -1,10 +1,12 @@
 """Ctrl-C and SIGTERM: no traceback, no waiting for what is queued, one line on how to continue, and 130 or 143."""
 
+import os
 import shutil
 import signal
 import sys
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from processes import interrupt
@@ -87,3 +89,36 @@ def test_a_prediction_that_is_stopped_resumes(many, tiny_run, tmp_path):
     assert not (out / "predictions.csv").exists()
     done = predict(run, many, out=out, views="random:40", accelerator="cpu", num_workers=1)
     assert (done.num_images, done.num_unreadable) == (1500, 0)
+
+
+TRAIN = """
+import sys
+
+from nonet.cli.ending import exit_status_of
+from nonet.recipe import Recipe, load_recipe
+from nonet.train.launch import train
+
+if __name__ == "__main__":
+    recipe = load_recipe(Recipe.model_validate_json(sys.argv[1]), ["train.epochs=1000"])
+    sys.exit(exit_status_of(lambda: train(recipe, sys.argv[2], out=sys.argv[3], accelerator="cpu", devices=2)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_no_process_of_a_training_outlives_it(make_recipe, tiny_dataset, tmp_path, number, status):
+    """Killed, it cannot stop them: two that wait for each other would do so for half an hour."""
+    (tmp_path / "script.py").write_text(TRAIN)
+    run = tmp_path / "run"
+    command = [sys.executable, tmp_path / "script.py", make_recipe().model_dump_json(), tiny_dataset.folder, run]
+
+    def processes():
+        return [one for one in psutil.process_iter(["environ"]) if str(run) in str(one.info["environ"])]
+
+    begun = (run / "members" / "vit_mini" / "fold-0" / "state.pt").exists
+    environment = os.environ | {"NONET_TEST_RUN": str(run)}  # which its processes inherit
+    stopped = interrupt(command, begun, number=number, whole_group=False, seconds=300, env=environment)
+    assert stopped[0] == status, stopped[1]
+    assert not psutil.wait_procs(processes(), timeout=60)[1]
+    if status > 0:
+        require_quiet(stopped, status)

@@ -238,3 +238,50 @@ def test_names_that_a_spreadsheet_would_run_are_quoted_and_read_back(ensemble, c
     options = {"format": "wbcbench", "sample_submission": tmp_path / "ids.csv"}
     predict(ensemble, ["=1+1.png", "000.png"], out=tmp_path / "out", **options)
     assert (tmp_path / "out" / "submission.csv").read_text().splitlines()[1].startswith("=1+1,")
+
+
+def test_results_that_were_edited_or_damaged_are_kept_and_made_anew(ensemble, cells, tmp_path, caplog):
+    """A finished prediction is not called finished where its files are no longer those that were written."""
+    (tmp_path / "ids.csv").write_text("ID,labels\n000,\n")
+    options = {"out": tmp_path / "out", "format": "wbcbench", "sample_submission": tmp_path / "ids.csv"}
+    done = predict(ensemble, cells / "000.png", **options)
+    names = ("predictions.csv", "logits.parquet", "submission.csv")
+    whole = {name: (done.folder / name).read_bytes() for name in names}
+    for name in names:
+        path = done.folder / name
+        aside = path.with_name(f"{path.stem}.changed{path.suffix}")
+        path.write_bytes(whole[name][:-3])
+        assert predict(ensemble, cells / "000.png", **options) == done
+        assert aside.read_bytes() == whole[name][:-3]
+        assert aside.name in caplog.text
+        if name != "logits.parquet":
+            assert path.read_bytes() == whole[name]
+    (done.folder / "predictions.csv").write_bytes(b"my notes")
+    predict(ensemble, cells / "001.png", out=done.folder)
+    assert (done.folder / "predictions.changed-2.csv").read_bytes() == b"my notes"
+    before = everything_in(done.folder)
+    predict(ensemble, cells / "001.png", out=done.folder)
+    assert everything_in(done.folder) == before
+
+
+@pytest.mark.parametrize("edit", [{"num_unreadable": "a"}, {"pending": 7}, {"num_to_retry": None}, {"files": 3}, None])
+def test_a_plan_that_was_edited_or_damaged_is_not_believed(ensemble, cells, tmp_path, edit):
+    done = predict(ensemble, cells / "000.png", out=tmp_path / "out")
+    plan = done.folder / "plan.json"
+    plan.write_text("[1, 2" if edit is None else json.dumps(json.loads(plan.read_text()) | edit))
+    assert predict(ensemble, cells / "000.png", out=tmp_path / "out") == done
+    assert json.loads(plan.read_text())["num_to_retry"] == 0
+
+
+def test_a_damaged_part_is_predicted_anew(ensemble, cells, tmp_path, read):
+    names, errors = read
+    errors["066.png"] = UnreadableNowError("066.png could not be read now: Input/output error.")
+    expected = predict(ensemble, cells, out=tmp_path / "out").table()
+    part = tmp_path / "out" / "parts" / "000000.parquet"
+    content = bytearray(part.read_bytes())
+    content[4:4000] = bytes(3996)  # the footer and the last columns stay readable
+    part.write_bytes(content)
+    names.clear()
+    table = predict(ensemble, cells, out=tmp_path / "out").table()
+    assert sorted(names) == sorted(f"{i:03d}.png" for i in [*range(CHUNK_SIZE), 66])
+    pd.testing.assert_frame_equal(table, expected)

@@ -191,3 +191,19 @@ def test_toml_that_is_none_is_no_traceback(tmp_path, text):
         load_recipe(tmp_path / "mine.toml")
     with pytest.raises(RecipeError):
         load_recipe("cpu", [text])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_recipe_is_read_as_windows_writes_it(tmp_path, encoding, line_end):
+    """PowerShell's `nonet recipes show cpu > mine.toml` makes UTF-16, old editors put a mark before UTF-8."""
+    text = load_recipe("cpu").to_toml().replace("\n", line_end)
+    (tmp_path / "mine.toml").write_bytes(text.encode(encoding))
+    assert load_recipe(tmp_path / "mine.toml") == load_recipe("cpu")
+
+
+def test_a_file_that_is_too_large_for_a_recipe_is_not_read(tmp_path):
+    with (tmp_path / "mine.toml").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(RecipeError, match="not a recipe"):
+        load_recipe(tmp_path / "mine.toml")

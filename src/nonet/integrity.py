@@ -36,6 +36,8 @@ UNPARSABLE = (
 
 def cannot_read(path: Path, error: OSError, kind: type[NonetError] = RunError) -> NonetError:
     """Return the error for a file that is there and cannot be read now; it says nothing about what is in it."""
+    if isinstance(error, IsADirectoryError):
+        return kind(f"{path} is a folder; a file was expected.", hint="Move it away, then run the same command.")
     return kind(
         f"{path} cannot be read now: {error.strerror or error}.",
         hint="The file itself may be fine, so keep it. See to its permissions and its disk, then run the same command.",
@@ -85,7 +87,7 @@ def read_json(path: Path, *, hint: str, kind: type[NonetError] = DamagedError, v
     `kind` where it is missing or damaged, or of a later nonet; RunError (or `kind`) where it cannot be read now.
     """
     with reading(path, hint=hint, kind=kind):
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(data, dict):
             raise ValueError("it does not hold a table")
     if versioned:

@@ -1,5 +1,6 @@
 """A recipe: every setting of a run, in one frozen Recipe; TOML files in `nonet/recipes` or the user's own."""
 
+import codecs
 import json
 import tomllib
 from pathlib import Path
@@ -24,6 +25,7 @@ from nonet.settings import (
 )
 
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
+MAX_BYTES = 2**20
 _LISTED = '"nonet recipes show paper" lists every setting.'
 
 
@@ -93,7 +95,7 @@ def load_recipe(name: "str | Path | Recipe", settings: "list[str] | None" = None
         path = _find(name)
         where = str(name)
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            data = tomllib.loads(_text_of(path))
         except OSError as error:
             raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint="See to its permissions.") from error
         except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of a million digits, too deep
@@ -137,6 +139,16 @@ def _find(name: str | Path) -> Path:
         return built_in
     names = ", ".join(sorted(p.stem for p in RECIPE_FOLDER.glob("*.toml")))
     raise RecipeError(f'There is no recipe "{name}".', hint=f"Choose one of {names}, or give a .toml file.")
+
+
+def _text_of(path: Path) -> str:
+    """Return a recipe's text: UTF-8, or what Windows' editors and PowerShell's `>` make of it."""
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise RecipeError(f"{path} is not a recipe: it has more than {MAX_BYTES:,} bytes.", hint="Check the path.")
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return content.decode(encoding).replace("\r\n", "\n")
 
 
 def _set(data: dict, setting: str) -> None:

@@ -6,6 +6,7 @@ A file is written under another name, then renamed, so that what is there is who
 import contextlib
 import glob
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -71,6 +72,14 @@ def _ask_again(temporary: Path) -> None:
         file.write(bytes(1 << 20))
         file.flush()
         os.fsync(file.fileno())
+
+
+def set_aside(path: Path, word: str) -> Path:
+    """Rename `name.ending` to `name.WORD.ending`, or `name.WORD-2.ending` and so on; return the new path."""
+    names = (f"{path.stem}.{word}{'' if i == 1 else f'-{i}'}{path.suffix}" for i in itertools.count(1))
+    aside = next(place for place in map(path.with_name, names) if not os.path.lexists(place))
+    with writing_to(path):
+        return path.replace(aside)
 
 
 def remove_leftovers(*files: Path) -> None:
@@ -241,7 +250,7 @@ class Run:
             raise RunError(f"There is no run {self}.", hint=MAKE_ONE)
         if not self.folder.is_dir():
             raise RunError(f"{self} is a file, not the folder of a run.", hint=MAKE_ONE)
-        if not self.recipe.is_file():
+        if not self.recipe.exists():
             if self.provenance.is_file() or self.has_members:
                 raise DamagedError(f"{self.recipe} is missing.", hint=heal_hint(self))
             raise RunError(f"{self} is not a nonet run: recipe.toml is missing.", hint=MAKE_ONE)

@@ -51,11 +51,12 @@ def in_words(error: OSError, place: object = None) -> StorageError:
     place : the file or folder; by default the one that the error names.
     """
     place = error.filename if place is None else place
-    where = "The place to write to" if place is None else str(place)
+    where = "the file" if place is None else str(place)
     message, hint = _WORDS.get(error.errno, (None, None))
     if message is None:
-        return StorageError(f"{where}: {error.strerror or error}.", "Check the path and the disk, and try again.")
-    return StorageError(message.format(place=where), hint)
+        message, hint = "{place}: " + str(error.strerror or error) + ".", "Check the path and the disk, and try again."
+    message = message.replace("{place}", where)
+    return StorageError(message if place is not None else message[0].upper() + message[1:], hint)
 
 
 @contextlib.contextmanager
@@ -161,7 +162,7 @@ def require_ours(folder: Path, kind: str, *, main: str, keys: set[str], hint: st
 def read_json(file: Path) -> dict:
     """Return a JSON file's object; an empty one where there is no such file, or it holds something else."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

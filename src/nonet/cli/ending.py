@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -87,7 +86,5 @@ def _terminable() -> Iterator[None]:
 
 
 def _stopped(stop: KeyboardInterrupt) -> int:
-    for process in multiprocessing.active_children():  # of a training on several devices
-        process.terminate()
     print(f"\n{STOPPED}", file=sys.stderr)
     return 143 if isinstance(stop, _Terminated) else 130

@@ -28,7 +28,7 @@ class Workers(ProcessPoolExecutor):
     def __init__(self, num_workers: int):
         # Spawned, not forked: torch may be at work in this process, and a fork would copy its threads' locks.
         try:
-            super().__init__(num_workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+            super().__init__(num_workers, mp_context=get_context("spawn"), initializer=end_with_parent)
         except OSError as error:  # their locks are small files in shared memory
             raise NoWorkersError(
                 f"Worker processes cannot be started: {error.strerror or error}.",
@@ -71,8 +71,11 @@ def spawned_pool(num_workers: int) -> Workers:
     return Workers(num_workers)
 
 
-def _end_with_parent() -> None:
-    """Without this, workers of a killed process would wait for tasks for ever."""
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended, however it did; Ctrl-C is for that one.
+
+    Else processes that share a training would wait for one another, and others for tasks, for ever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back: Windows
 
     def watch() -> None:

@@ -8,6 +8,7 @@ neither mixed with another nor, once finished, made again.
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -17,10 +18,13 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.data.files import FINAL
-from nonet.errors import RunError, StorageError
+from nonet.errors import DamagedError, RunError, StorageError
+from nonet.integrity import facts_of, read_checked_parquet, read_sealed, require_whole, write_sealed
 from nonet.predict.inputs import Input
-from nonet.runs import now, remove_leftovers, write_json, written_whole
-from nonet.storage import TEMPORARY, alone, claim, read_json, require_ours, writing_to
+from nonet.runs import now, remove_leftovers, set_aside, written_whole
+from nonet.storage import TEMPORARY, alone, claim, require_ours, writing_to
+
+log = logging.getLogger("nonet")
 
 CHUNK_SIZE = 64
 _OURS = {
@@ -89,38 +93,70 @@ class PredictionFolder:
         )
 
     def kept_plan(self) -> dict:
-        """Return what an earlier call left, or {}."""
-        return read_json(self.plan_file)
+        """Return what an earlier call left; {} where there is nothing, or it is damaged.
+
+        Raises
+        ------
+        RunError where the file cannot be read now: what it says must not be replaced for that.
+        """
+        try:
+            return read_sealed(self.plan_file, hint="")
+        except DamagedError:
+            return {}
 
     def done(self, plan: dict) -> dict[str, int] | None:
         """Return how many images have no label, by why, where the folder holds this prediction whole, else None."""
         kept = self.kept_plan()
-        whole = self.csv.exists() and self.logits.exists()
-        if not whole or "finished" not in kept or kept.get("pending") or _differing(kept, plan):
+        if "finished" not in kept or kept["pending"] or _differing(kept, plan):
+            return None
+        if not all(_is_whole(file, kept) for file in (self.csv, self.logits)):
             return None
         return {key: kept[key] for key in ("num_unreadable", "num_unidentified", "num_to_retry")}
 
     def begin(self, plan: dict) -> None:
         """Note what is being predicted; refuse to mix it with another prediction half done."""
         kept = self.kept_plan()
+        if not kept and self.plan_file.exists():
+            log.warning(f"{self.plan_file} is damaged. The images are predicted anew.")
         differing = [key for key in _differing(kept, plan) if key not in _OF_THE_END]
         if kept and "finished" not in kept and self.parts.exists() and differing:
             raise RunError(
                 f"{self} holds a prediction half done, with other {' and '.join(differing)}.",
-                hint="Give another --out, or delete that folder.",
+                hint=f"Give another --out, or delete {self.parts} to give that prediction up.",
             )
         if differing or (kept.get("finished") and not kept.get("pending")):
             self.remove_parts()
         with writing_to(self.parts):
             self.parts.mkdir(parents=True, exist_ok=True)
+        for file in (self.csv, self.logits):
+            self.keep_changed(file, kept)
         if kept.get("submission"):  # of a prediction before: it must not be mistaken for this one's
+            self.keep_changed(self.submission, kept)
             self.submission.unlink(missing_ok=True)
-        write_json(self.plan_file, plan | {"begun": now()})
+        self.note(plan, begun=now(), files=kept.get("files", {}))  # which stay until the new ones replace them
         remove_leftovers(self.plan_file, self.csv, self.logits, self.submission)
+
+    def keep_changed(self, file: Path, kept: dict) -> None:
+        """Rename a result that was edited, or damaged, since it was written: a new one is about to replace it.
+
+        Parameters
+        ----------
+        kept : the plan that it was written for.
+        """
+        unknown = bool(kept) and file.name not in kept["files"]  # written, and killed before the plan could say so
+        if unknown or not (file.is_file() or file.is_symlink()) or _is_whole(file, kept):
+            return
+        aside = set_aside(file, "changed")
+        log.warning(f"{file} is not what {self.plan_file.name} says was written. It is kept as {aside.name}.")
 
     def note(self, plan: dict, **facts: object) -> None:
         """Write plan.json with what has become known."""
-        write_json(self.plan_file, plan | facts)
+        write_sealed(self.plan_file, plan | facts)
+
+    def note_files(self, *files: Path) -> None:
+        """Keep in plan.json what these results are, so that a later call knows them."""
+        kept = self.kept_plan()
+        self.note(kept, files=kept["files"] | {file.name: facts_of(file) for file in files})
 
     def part(self, number: int) -> Path:
         """Return where a chunk's table lies."""
@@ -141,19 +177,23 @@ class PredictionFolder:
     def _to_retry(self, number: int, num_rows: int) -> list[int] | None:
         """Return the rows of a part to predict again; None where there is no such part, or it is damaged."""
         try:
-            retry = pd.read_parquet(self.part(number), columns=["retry"])["retry"]
-        except (OSError, ValueError, KeyError):
+            table = self.read_part(number)
+        except DamagedError:
             return None
-        return retry.to_numpy().nonzero()[0].tolist() if len(retry) == num_rows else None
+        return table["retry"].to_numpy().nonzero()[0].tolist() if len(table) == num_rows else None
+
+    def read_part(self, number: int) -> pd.DataFrame:
+        """Read a chunk's table. Raises DamagedError where it is missing or damaged."""
+        return read_checked_parquet(self.part(number))
 
     def write_part(self, chunk: Chunk, table: pd.DataFrame) -> None:
         """Write a chunk's table, or replace those of its rows that were predicted again."""
         if chunk.is_retry:
             places = [row - chunk.number * CHUNK_SIZE for row in chunk.rows]
-            before = pd.read_parquet(self.part(chunk.number)).drop(index=places)
+            before = self.read_part(chunk.number).drop(index=places)
             table = pd.concat([before, table.set_axis(places)]).sort_index()
         with written_whole(self.part(chunk.number)) as path:
-            table.to_parquet(path, index=False)
+            table.to_parquet(path, index=False, write_page_checksum=True)
 
     def remove_parts(self) -> None:
         """Remove the parts and nothing else."""
@@ -165,6 +205,15 @@ class PredictionFolder:
                 file.unlink()
         with contextlib.suppress(OSError):  # something of the user's in it
             self.parts.rmdir()
+
+
+def _is_whole(file: Path, kept: dict) -> bool:
+    """Whether a result is what the plan says was written."""
+    try:
+        require_whole(file, kept.get("files", {}).get(file.name), hint="")
+    except DamagedError:
+        return False
+    return True
 
 
 def _differing(kept: dict, plan: dict) -> list[str]:
@@ -209,7 +258,7 @@ def about_images(folder: PredictionFolder, inputs: Sequence[Input], states: Sequ
     unknown = [place for place, state in enumerate(states) if state is None]
     pending = unknown
     if kept.get("names") == names.hexdigest():
-        pending = [place for place in kept.get("pending") or [] if isinstance(place, int)]
+        pending = kept["pending"]
         lost = sorted(set(unknown) - set(pending))
         if lost:
             raise RunError(

@@ -87,7 +87,7 @@ def require_adaptable(ensemble: "Ensemble", num_images: int) -> None:
 def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ensemble") -> np.ndarray:
     """Estimate the priors of all known cells together; their logits are held at once, 4 bytes a class and image."""
     columns = [f"logit_{code}" for code in ensemble.classes] + ["foreign", "nucleus"]
-    parts = [pd.read_parquet(folder.part(i), columns=columns) for i in range(-(-num_images // CHUNK_SIZE))]
+    parts = [folder.read_part(i)[columns] for i in range(-(-num_images // CHUNK_SIZE))]
     table = pd.concat(parts, ignore_index=True)
     logits = table[columns[:-2]].to_numpy()
     rejected = ensemble.rejection.rejects(table["foreign"].to_numpy())
@@ -125,7 +125,7 @@ def join(
     with written_whole(folder.csv) as csv_path, written_whole(folder.logits) as path:
         with csv_path.open("w", encoding="utf-8", newline="") as file:
             for number in range(-(-num_images // CHUNK_SIZE)):
-                part = pd.read_parquet(folder.part(number))
+                part = folder.read_part(number)
                 to_retry += (number * CHUNK_SIZE + np.flatnonzero(part["retry"])).tolist()
                 if priors is not None:
                     part[logit_columns] += log_ratio(priors, ensemble.calibration.class_priors).astype(np.float32)

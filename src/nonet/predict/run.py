@@ -122,7 +122,9 @@ def _carry_out(
     _predict_chunks(folder, inputs, ensemble, views, num_workers)
     priors = estimate_priors_of(folder, len(inputs), ensemble) if plan["adapt_priors"] else None
     counts, to_retry = join(folder, len(inputs), ensemble, priors)
-    folder.note(plan, **state_digest(states, to_retry), **about_priors(priors, ensemble), finished=now(), **counts)
+    facts = state_digest(states, to_retry) | about_priors(priors, ensemble) | counts
+    folder.note(plan, **facts, finished=now(), files={})
+    folder.note_files(folder.csv, folder.logits)
     return counts
 
 
@@ -158,8 +160,10 @@ def _submit(
             "No submission was written.",
             hint="Run the same command again when they can be read; it predicts only these.",
         )
+    folder.keep_changed(folder.submission, folder.kept_plan())
     folder.note(folder.kept_plan(), submission=True)
     write_submission(folder.submission, ids, folder.csv, ensemble.classes, unreadable_label=unreadable_label)
+    folder.note_files(folder.submission)
 
 
 def _predict_chunks(

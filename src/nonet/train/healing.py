@@ -16,7 +16,7 @@ from nonet.integrity import (
     require_whole,
     write_sealed,
 )
-from nonet.runs import Member, Run, heal_hint
+from nonet.runs import Member, Run, heal_hint, set_aside
 
 log = logging.getLogger("nonet")
 
@@ -134,7 +134,6 @@ def set_aside_ensemble(run: Run) -> None:
     try:
         check_description(read_json(run.ensemble, hint=""), read_provenance(run))
     except (*UNPARSABLE, TypeError, AttributeError, DamagedError) as error:
-        aside = run.ensemble.with_name("ensemble.damaged.json")
-        run.ensemble.replace(aside)
+        aside = set_aside(run.ensemble, "damaged")
         what = error.message if isinstance(error, DamagedError) else f"{run.ensemble}: {error}."
         log.warning(f"{what} A new one is written; the old one is {aside}.")

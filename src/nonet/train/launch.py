@@ -6,9 +6,10 @@ What can be wrong with recipe, dataset and run folder is told before torch is im
 import contextlib
 import hashlib
 import logging
+import multiprocessing
+import os
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.data.prepare import Crop, PreparedImages, prepare_images
 from nonet.data.record import record_of
+from nonet.data.workers import end_with_parent
 from nonet.errors import DataError, NonetError, RecipeError, RunError
 from nonet.integrity import note_checksums, write_sealed
 from nonet.models.backbones import crop_of, get_backbone, require_size, require_weights
@@ -237,12 +239,13 @@ def _launch(fabric: "Fabric", job: Job) -> None:
     from torch.multiprocessing import ProcessRaisedException
 
     try:
-        errors = get_context("spawn").SimpleQueue()
+        errors = multiprocessing.get_context("spawn").SimpleQueue()
     except OSError as error:  # its locks are small files in shared memory
         raise RunError(
             f"Processes for several devices cannot be started: {error.strerror or error}.",
             hint="Is /dev/shm there, and larger than some kB? In Docker, --shm-size sets it. Or give --devices 1.",
         ) from error
+    before, port = set(multiprocessing.active_children()), os.environ.get("MASTER_PORT")
     try:
         # Bound, as Fabric searches the arguments for networks and stumbles over frozen dataclasses.
         fabric.launch(partial(_train_in_process, job=job, errors=errors, hidden=progress_is_hidden()))
@@ -251,9 +254,15 @@ def _launch(fabric: "Fabric", job: Job) -> None:
             raise
         kind, message, hint = errors.get()
         raise kind(message, hint) from None
+    finally:
+        for process in set(multiprocessing.active_children()) - before:  # after Ctrl-C; else there are none
+            process.terminate()
+        if port is None:  # Fabric leaves the one that was free; by the next training it may be another program's
+            os.environ.pop("MASTER_PORT", None)
 
 
 def _train_in_process(fabric: "Fabric", job: Job, errors, hidden: bool) -> None:
+    end_with_parent()
     hide_progress(hidden)
     try:
         train_members(fabric, job)
