@@ -171,10 +171,8 @@ def test_duplicate_rows_with_different_labels_are_all_left_out(cells, tmp_path):
     ("column", "meant"),
     [
         ("patient_id", "patient"),
-        ("Patient", "patient"),
         ("sorce", "source"),
         ("subject", "patient"),
-        ("Split", "split"),
     ],
 )
 def test_column_that_seems_misspelt_is_an_error(cells, tmp_path, column, meant):
@@ -183,7 +181,7 @@ def test_column_that_seems_misspelt_is_an_error(cells, tmp_path, column, meant):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("header", ["filename,label", "path,labels", "path,Label", "image,label", "path,class"])
+@pytest.mark.parametrize("header", ["filename,label", "path,labels", "image,label", "path,class"])
 def test_misnamed_path_or_label_is_an_error(cells, tmp_path, header):
     with pytest.raises(DataError, match="Rename it"):
         build_dataset(table(cells, f"{header}\nBA/a.png,BA\n"), tmp_path / "out")
@@ -197,7 +195,7 @@ def test_other_unknown_columns_are_noted(cells, tmp_path):
 
 
 def test_missing_column_lists_those_there_are(cells, tmp_path):
-    with pytest.raises(DataError, match="no column label; it has path, magnification"):
+    with pytest.raises(DataError, match="no column label. Its columns: path, magnification"):
         build_dataset(table(cells, "path,magnification\nBA/a.png,100\n"), tmp_path / "out")
 
 

@@ -87,6 +87,12 @@ def test_an_image_below_two_splits_is_listed(tmp_path):
         (("data/x/1.png", "data/y/1.png"), "CLASS/PATIENT"),
         (("train/images/x/1.png", "train/images/y/1.png", "test/images/x/1.png"), r"SPLIT/\*/CLASS"),
         (("P1/lymphocyte/1.png", "P1/monocytes/1.png", "P2/Monocyte/1.png"), "PATIENT/CLASS"),
+        (
+            ("images/train/BA/1.png", "images/train/EO/1.png", "images/test/BA/1.png"),
+            r"folder:.*/images.*\*/SPLIT/CLASS",
+        ),
+        (("fold1/train/BA/1.png", "fold1/test/EO/1.png", "fold2/test/BA/1.png"), r"\*/SPLIT/CLASS"),
+        (("BA_train/1.png", "EO_train/1.png", "BA_Test/1.png"), "train/CLASS"),
     ],
 )
 def test_levels_that_cannot_be_meant_stop_the_build(tmp_path, names, words):
@@ -332,6 +338,29 @@ def test_predict_takes_paths_that_no_file_can_have_as_rows(cells):
             read_file(one.path)
     with pytest.raises(DataError, match="There is no image"):
         find_inputs(["x" * 400])
+
+
+def test_predict_takes_links_that_lead_nowhere_as_rows(cells):
+    for name, target in (("nowhere.png", "gone.png"), ("circle.png", "circle.png")):
+        (cells / "BA" / name).symlink_to(target)
+    found = [one.path.name for one in find_inputs([f"{cells}/BA/*.png"])]
+    assert found == ["a.png", "b.png", "circle.png", "nowhere.png"]
+
+
+def test_a_pattern_passes_over_what_systems_leave_and_an_empty_path_is_no_folder(cells):
+    fill(cells, "__MACOSX/BA/._a.png")
+    assert len(find_inputs([f"{cells}/*"])) == 4
+    for nothing in ("", " "):
+        with pytest.raises(DataError, match="is empty"):
+            find_inputs([nothing])
+
+
+def test_pattern_for_all_depths_goes_into_no_link(cells):
+    for name in ("again", "more"):  # of two links, each way through them would be another path
+        (cells / "BA" / name).symlink_to("..")
+    found = [one.path.relative_to(cells).as_posix() for one in find_inputs([f"{cells}/**/*.png"])]
+    assert found == ["BA/a.png", "BA/b.png", "EO/a.png", "EO/b.png"]
+    assert len(find_inputs([f"{cells}/**"])) == len(find_inputs([f"{cells}/**/**/?.png"])) == 4
 
 
 def test_predict_reads_names_that_are_not_utf8(cells):

@@ -69,11 +69,27 @@ def test_split_in_another_spelling_or_word_is_still_a_test(cells, tmp_path):
             (word, "test")
             for word in ("TEST", "test_set", "TestA", "test-2", "Test images", "hold out", "ｔｅｓｔ", "tst")
         ),
+        *(
+            (word, "test")
+            for word in ("external test", "HOLDOUT_TEST", "test (held out)", "test_public", "internal-test-set")
+        ),
         *((word, "train") for word in ("Train", "training", "train_1", "trainval", "Training data", "trn")),
         *((word, "val") for word in ("VAL", "validation", "Valid", "dev", "val-set", "tuning")),
         *(
             (word, None)
-            for word in ("eval", "latest", "contest", "attest", "fold1", "1", "phase1", "protest", "trains")
+            for word in (
+                "eval",
+                "latest",
+                "contest",
+                "attest",
+                "fold1",
+                "1",
+                "phase1",
+                "protest",
+                "trains",
+                "dev-test",
+                "external",
+            )
         ),
     ],
 )
@@ -174,7 +190,10 @@ def test_numbers_as_patients_stay_as_they_are_written(cells, tmp_path):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("7", "007"), ("P7", "p7"), ("P7", "P 7"), ("P-7", "P07"), ("7", "7.0"), ("Patient 7", "7"), ("7", "'7")],
+    [
+        *(("7", "007"), ("P7", "p7"), ("P7", "P 7"), ("P-7", "P07"), ("7", "7.0"), ("Patient 7", "7"), ("7", "'7")),
+        *(("Müller", "Muller"), ("A", "\u0391"), ("John Smith", "Smith^John")),
+    ],
 )
 def test_patients_that_may_be_one_are_told_and_stay_apart(cells, tmp_path, one, other):
     dataset = build_dataset(f"csv:{with_values(cells, 'patient', one, other, 'a', 'b', 'c')}", tmp_path / "out")
@@ -196,7 +215,13 @@ def test_patients_that_differ_by_what_cannot_be_seen_are_one(cells, tmp_path, ot
     assert any("cannot be seen" in note for note in dataset.notes)
 
 
-@pytest.mark.parametrize("name", ["2.02E+11", "1e+05", '"2,02E+11"', "3-Jan", "Jan-03", "123456789012345000"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("2.02E+11", "1e+05", '"2,02E+11"', "3-Jan", "Jan-03", "123456789012345000"),
+        *("2024-01-03 00:00:00", "1/2/2024", "03.01.2024", "3. Mrz", "03-déc"),
+    ],
+)
 def test_patients_that_a_spreadsheet_changed_are_told(cells, tmp_path, name):
     dataset = build_dataset(f"csv:{with_values(cells, 'patient', name, name, 'a', 'b', 'c')}", tmp_path / "out")
     assert "patients changed by a spreadsheet" in kinds_found(dataset)
@@ -237,7 +262,8 @@ def test_labels_that_read_alike_are_one(cells, tmp_path):
     ("one", "other"),
     [
         *(("band neutrophil", "Band_Neutrophils"), ("a-b", "a b"), ("plasma cell", "plasma  cells")),
-        *(("Ünreif", unicodedata.normalize("NFD", "ünreif")), ("ｃｅｌｌ", "cell")),
+        *(("Ünreif", unicodedata.normalize("NFD", "ünreif")), ("ｃｅｌｌ", "cell"), ("naïve", "naive")),
+        *(("1", "1.0"), ("1", "01"), ("0", "00"), ("type1", "type 1"), ("Type-1", "type_1"), ("CD4+", "CD4 +")),
     ],
 )
 def test_what_reads_alike(one, other):
@@ -245,7 +271,11 @@ def test_what_reads_alike(one, other):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("CD4+", "CD4-"), ("class 1", "class 11"), ("ly", "lys"), ("basis", "basi")]
+    ("one", "other"),
+    [
+        *(("CD4+", "CD4-"), ("class 1", "class 11"), ("ly", "lys"), ("basis", "basi"), ("10", "1"), ("1.5", "15")),
+        *(("type 1 1", "type 11"), ("かき", "がき"), ("a-1", "a+1")),
+    ],
 )
 def test_what_does_not_read_alike(one, other):
     assert read_alike(one) != read_alike(other)
@@ -277,6 +307,11 @@ def test_labels_that_say_none_is_known_are_unlabelled(cells, tmp_path):
     dataset = build_dataset(f"csv:{with_labels(cells, 'nan', '?', 'BA', 'Unknown', 'EO')}", tmp_path / "out")
     assert dataset.manifest["label"].tolist() == [None, None, "BA", None, "EO"]
     assert dataset.classes == ["BA", "EO"] and any("nan 1" in note for note in dataset.notes)
+
+
+def test_labels_of_which_none_is_known_are_said_to_be_unlabelled(cells, tmp_path):
+    with pytest.raises(DataError, match="No labelled image is left: 5 unlabelled"):
+        build_dataset(f"csv:{with_labels(cells, 'nan', '?', 'unlabeled', 'Unknown', '')}", tmp_path / "out")
 
 
 def test_no_spelling_of_unidentified_is_a_class(cells, tmp_path):
@@ -318,6 +353,19 @@ def test_decisions_take_labels_and_paths_in_another_spelling(cells):
 
 
 # Columns.
+
+
+def test_columns_in_another_letter_case_are_ours(cells, tmp_path):
+    path = table(cells, "Path,LABEL,Patient,Split", "BA/a.png,BA,1,train", "EO/a.png,EO,2,Test")
+    dataset = build_dataset(f"csv:{path}", tmp_path / "out")
+    assert dataset.manifest["patient"].tolist() == ["table/1", "table/2"]
+    assert dataset.manifest["split"].tolist() == ["train", "test"]
+    assert [one.path.name for one in find_inputs([path])] == ["a.png", "a.png"]
+
+
+def test_a_column_of_ours_comes_before_one_in_another_letter_case(cells):
+    listing = read_csv(table(cells, "path,label,Label", "BA/a.png,BA,x"))
+    assert values(listing, "label") == ["BA"]
 
 
 def test_all_wrong_columns_are_named_at_once_with_what_to_write(cells):
@@ -390,6 +438,13 @@ def test_path_in_another_unicode_form_is_found(cells, forms):
     assert any("Unicode form" in note for note in listing.notes)
 
 
+@pytest.mark.parametrize("in_table", ["EO/x-y z.png", "file:///home/someone/cells/EO/x\u2013y%20z.png"])
+def test_path_with_another_kind_of_dash_or_blank_is_found(cells, in_table):
+    draw(cells / "EO/x\u2013y\u00a0z.png", 9)
+    listing = read_csv(table(cells, "path,label", f"{in_table},EO"))
+    assert values(listing, "path") == ["EO/x\u2013y\u00a0z.png"]
+
+
 def test_path_that_fits_two_files_is_not_guessed(cells):
     draw(cells / "EO/A.png", 9)
     draw(cells / "EO/a.jpg", 9)
@@ -454,6 +509,11 @@ def test_table_by_a_path_with_dots(cells, tmp_path, monkeypatch):
         "\ufeff\ufeffpath,label\na\u200b,b\n".encode(),
         "path,label\r\na,b\r\n".encode("utf-16"),
         b' "path", label \n a ,b\n'.lstrip(),
+        b'path, label\n"a", "b"\n',
+        b'path,label\n="a","=""b"""\n',
+        b"'path','label'\n'a','b'\n",
+        b"path,label\na,b\npath,label\n",
+        b"path,label,pixels\na,b," + b"0" * 200_000 + b"\n",
     ],
 )
 def test_table_as_programs_save_it_is_read(tmp_path, data):
@@ -480,6 +540,12 @@ def test_lines_are_counted_with_the_line_that_names_the_separator(tmp_path):
         (b"sep=;\npath;label\n", "semicolons"),
         ("path\tlabel\n".encode("utf-16"), "tabs"),
         (("path,label\n" * 30).encode("utf-16-le"), "UTF-16"),
+        (b'[{"path": "a"}]', "JSON"),
+        (b'<?xml version="1.0"?>\n<Workbook>', "an XML file"),
+        (b"\x93NUMPY\x01\x00", "a NumPy array"),
+        (b"path label\na b\n", "blanks"),
+        (b'path,label\na,b\nc,"d\ne,f\n', "line 3: a quotation mark"),
+        (b"# my cells\npath,label\na,b\n", "line 2, has 2 values(.|\n)*title or comment"),
         ("path,label\nä,b\n".encode("latin-1"), "line 2 has the byte 0xe4(.|\n)*Latin-1"),
     ],
 )

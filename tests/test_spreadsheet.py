@@ -14,7 +14,16 @@ from nonet.data.manifest import Dataset
 from nonet.errors import DataError
 from nonet.spreadsheet import is_formula, quote, read_csv, to_csv, unquote, write_csv
 
-RUN_BY_SPREADSHEETS = ["=1+1", "+cmd|'/C calc'!A0", "-2+3+cmd", "@SUM(1)", "\tx", "\r=x", '=HYPERLINK("http://x","y")']
+RUN_BY_SPREADSHEETS = [
+    "=1+1",
+    "+cmd|'/C calc'!A0",
+    "-2+3+cmd",
+    "@SUM(1)",
+    "\tx",
+    "\r=x",
+    "＝1+1",
+    '=HYPERLINK("http://x","y")',
+]
 HARMLESS = ["LY", "a=b", "-0.3", "+7", "-1e-5", "", "2024-01-01", "x@y", "'plain"]
 
 

@@ -11,14 +11,15 @@ import pandas as pd
 from nonet.runs import written_whole
 
 #: What spreadsheets take as the beginning of a formula; see OWASP, "CSV Injection".
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
-_QUOTED = re.compile(r"'+[=+\-@\t\r\n]")
+_SIGNS = r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"  # the last four are full-width ones
+_FORMULA = re.compile(rf"'*{_SIGNS}")
+_QUOTED = re.compile(rf"'+{_SIGNS}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def is_formula(text: object) -> bool:
     """Whether a spreadsheet would run text as a formula; a number with a sign is none."""
-    return isinstance(text, str) and bool(re.match(r"[=+\-@\t\r\n]", text)) and not _NUMBER.fullmatch(text)
+    return isinstance(text, str) and bool(re.match(_SIGNS, text)) and not _NUMBER.fullmatch(text)
 
 
 def quote(table: pd.DataFrame) -> pd.DataFrame:

@@ -311,20 +311,22 @@ def _require_free_label(table: pd.DataFrame) -> None:
         )
 
 
-def _nothing_left(excluded: list[dict]) -> DataError:
-    """Say how many images were left out for each kind of reason, with the first of each as it is."""
+def _nothing_left(excluded: list[dict], *, num_unlabelled: int = 0) -> DataError:
+    """Say how many images are unlabelled, or were left out for each kind of reason, with the first of each."""
     reasons = pd.Series([row["reason"] for row in excluded], dtype=str)
     kinds = reasons.groupby(reasons.str.split(":").str[0], sort=False)
-    why = "; ".join(f"{len(of_kind):,} {of_kind.iloc[0]}" for _, of_kind in kinds) or "the sources are empty"
+    why = [f"{num_unlabelled:,} unlabelled"] if num_unlabelled else []
+    why += [f"{len(of_kind):,} {of_kind.iloc[0].removesuffix('.')}" for _, of_kind in kinds]
     return DataError(
-        f"No labelled image is left: {why}.",
-        hint=_what_to_do(set(kinds.groups)),
+        f"No labelled image is left: {'; '.join(why) or 'the sources are empty'}.",
+        hint=_what_to_do(set(kinds.groups) | ({"unlabelled"} if num_unlabelled else set())),
     )
 
 
 def _what_to_do(kinds: set[str]) -> str:
     """Return what to do where no image is left, by the kinds of reasons that there are."""
     hints = {
+        "unlabelled": "Give labels: column label, or folders of classes.",
         "outside": "Paths may not leave the source's folder: for csv, give the folder above all images as --root.",
         "missing": "For csv, --root names the folder that paths are relative to; by default it is the table's own.",
         "linked folder": "Links to folders are not followed: give the folder that they lead to, or a table.",
@@ -339,7 +341,7 @@ def _classes_found(
 ) -> list[str]:
     found, wanted = set(table["label"].dropna()), wanted_classes(classes)
     if not found:
-        raise _nothing_left(excluded)
+        raise _nothing_left(excluded, num_unlabelled=len(table))
     if wanted is None:
         strange = sorted(found - set(CLASSES))
         if strange and found & set(CLASSES):
@@ -356,7 +358,7 @@ def _classes_found(
             f"{_example(excluded, empty)}.",
         )
     if empty:
-        notes.append(f"No image of {', '.join(empty)}: the classes are the {len(found)} others.")
+        notes.append(f"No image of {', '.join(empty)}. The classes: {', '.join(sorted(found))}.")
     return sorted(found)
 
 

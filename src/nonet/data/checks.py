@@ -172,7 +172,12 @@ def _failed_words(failed: pd.DataFrame) -> list[Finding]:
         return []
     first = failed.iloc[0]
     what = "1 image is" if len(failed) == 1 else f"{len(failed):,} images are"
-    return [Finding("unreadable", f"{what} missing, changed or unreadable, first {first['path']}: {first['reason']}.")]
+    return [
+        Finding(
+            "unreadable",
+            f"{what} missing, changed or unreadable, first {first['path']}: {first['reason'].removesuffix('.')}.",
+        )
+    ]
 
 
 def _conflict_words(conflicts: pd.DataFrame) -> list[Finding]:
@@ -192,7 +197,7 @@ def split_findings(manifest: pd.DataFrame) -> list[tuple[str, str]]:
         findings.append(("no image to train on", "All labelled images are of split test: none is trained on."))
     elif trained["label"].nunique() == 1:
         one = trained["label"].iloc[0]
-        findings.append(("one class", f"There is one class only, {one}: nothing can be told from anything."))
+        findings.append(("one class", f"There is only one class, {one}: a classifier needs two."))
     only = sorted(set(manifest.loc[labelled & test, "label"]) - set(trained["label"]))
     if only and not trained.empty:
         text = f"Only images of split test have these labels, so no network learns them: {', '.join(only)}."

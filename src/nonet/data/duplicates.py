@@ -113,10 +113,8 @@ def _drop_copies(
             elif row.Index != copies.index[0]:
                 dropped[row.Index] = f"{what}: of {kept['image_id']}, which is kept"
     if patients_differ:
-        notes.append(
-            f"{patients_differ:,} images were given with different patients ({what}); a copy that is kept keeps "
-            "its patient."
-        )
+        images = "1 image was" if patients_differ == 1 else f"{patients_differ:,} images were"
+        notes.append(f"{images} given with different patients ({what}); a copy that is kept keeps its patient.")
     for index, reason in dropped.items():
         row = table.loc[index]
         excluded.append({"path": row["path"], "source": row["source"], "label": row["label"] or "", "reason": reason})

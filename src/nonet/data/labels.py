@@ -9,7 +9,7 @@ from nonet.cells import CELLS, code_of
 from nonet.data.select import exclude
 from nonet.data.sources.source import EXTRA_LABELS
 from nonet.data.sources.tables import read_table
-from nonet.data.sources.words import is_not_known, read_alike, visible
+from nonet.data.sources.words import has_look_alikes, is_not_known, read_alike, visible
 from nonet.errors import DataError, did_you_mean
 
 _EXTRA = {read_alike(words.split(",")[0]): code for code, words in EXTRA_LABELS.items()}
@@ -53,7 +53,7 @@ def _drop_unknown(table: pd.DataFrame, notes: list[str]) -> None:
         return
     table["label"] = table["label"].mask(table["label"].isin(words), None)
     told = ", ".join(f"{label} {counts[label]:,}" for label in words)
-    notes.append(f"Labels that say that none is known, read as unlabelled: {told}.")
+    notes.append(f"Labels read as unlabelled: {told}.")
 
 
 def _join_alike(table: pd.DataFrame, wanted: set[str], notes: list[str]) -> None:
@@ -74,12 +74,12 @@ def _join_alike(table: pd.DataFrame, wanted: set[str], notes: list[str]) -> None
             told.append(f"{spelt} as {plain}")
     _rename(table, renamed)
     if told:
-        notes.append(f"Labels that read alike were made one: {'; '.join(told)} (images of each).")
+        notes.append(f"Labels that read alike were merged: {'; '.join(told)} (images of each).")
 
 
 def _shown(label: str) -> str:
-    """Return a label in quotes where it holds what cannot be seen."""
-    return label if label == visible(label) and label.isascii() else ascii(label)
+    """Return a label with escapes where it holds what cannot be seen, or letters that look like others."""
+    return ascii(label) if label != visible(label) or has_look_alikes(label) else label
 
 
 def _name_codes(table: pd.DataFrame, wanted: set[str] | None, notes: list[str]) -> None:
@@ -107,7 +107,7 @@ def _name_codes(table: pd.DataFrame, wanted: set[str] | None, notes: list[str]) 
         twice = [f"{' and '.join(labels)} ({code})" for code, labels in named.items() if len(labels) > 1]
         if twice:
             notes.append(
-                f"Labels that name one cell are classes of their own: {'; '.join(twice)}. To make them one: --classes "
+                f"Labels that name the same cell are separate classes: {'; '.join(twice)}. To merge them: --classes "
                 "13, or --labels MAP.csv."
             )
 

@@ -5,16 +5,19 @@ import unicodedata
 
 import pandas as pd
 
-from nonet.data.sources.words import is_not_known, visible
+from nonet.data.sources.words import is_not_known, plain_letters
 from nonet.errors import DataError
 
 _PREFIXES = {"p", "pat", "pt", "patient", "subject", "subj", "case", "id", "no", "nr", "number", "num"}
-_MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-#: What spreadsheets make of identifiers: 2.02E+11, 123456789012345000 (they keep 15 digits), 3-Jan.
+_MONTH = (
+    "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mär|mrz|mai|okt|dez|fév|avr|juin|juil|août|déc|ene|abr|ago|dic"
+)
+#: What spreadsheets make of identifiers: 2.02E+11, 123456789012345000 (they keep 15 digits), 3-Jan, 2024-01-03.
 _DAMAGED = (
     re.compile(r"[+-]?\d+([.,]\d+)?e\+\d+", re.IGNORECASE),
     re.compile(r"\d{15}0+"),
-    re.compile(rf"\d{{1,2}}-({_MONTH})|({_MONTH})-\d{{1,2}}", re.IGNORECASE),
+    re.compile(rf"\d{{1,2}}[-. ]{{1,2}}({_MONTH})\.?|({_MONTH})\.?[-. ]\d{{1,2}}", re.IGNORECASE),
+    re.compile(r"((19|20)\d\d-\d\d-\d\d|\d{1,2}\.\d{1,2}\.(19|20)\d\d|\d{1,2}/\d{1,2}/(\d{4}|\d\d))([ T]00:00(:00)?)?"),
 )
 
 
@@ -34,7 +37,7 @@ def tidy_patients(table: pd.DataFrame, notes: list[str]) -> None:
     table.loc[known, "patient"] = plain.mask(unknown, None)
     for source, words in plain[unknown].groupby(table["source"]):
         told = ", ".join(f"{word or 'blank'} {count:,}" for word, count in words.value_counts().items())
-        notes.append(f"{source}: patients that say that none is known, read as unknown: {told} (images of each).")
+        notes.append(f"{source}: patients read as unknown: {told} (images of each).")
     if num_joined:
         was = "1 name of a patient differs" if num_joined == 1 else f"{num_joined:,} names of patients differ"
         notes.append(f"{was} from another only by what cannot be seen; each was made one with it.")
@@ -146,9 +149,11 @@ def _patients(names: list[str]) -> str:
 
 def _person(name: str) -> tuple[str, ...]:
     """Return what two names of one person would have in common."""
-    text = re.sub(r"(?<=\d)\.0+$", "", visible(name).casefold())
+    text = re.sub(r"(?<=\d)\.0+$", "", plain_letters(name))
     parts = re.findall(r"\d+|[^\W\d_]+", text)
-    if any(part.isdigit() for part in parts):
+    if not any(part.isdigit() for part in parts):
+        parts = sorted(parts)  # Smith, John and John Smith
+    else:
         parts = [part for part in parts if part not in _PREFIXES] or parts
     return tuple(part.lstrip("0") or "0" if part.isdigit() else part for part in parts)
 

@@ -16,11 +16,13 @@ from nonet.data.formats import FORMATS_IN_WORDS, IMAGE_SUFFIXES, is_named_as_ima
 from nonet.data.manifest import Dataset
 from nonet.data.nucleus import any_nucleus
 from nonet.data.prepare import Crop, PreparedCrops, prepare_crops
-from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_there, printable
+from nonet.data.sources.columns import plain_names
+from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_link, is_there, printable
 from nonet.data.sources.splits import split_of
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import Entry, walk
 from nonet.errors import DataError
+from nonet.leftovers import is_leftover
 from nonet.recipe import Denoise
 
 log = logging.getLogger("nonet")
@@ -60,6 +62,8 @@ def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> li
 
 
 def _expand(item: str, split: str | None) -> list[Input]:
+    if not item.strip():
+        raise DataError("One of the paths to predict is empty.", hint="Give image files, folders, globs or a dataset.")
     path = absolute_path(item) if item.startswith("~") else Path(item)
     if is_folder(path):
         if (path / "manifest.parquet").exists() and (path / "dataset.json").exists():
@@ -68,18 +72,34 @@ def _expand(item: str, split: str | None) -> list[Input]:
         return _of_folder(path)
     if path.suffix.lower() in (".csv", ".parquet") and is_there(path):
         return _of_table(path, split)
-    if is_there(path):
+    if is_there(path) or is_link(path):  # of a link that leads nowhere the row says so
         _require_no_split(item, split)
         kind, hint = kind_of(path), unpack_hint(path, "FOLDER")
         if kind is not None and (hint or kind.group == WORKBOOK):
             raise DataError(f"{path} is {kind.words}, not an image.", hint=hint or 'Save it as "CSV UTF-8".')
         return [Input(item, path)]
-    matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(item) else []
+    matches = _glob(str(path)) if glob.has_magic(item) else []
+    matches = [match for match in matches if not is_leftover(Path(match).name)]
     if not matches:
         raise DataError(f"There is no image, folder or pattern {item}.", hint="Check the path; quote patterns.")
-    return [
-        one for match in matches for one in _expand(glob.escape(match) if not Path(match).exists() else match, split)
-    ]
+    return [one for match in matches for one in _expand(match, split)]
+
+
+def _glob(pattern: str) -> list[str]:
+    """Return what fits a pattern, in order; "**" goes into no linked folder, as links may lead in a circle."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return sorted(glob.glob(pattern))
+    place = parts.index("**")
+    tops = glob.glob(str(Path(*parts[:place]))) if place else ["."]
+    if place + 1 == len(parts):
+        return sorted(tops)  # folders are predicted with all that is below
+    found = set()
+    for top in tops:
+        for folder, folders, _ in os.walk(top):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found.update(_glob(str(Path(glob.escape(folder), *parts[place + 1 :]))))
+    return sorted(found)
 
 
 def _of_folder(folder: Path) -> list[Input]:
@@ -150,6 +170,7 @@ def _of_table(path: Path, split: str | None) -> list[Input]:
         table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_table(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a table: {error}.") from error
+    table = table.rename(columns=plain_names(map(str, table.columns)))
     if "path" not in table.columns:
         raise DataError(
             f"{path} has no column path; it has {', '.join(map(str, table.columns))}.",

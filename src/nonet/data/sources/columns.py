@@ -1,7 +1,7 @@
 """Which column of a table is which of ours: as named, as the user says, or refused with all that is wrong at once."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +78,7 @@ def choose_columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) ->
     ------
     DataError where columns are missing or seem misspelt: it names all of them, and what to write.
     """
+    table = table.rename(columns=plain_names(table.columns))
     columns = list(table.columns)
     used = {ours: theirs for ours, theirs in given.items() if theirs in columns}
     absent = {ours: theirs for ours, theirs in given.items() if theirs not in columns and ours not in columns}
@@ -96,6 +97,13 @@ def choose_columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) ->
     return table, notes
 
 
+def plain_names(columns: Iterable[str]) -> dict[str, str]:
+    """Return theirs → ours of the columns that differ from ours by letter case only, as Path does."""
+    columns = list(columns)
+    ours = {column.casefold(): column for column in reversed(columns) if column.casefold() in USED}
+    return {theirs: name for name, theirs in ours.items() if name not in columns}
+
+
 def _require_columns(path: Path, columns: list[str], used: Mapping[str, str]) -> None:
     missing = [column for column in NEEDED if column not in columns]
     others = [column for column in columns if column not in USED + PASSED_OVER]
@@ -107,20 +115,20 @@ def _require_columns(path: Path, columns: list[str], used: Mapping[str, str]) ->
     if not missing and not meant:
         return
     quoted = [f'"{theirs}"' for theirs in meant.values()]
-    unknown = [f"has {'a column' if len(meant) == 1 else 'columns'} {_list(quoted)}, which nonet does not know"]
-    unknown = unknown if meant else []
+    unknown = [f"a column {_list(quoted)}" if len(meant) == 1 else f"columns {_list(quoted)}"] if meant else []
+    unknown = [f"{words} that nonet does not know" for words in unknown]
     lacking = [f"no column {column}" for column in missing if column not in meant]
-    problems = [*unknown, *([f"has {' and '.join(lacking)}"] if lacking else [])]
+    problems = [*unknown, *lacking]
     hints = [f'"{theirs}" seems to be "{ours}"' for ours, theirs in meant.items()]
     known = ",".join(f"{ours}={theirs}" for ours, theirs in (dict(used) | meant).items())
     columns_option = (
         f"Rename it, or add: --columns {known}. " if len(meant) == 1 else f"Rename them, or add: --columns {known}. "
     )
-    rename = "If one does not hold that, give it a name less like it. "
+    rename = "A column that is something else needs another name. "
     hint = f"{', '.join(hints)}. {columns_option}{rename}" if meant else ""
     if lacking:
         hint += "The first line should name the columns: path,label and, where known, patient,source,split. "
-    raise DataError(f"{path} {'; '.join(problems)}; it has {_list(columns)}.", hint=hint.strip())
+    raise DataError(f"{path} has {' and '.join(problems)}. Its columns: {_list(columns)}.", hint=hint.strip())
 
 
 def _meant(column: str) -> str | None:

@@ -1,5 +1,6 @@
 """A folder with one subfolder a class, perhaps below folders of a split, perhaps above folders of patients."""
 
+import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -102,32 +103,53 @@ def _require_classes(path: Path, files: list[tuple[str, ...]], levels: tuple[str
     levels : those found so far, CLASS last.
     """
     here = {parts[0] for parts in files}
-    below = {parts[1] for parts in files if len(parts) > 2}
+    _require_no_split_in_names(path, here)
     if any(code_of(name) for name in here):
         return
+    # A split may be named between the two levels.
+    inner = [[part for part in parts[1:-1] if not split_of(part)] for parts in files]
+    below, all_deeper = {parts[0] for parts in inner if parts}, all(inner)
     known = sorted(name for name in below if code_of(name))
     above = "".join(f"{level}/" for level in levels[:-1])
-    all_deeper = all(len(parts) > 2 for parts in files)
-    if len(here) == 1 and all_deeper and len(below) > 1 and not any(split_of(name) for name in below):
+    between = "SPLIT/" if any(split_of(part) for parts in files for part in parts[1:-1]) else ""
+    if len(here) == 1 and all_deeper and len(below) > 1:
         top = next(iter(here))
         below_it = f"folder:{path / top}" if levels == ("CLASS",) else "a folder without that level"
         raise DataError(
             f"{path} has one class folder, {top}, which has folders of its own: {_some(sorted(below))}.",
-            hint=f"If these are the classes, give {below_it}, or add: --layout {above}*/CLASS. "
-            f"If {top} is a class and they are its patients, add: --layout {above}CLASS/PATIENT.",
+            hint=f"If these are the classes, give {below_it}, or add: --layout {above}*/{between}CLASS. "
+            f"If {top} is a class and they are its patients, add: --layout {above}CLASS/{between}PATIENT.",
         )
     if len(known) > 1 and all_deeper:
         raise DataError(
             f"{path}: the folders {_some(sorted(here))} would be the classes, but those in them are named as cells: "
             f"{_some(known)}.",
-            hint=f"If the upper ones are patients, add: --layout {above}PATIENT/CLASS; if they are nothing of the "
-            f"kind: --layout {above}*/CLASS.",
+            hint=f"If the upper ones are patients, add: --layout {above}PATIENT/{between}CLASS; if they are neither, "
+            f"add: --layout {above}*/{between}CLASS.",
         )
     if levels == ("CLASS",) and code_of(path.name):
         raise DataError(
             f"{path} is itself named as a class, and its folders {_some(sorted(here))} are not.",
             hint=f"Give the folder above, folder:{path.parent}; if these are the classes, add: --layout CLASS.",
         )
+
+
+def _require_no_split_in_names(path: Path, classes: set[str]) -> None:
+    """Raise DataError where folders are named by class and split at once, as LY_train and LY_test are."""
+    splits: dict[str, dict[str, str]] = {}
+    for name in sorted(classes):
+        words = re.findall(r"[^\W_]+", name)
+        rest = " ".join(word.casefold() for word in words if not split_of(word))
+        for word in words:
+            if rest and split_of(word):
+                splits.setdefault(rest, {})[split_of(word)] = name
+    for names in splits.values():
+        if len(names) > 1:
+            raise DataError(
+                f"{path}: the folders {' and '.join(names.values())} name a class and a split at once.",
+                hint="Make it two levels, train/CLASS and test/CLASS; if they are classes of their own, add: "
+                "--layout CLASS.",
+            )
 
 
 def _some(names: list[str]) -> str:

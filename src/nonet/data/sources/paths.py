@@ -3,12 +3,14 @@
 import contextlib
 import os
 import re
-import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
+from nonet.data.sources.words import visible
+
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_SAME_SIGNS = str.maketrans("\u2010\u2011\u2012\u2013\u2014\u2212\u2018\u2019\u201c\u201d", "------''\"\"")
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
 
 
@@ -70,6 +72,14 @@ def is_there(path: Path) -> bool:
     """Say whether a file or folder is there; False where no file can have that path, or nobody may look."""
     try:
         return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_link(path: Path) -> bool:
+    """Say whether a link is there, wherever it leads; False as of `is_there`."""
+    try:
+        return path.is_symlink()
     except (OSError, ValueError):
         return False
 
@@ -149,7 +159,12 @@ class FileFinder:
             found = self._by_name(spelled)
             if found:
                 return found, "letter case or Unicode form" if spelled == path else how
-        return self._by_tail(path) or self._by_ending(path)
+            elsewhere = self._by_tail(spelled)
+            if elsewhere:
+                return elsewhere
+        if _WINDOWS.match(path):
+            return None, f"a path of a Windows machine; write it relative to {self.root}"
+        return self._by_ending(path)
 
     def _is_there(self, path: str) -> bool:
         return bool(path) and os.path.lexists(self.root / path)
@@ -188,9 +203,7 @@ class FileFinder:
             found = self._by_name("/".join(parts[start:]))
             if found:
                 return found, "an absolute path of another machine"
-        if _WINDOWS.match(path):
-            return None, f"a path of a Windows machine; write it relative to {self.root}"
-        return None, ""
+        return None
 
     def _by_ending(self, path: str) -> tuple[str | None, str]:
         """Find a file by its name without ending, as tables of IDs have it."""
@@ -205,11 +218,15 @@ class FileFinder:
         found = f"{folder}/{alike[0]}" if folder and alike else "".join(alike[:1])
         if len(alike) == 1 and not ending:
             return found, "its ending left out"
-        return None, f"there is {printable(found)}" if alike else ""
+        there = (
+            f"there are {printable(' and '.join(sorted(alike)))}" if len(alike) > 1 else f"there is {printable(found)}"
+        )
+        return None, there if alike else ""
 
 
 def _alike(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip().casefold()
+    """Return what two names have in common that look the same: in any letter case, with any kind of blank or dash."""
+    return visible(name).translate(_SAME_SIGNS).casefold()
 
 
 def _spellings(path: str):

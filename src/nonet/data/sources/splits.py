@@ -29,6 +29,12 @@ SPLITS = {
 #: Words that some use for validation and others for test: only their owner knows.
 UNDECIDED = ("eval", "evaluation", "evaluate", "ev", "check", "public", "private", "external", "internal")
 
+#: Words that may stand beside one for test and leave it a test: an external_test is one, a dev-test may be none.
+_KINDS_OF_TEST = {
+    *("internal", "external", "independent", "final", "public", "private", "official", "hidden", "blind", "blinded"),
+    *("unseen", "hold", "held", "out", "holdout", "heldout", "prospective", "ood", "set", "sets", "data", "cohort"),
+}
+
 _MEANING = {word: split for split, words in SPLITS.items() for word in words}
 _SET = re.compile(r"(?:sets?|data|dataset|split|subset|images?|imgs?|cohort|part|partition|fold|cells|samples?)$")
 _NUMBER = re.compile(r"\W*(?:\d{1,2}|[a-d])$")
@@ -37,7 +43,8 @@ _NUMBER = re.compile(r"\W*(?:\d{1,2}|[a-d])$")
 def split_of(word: str) -> str | None:
     """Return the split that a word means, or None where it means none, or it is not certain which.
 
-    Letter case, blanks, hyphens, a following word for "set" and a number or letter (test_2, TestA) do not count.
+    Letter case, blanks, hyphens, a following word for "set" and a number or letter (test_2, TestA) do not count. A
+    kind of test, like "external test", is a test.
     """
     text = visible(word).casefold()
     text = text.removesuffix("s") if text.endswith("sets") else text
@@ -46,13 +53,15 @@ def split_of(word: str) -> str | None:
         for candidate in (letters, _SET.sub("", letters)):
             if candidate in _MEANING:
                 return _MEANING[candidate]
-    return None
+    words = set(re.findall(r"[^\W_]+", text))
+    return TEST if words & set(SPLITS[TEST]) and words <= {*SPLITS[TEST], *_KINDS_OF_TEST} else None
 
 
 def is_undecided(word: str) -> bool:
     """Say whether a word is one that some use for validation and others for test."""
-    letters = re.sub(r"[\W_\d]+", "", visible(word).casefold())
-    return letters in UNDECIDED or _SET.sub("", letters) in UNDECIDED
+    text = visible(word).casefold()
+    letters = re.sub(r"[\W\d_]+", "", text)
+    return bool({letters, _SET.sub("", letters), *re.findall(r"[^\W\d_]+", text)} & set(UNDECIDED))
 
 
 def read_split(word: str, where: str) -> str | None:
@@ -72,7 +81,7 @@ def read_split(word: str, where: str) -> str | None:
     meant = split_of(word)
     if meant is not None:
         return meant
-    close = difflib.get_close_matches(word.casefold(), _MEANING, n=1)
+    close = difflib.get_close_matches(word.casefold(), _MEANING, n=1, cutoff=0.75)
     hint = "Write train, val or test." + (f' Did you mean "{_MEANING[close[0]]}"?' if close else "")
     if is_undecided(word):
         hint = "Some mean validation by that, others test: write val (trained on) or test (never trained on)."

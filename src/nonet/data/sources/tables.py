@@ -1,4 +1,4 @@
-"""Reading CSV files as people save them: byte-order mark, CRLF, UTF-16, a line "sep=,", empty trailing columns."""
+"""Reading CSV files as people save them: byte-order mark, CRLF, UTF-16, a line "sep=,", values as ="007"."""
 
 import codecs
 import csv
@@ -19,10 +19,15 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad"
+#: ="007" and "007" within quotation marks, by which programs keep a spreadsheet from changing a value.
+_WRAPPED = re.compile(r"""="([^"]*)"|"([^"]+)"|'([^']+)'""")
+_MAX_CELL = 2**31 - 1  # images are stored as text in some tables, in a column that nonet does not use
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a comma-separated file as text, blanks around values removed, columns without a name dropped.
+    """Read a comma-separated file as text, without blanks and quotation marks around values, or columns without a name.
+
+    A repeated first line, as in files that were joined, is passed over.
 
     Returns
     -------
@@ -42,19 +47,32 @@ def read_table(path: Path) -> pd.DataFrame:
         text, skipped = text[sep.end() :], 1
     # Old Macs end lines by CR alone, which csv refuses.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    csv.field_size_limit(_MAX_CELL)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    last = 0  # line at which the last whole row ends
     try:
         header = [_bare(name) for name in next(reader, [])]
         while not any(header) and reader.line_num < text.count("\n"):
             header = [_bare(name) for name in next(reader, [])]
         _check_header(path, header)
         lines, rows = [], []
+        last = reader.line_num
         for row in reader:
-            if any(value.strip() for value in row):
-                rows.append(_fit(path, reader.line_num + skipped, row, len(header)))
-                lines.append(reader.line_num + skipped)
+            values = [_bare(value) for value in row]
+            last = reader.line_num
+            if any(values) and values != header:
+                rows.append(_fit(path, last + skipped, values, header))
+                lines.append(last + skipped)
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num + skipped}, is not CSV: {error}.") from error
+        if "unexpected end" in str(error):
+            raise DataError(
+                f"{path}, line {last + skipped + 1}: a quotation mark is opened there, or below, and never closed.",
+                hint="Close or remove it.",
+            ) from error
+        raise DataError(
+            f"{path}, line {reader.line_num + skipped}, is not CSV: {error}.",
+            hint='A quotation mark within a value is written twice: "5"" left".',
+        ) from error
     table = pd.DataFrame(rows, columns=header, index=lines, dtype=object)
     return table.loc[:, [name != "" for name in header]]
 
@@ -85,13 +103,17 @@ def _text_of(path: Path) -> str:
             hint='Save it as "CSV UTF-8"; it may be in Windows-1252 (Latin-1).',
         ) from error
     if text[:200].count("\0") > 20:
-        raise DataError(f"{path} is not UTF-8 text; it may be UTF-16.", hint='Save it as "CSV UTF-8".')
+        raise DataError(
+            f"{path} holds NUL characters: it is UTF-16 without its mark, or damaged.", hint='Save it as "CSV UTF-8".'
+        )
     return text.lstrip(_INVISIBLE)
 
 
 def _bare(value: str) -> str:
-    """Return a value without blanks and letters of no width around it, which nobody sees in a spreadsheet."""
-    return value.strip().strip(_INVISIBLE).strip()
+    """Return a value without what a spreadsheet does not show around it: blanks, letters of no width, ="…"."""
+    value = value.strip().strip(_INVISIBLE).strip()
+    wrapped = _WRAPPED.fullmatch(value)
+    return next(inner for inner in wrapped.groups() if inner is not None).strip() if wrapped else value
 
 
 def _check_header(path: Path, header: list[str]) -> None:
@@ -100,24 +122,30 @@ def _check_header(path: Path, header: list[str]) -> None:
     for delimiter in _SEPARATORS:
         if len(header) == 1 and delimiter in header[0]:
             raise _other_separator(path, delimiter)
+    if len(header) == 1 and {"path", "label"} <= set(header[0].casefold().split()):
+        raise _other_separator(path, " ")
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise DataError(f"{path} has two columns named {twice[0]}.", hint="Remove or rename one.")
 
 
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # a blank may be part of a column's name
 
 
 def _other_separator(path: Path, separator: str) -> DataError:
-    named = _SEPARATORS.get(separator, "another sign")
+    named = {**_SEPARATORS, " ": "blanks"}.get(separator, "another sign")
     return DataError(f'{path} is separated by {named} ("{separator}").', hint="Save it separated by commas.")
 
 
-def _fit(path: Path, line: int, row: list[str], width: int) -> list[str]:
-    values = [_bare(value) for value in row]
+def _fit(path: Path, line: int, values: list[str], header: list[str]) -> list[str]:
+    width = len(header)
     if any(values[width:]):
+        hint = 'Put values that hold a comma into quotation marks: "a, b".'
+        if width == 1:
+            hint = (
+                f'The first line, "{header[0][:80]}", should name the columns: remove it if it is a title or comment.'
+            )
         raise DataError(
-            f"{path}, line {line}, has {len(values)} values for {width} columns.",
-            hint='Put values that hold a comma into quotation marks: "a, b".',
+            f"{path}, line {line}, has {len(values)} values for {width} column{'s' if width > 1 else ''}.", hint=hint
         )
     return values[:width] + [""] * (width - len(values))

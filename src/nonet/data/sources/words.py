@@ -14,6 +14,8 @@ _NOT_KNOWN = {
     *("unknown", "unknwon", "unkown", "unknow", "unk", "unkn", "notknown", "notavailable", "notapplicable", "notgiven"),
     *("notrecorded", "notspecified", "notstated", "notprovided", "notreported", "unspecified", "unavailable", "tbd"),
     *("nodata", "novalue", "anonymous", "anon", "anonymized", "anonymised", "unbekannt", "keineangabe", "inconnu"),
+    *("nopatient", "noid", "noname", "unnamed", "unassigned", "notassigned", "pending", "tba", "tbc", "todo"),
+    *("unlabeled", "unlabelled", "unannotated", "notlabeled", "notlabelled", "unclassified", "unsorted"),
     *("desconocido", "sconosciuto", "nd", "ka", "ref", "value", "div0", "num", "name"),
 }
 _ONLY_AS_ERROR = {"ref", "value", "div0", "num", "name"}  # a spreadsheet's #REF! and the like
@@ -25,17 +27,33 @@ def visible(text: str) -> str:
     """Return a text without what cannot be seen: one Unicode form, no zero-width letters, single plain blanks."""
     text = unicodedata.normalize("NFKC", text)
     text = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text if unicodedata.category(c) != "Cf")
-    return re.sub(r"\s+", " ", text).strip()
+    return re.sub(" +", " ", text).strip()  # a line break within is not invisible
+
+
+def plain_letters(text: str) -> str:
+    """Return a text in lower case, without accents, and with Latin letters in place of others that look like them."""
+    text = unicodedata.normalize("NFKD", visible(text).translate(_LOOK_ALIKES))
+    # The accents of Latin, Greek and Cyrillic letters only: other scripts have marks that make another word.
+    return unicodedata.normalize("NFC", re.sub("[\u0300-\u036f]", "", text)).casefold()
+
+
+def has_look_alikes(text: str) -> bool:
+    """Say whether a text holds letters of other alphabets that look like Latin ones."""
+    return text != text.translate(_LOOK_ALIKES)
 
 
 def read_alike(text: str) -> str:
     """Return what two labels have in common that a person would read as one.
 
-    Letter case, blanks, hyphens and underscores between words, Unicode forms, look-alike letters of other alphabets
-    and the plural of the last word do not count. A sign at the end, as in CD4+ and CD4-, does.
+    Letter case, accents, blanks, hyphens and underscores between words and before a number, zeros around a number,
+    Unicode forms, look-alike letters of other alphabets and the plural of the last word do not count. A sign at the
+    end, as in CD4+ and CD4-, does.
     """
-    text = visible(text).translate(_LOOK_ALIKES).casefold()
-    text = re.sub(r"(?<=\w)[\s_\-\u2010-\u2015]+(?=\w)", " ", text.replace("_", " ")).strip()
+    text = re.sub(r"(?<=\w)[\s_\-\u2010-\u2015]+(?=\w)", " ", plain_letters(text).replace("_", " ")).strip()
+    text = re.sub(r"(?<=[^\W\d])(?=\d)", " ", text)
+    text = re.sub(r"\s+(?=[+\-]+$)", "", text)
+    if re.fullmatch(r"\d+(\.0+)?", text):
+        return text.split(".")[0].lstrip("0") or "0"
     # Not of abbreviations, nor of words like "basis" and "nucleus" that end so in the singular.
     return re.sub(r"(?<=[a-z]{4})(?<![sui])s$", "", text)
 
