@@ -195,7 +195,7 @@ def test_other_unknown_columns_are_noted(cells, tmp_path):
 
 
 def test_missing_column_lists_those_there_are(cells, tmp_path):
-    with pytest.raises(DataError, match="no column label. Its columns: path, magnification"):
+    with pytest.raises(DataError, match=r"no column label\. Its columns: path, magnification"):
         build_dataset(table(cells, "path,magnification\nBA/a.png,100\n"), tmp_path / "out")
 
 
