@@ -14,7 +14,7 @@ from processes import interrupt
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 STOPS = [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143)]
-NONET = [sys.executable, "-m", "nonet.cli"]
+NONET = [sys.executable, "-m", "nonet"]
 
 
 @pytest.fixture(scope="module")
