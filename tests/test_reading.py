@@ -48,7 +48,7 @@ def test_few_images_are_read_here_as_they_are_asked_for(read):
 
 
 def test_where_no_process_can_start_no_image_is_blamed(read, monkeypatch):
-    monkeypatch.setattr("nonet.data.workers._end_with_parent", _die)
+    monkeypatch.setattr("nonet.data.workers.end_with_parent", _die)
     with pytest.raises(DataError, match="die when they start"):
         read([["a"]], die_of_poison, 2)
 

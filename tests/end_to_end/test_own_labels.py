@@ -11,7 +11,7 @@ COLOURS = {
     "blast?": (90, 60, 160),
     "Lympho klein": (60, 140, 220),
     "naïve": (220, 90, 90),
-    "NA": (230, 200, 140),  # which tables like to read as nothing
+    "TRUE": (230, 200, 140),  # which tables like to read as a truth value
 }
 
 
