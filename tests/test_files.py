@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nonet.data.filekind import head_of
 from nonet.data.files import MAX_BYTES, read_file
 from nonet.data.images import describe_image, load_rgb
 from nonet.errors import DataError, UnreadableNowError
@@ -60,7 +61,7 @@ def test_a_link_in_a_circle_and_a_name_that_no_file_can_have_stay_errors(tmp_pat
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EINTR])
 def test_an_error_of_the_moment_says_so(tmp_path, monkeypatch, number):
-    (tmp_path / "a").touch()
+    (tmp_path / "a").write_bytes(b"a")
 
     def fail(*args, **kwargs):
         raise OSError(number, os.strerror(number))
@@ -69,6 +70,16 @@ def test_an_error_of_the_moment_says_so(tmp_path, monkeypatch, number):
     error = refusal(tmp_path / "a")
     assert isinstance(error, UnreadableNowError) and os.strerror(number) in error.message
     assert isinstance(pickle.loads(pickle.dumps(error)), UnreadableNowError)  # workers send it to their parent
+
+
+@pytest.mark.skipif(not Path("/proc/uptime").exists(), reason="needs Linux's /proc")
+def test_what_the_system_only_calls_a_file_is_not_opened(tmp_path, monkeypatch):
+    """Reading /proc/kmsg never ends; like all of /proc it has size 0."""
+    (tmp_path / "a.png").symlink_to("/proc/uptime")
+    monkeypatch.setattr(Path, "open", None)
+    assert read_file(tmp_path / "a.png") == b""
+    assert "0 bytes" in refusal(tmp_path / "a.png", load_rgb).message
+    assert head_of(tmp_path / "a.png") == b""
 
 
 def test_short_memory_is_an_error_of_the_moment(tmp_path, monkeypatch):

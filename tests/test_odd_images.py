@@ -127,6 +127,13 @@ def test_a_stack_that_only_its_description_tells_of_is_refused():
         load_rgb(stack)
 
 
+def test_pages_in_a_circle_are_called_damage_and_nothing_is_logged(caplog):
+    entry = struct.pack("<HHII", 0x100, 3, 1, 1)
+    with pytest.raises(DataError, match="circle"):
+        load_rgb(b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 8))
+    assert not caplog.records
+
+
 def test_smaller_copies_and_masks_beside_the_picture_are_passed_over():
     rgb, small = {"photometric": "rgb"}, {"photometric": "rgb", "subfiletype": 1}
     for pages in (

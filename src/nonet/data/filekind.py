@@ -4,6 +4,7 @@ The one table of it. Images that are read come first, so that telling one takes 
 """
 
 import re
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,7 +150,8 @@ def kind_of(path: Path) -> Kind | None:
 def head_of(path: Path) -> bytes:
     """Return the first bytes of a regular file; none of what is not, or cannot be read."""
     try:
-        if not path.is_file():
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode) or not facts.st_size:  # /proc/kmsg has size 0, and reading it never ends
             return b""
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)

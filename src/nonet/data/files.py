@@ -20,7 +20,7 @@ FINAL = {errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL}
 
 
 def read_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """Return the bytes of a regular file, links followed.
+    """Return the bytes of a regular file, links followed; none of a file whose size is 0, which is not opened.
 
     Parameters
     ----------
@@ -43,8 +43,10 @@ def read_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
             raise DataError(f"{path} is {kind}, not a file.")
         if facts.st_size > max_bytes:
             raise DataError(f"{path} has {facts.st_size:,} bytes, more than the {max_bytes:,} allowed.")
+        if not facts.st_size:  # also what the system only calls a file, such as /proc/kmsg, which may never end
+            return b""
         with path.open("rb") as file:
-            data = file.read(max_bytes + 1)  # bounded: what the system calls a file need not know its size
+            data = file.read(max_bytes + 1)  # bounded: it may grow
     except FileNotFoundError as error:
         raise UnreadableNowError(f"{path} is missing.") from error
     except MemoryError as error:

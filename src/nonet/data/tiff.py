@@ -24,7 +24,7 @@ _OF_SENSORS = (32803, 34892)  # photometric interpretations: what a sensor gives
 _SAVE_PLAIN = "save it as a TIFF of a single page"
 _STACK_HINT = "save the one that shows the cell as an image of its own"
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its warnings name no file
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its messages name no file, and may be a thousand for one
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ def _require_no_raw(pages: list) -> None:
 def _pictures(tif, pages: list) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the page that is the picture, or three that are its channels, and a note on the others."""
     if len(pages) > MAX_PAGES:
+        if len({page.offset for page in pages}) < len(pages):
+            raise DataError(f"is {TIFF.words} that is damaged: its pages lead in a circle")
         raise DataError(f"holds more than {MAX_PAGES:,} pages: {_STACK_HINT}")
     wanted = [i for i, page in enumerate(pages) if not page.subfiletype & _REDUCED_OR_MASK] or list(range(len(pages)))
     num_stored = _num_planes(tif, pages) if len(pages) == 1 else 0
