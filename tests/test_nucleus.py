@@ -57,6 +57,20 @@ def empty_frames():
     frames |= {f"grey-gradient-{a}": gradient(np.zeros(3), np.full(3, 255.0), a) for a in range(0, 360, 30)}
     frames |= {f"out-of-focus-{i}": out_of_focus(i) for i in range(20)}
     frames |= {f"noise-{i}": rng.integers(0, 256, (192, 192, 3), dtype=np.uint8) for i in range(4)}
+    empty = plain(238, 222, 205)
+    y, x = np.mgrid[:96, :96] / 95 - 0.5
+    for i, share in enumerate((0.2, 0.4, 0.6, 0.8)):
+        edge = round(96 * share)
+        for name, colour in (("black", 0), ("grey", 128)):
+            half = empty.copy()
+            half[edge:] = colour
+            frames |= {f"half-{name}-{i}": half, f"half-{name}-beside-{i}": np.rot90(half)}
+    bars = empty.copy()
+    bars[:12], bars[-12:] = 0, 0
+    scale = empty.copy()
+    scale[84:87, 58:92] = 0
+    fall_off = 1 - 0.6 * (np.hypot(x, y) / np.hypot(0.5, 0.5)) ** 2
+    frames |= {"bars": bars, "scale-bar": scale, "vignette": (empty * fall_off[..., None]).astype(np.uint8)}
     fields = [draw_red_cells(seed=i, size_px=96, patient=patient_look(i)) for i in range(20)]
     frames |= {f"red-cells-{i}": field for i, field in enumerate(fields)}
     frames |= {f"red-cells-blurred-{i}": degrade(field, "blur", 1 + i % 4, seed=i) for i, field in enumerate(fields)}
@@ -90,6 +104,24 @@ def test_drawn_cells_show_one(label):
 def test_a_nucleus_that_fills_the_frame_is_one():
     cells = [draw_cell(label, seed=i, size_px=240)[80:160, 80:160] for label in ("PMY", "BL") for i in range(8)]
     assert all(shows_nucleus(np.ascontiguousarray(cell)) for cell in cells)
+
+
+@pytest.mark.parametrize("label", CLASSES)
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_margin_hides_no_nucleus(label, colour):
+    for i in range(4):
+        framed = np.full((144, 144, 3), colour, dtype=np.uint8)
+        framed[24:120, 24:120] = draw_cell(label, seed=i, size_px=96, patient=patient_look(i))
+        assert shows_nucleus(framed) and shows_nucleus(framed[24:]) and shows_nucleus(framed[:, :120])
+
+
+def test_a_pale_nucleus_on_a_yellowish_slide_is_found_beside_white():
+    """Against white, all that is yellowish seems to take blue light; against the slide, the nucleus takes red."""
+    y, x = np.mgrid[:96, :96] / 95 - 0.5
+    pixels = np.where(np.hypot(x, y)[..., None] < 0.2, (165, 120, 150), (235, 225, 170)).astype(np.uint8)
+    assert shows_nucleus(pixels)
+    pixels[np.hypot(x, y) > 0.47] = 255  # a round mask, whose rows are not plain
+    assert shows_nucleus(pixels)
 
 
 def test_images_of_another_kind_are_not_asked_for_a_nucleus():
