@@ -1,6 +1,7 @@
 """What `predict` takes: every form of it, each image once, and a clear word where there is none."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -169,6 +170,14 @@ def test_what_is_not_there_is_named(folder, tmp_path):
             find_inputs([given])
     with pytest.raises(DataError, match="no image to predict"):
         find_inputs([])
+
+
+@pytest.mark.parametrize("name", ["cells.tsv", "cells.txt"])
+def test_a_list_that_is_not_a_csv_file_is_refused(folder, name):
+    (folder / name).write_text("path\tlabel\na.png\tSNE\n")
+    with pytest.raises(DataError, match=re.escape(name)) as raised:
+        find_inputs([folder / name])
+    assert "CSV" in raised.value.hint and '"path"' in raised.value.hint
 
 
 def test_a_run_is_not_images(tiny_run):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from nonet.data.filekind import WORKBOOK, head_of, kind_of, unpack_hint
+from nonet.data.filekind import WORKBOOK, as_text, head_of, kind_of, unpack_hint
 from nonet.data.formats import FORMATS_IN_WORDS, IMAGE_SUFFIXES, is_named_as_image, looks_like_picture
 from nonet.data.manifest import Dataset
 from nonet.data.nucleus import any_nucleus
@@ -26,6 +26,8 @@ from nonet.leftovers import is_leftover
 from nonet.recipe import Denoise
 
 log = logging.getLogger("nonet")
+
+_LISTS = (".tsv", ".tab", ".txt", ".lst")  # endings of text files that people list images in
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ def _expand(item: str, split: str | None) -> list[Input]:
         kind, hint = kind_of(path), unpack_hint(path, "FOLDER")
         if kind is not None and (hint or kind.group == WORKBOOK):
             raise DataError(f"{path} is {kind.words}, not an image.", hint=hint or 'Save it as "CSV UTF-8".')
+        if path.suffix.lower() in _LISTS and as_text(head_of(path)):
+            raise DataError(
+                f"{path} is text, not an image.",
+                hint='Save a list of images as a CSV file, separated by commas, with a column "path".',
+            )
         return [Input(item, path)]
     matches = _glob(str(path)) if glob.has_magic(item) else []
     matches = [match for match in matches if not is_leftover(Path(match).name)]
