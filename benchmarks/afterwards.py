@@ -21,15 +21,15 @@ from kept import digest
 from sklearn.metrics import f1_score
 
 import nonet
-from nonet.calibrate.calibration import softmax
-from nonet.data.prepare import prepare_images
-from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
-from nonet.evaluate.metrics import balanced_accuracy_score, macro_f1_score
-from nonet.evaluate.oof import ENSEMBLE
+from nonet.artifacts.run import written_whole
+from nonet.calibration.calibrator import softmax
+from nonet.data.preprocess.cache import prepare_images
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
+from nonet.evaluation.oof import ENSEMBLE
 from nonet.models.views import batches, no_views, to_device, views_of
 from nonet.progress import progress
-from nonet.runs import written_whole
-from nonet.train.refit import C, fit_linear_head
+from nonet.training.refit import C, fit_linear_head
 
 HERE = Path(__file__).parent
 VOICES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)

@@ -18,8 +18,8 @@ import pandas as pd
 
 import nonet
 from nonet.cells import CLASSES
-from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
-from nonet.evaluate.metrics import macro_f1_score
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.metrics import macro_f1_score
 
 HERE = Path(__file__).parent
 CONDITIONS = {

@@ -29,10 +29,10 @@ from skimage.restoration import denoise_nl_means
 from skimage.restoration import estimate_sigma as scikit_images_sigma
 
 from nonet.cells import CLASSES
-from nonet.data.denoise import denoise, estimate_sigma, non_local_means, patch_distance_px, warm_up
-from nonet.data.phantom import draw_cell
-from nonet.data.prepare import Crop, prepare_images, worker_pool
+from nonet.data.preprocess.cache import Crop, prepare_images, worker_pool
+from nonet.data.preprocess.denoise import denoise, estimate_sigma, non_local_means, patch_distance_px, warm_up
 from nonet.recipe import Denoise
+from nonet.synthetic.dataset import draw_cell
 
 HERE = Path(__file__).parent
 SIZE_PX, SIGMAS = 368, (0, 5, 10, 20, 40)

@@ -24,11 +24,11 @@ import numpy as np
 import pandas as pd
 from machine import machine_in_words
 
+from nonet.artifacts.integrity import note_checksums, write_done, write_sealed
+from nonet.artifacts.run import FORMAT_VERSION, Run, sha256_of
 from nonet.cells import CLASSES
-from nonet.integrity import note_checksums, write_done, write_sealed
 from nonet.recipe import load_recipe
-from nonet.runs import FORMAT_VERSION, Run, sha256_of
-from nonet.train.finish import calibrate
+from nonet.training.ensemble import calibrate
 
 HERE = Path(__file__).parent
 ARCHITECTURES = ("swinv2_tiny", "convnextv2_tiny", "dinobloom_small")

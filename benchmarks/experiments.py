@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 import nonet
-from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
-from nonet.evaluate.metrics import balanced_accuracy_score, macro_f1_score
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 
 HERE = Path(__file__).parent
 

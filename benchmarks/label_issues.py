@@ -23,10 +23,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import nonet
-from nonet.evaluate.issues import ensemble_proba
-from nonet.evaluate.label_issues import FILTERS
-from nonet.evaluate.reading import read_run
-from nonet.runs import Run
+from nonet.artifacts.run import Run
+from nonet.evaluation.issues import ensemble_proba
+from nonet.evaluation.label_issues import FILTERS
+from nonet.evaluation.run_data import read_run
 
 HERE = Path(__file__).parent
 SIZE_PX = 96

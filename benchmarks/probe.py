@@ -19,13 +19,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import nonet
-from nonet.data.prepare import Crop, prepare_images
-from nonet.evaluate.tables import format_table, table_1
+from nonet.artifacts.run import written_whole
+from nonet.data.preprocess.cache import Crop, prepare_images
+from nonet.evaluation.tables import format_table, table_1
 from nonet.models.backbones import get_backbone, load_pretrained, make_backbone
 from nonet.models.views import batches, to_device
 from nonet.progress import progress
 from nonet.recipe import Denoise
-from nonet.runs import written_whole
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C, the inverse of the shrinkage, on standardised features
 

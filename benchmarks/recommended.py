@@ -23,11 +23,11 @@ from probe import probe
 
 import nonet
 from nonet.cells import in_order_of_maturation, name_of
-from nonet.evaluate.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
-from nonet.evaluate.measured import measure
-from nonet.evaluate.metrics import balanced_accuracy_score, macro_f1_score, per_class_scores
-from nonet.evaluate.oof import ENSEMBLE
-from nonet.evaluate.tables import ensemble_oof, format_table
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score, per_class_scores
+from nonet.evaluation.oof import ENSEMBLE
+from nonet.evaluation.results import measure
+from nonet.evaluation.tables import ensemble_oof, format_table
 
 HERE = Path(__file__).parent
 RECIPES = {

@@ -20,15 +20,15 @@ from kept import digest
 from sklearn.metrics import roc_auc_score
 
 import nonet
-from nonet.calibrate import foreign
-from nonet.calibrate.calibration import softmax
-from nonet.calibrate.fitting import fit_temperature
-from nonet.data.images import load_rgb
-from nonet.data.prepare import prepare_crops, prepare_images
-from nonet.evaluate.bootstrap import percentile_interval
+from nonet.artifacts.run import Run, written_whole
+from nonet.calibration import ood_scores
+from nonet.calibration.calibrator import softmax
+from nonet.calibration.fitting import fit_temperature
+from nonet.data.images.decode import load_rgb
+from nonet.data.preprocess.cache import prepare_crops, prepare_images
+from nonet.evaluation.bootstrap import percentile_interval
 from nonet.models.views import batches, to_device
 from nonet.progress import progress
-from nonet.runs import Run, written_whole
 
 HERE = Path(__file__).parent
 FALSE_ALARMS = (0.01, 0.02, 0.05)
@@ -133,34 +133,34 @@ def _forward(member, stores: tuple) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def candidates(features, logits, labels, train: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return each score of the images `rows`, fitted on the images `train`."""
     known, asked, size = features[train], features[rows], features.shape[1]
-    gaussians = foreign.fit_class_gaussians(known, labels[train])
-    few = foreign.fit_class_gaussians(known, labels[train], num_axes=64)
+    gaussians = ood_scores.fit_class_gaussians(known, labels[train])
+    few = ood_scores.fit_class_gaussians(known, labels[train], num_axes=64)
     scores = {
-        "1 − max soft-max": foreign.max_softmax_score(logits[rows]),
-        "energy": foreign.energy_score(logits[rows]),
-        "−max logit": foreign.max_logit_score(logits[rows]),
+        "1 − max soft-max": ood_scores.max_softmax_score(logits[rows]),
+        "energy": ood_scores.energy_score(logits[rows]),
+        "−max logit": ood_scores.max_logit_score(logits[rows]),
         "Mahalanobis, all axes": np.sqrt(gaussians.mahalanobis(asked)),
         "Mahalanobis, 64 axes": np.sqrt(few.mahalanobis(asked)),
         "relative Mahalanobis, 64 axes": few.relative_mahalanobis(asked),
-        "50th neighbour": foreign.neighbour_score(known, asked),
+        "50th neighbour": ood_scores.neighbour_score(known, asked),
     }
     for share in (1 / 16, 1 / 4, 1 / 2):
-        space = foreign.fit_principal_space(known, num_axes=round(share * size))
+        space = ood_scores.fit_principal_space(known, num_axes=round(share * size))
         scores[f"residual, f/{round(1 / share)} axes"] = space.residual(asked)
-    for number in (16, foreign.NUM_PROTOTYPES, 64):
-        prototypes = foreign.fit_prototypes(known, num_prototypes=number)
-        scores[f"nearest of {number} prototypes"] = foreign.nearest_prototype(prototypes, asked)
+    for number in (16, ood_scores.NUM_PROTOTYPES, 64):
+        prototypes = ood_scores.fit_prototypes(known, num_prototypes=number)
+        scores[f"nearest of {number} prototypes"] = ood_scores.nearest_prototype(prototypes, asked)
     return scores
 
 
-RESIDUAL = f"residual, f/{round(1 / foreign.PRINCIPAL_SHARE)} axes"
+RESIDUAL = f"residual, f/{round(1 / ood_scores.PRINCIPAL_SHARE)} axes"
 #: Scores added up, each standardised.
 SUMS = [
     (RESIDUAL, "energy"),
     (RESIDUAL, "50th neighbour"),
-    *((RESIDUAL, f"nearest of {number} prototypes") for number in (16, foreign.NUM_PROTOTYPES, 64)),
+    *((RESIDUAL, f"nearest of {number} prototypes") for number in (16, ood_scores.NUM_PROTOTYPES, 64)),
 ]
-IN_USE = f"{RESIDUAL} + nearest of {foreign.NUM_PROTOTYPES} prototypes"
+IN_USE = f"{RESIDUAL} + nearest of {ood_scores.NUM_PROTOTYPES} prototypes"
 
 
 def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:

@@ -2,10 +2,10 @@
 
     python benchmarks/robustness.py RUN --dataset DATASET --limit 600
 
-RUN is trained by patient. Damages held-out images (see `nonet.data.degrade`), scores each by the members that never
-saw its patient, denoised and not, and writes benchmarks/robustness.md. All kinds and severities are seen without
-views, the few named by --view-kinds and --view-severities in the recipe's views too. Stopped half way, it goes on.
-600 images take about a quarter of an hour on two cores.
+RUN is trained by patient. Corrupts held-out images (see `nonet.data.preprocess.corruptions`), scores each by the
+members that never saw its patient, denoised and not, and writes benchmarks/robustness.md. All kinds and severities are
+seen without views, the few named by --view-kinds and --view-severities in the recipe's views too. Stopped half way, it
+goes on. 600 images take about a quarter of an hour on two cores.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from pathlib import Path
 import pandas as pd
 
 import nonet
-from nonet.data.degrade import KINDS
-from nonet.evaluate.robustness import DAMAGE, DENOISING, VIEWS, Robustness
-from nonet.evaluate.tables import format_interval
+from nonet.data.preprocess.corruptions import KINDS
+from nonet.evaluation.robustness import DAMAGE, DENOISING, VIEWS, Robustness
+from nonet.evaluation.tables import format_interval
 
 HERE = Path(__file__).parent
 

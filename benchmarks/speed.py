@@ -23,9 +23,9 @@ import torch
 from machine import machine_in_words
 
 import nonet
-from nonet.data.phantom import draw_dataset
-from nonet.data.prepare import Crop, prepare_images
+from nonet.data.preprocess.cache import Crop, prepare_images
 from nonet.recipe import load_recipe
+from nonet.synthetic.dataset import draw_dataset
 
 HERE = Path(__file__).parent
 SIZE_PX = 360

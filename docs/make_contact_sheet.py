@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, in_order_of_maturation
-from nonet.data.degrade import degrade
-from nonet.data.phantom import DEGRADATIONS, SEVERITIES, draw_cell, patient_look
+from nonet.data.preprocess.corruptions import degrade
+from nonet.synthetic.dataset import DEGRADATIONS, SEVERITIES, draw_cell, patient_look
 
 OUT = Path(__file__).parent / "images" / "phantom.png"
 CELL_PX = 132

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from nonet.cli import app
-from nonet.data.catalogue import facts_of, label_table, list_sources, verified_words
 from nonet.data.sources import SOURCES
-from nonet.data.sources.source import EXTRA_LABELS
+from nonet.data.sources.base import EXTRA_LABELS
+from nonet.data.sources.catalogue import facts_of, label_table, list_sources, verified_words
 from nonet.recipe import Recipe, list_recipes, load_recipe
 
 FOLDER = Path(__file__).parent / "reference"

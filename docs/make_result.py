@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from nonet.evaluate.figures import confusion_figure
+from nonet.artifacts.run import Run
 from nonet.page.figures import in_house_style
-from nonet.runs import Run
+from nonet.report.figures import confusion_figure
 
 OUT = Path(__file__).parent / "images" / "result.png"
 DPI = 150

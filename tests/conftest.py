@@ -48,6 +48,6 @@ def make_recipe():
 @pytest.fixture(scope="session")
 def tiny_run(tiny_dataset, make_recipe, tmp_path_factory):
     """A finished run of `make_recipe()` on `tiny_dataset`. Shared: copy it before changing anything in it."""
-    from nonet.train.launch import train
+    from nonet.training.launch import train
 
     return train(make_recipe(), tiny_dataset, out=tmp_path_factory.mktemp("runs") / "tiny", accelerator="cpu")

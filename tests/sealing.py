@@ -4,8 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from nonet.integrity import facts_of, read_json, write_sealed
-from nonet.runs import Run
+from nonet.artifacts.integrity import facts_of, read_json, write_sealed
+from nonet.artifacts.run import Run
 
 
 def seal(folder) -> Run:

@@ -12,8 +12,8 @@ from test_cli import nonet, refused  # noqa: F401  (fixtures)
 from test_report import make_run
 
 from nonet.errors import DataError
-from nonet.evaluate.across_runs import table
-from nonet.evaluate.run import evaluate
+from nonet.evaluation.across_runs import table
+from nonet.report.evaluate import evaluate
 
 FAST = {"num_resamples": 100}
 

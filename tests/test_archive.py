@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from nonet.data import archive as archives
-from nonet.data.archive import unzip
+from nonet.data.sources import archives
+from nonet.data.sources.archives import unzip
 from nonet.errors import DataError
 
 

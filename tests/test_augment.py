@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonet.data.stain import ROMANOWSKY
+from nonet.data.preprocess.stain import ROMANOWSKY
 from nonet.recipe import Augment
-from nonet.train.augment import Draws, augment, mix
+from nonet.training.augment import Draws, augment, mix
 
 CPU = torch.device("cpu")
 OFF = {

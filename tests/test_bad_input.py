@@ -9,7 +9,7 @@ from PIL import Image
 
 from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds
-from nonet.data.images import load_rgb
+from nonet.data.images.decode import load_rgb
 from nonet.errors import DataError
 
 RED = (200, 40, 90)

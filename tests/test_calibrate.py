@@ -8,13 +8,13 @@ from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
 
-from nonet.calibrate.calibration import Calibration, softmax
-from nonet.calibrate.conformal import fit_thresholds, lowest_probability, own_thresholds, prediction_sets
-from nonet.calibrate.fitting import HeldOut, fit_calibration, fit_temperature, negative_log_likelihood
-from nonet.calibrate.priors import choose_strength, estimate_priors, log_ratio, prior_shift
+from nonet.calibration.calibrator import Calibration, softmax
+from nonet.calibration.conformal import fit_thresholds, lowest_probability, own_thresholds, prediction_sets
+from nonet.calibration.fitting import HeldOut, fit_calibration, fit_temperature, negative_log_likelihood
+from nonet.calibration.priors import choose_strength, estimate_priors, log_ratio, prior_shift
 from nonet.errors import DataError
 from nonet.recipe import Calibrate, Sampling
-from nonet.train.sampling import draw_epoch, drawn_shares
+from nonet.training.sampling import draw_epoch, drawn_shares
 
 CLASSES = ["A", "B", "C", "D"]
 

@@ -9,12 +9,12 @@ from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss
 from test_calibrate import held_out
 from test_report import make_run
 
-from nonet.calibrate.calibration import softmax
-from nonet.calibrate.fitting import HeldOut, fit_calibration
-from nonet.evaluate.calibration import cross_fit, measure_calibration
-from nonet.evaluate.oof import align_oof
-from nonet.evaluate.run import evaluate
+from nonet.calibration.calibrator import softmax
+from nonet.calibration.fitting import HeldOut, fit_calibration
+from nonet.evaluation.calibration import cross_fit, measure_calibration
+from nonet.evaluation.oof import align_oof
 from nonet.recipe import Calibrate
+from nonet.report.evaluate import evaluate
 
 CLASSES = ["BA", "EO", "LY", "SNE"]
 EQUAL = np.full(4, 0.25)

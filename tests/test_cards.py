@@ -13,12 +13,12 @@ from sealing import seal
 from sklearn.metrics import accuracy_score
 from test_report import NAMES, make_run
 
+from nonet.artifacts.run import Run, write_json
 from nonet.data.build import build_dataset
-from nonet.data.record import record_of
-from nonet.evaluate.run import evaluate
+from nonet.data.dataset_record import record_of
 from nonet.page.markdown import bullets, escape, table
 from nonet.recipe import load_recipe
-from nonet.runs import Run, write_json
+from nonet.report.evaluate import evaluate
 
 RECORD = {
     "format_version": 1,

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from nonet.data.build import build_dataset
-from nonet.data.check import check_dataset
+from nonet.data.verify import check_dataset
 from nonet.errors import DataError
 
 

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image, ImageOps
 
 from nonet.data.build import build_dataset
-from nonet.data.check import check_dataset
-from nonet.data.checks import run_checks
-from nonet.data.looks import Look, look_at
-from nonet.data.near import VIEWS, near_duplicates
-from nonet.data.phantom import draw_dataset
-from nonet.data.shortcuts import find_shortcuts
+from nonet.data.checks.near_duplicates import VIEWS, near_duplicates
+from nonet.data.checks.run import run_checks
+from nonet.data.checks.shortcuts import find_shortcuts
+from nonet.data.images.image_stats import Look, look_at
+from nonet.data.verify import check_dataset
 from nonet.errors import DataError
+from nonet.synthetic.dataset import draw_dataset
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +280,7 @@ def test_page_is_whole_safe_and_needs_no_network(cells, tmp_path):
 
 def test_the_page_shows_what_the_networks_of_each_recipe_see(tiny_dataset, monkeypatch):
     """One image a class, cut and resized by each recipe's own settings, in a column that names the recipe."""
-    from nonet.data import checks_page
+    from nonet.data.checks import page as checks_page
     from nonet.recipe import list_recipes, load_recipe
 
     drawn = {}

@@ -327,10 +327,10 @@ def test_version_backbones_and_doctor(nonet):
 
 
 def test_doctor_that_finds_something_missing_has_exit_status_1(nonet, monkeypatch):
-    from nonet.doctor import Finding, Findings
+    from nonet.diagnostics import Finding, Findings
 
     findings = Findings((Finding("missing", "timm"),))
-    monkeypatch.setattr(importlib.import_module("nonet.doctor"), "doctor", lambda: findings)
+    monkeypatch.setattr(importlib.import_module("nonet.diagnostics"), "doctor", lambda: findings)
     status, out, _ = nonet("doctor")
     assert (status, out) == (1, "missing timm\n")
 
@@ -367,7 +367,7 @@ def test_a_stop_by_hand_says_how_to_go_on(nonet, monkeypatch, places):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("nonet.predict.run"), "predict", stop)
+    monkeypatch.setattr(importlib.import_module("nonet.inference.predict"), "predict", stop)
     status, _, err = nonet("predict", places["run"], places["image"], "--out", "p")
     assert status == 130
     assert "Run the same command again to continue." in err

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 import nonet
+from nonet.artifacts.run import Run
 from nonet.errors import DamagedError, RunError, StorageError
-from nonet.evaluate.reading import read_run
-from nonet.predict.opening import load
-from nonet.runs import Run
-from nonet.train.finish import calibrate
-from nonet.train.launch import train
-from nonet.train.member import MemberTraining
+from nonet.evaluation.run_data import read_run
+from nonet.inference.load import load
+from nonet.training.ensemble import calibrate
+from nonet.training.launch import train
+from nonet.training.member import MemberTraining
 
 MEMBER = "members/vit_mini/fold-1"
 VERBS = {

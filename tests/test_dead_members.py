@@ -14,14 +14,14 @@ from sklearn.metrics import f1_score
 from test_train import member_training
 
 import nonet
+from nonet.artifacts.run import Run
 from nonet.errors import RunError
-from nonet.evaluate.mistakes import mistakes_table
-from nonet.evaluate.reading import read_run
-from nonet.runs import Run
-from nonet.train import member as member_module
-from nonet.train.launch import train
-from nonet.train.liveness import MIN_IMAGES, why_dead
-from nonet.train.member import MemberTraining
+from nonet.evaluation.mistakes import mistakes_table
+from nonet.evaluation.run_data import read_run
+from nonet.training import member as member_module
+from nonet.training.launch import train
+from nonet.training.liveness import MIN_IMAGES, why_dead
+from nonet.training.member import MemberTraining
 
 
 def done_of(run, fold, architecture="vit_mini"):

@@ -6,11 +6,20 @@ import scipy.ndimage
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 
-from nonet.data.degrade import FRAME_PX, KINDS, SEVERITIES, blur, change_light, degrade, line_kernel, motion_blur
-from nonet.data.phantom import draw_cell
+from nonet.data.preprocess.corruptions import (
+    FRAME_PX,
+    KINDS,
+    SEVERITIES,
+    blur,
+    change_light,
+    degrade,
+    line_kernel,
+    motion_blur,
+)
 from nonet.errors import DataError
 from nonet.recipe import Augment
-from nonet.train.augment import Draws, augment
+from nonet.synthetic.dataset import draw_cell
+from nonet.training.augment import Draws, augment
 
 OFF = {f"{name}_probability": 0 for name in ("mixup", "cutmix", "flip", "rotation", "noise", "blur", "motion_blur")} | {
     "brightness": 0,

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from skimage.restoration import denoise_nl_means
 from skimage.restoration import estimate_sigma as scikit_images_sigma
 
-import nonet.data.denoise_kernels
-from nonet.data.denoise import denoise, estimate_sigma, non_local_means, patch_distance_px
-from nonet.data.images import load_rgb
-from nonet.data.phantom import draw_cell
+import nonet.data.preprocess.denoise_kernels
+from nonet.data.images.decode import load_rgb
+from nonet.data.preprocess.denoise import denoise, estimate_sigma, non_local_means, patch_distance_px
+from nonet.synthetic.dataset import draw_cell
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "shared/data"
 
@@ -191,7 +191,7 @@ def test_wavelet_details_are_pywavelets_to_the_last_bit(height, width):
     image[: height // 2] = 201
     planes = np.pad(image, ((3, 3), (3, 3), (0, 0)), mode="symmetric").transpose(2, 0, 1).copy()
     expected = [np.abs(pywt.dwt2(channel.astype(np.float64), "db2")[1][2]) for channel in image.transpose(2, 0, 1)]
-    np.testing.assert_array_equal(nonet.data.denoise_kernels.diagonal_details(planes), expected)
+    np.testing.assert_array_equal(nonet.data.preprocess.denoise_kernels.diagonal_details(planes), expected)
 
 
 def test_nothing_alike_leaves_the_image():
@@ -206,13 +206,13 @@ def test_compiles_where_no_folder_can_be_written(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return function
 
-    monkeypatch.setattr(nonet.data.denoise_kernels.numba, "njit", refuse)
-    assert nonet.data.denoise_kernels.compiled(len) is len
+    monkeypatch.setattr(nonet.data.preprocess.denoise_kernels.numba, "njit", refuse)
+    assert nonet.data.preprocess.denoise_kernels.compiled(len) is len
 
 
 def test_another_process_compiles_nothing(tmp_path):
     look = (
-        "from nonet.data.denoise import warm_up\n"
+        "from nonet.data.preprocess.denoise import warm_up\n"
         "from nonet.data import denoise_kernels as kernels\n"
         "warm_up()\n"
         "stats = [k.stats for k in (kernels.diagonal_details, kernels.values_near_median, kernels.non_local_means)]\n"

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from nonet.data import denoise as on_cores
-from nonet.data.phantom import draw_cell
+from nonet.data.preprocess import denoise as on_cores
 from nonet.models.denoise import denoise_batch, non_local_means
 from nonet.recipe import Denoise
+from nonet.synthetic.dataset import draw_cell
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
 

@@ -14,12 +14,12 @@ import safetensors.torch
 import torch
 from test_train import member_training
 
-from nonet.data.workers import end_with_parent
+from nonet.artifacts.run import Run
 from nonet.errors import WeightsError
-from nonet.models.machine import make_fabric
-from nonet.runs import Run
-from nonet.train.launch import Job, _data_of, _folds, _prepare, train, train_members
-from nonet.train.member import MemberTraining
+from nonet.models.device import make_fabric
+from nonet.training.launch import Job, _data_of, _folds, _prepare, train, train_members
+from nonet.training.member import MemberTraining
+from nonet.workers import end_with_parent
 
 TWO = {"accelerator": "cpu", "devices": 2}
 

@@ -68,7 +68,7 @@ def test_folds_from_the_command_line(dataset, monkeypatch):
 
 
 def test_prepared_images(dataset):
-    from nonet.data.prepare import Crop, prepare_images
+    from nonet.data.preprocess.cache import Crop, prepare_images
     from nonet.recipe import Denoise
 
     options = {"crops": [Crop(16)], "denoise": Denoise(enabled=False), "cache_dir": dataset.folder / "cache"}
@@ -81,7 +81,7 @@ def test_prepared_images(dataset):
 @pytest.mark.parametrize("num_bytes", [1000, 30_000])
 def test_training_resumes(dataset, make_recipe, tmp_path, num_bytes):
     """With few bytes the start fails, with more the state of the networks, whose writer hides the reason."""
-    from nonet.train.launch import train
+    from nonet.training.launch import train
 
     recipe = make_recipe()
     train(make_recipe("train.epochs=1"), dataset, out=tmp_path / "for its cache", accelerator="cpu")
@@ -94,9 +94,9 @@ def test_training_resumes(dataset, make_recipe, tmp_path, num_bytes):
 
 
 def test_predict_and_evaluate(tiny_run, tiny_dataset, tmp_path):
-    from nonet.evaluate.run import evaluate
-    from nonet.predict.opening import load
-    from nonet.predict.run import predict
+    from nonet.inference.load import load
+    from nonet.inference.predict import predict
+    from nonet.report.evaluate import evaluate
 
     copied = shutil.copytree(tiny_run.folder, tmp_path / "run")
     ensemble = load(copied, accelerator="cpu")

@@ -92,7 +92,7 @@ def test_no_more_processes_than_processors_that_may_be_used():
     script = (
         "import os\n"
         "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from nonet.processors import num_processors\n"
+        "from nonet.workers import num_processors\n"
         "print(num_processors())\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sealing import seal
 
-from nonet.calibrate.calibration import softmax
-from nonet.data.images import load_rgb
+from nonet.artifacts.run import Run
+from nonet.calibration.calibrator import softmax
+from nonet.data.images.decode import load_rgb
 from nonet.errors import DamagedError, DataError, NonetError, RecipeError, RunError
-from nonet.evaluate.reading import read_run
-from nonet.predict.opening import load, parse_views
+from nonet.evaluation.run_data import read_run
+from nonet.inference.load import load, parse_views
 from nonet.recipe import Predict
-from nonet.runs import Run
-from nonet.train.healing import set_aside_ensemble
+from nonet.training.repair import set_aside_ensemble
 
 
 def with_random_weights(run, folder):

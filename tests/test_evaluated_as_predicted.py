@@ -10,20 +10,20 @@ from sealing import seal
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from test_report import ARCHITECTURES, make_run
 
-from nonet.calibrate.fitting import HeldOut, fit_calibration
-from nonet.calibrate.rejection import fit_rejection
-from nonet.calibrate.weights import mean_over_members
+from nonet.artifacts.run import Run
+from nonet.calibration.fitting import HeldOut, fit_calibration
+from nonet.calibration.member_weights import mean_over_members
+from nonet.calibration.ood import fit_rejection
 from nonet.errors import RunError
-from nonet.evaluate import sentences
-from nonet.evaluate.cards import render_cards
-from nonet.evaluate.measured import measure
-from nonet.evaluate.oof import align_oof
-from nonet.evaluate.report import render_report
-from nonet.evaluate.run import evaluate
+from nonet.evaluation.oof import align_oof
+from nonet.evaluation.results import measure
+from nonet.inference.labels import label_images
 from nonet.page.numbers import percent
-from nonet.predict.labels import label_images
-from nonet.runs import Run
-from nonet.train.finish import calibrate
+from nonet.report import report_text
+from nonet.report.cards import render_cards
+from nonet.report.evaluate import evaluate
+from nonet.report.report import render_report
+from nonet.training.ensemble import calibrate
 
 FEW = {"num_resamples": 50}
 UNEQUAL = {(name, fold): float((2 * i + fold) % 4) for i, name in enumerate(ARCHITECTURES) for fold in range(3)}
@@ -128,7 +128,7 @@ def test_images_that_no_member_of_weight_can_judge_are_left_out_and_it_is_said(r
     num = int((pd.read_csv(run / "folds.csv")["fold"] == 2).sum())
     assert set(found.data.oof.fold) == {0, 1}
     assert found.data.num_not_judged == num == 900 - len(found.data.oof.true)
-    assert any(text.startswith(f"{num:,} images are not scored") for text in sentences.limits(found))
+    assert any(text.startswith(f"{num:,} images are not scored") for text in report_text.limits(found))
     assert f"{900 - num} images" in calibrate(run).notes[0]
 
 
@@ -150,14 +150,14 @@ def test_a_calibration_of_other_weights_is_said(run):
     """Predictions have ensemble.json's; what is measured is what calibrating again would give."""
     stale = "first nonet calibrate RUN"
     describe(run)
-    assert stale in " ".join(sentences.limits(measure(Run(run), **FEW)))
+    assert stale in " ".join(report_text.limits(measure(Run(run), **FEW)))
     calibrate(run)
-    assert stale not in " ".join(sentences.limits(measure(Run(run), **FEW)))
+    assert stale not in " ".join(report_text.limits(measure(Run(run), **FEW)))
     kept = json.loads((run / "ensemble.json").read_text())
     for member in kept["members"]:
         member["weight"] = UNEQUAL[member["architecture"], member["fold"]]
     (run / "ensemble.json").write_text(json.dumps(kept))
-    assert stale in " ".join(sentences.limits(measure(Run(run), **FEW)))
+    assert stale in " ".join(report_text.limits(measure(Run(run), **FEW)))
 
 
 # Class priors and rejection
@@ -248,4 +248,4 @@ def test_moved_priors_that_cannot_be_measured_are_said(tmp_path):
     few = make_run(tmp_path / "run", num_images=200, num_patients=12)
     found = measure(Run(describe(few, prior_strength=-1.0)), **FEW)
     assert (found.predicted == found.data.oof.final_logits.argmax(1)).all()
-    assert any("scores are of the ensemble as trained" in text for text in sentences.limits(found))
+    assert any("scores are of the ensemble as trained" in text for text in report_text.limits(found))

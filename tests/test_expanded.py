@@ -11,12 +11,12 @@ from sklearn.metrics import confusion_matrix, f1_score
 from test_cli import nonet  # noqa: F401  (a fixture)
 from test_report import make_run
 
+from nonet.artifacts.run import Run
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, in_order_of_maturation
 from nonet.errors import RunError
-from nonet.evaluate.mistakes import PLACES, mistakes_in_words, place_of
-from nonet.evaluate.run import evaluate
-from nonet.runs import Run
-from nonet.train.finish import calibrate
+from nonet.evaluation.mistakes import PLACES, mistakes_in_words, place_of
+from nonet.report.evaluate import evaluate
+from nonet.training.ensemble import calibrate
 
 FAST = {"num_resamples": 50}
 

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from nonet.models.network import make_classifier
-from nonet.train.features import features_of
+from nonet.training.features import features_of
 
 
 def test_the_head_makes_logits_of_the_features_whatever_the_batch(make_recipe):

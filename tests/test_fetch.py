@@ -20,12 +20,12 @@ from PIL import Image
 from processes import small_files
 
 import nonet
-from nonet.data import download as downloads
 from nonet.data.build import build_dataset
-from nonet.data.download import Downloader, fetch_file
 from nonet.data.sources import SOURCES, Source
+from nonet.data.sources import download as downloads
 from nonet.data.sources.acevedo import read_acevedo
-from nonet.data.sources.source import Download
+from nonet.data.sources.base import Download
+from nonet.data.sources.download import Downloader, fetch_file
 from nonet.errors import DataError, StorageError
 
 BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()

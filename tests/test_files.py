@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nonet.data.filekind import head_of
-from nonet.data.files import MAX_BYTES, read_file
-from nonet.data.images import describe_image, load_rgb
+from nonet.data.images.decode import describe_image, load_rgb
+from nonet.data.images.file_kinds import head_of
+from nonet.data.images.files import MAX_BYTES, read_file
 from nonet.errors import DataError, UnreadableNowError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
@@ -86,7 +86,7 @@ def test_short_memory_is_an_error_of_the_moment(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr("nonet.data.images.Image.open", fail)
+    monkeypatch.setattr("nonet.data.images.decode.Image.open", fail)
     with pytest.raises(UnreadableNowError, match="memory"):
         load_rgb(b"something")
 

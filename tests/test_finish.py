@@ -9,11 +9,11 @@ import pytest
 from sealing import seal
 from test_report import ARCHITECTURES, make_run
 
-from nonet.calibrate.calibration import Calibration, softmax
+from nonet.artifacts.run import Run
+from nonet.calibration.calibrator import Calibration, softmax
 from nonet.errors import RecipeError, RunError
 from nonet.recipe import load_recipe
-from nonet.runs import Run
-from nonet.train.finish import calibrate, finish, trained_shares
+from nonet.training.ensemble import calibrate, finish, trained_shares
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from test_report import make_run
 
 import nonet
+from nonet.artifacts.integrity import note_checksums
+from nonet.artifacts.run import Run
 from nonet.errors import RunError
-from nonet.evaluate.bootstrap import confusions_by_unit
-from nonet.evaluate.floor import measure_floor
-from nonet.integrity import note_checksums
-from nonet.runs import Run
+from nonet.evaluation.bootstrap import confusions_by_unit
+from nonet.evaluation.majority_baseline import measure_floor
 
 CODES = ["EO", "LY", "SNE"]
 ISSUE_FILES = ("issues.csv", "issues_by_source.csv", "issues_by_patient.csv", "figures/label_issues.svg")

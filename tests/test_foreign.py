@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from nonet.calibrate.foreign import (
+from nonet.calibration.ood_scores import (
     energy_score,
     fit_class_gaussians,
     fit_principal_space,

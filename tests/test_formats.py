@@ -11,9 +11,9 @@ from odd_images import GREY, RGB, as_file, as_rgb, as_tiff
 from PIL import Image
 
 from nonet.data.build import build_dataset
-from nonet.data.filekind import kind_of
-from nonet.data.formats import FORMATS, IMAGE_SUFFIXES, looks_like_picture, why_not_opened
-from nonet.data.images import load_rgb
+from nonet.data.images.decode import load_rgb
+from nonet.data.images.file_kinds import kind_of
+from nonet.data.images.formats import FORMATS, IMAGE_SUFFIXES, looks_like_picture, why_not_opened
 from nonet.errors import DataError
 
 FTYP = b"\0\0\0\x18ftyp"

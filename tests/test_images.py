@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nonet.data.images import describe_image, load_rgb
+from nonet.data.images.decode import describe_image, load_rgb
 from nonet.errors import DataError
 
 

@@ -9,9 +9,9 @@ import pytest
 from odd_images import RGB, as_file
 
 from nonet.data.build import build_dataset
-from nonet.data.prepare import Crop
+from nonet.data.preprocess.cache import Crop
 from nonet.errors import DataError
-from nonet.predict.inputs import find_inputs, try_to_prepare
+from nonet.inference.inputs import find_inputs, try_to_prepare
 from nonet.recipe import Denoise
 
 FTYP_HEIC = b"\0\0\0\x18ftypheic" + bytes(50)

@@ -52,7 +52,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from nonet.cli.ending import exit_status_of
-from nonet.data.prepare import Crop, prepare_images
+from nonet.data.preprocess.cache import Crop, prepare_images
 from nonet.recipe import load_recipe
 
 if __name__ == "__main__":
@@ -79,7 +79,7 @@ def test_workers_that_denoise_are_stopped_at_once(many, tmp_path, number, whole_
 
 @pytest.mark.slow
 def test_a_prediction_that_is_stopped_resumes(many, tiny_run, tmp_path):
-    from nonet.predict.run import predict
+    from nonet.inference.predict import predict
 
     run, out = shutil.copytree(tiny_run.folder, tmp_path / "run"), tmp_path / "out"
     command = [*NONET, "predict", run, many, "--out", out, "--views", "random:40", "--workers", "2"]
@@ -96,7 +96,7 @@ import sys
 
 from nonet.cli.ending import exit_status_of
 from nonet.recipe import Recipe, load_recipe
-from nonet.train.launch import train
+from nonet.training.launch import train
 
 if __name__ == "__main__":
     recipe = load_recipe(Recipe.model_validate_json(sys.argv[1]), ["train.epochs=1000"])

@@ -13,14 +13,14 @@ from sealing import seal
 from test_report import make_run
 
 import nonet
+from nonet.artifacts.run import Run
 from nonet.cells import in_order_of_maturation
 from nonet.errors import DataError
-from nonet.evaluate import neighbours
-from nonet.evaluate.issues import count_by, find_issues, in_words
-from nonet.evaluate.neighbours import nearest
-from nonet.evaluate.reading import read_run
-from nonet.runs import Run
-from nonet.train.features import reduced
+from nonet.evaluation import neighbours
+from nonet.evaluation.issues import count_by, find_issues, in_words
+from nonet.evaluation.neighbours import nearest
+from nonet.evaluation.run_data import read_run
+from nonet.training.features import reduced
 
 NEIGHBOURS = [f"{which}_neighbour_{place}" for which in ("given", "suggested") for place in (1, 2, 3)]
 

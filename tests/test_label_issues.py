@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 import nonet
 from nonet.errors import DataError
-from nonet.evaluate.label_issues import (
+from nonet.evaluation.label_issues import (
     FILTERS,
     QUALITIES,
     class_thresholds,

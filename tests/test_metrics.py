@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from nonet.errors import DataError
-from nonet.evaluate import bootstrap
-from nonet.evaluate.bootstrap import (
+from nonet.evaluation import bootstrap
+from nonet.evaluation.bootstrap import (
     bootstrap_difference,
     bootstrap_intervals,
     bootstrap_scores,
     confusions_by_unit,
     percentile_interval,
 )
-from nonet.evaluate.metrics import SCORES, confusion_matrix, macro_f1_score, per_class_scores
+from nonet.evaluation.metrics import SCORES, confusion_matrix, macro_f1_score, per_class_scores
 
 
 def _accuracy(confusion):

@@ -4,8 +4,8 @@ from pydantic import ValidationError
 
 from nonet.errors import RecipeError
 from nonet.models.backbones import BACKBONES, crop_of, get_backbone, make_backbone, weights_at_hand
+from nonet.models.device import make_fabric
 from nonet.models.listing import list_backbones
-from nonet.models.machine import make_fabric
 from nonet.models.network import Classifier, count_parameters, make_classifier, make_head
 from nonet.recipe import Models, load_recipe
 

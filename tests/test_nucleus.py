@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from nonet.calibrate.nucleus import NucleusRule, fit_nucleus_rule
+from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
 from nonet.cells import CLASSES
-from nonet.data.degrade import KINDS, degrade
-from nonet.data.nucleus import shows_nucleus
-from nonet.data.phantom import draw_cell, draw_dataset, draw_red_cells, patient_look
+from nonet.data.images.nucleus import shows_nucleus
+from nonet.data.preprocess.corruptions import KINDS, degrade
+from nonet.synthetic.dataset import draw_cell, draw_dataset, draw_red_cells, patient_look
 
 
 def plain(*colour, side=96):
@@ -147,7 +147,7 @@ def test_what_ensemble_json_keeps_is_what_was_decided():
 def run(tmp_path_factory, make_recipe):
     """What two small networks learned of 60 drawn cells."""
     from nonet.data.build import build_dataset
-    from nonet.train.launch import train
+    from nonet.training.launch import train
 
     folder = tmp_path_factory.mktemp("nucleus")
     cells = draw_dataset(folder / "drawn", num_images={"LY": 20, "MO": 20, "SNE": 20}, num_patients=6, size_px=48)
@@ -165,7 +165,7 @@ def frames(tmp_path_factory):
 
 def test_empty_frames_are_unidentified_in_python_and_on_the_command_line(run, frames, tmp_path, monkeypatch):
     from nonet import cli
-    from nonet.predict.opening import load
+    from nonet.inference.load import load
 
     assert json.loads(run.ensemble.read_text())["nucleus"]["required"] is True
     paths = sorted(frames.glob("*.png"))
@@ -190,8 +190,8 @@ def test_empty_frames_are_unidentified_in_python_and_on_the_command_line(run, fr
 
 def test_held_out_images_pass_the_same_check(run, tmp_path):
     """A held-out image that shows none is counted by evaluate as predict decides."""
-    from nonet.evaluate.oof import align_oof
-    from nonet.evaluate.rejection import rejection_table, without_nucleus_out_of_fold
+    from nonet.evaluation.ood import rejection_table, without_nucleus_out_of_fold
+    from nonet.evaluation.oof import align_oof
 
     table, ensemble = pd.read_parquet(run.oof), json.loads(run.ensemble.read_text())
     assert table["nucleus"].dtype == bool and table["nucleus"].all()
@@ -206,9 +206,9 @@ def test_held_out_images_pass_the_same_check(run, tmp_path):
 
 
 def test_it_can_be_turned_off(run, frames, tmp_path):
-    from nonet.predict.opening import load
-    from nonet.runs import Run
-    from nonet.train.finish import calibrate
+    from nonet.artifacts.run import Run
+    from nonet.inference.load import load
+    from nonet.training.ensemble import calibrate
 
     copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
     calibrate(copy, settings=["calibrate.require_nucleus=false", "calibrate.min_confidence=0"])

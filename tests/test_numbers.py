@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nonet.evaluate.tables import format_interval
+from nonet.evaluation.tables import format_interval
 from nonet.page.numbers import count, number, percent, percent_range, score, signed
 
 

@@ -9,9 +9,9 @@ import pytest
 from pictures import draw_pictures
 
 from nonet.data.build import build_dataset
+from nonet.data.dataset_record import record_of
 from nonet.data.folds import make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
-from nonet.data.record import record_of
 from nonet.errors import DataError, NonetError
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from layouts import draw
 
+from nonet.artifacts.system_files import is_leftover
 from nonet.data.build import build_dataset
-from nonet.data.files import read_file
+from nonet.data.images.files import read_file
 from nonet.data.manifest import Dataset
 from nonet.data.sources import SOURCES
 from nonet.data.sources.folder import read_folder
 from nonet.errors import DataError
-from nonet.leftovers import is_leftover
-from nonet.predict.inputs import find_inputs
+from nonet.inference.inputs import find_inputs
 
 SOME = ("BA/a.png", "BA/b.png", "EO/a.png", "EO/b.png")
 

@@ -22,7 +22,7 @@ from odd_images import (
 )
 from PIL import Image
 
-from nonet.data.images import load_rgb, read_image
+from nonet.data.images.decode import load_rgb, read_image
 from nonet.errors import DataError
 
 R16, G16 = RGB.astype(np.uint16), GREY.astype(np.uint16)

@@ -7,16 +7,16 @@ import pytest
 from layouts import draw
 
 from nonet.data.build import build_dataset
-from nonet.data.checks import split_findings
+from nonet.data.checks.run import split_findings
 from nonet.data.decisions import read_decisions
 from nonet.data.manifest import Dataset
 from nonet.data.patients import patient_findings
 from nonet.data.sources.csv_table import read_csv
 from nonet.data.sources.splits import split_of
 from nonet.data.sources.tables import read_table
-from nonet.data.sources.words import is_not_known, read_alike
+from nonet.data.sources.vocabulary import is_not_known, read_alike
 from nonet.errors import DataError
-from nonet.predict.inputs import find_inputs
+from nonet.inference.inputs import find_inputs
 
 PATHS = ("BA/a.png", "BA/b.png", "EO/a.png", "EO/b.png", "SNE/a.png")
 

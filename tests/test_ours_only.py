@@ -7,10 +7,10 @@ import pytest
 from pictures import draw_pictures
 from test_storage import everything_in
 
-import nonet.data.images
+import nonet.data.images.decode
 from nonet.data.build import build_dataset
-from nonet.data.phantom import draw_dataset
 from nonet.errors import StorageError, UnreadableNowError
+from nonet.synthetic.dataset import draw_dataset
 
 MINE = {"dataset.json": '{"name": "BloodCells", "labels": {}}', "folds.csv": "mine", "cache/x": "mine"}
 MINE |= {
@@ -60,8 +60,8 @@ def test_drawing_again_keeps_what_is_not_drawn(tmp_path):
 
 
 def test_figures_of_the_user_beside_those_of_an_evaluation_stay(tmp_path):
-    from nonet.evaluate.run import _remove_stale_figures
     from nonet.page.figures import new_figure, svg_text
+    from nonet.report.evaluate import _remove_stale_figures
 
     (tmp_path / "mine.svg").write_text("<svg>mine</svg>")
     figure, axes = new_figure(2, 2)
@@ -75,7 +75,7 @@ def test_figures_of_the_user_beside_those_of_an_evaluation_stay(tmp_path):
 def test_an_image_that_cannot_be_read_now_is_in_the_dataset_after_the_same_build(tmp_path, monkeypatch):
     table = draw_pictures(tmp_path / "pictures", {"EO": 4, "LY": 4})
     (tmp_path / "pictures" / "LY" / "1.png").write_bytes(b"damaged")
-    read_file = nonet.data.images.read_file
+    read_file = nonet.data.images.decode.read_file
 
     def reading(path, **options):
         if str(path).endswith("EO/0.png"):
@@ -83,7 +83,7 @@ def test_an_image_that_cannot_be_read_now_is_in_the_dataset_after_the_same_build
         return read_file(path, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(nonet.data.images, "read_file", reading)
+        patch.setattr(nonet.data.images.decode, "read_file", reading)
         first = build_dataset(f"csv:{table}", tmp_path / "out")
     reasons = first.excluded.set_index("path")["reason"]
     assert reasons["EO/0.png"].startswith("could not be read now")

@@ -7,10 +7,10 @@ from layouts import draw, labels, left_out, packed, pixels, write_parquet
 from PIL import Image
 
 from nonet.data.build import build_dataset
-from nonet.data.check import check_dataset
 from nonet.data.folds import make_folds
 from nonet.data.manifest import Dataset
 from nonet.data.unpack import FOLDER, remove_stale
+from nonet.data.verify import check_dataset
 from nonet.errors import DataError
 
 # Parquet

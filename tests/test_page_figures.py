@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from nonet.cells import CELLS, GRANULOPOIESIS, LINEAGE_COLOURS, LYMPHOPOIESIS
-from nonet.evaluate.figures import confusion_figure
 from nonet.page.figures import class_counts_figure, sample_figure
 from nonet.page.html import inline
+from nonet.report.figures import confusion_figure
 
 
 def boxes(codes):

@@ -13,9 +13,10 @@ from skimage.morphology import convex_hull_image
 from skimage.restoration import estimate_sigma
 
 from nonet.cells import CLASSES, GRANULOCYTE_STAGES
-from nonet.data import phantom
-from nonet.data.degrade import degrade
-from nonet.data.phantom import (
+from nonet.data.preprocess.corruptions import degrade
+from nonet.errors import DataError, StorageError
+from nonet.synthetic import dataset as drawn_dataset
+from nonet.synthetic.dataset import (
     NEIGHBOURS,
     cell_masks,
     draw_cell,
@@ -23,7 +24,6 @@ from nonet.data.phantom import (
     imbalanced_counts,
     patient_look,
 )
-from nonet.errors import DataError, StorageError
 
 
 def read_table(path):
@@ -141,7 +141,7 @@ def test_granules_have_the_colour_of_their_class():
 # Degradation
 
 
-@pytest.mark.parametrize("kind", phantom.DEGRADATIONS)
+@pytest.mark.parametrize("kind", drawn_dataset.DEGRADATIONS)
 def test_severity_0_changes_nothing_and_more_changes_more(kind):
     image = draw_cell("MO", seed=3, size_px=96)
     assert degrade(image, kind, 0, seed=1) is image
@@ -164,7 +164,7 @@ def test_noise_is_measurable_and_blur_takes_detail_away():
 def test_tables_agree_with_one_another_and_with_the_files(dataset):
     out, images, truth = dataset
     assert list(images[0]) == ["path", "label", "patient", "split"]
-    assert list(truth[0]) == list(phantom.TRUTH_HEADER)
+    assert list(truth[0]) == list(drawn_dataset.TRUTH_HEADER)
     assert Counter(row["true_label"] for row in truth) == imbalanced_counts(260, minimum=12)
     for image, true in zip(images, truth, strict=True):
         assert (image["path"], image["label"], image["patient"]) == (
@@ -189,7 +189,7 @@ def test_planted_errors_have_the_rate_asked_for_and_stay_between_neighbours(data
 
 def test_degradations_are_on_record(dataset):
     truth = dataset[2]
-    assert {row["degradation"] for row in truth} == {"none", *phantom.DEGRADATIONS}
+    assert {row["degradation"] for row in truth} == {"none", *drawn_dataset.DEGRADATIONS}
     assert {row["severity"] for row in truth} == {"0", "1", "2", "3"}
     assert all((row["degradation"] == "none") == (row["severity"] == "0") for row in truth)
 
@@ -223,7 +223,7 @@ def test_same_arguments_give_the_same_bytes_whatever_the_number_of_workers(tmp_p
 def test_a_killed_drawing_leaves_no_process(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from nonet.data.phantom import draw_dataset\n"
+        "from nonet.synthetic.dataset import draw_dataset\n"
         "if __name__ == '__main__':\n"
         f"    draw_dataset({str(tmp_path / 'cells')!r}, num_images=5000, size_px=96, num_workers=2)\n"
     )

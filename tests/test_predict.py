@@ -16,13 +16,13 @@ from PIL import Image
 from sealing import seal
 from test_ensemble import with_random_weights
 
-from nonet.calibrate.calibration import softmax
-from nonet.calibrate.priors import estimate_priors
+from nonet.calibration.calibrator import softmax
+from nonet.calibration.priors import estimate_priors
 from nonet.errors import DataError, RunError
+from nonet.inference.folder import CHUNK_SIZE
+from nonet.inference.load import load
+from nonet.inference.predict import predict
 from nonet.models.network import make_classifier
-from nonet.predict.folder import CHUNK_SIZE
-from nonet.predict.opening import load
-from nonet.predict.run import predict
 from nonet.recipe import load_recipe
 
 

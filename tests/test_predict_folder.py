@@ -11,11 +11,11 @@ from filelock import FileLock
 from test_ensemble import with_random_weights
 from test_storage import everything_in
 
-import nonet.data.images
+import nonet.data.images.decode
 from nonet.errors import DataError, RunError, StorageError, UnreadableNowError
-from nonet.predict.folder import CHUNK_SIZE
-from nonet.predict.opening import load
-from nonet.predict.run import predict
+from nonet.inference.folder import CHUNK_SIZE
+from nonet.inference.load import load
+from nonet.inference.predict import predict
 
 NUM_IMAGES = CHUNK_SIZE + 6
 
@@ -38,7 +38,7 @@ def cells(tiny_dataset, tmp_path):
 @pytest.fixture
 def read(monkeypatch):
     """Names of the files that are read, and a dict name → error that reading them raises."""
-    names, errors, read_file = [], {}, nonet.data.images.read_file
+    names, errors, read_file = [], {}, nonet.data.images.decode.read_file
 
     def reading(path, **options):
         name = os.path.basename(path)  # noqa: PTH119
@@ -47,7 +47,7 @@ def read(monkeypatch):
             raise errors[name]
         return read_file(path, **options)
 
-    monkeypatch.setattr(nonet.data.images, "read_file", reading)
+    monkeypatch.setattr(nonet.data.images.decode, "read_file", reading)
     return names, errors
 
 
@@ -177,7 +177,7 @@ def test_a_prediction_stopped_half_way_tries_again_what_could_not_be_read(ensemb
     names, errors = read
     errors["002.png"] = UnreadableNowError("002.png could not be read now: Permission denied.")
     with monkeypatch.context() as patch:
-        patch.setattr(importlib.import_module("nonet.predict.run"), "join", stop)
+        patch.setattr(importlib.import_module("nonet.inference.predict"), "join", stop)
         with pytest.raises(KeyboardInterrupt):
             predict(ensemble, cells, out=tmp_path / "out")
     names.clear()

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 from processes import kill_at_work
 
-import nonet.data.prepare
-from nonet.data.denoise import denoise, estimate_sigma
-from nonet.data.images import load_rgb, read_image
-from nonet.data.prepare import CHUNK_SIZE, Crop, cut_centre, prepare_crops, prepare_images, sums_of
-from nonet.data.stain import normalise_colours
-from nonet.data.workers import map_in_order
+from nonet.data.images.decode import load_rgb, read_image
+from nonet.data.preprocess import cache
+from nonet.data.preprocess.cache import CHUNK_SIZE, Crop, cut_centre, prepare_crops, prepare_images, sums_of
+from nonet.data.preprocess.denoise import denoise, estimate_sigma
+from nonet.data.preprocess.stain import normalise_colours
 from nonet.errors import DataError
 from nonet.recipe import Denoise
+from nonet.workers import map_in_order
 
 ON, OFF = Denoise(), Denoise(enabled=False)
 
@@ -124,7 +124,7 @@ def test_sizes_and_settings_have_caches_of_their_own(images, tmp_path):
 def test_sizes_made_together_are_those_made_alone_and_each_image_is_read_once(images, tmp_path, monkeypatch):
     alone = {size: prepare(images, tmp_path, size, denoise=ON, cache_dir=tmp_path / "alone") for size in (8, 16)}
     reads = []
-    monkeypatch.setattr(nonet.data.prepare, "read_image", lambda data, name: reads.append(1) or read_image(data))
+    monkeypatch.setattr(cache, "read_image", lambda data, name: reads.append(1) or read_image(data))
     together = prepare_all(images, tmp_path, [16, 8], denoise=ON)
     assert len(reads) == 10
     assert set(together) == {8, 16}
@@ -148,7 +148,7 @@ def test_a_size_that_is_there_is_not_made_again(images, tmp_path, behind):
 
 
 def test_killed_between_two_sizes_only_the_one_behind_is_made(images, tmp_path, monkeypatch):
-    real = nonet.data.prepare.Cache.append
+    real = cache.Cache.append
 
     def killed_at_the_second(cache, prepared):
         if cache.crop.size_px == 16:
@@ -156,7 +156,7 @@ def test_killed_between_two_sizes_only_the_one_behind_is_made(images, tmp_path, 
         real(cache, prepared)
 
     with monkeypatch.context() as patch:
-        patch.setattr(nonet.data.prepare.Cache, "append", killed_at_the_second)
+        patch.setattr(cache.Cache, "append", killed_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             prepare_all(images, tmp_path, [8, 16])
     (small,) = tmp_path.glob("cache/8px-*/pixels.u8")
@@ -176,7 +176,7 @@ def test_sigmas_are_kept(images, tmp_path):
 
 def test_killed_call_goes_on_where_it_was(tmp_path, monkeypatch):
     images = write_images(tmp_path / "images", 2 * CHUNK_SIZE + 5)
-    real, done = nonet.data.prepare._prepare_chunk, []
+    real, done = cache._prepare_chunk, []
 
     def killed_in_the_third(task):
         if len(done) == 2:
@@ -185,7 +185,7 @@ def test_killed_call_goes_on_where_it_was(tmp_path, monkeypatch):
         return real(task)
 
     with monkeypatch.context() as patch:
-        patch.setattr(nonet.data.prepare, "_prepare_chunk", killed_in_the_third)
+        patch.setattr(cache, "_prepare_chunk", killed_in_the_third)
         with pytest.raises(KeyboardInterrupt):
             prepare(images, tmp_path)
     for path in images[0][: 2 * CHUNK_SIZE]:
@@ -206,8 +206,8 @@ def test_half_written_file_is_cut_back_to_what_is_whole(images, tmp_path, name):
 
 def test_several_processes_give_the_same(tmp_path, monkeypatch):
     images = write_images(tmp_path / "images", 20)
-    monkeypatch.setattr(nonet.data.prepare, "WORKERS_PAY_FROM", 1)
-    monkeypatch.setattr(nonet.data.prepare, "CHUNK_SIZE", 4)
+    monkeypatch.setattr(cache, "WORKERS_PAY_FROM", 1)
+    monkeypatch.setattr(cache, "CHUNK_SIZE", 4)
     many = prepare(images, tmp_path, num_workers=2)
     one = prepare(images, tmp_path, num_workers=1, cache_dir=tmp_path / "other")
     np.testing.assert_array_equal(many[:], one[:])
@@ -231,7 +231,7 @@ def test_a_killed_call_leaves_no_process_and_goes_on(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import hashlib, pathlib\n"
-        "import nonet.data.prepare as prepare\n"
+        "import nonet.data.preprocess.cache as prepare\n"
         "from nonet.recipe import Denoise\n"
         "if __name__ == '__main__':\n"
         "    prepare.CHUNK_SIZE = 2\n"
@@ -259,7 +259,7 @@ def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import hashlib, pathlib\n"
-        "import nonet.data.prepare as prepare\n"
+        "import nonet.data.preprocess.cache as prepare\n"
         "from nonet.recipe import Denoise\n"
         "prepare.WORKERS_PAY_FROM, prepare.CHUNK_SIZE = 1, 4\n"
         f"paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
@@ -338,8 +338,8 @@ def test_without_shared_memory_images_are_prepared_in_one_process(tmp_path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     images = write_images(tmp_path / "images", 3)
-    monkeypatch.setattr(nonet.data.prepare, "WORKERS_PAY_FROM", 1)
-    monkeypatch.setattr(nonet.data.prepare, "CHUNK_SIZE", 1)
+    monkeypatch.setattr(cache, "WORKERS_PAY_FROM", 1)
+    monkeypatch.setattr(cache, "CHUNK_SIZE", 1)
     monkeypatch.setattr("concurrent.futures.process._SafeQueue", no_room)
     np.testing.assert_array_equal(prepare(images, tmp_path, num_workers=2)[2], load_prepared(images[0][2], 16, OFF))
     assert "/dev/shm" in caplog.text

@@ -90,7 +90,7 @@ def work():
         bar.update(2)
     return types.SimpleNamespace(ok=True)
 
-importlib.import_module("nonet.doctor").doctor = work
+importlib.import_module("nonet.diagnostics").doctor = work
 cli.main()
 """
 

@@ -32,9 +32,9 @@ def test_this_would_see_torch_if_it_were_loaded():
     "statement",
     [
         "import nonet; nonet.evaluate, nonet.issues, nonet.find_label_issues",
-        "import nonet.evaluate.run, nonet.evaluate.report",
+        "import nonet.report.evaluate, nonet.report.report",
         "import nonet; nonet.build_dataset, nonet.check_dataset, nonet.draw_dataset, nonet.load_recipe, nonet.Run",
-        "import nonet.predict.inputs",  # what worker processes import
+        "import nonet.inference.inputs",  # what worker processes import
     ],
 )
 def test_data_and_evaluation_need_no_torch(statement):
@@ -42,20 +42,20 @@ def test_data_and_evaluation_need_no_torch(statement):
 
 
 def test_verbs_stay_functions_beside_subpackages():
-    import nonet.evaluate.run
-    import nonet.predict.ensemble
-    import nonet.train.launch
+    import nonet.inference.ensemble
+    import nonet.report.evaluate
+    import nonet.training.launch
 
     for verb, home in (
-        ("train", "nonet.train.launch"),
-        ("predict", "nonet.predict.run"),
-        ("evaluate", "nonet.evaluate.run"),
-        ("issues", "nonet.evaluate.issues"),
+        ("train", "nonet.training.launch"),
+        ("predict", "nonet.inference.predict"),
+        ("evaluate", "nonet.report.evaluate"),
+        ("issues", "nonet.report.issues"),
     ):
         function = getattr(nonet, verb)
         assert callable(function)
         assert (function.__name__, function.__module__) == (verb, home)
-    from nonet.train import launch
+    from nonet.training import launch
 
     assert launch.train is nonet.train
 

@@ -4,10 +4,10 @@ import pytest
 from layouts import draw, draw_acevedo, labels, left_out, packed, write_parquet
 
 from nonet.data.build import build_dataset, read_sources
-from nonet.data.check import check_dataset
-from nonet.data.select import keep_paper
+from nonet.data.selection import keep_paper
 from nonet.data.sources import SOURCES
 from nonet.data.sources.acevedo import COUNTS, FOLDERS
+from nonet.data.verify import check_dataset
 from nonet.errors import DataError
 
 PAPER = {"MO": 1420, "EO": 3117, "BNE": 1633, "PMY": 592, "BA": 1218, "MY": 1137, "MMY": 1015}

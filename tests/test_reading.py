@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from nonet.errors import DataError, UnreadableNowError
-from nonet.predict.inputs import Input
-from nonet.predict.reading import Reader
+from nonet.inference.inputs import Input
+from nonet.inference.reader import Reader
 
 
 def die_of_poison(task):
@@ -20,7 +20,7 @@ def die_of_poison(task):
 
 @pytest.fixture
 def read(tmp_path, monkeypatch):
-    monkeypatch.setattr("nonet.data.prepare.warm_up", lambda: None)
+    monkeypatch.setattr("nonet.data.preprocess.cache.warm_up", lambda: None)
 
     def read(chunks, prepare, num_workers):
         inputs = [[Input(name, tmp_path / name) for name in chunk] for chunk in chunks]
@@ -48,7 +48,7 @@ def test_few_images_are_read_here_as_they_are_asked_for(read):
 
 
 def test_where_no_process_can_start_no_image_is_blamed(read, monkeypatch):
-    monkeypatch.setattr("nonet.data.workers.end_with_parent", _die)
+    monkeypatch.setattr("nonet.workers.end_with_parent", _die)
     with pytest.raises(DataError, match="die when they start"):
         read([["a"]], die_of_poison, 2)
 

@@ -14,15 +14,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import nonet
-from nonet.calibrate.calibration import softmax
+from nonet.calibration.calibrator import softmax
 from nonet.data.build import build_dataset
-from nonet.evaluate.reading import read_run
+from nonet.evaluation.run_data import read_run
 from nonet.recipe import load_recipe
-from nonet.train import outcome as outcome_module
-from nonet.train.features import features_of
-from nonet.train.finish import trained_shares
-from nonet.train.launch import train
-from nonet.train.refit import fit_linear_head
+from nonet.training import outcome as outcome_module
+from nonet.training.ensemble import trained_shares
+from nonet.training.features import features_of
+from nonet.training.launch import train
+from nonet.training.refit import fit_linear_head
 
 
 def drawn(num_classes, *, first=120):

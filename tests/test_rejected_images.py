@@ -10,18 +10,18 @@ import torch
 from pictures import draw_pictures
 from PIL import Image
 
-from nonet.calibrate.description import read_description
+from nonet.artifacts.run import Run
+from nonet.calibration.ensemble_file import read_description
 from nonet.data.build import build_dataset
 from nonet.errors import DataError, RunError
-from nonet.evaluate.run import evaluate
+from nonet.inference.ensemble import Ensemble
+from nonet.inference.load import load
+from nonet.inference.predict import predict
 from nonet.models.views import to_device
-from nonet.predict.ensemble import Ensemble
-from nonet.predict.opening import load
-from nonet.predict.run import predict
 from nonet.recipe import load_recipe
-from nonet.runs import Run
-from nonet.train.finish import calibrate
-from nonet.train.launch import train
+from nonet.report.evaluate import evaluate
+from nonet.training.ensemble import calibrate
+from nonet.training.launch import train
 
 
 @pytest.fixture(scope="module")

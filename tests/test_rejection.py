@@ -8,11 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import zscore
 
-from nonet.calibrate.foreign import PrincipalSpace, nearest_prototype
-from nonet.calibrate.rejection import SHARES, MemberScore, Rejection, fit_member_score, fit_rejection
+from nonet.calibration.ood import SHARES, MemberScore, Rejection, fit_member_score, fit_rejection
+from nonet.calibration.ood_scores import PrincipalSpace, nearest_prototype
 from nonet.errors import RunError
-from nonet.evaluate.oof import OutOfFold
-from nonet.evaluate.rejection import rejected_out_of_fold, rejection_table
+from nonet.evaluation.ood import rejected_out_of_fold, rejection_table
+from nonet.evaluation.oof import OutOfFold
 
 
 def units(n, per_unit=10):

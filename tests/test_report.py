@@ -13,8 +13,8 @@ from sealing import seal
 
 from nonet.cells import CLASSES
 from nonet.errors import RunError
-from nonet.evaluate.run import evaluate
-from nonet.evaluate.tables import format_table
+from nonet.evaluation.tables import format_table
+from nonet.report.evaluate import evaluate
 
 ARCHITECTURES = ("convnextv2_tiny", "dinobloom_s", "swinv2_tiny")
 NAMES = {"convnextv2_tiny": "ConvNeXtV2-Tiny", "dinobloom_s": "DinoBloom-S", "swinv2_tiny": "SwinV2-Tiny"}
@@ -323,5 +323,5 @@ def test_terminal_table_is_aligned(evaluated):
 
 
 def test_evaluation_needs_no_torch():
-    code = "import sys, nonet.evaluate.run; sys.exit('torch' in sys.modules)"
+    code = "import sys, nonet.report.evaluate; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

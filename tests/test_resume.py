@@ -15,12 +15,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from nonet.artifacts.run import Run
 from nonet.errors import RunError
 from nonet.recipe import Recipe, load_recipe
-from nonet.runs import Run
-from nonet.train.launch import train
-from nonet.train.member import MemberTraining
-from nonet.train.state import DIGEST_SIZE, read_state, write_state
+from nonet.training.launch import train
+from nonet.training.member import MemberTraining
+from nonet.training.state import DIGEST_SIZE, read_state, write_state
 
 SETTINGS = ("train.checkpoint_seconds=0", "train.epochs=3", "train.keep=best", "train.patience_epochs=3")
 
@@ -92,7 +92,7 @@ def test_stopped_at_every_file_it_writes(moment, recipe, tiny_dataset, uninterru
 SCRIPT = """
 import sys
 from nonet.recipe import load_recipe
-from nonet.train.launch import train
+from nonet.training.launch import train
 
 recipe, dataset, out = sys.argv[1:]
 train(recipe, dataset, out=out, accelerator="cpu")

@@ -9,12 +9,12 @@ from sealing import reseal_json, seal
 from sklearn.metrics import f1_score
 
 import nonet
+from nonet.artifacts.run import Run
 from nonet.errors import DataError, NonetError, RunError
-from nonet.evaluate.robustness import DAMAGE, DENOISING, VIEWS, format_robustness, read_robustness, robustness_tables
-from nonet.predict import robustness
-from nonet.predict.conditions import Condition, draw_images, list_damages
-from nonet.predict.robustness import score_conditions
-from nonet.runs import Run
+from nonet.evaluation.robustness import DAMAGE, DENOISING, VIEWS, format_robustness, read_robustness, robustness_tables
+from nonet.inference import corruptions
+from nonet.inference.corrupted_images import Condition, draw_images, list_damages
+from nonet.inference.corruptions import score_conditions
 
 FEW = list_damages(["noise", "jpeg"], [1, 4])
 WAYS = [(False, "none"), (True, "none"), (False, "dihedral"), (True, "dihedral")]
@@ -109,7 +109,7 @@ def test_a_limit_holds_for_every_condition(run):
 
 @pytest.mark.parametrize("whole_files", [1, 6])
 def test_a_killed_test_goes_on_to_the_same_bits(run, scored, monkeypatch, whole_files):
-    written, written_whole = [], robustness.written_whole
+    written, written_whole = [], corruptions.written_whole
 
     def until_killed(path):
         if len(written) == whole_files:
@@ -117,7 +117,7 @@ def test_a_killed_test_goes_on_to_the_same_bits(run, scored, monkeypatch, whole_
         written.append(path)
         return written_whole(path)
 
-    monkeypatch.setattr(robustness, "written_whole", until_killed)
+    monkeypatch.setattr(corruptions, "written_whole", until_killed)
     with pytest.raises(KeyboardInterrupt):
         score_conditions(run, FEW, accelerator="cpu")
     monkeypatch.undo()
@@ -127,7 +127,7 @@ def test_a_killed_test_goes_on_to_the_same_bits(run, scored, monkeypatch, whole_
 
 
 def test_what_is_scored_is_not_scored_again(scored, monkeypatch):
-    monkeypatch.setattr(robustness, "_ensembles", None)  # whoever needs a network fails
+    monkeypatch.setattr(corruptions, "_ensembles", None)  # whoever needs a network fails
     run, folder = scored
     assert score_conditions(run, FEW, accelerator="cpu") == folder
     assert score_conditions(run, FEW[:1], views=False, accelerator="cpu") == folder
@@ -146,7 +146,7 @@ def test_conditions_add_up_and_other_images_or_weights_do_not_mix(run, scored):
 
 
 def test_worker_processes_change_nothing(run, scored, monkeypatch):
-    monkeypatch.setattr(robustness, "WORKERS_PAY_FROM", 1)
+    monkeypatch.setattr(corruptions, "WORKERS_PAY_FROM", 1)
     folder = score_conditions(run, FEW, accelerator="cpu", num_workers=2)
     assert_same_tables(tables_of(folder), tables_of(scored[1]))
 
@@ -188,7 +188,7 @@ def test_what_there_is_not_is_refused(run, options, named):
     with pytest.raises(NonetError, match=named) as error:
         nonet.evaluate_robustness(run, **options)
     assert error.value.hint
-    assert not run.robustness.exists()
+    assert not run.corruptions.exists()
 
 
 # Tables, figure, report

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from nonet.artifacts.run import Run, environment, require_same, sha256_of, write_json, write_text, written_whole
 from nonet.errors import RunError
-from nonet.runs import Run, environment, require_same, sha256_of, write_json, write_text, written_whole
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -32,7 +32,7 @@ def test_killed_while_writing_leaves_the_old_file(tmp_path):
     file = tmp_path / "a.txt"
     write_text(file, "old")
     script = (
-        "import os, signal, sys; from pathlib import Path; from nonet.runs import written_whole\n"
+        "import os, signal, sys; from pathlib import Path; from nonet.artifacts.run import written_whole\n"
         "with written_whole(Path(sys.argv[1])) as path:\n"
         "    path.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

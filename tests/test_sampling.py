@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from nonet.errors import DataError
 from nonet.recipe import Sampling
-from nonet.train.sampling import chances, cut_batches, derive_seed, draw_epoch, effective_number_weights, training_prior
+from nonet.training.sampling import (
+    chances,
+    cut_batches,
+    derive_seed,
+    draw_epoch,
+    effective_number_weights,
+    training_prior,
+)
 
 COUNTS = [14, 90, 152, 488, 17354]
 

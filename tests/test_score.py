@@ -16,7 +16,7 @@ from test_cli import nonet, refused  # noqa: F401  (fixtures)
 
 from nonet.data.build import build_dataset
 from nonet.errors import DataError
-from nonet.evaluate.score import match_names, score
+from nonet.evaluation.score import match_names, score
 
 CLASSES = ["BL", "EO", "LY", "MO", "SNE"]
 

@@ -9,13 +9,13 @@ import pytest
 from sealing import seal
 from test_report import make_run
 
-from nonet.evaluate import sentences
-from nonet.evaluate.calibration_pages import calibration_words
-from nonet.evaluate.measured import measure
-from nonet.evaluate.robustness import Robustness
-from nonet.evaluate.run import evaluate
+from nonet.artifacts.run import Run
+from nonet.evaluation.results import measure
+from nonet.evaluation.robustness import Robustness
 from nonet.page.numbers import signed
-from nonet.runs import Run
+from nonet.report import report_text
+from nonet.report.calibration_pages import calibration_words
+from nonet.report.evaluate import evaluate
 
 
 def measured(run):
@@ -46,7 +46,7 @@ def found(tmp_path_factory):
 
 
 def test_a_new_patient_is_told_the_share_of_cells_and_how_patients_differ(found):
-    text, oof = sentences.expectation(found), found.data.oof
+    text, oof = report_text.expectation(found), found.data.oof
     right = found.predicted == oof.true
     assert text.startswith(f"Of 100 cells of a new patient, expect about {100 * right.mean():.0f} ")
     shares = [right[oof.patient == p].mean() for p in set(oof.patient) if (oof.patient == p).sum() >= 20]
@@ -66,17 +66,17 @@ def test_no_patient_has_more_than_all_cells_right_or_fewer_than_none(found, num_
     wrong = np.isin(oof.patient, sorted(set(oof.patient))[:num_wrong])
     logits = np.eye(len(oof.classes))[(oof.true + wrong) % len(oof.classes)]
     named = dataclasses.replace(oof, logits=logits[None, None], view_sets=[oof.final_view_set])
-    text = sentences.expectation(with_data(found, oof=named))
+    text = report_text.expectation(with_data(found, oof=named))
     assert said in text and "than 100" not in text
 
 
 def test_patients_are_not_compared_where_their_cells_are_few(tmp_path):
-    text = sentences.expectation(measured(make_run(tmp_path / "run", num_images=200)))
+    text = report_text.expectation(measured(make_run(tmp_path / "run", num_images=200)))
     assert "one in ten" not in text
 
 
 def test_folds_by_image_are_the_best_to_hope_for(tmp_path):
-    assert sentences.expectation(measured(make_run(tmp_path / "run", by="image"))).startswith("At best, of 100 cells")
+    assert report_text.expectation(measured(make_run(tmp_path / "run", by="image"))).startswith("At best, of 100 cells")
 
 
 def test_classes_of_few_patients_are_named_with_the_reason(tmp_path):
@@ -84,7 +84,7 @@ def test_classes_of_few_patients_are_named_with_the_reason(tmp_path):
     rewrite(run, lambda oof: oof.assign(patient=oof["patient"].where(oof["label"] != "EO", "P001")))
     found = measured(run)
     num = int((found.data.oof.true == found.data.oof.classes.index("EO")).sum())
-    text = sentences.judgement(found)
+    text = report_text.judgement(found)
     assert text.startswith(f"Cannot be judged: EO: {num} images of 1 patient.")
     assert re.search(r"Best of the others: (LY|SNE) \(F1", text)
 
@@ -100,7 +100,7 @@ def test_pairs_that_are_confused_and_classes_that_are_lost(tmp_path):
     rewrite(run, change)
     found = measured(run)
     num = int(found.confusion.loc["MY", "MMY"])
-    text = sentences.confusions(found)
+    text = report_text.confusions(found)
     assert text.startswith(f"Most often: MY taken for MMY ({num:,} cells, 100 % of MY).")
     assert "one and the same other class: MY (MMY)." in text
     assert f"Of {num:,} mistakes 100 % are between neighbouring stages" in text
@@ -109,11 +109,11 @@ def test_pairs_that_are_confused_and_classes_that_are_lost(tmp_path):
 def test_no_mistake_no_pair(tmp_path):
     run = make_run(tmp_path / "run", classes=["LY", "SNE"])
     rewrite(run, lambda oof: predict(predict(oof, oof["label"] == "LY", "LY"), oof["label"] == "SNE", "SNE"))
-    assert sentences.confusions(measured(run)) == "No cell was taken for another class."
+    assert report_text.confusions(measured(run)) == "No cell was taken for another class."
 
 
 def test_doubted_labels_are_those_of_the_file(found):
-    text = sentences.doubted_labels(found)
+    text = report_text.doubted_labels(found)
     assert f"Look first at {len(found.issues.table):,} of {len(found.data.oof.true):,} labels" in text
     code, num = next(iter(found.issues.table["given"].value_counts().items()))
     assert f"most are labelled {code} ({num:,})" in text
@@ -121,7 +121,7 @@ def test_doubted_labels_are_those_of_the_file(found):
 
 def test_verdict_on_the_ensemble_follows_the_interval(found):
     row = found.differences.iloc[0]
-    text = sentences.networks(found)
+    text = report_text.networks(found)
     rows = found.differences[found.differences["comparison"].str.startswith("ensemble − ")]
     row = next(row for _, row in rows.iterrows() if row["comparison"].removeprefix("ensemble − ") in text)
     assert row["difference"] == rows["difference"].min()  # the best single one
@@ -130,7 +130,7 @@ def test_verdict_on_the_ensemble_follows_the_interval(found):
 
 
 def test_trust_is_of_the_cross_fitted_measures(found):
-    text = sentences.trust(found)
+    text = report_text.trust(found)
     overall, doubt = found.calibration.measures.iloc[0], found.calibration.doubt
     after, before = 100 * overall["ece_after"], 100 * overall["ece_before"]
     assert re.findall(r"by (\d+\.\d)", text) == [f"{after:.1f}", f"{before:.1f}"]
@@ -142,7 +142,7 @@ def test_calibration_that_made_it_worse_is_told_as_such(found, before, after, wo
     measures = found.calibration.measures.copy()
     measures.loc[measures.index[0], ["ece_before", "ece_after"]] = before, after
     changed = dataclasses.replace(found.calibration, measures=measures)
-    text = sentences.trust(dataclasses.replace(found, calibration=changed))
+    text = report_text.trust(dataclasses.replace(found, calibration=changed))
     assert text.startswith("Calibration made the probabilities worse") == worse
     assert calibration_words(changed)["worse"][:1] == (["expected calibration error"] if worse else [])
 
@@ -152,7 +152,7 @@ SENTENCE = re.compile(r"[^.;]*(?:\.\d[^.;]*)*[.;]")
 
 def test_no_sentence_mixes_percent_and_fraction_of_cells(found):
     """A share of cells is in percent; F1 and differences of it, which are not shares, are fractions."""
-    for text in (sentences.trust(found), sentences.rejected(found), sentences.doubted_labels(found)):
+    for text in (report_text.trust(found), report_text.rejected(found), report_text.doubted_labels(found)):
         for sentence in SENTENCE.findall(text):
             assert not ("%" in sentence and re.search(r"\b0\.\d", sentence)), sentence
             assert "of 100" not in sentence
@@ -170,7 +170,9 @@ def test_cells_that_stay_unidentified_are_none_some_or_all(found, identified, sa
     right = np.nan if identified == 0 else 0.75
     doubt = found.calibration.doubt.copy()
     doubt["share_identified"], doubt["accuracy_identified"] = identified, right
-    text = sentences.trust(dataclasses.replace(found, calibration=dataclasses.replace(found.calibration, doubt=doubt)))
+    text = report_text.trust(
+        dataclasses.replace(found, calibration=dataclasses.replace(found.calibration, doubt=doubt))
+    )
     assert said in text and "nan" not in text
     assert ("75 % are right" in text) == (identified > 0)
 
@@ -193,11 +195,13 @@ def rejection_of(shares, images=100):
 
 
 def test_nothing_is_most_of_what_is_rejected_where_nothing_is(found):
-    text = sentences.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.0, "EO": 0.0, "LY": 0.0})))
+    text = report_text.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.0, "EO": 0.0, "LY": 0.0})))
     assert text == "None of 100 known cells are rejected as no known class, where the setting asks for 2 %."
-    text = sentences.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "EO": 0.01, "LY": 0.04})))
+    text = report_text.rejected(
+        dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "EO": 0.01, "LY": 0.04}))
+    )
     assert text.endswith("; most often LY (4.0 %).")
-    text = sentences.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "LY": 0.05})))
+    text = report_text.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "LY": 0.05})))
     assert text.startswith("5.0 % of known cells") and "most often" not in text
 
 
@@ -217,13 +221,13 @@ def damaged(rows):
 
 def test_damage_is_told_up_to_the_severity_that_was_tried(found):
     mild = damaged([("blur", 1, 0.49, 0.01), ("jpeg", 1, 0.5, 0.02)])
-    text = sentences.degradation(dataclasses.replace(found, robustness=mild))
+    text = report_text.degradation(dataclasses.replace(found, robustness=mild))
     assert text.endswith("Even at the strongest tried (severity 1), no kind of damage lowers it for sure.")
 
 
 def test_each_kind_of_damage_is_told_at_its_own_strongest(found):
     rows = [("blur", 1, 0.45, -0.01), ("blur", 2, 0.25, -0.2), ("jpeg", 4, 0.5, 0.1), ("shot_noise", 4, 0.375, -0.1)]
-    text = sentences.degradation(dataclasses.replace(found, robustness=damaged(rows)))
+    text = report_text.degradation(dataclasses.replace(found, robustness=damaged(rows)))
     assert "(severity 2 of blur, 4 of shot noise, 4 of jpeg)" in text
     assert "most is lost to blur (0.25), shot noise (0.38). No loss can be shown for jpeg." in text
 
@@ -241,11 +245,11 @@ def test_a_class_of_one_image_of_unknown_patient_cannot_be_judged(tmp_path):
 
     rewrite(run, change)
     found = measured(run)
-    text = sentences.judgement(found)
+    text = report_text.judgement(found)
     assert text.startswith("Cannot be judged: EO: 1 image. ")
     assert "To be judged with care: MO (5 images, F1 anywhere from " in text
     assert re.search(r"Best of the others: (LY|SNE) \(F1", text)
-    limit = next(sentence for sentence in sentences.limits(found) if sentence.startswith("EO (eosinophil): "))
+    limit = next(sentence for sentence in report_text.limits(found) if sentence.startswith("EO (eosinophil): "))
     assert "fewer than 3 images, patients unknown" in limit
 
 
@@ -259,12 +263,12 @@ def test_many_images_of_one_patient_are_not_judged_for_one_more_of_an_unknown(tm
 
     rewrite(run, change)
     found = measured(run)
-    assert re.match(r"Cannot be judged: EO: \d+ images, not all of known patients\.", sentences.judgement(found))
-    limit = next(sentence for sentence in sentences.limits(found) if sentence.startswith("EO (eosinophil): "))
+    assert re.match(r"Cannot be judged: EO: \d+ images, not all of known patients\.", report_text.judgement(found))
+    limit = next(sentence for sentence in report_text.limits(found) if sentence.startswith("EO (eosinophil): "))
     assert "fewer than 3 patients, an image of unknown patient counted as one" in limit
 
 
 def test_curves_of_refitted_networks_are_said_to_be_of_the_heads_before(found):
-    assert "refitted" not in sentences.training(found)
+    assert "refitted" not in report_text.training(found)
     refitted = found.data.recipe | {"models": {"refit_head": True}}
-    assert "of the heads before they were refitted" in sentences.training(with_data(found, recipe=refitted))
+    assert "of the heads before they were refitted" in report_text.training(with_data(found, recipe=refitted))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nonet.models.machine import make_fabric
-from nonet.train.sharing import compute_together, take_from_first
+from nonet.models.device import make_fabric
+from nonet.training.sharing import compute_together, take_from_first
 
 ROWS = np.array([7, 3, 0, 11, 5, 2, 9])
 

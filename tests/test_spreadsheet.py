@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import draw_pictures
 
+from nonet.artifacts.csv_files import is_formula, quote, read_csv, to_csv, unquote, write_csv
 from nonet.data.build import build_dataset
 from nonet.data.manifest import Dataset
 from nonet.errors import DataError
-from nonet.spreadsheet import is_formula, quote, read_csv, to_csv, unquote, write_csv
 
 RUN_BY_SPREADSHEETS = [
     "=1+1",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage.color import bex_from_rgb, rgb2lab, separate_stains
 
-from nonet.data.phantom import draw_cell, patient_look
-from nonet.data.stain import REFERENCE, ROMANOWSKY, ColourReference, normalise_colours, stain_matrix
+from nonet.data.preprocess.stain import REFERENCE, ROMANOWSKY, ColourReference, normalise_colours, stain_matrix
+from nonet.synthetic.dataset import draw_cell, patient_look
 
 
 @pytest.fixture(scope="module")

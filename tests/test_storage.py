@@ -10,9 +10,9 @@ import pytest
 from filelock import FileLock
 from processes import small_files
 
+from nonet.artifacts.run import remove_leftovers, write_text, written_whole
+from nonet.artifacts.storage import MARKER, alone, claim, in_words, waiting_for, writing_to
 from nonet.errors import RunError, StorageError, printable
-from nonet.runs import remove_leftovers, write_text, written_whole
-from nonet.storage import MARKER, alone, claim, in_words, waiting_for, writing_to
 
 KIND = {"kind": "dataset", "main": "dataset.json", "keys": {"roots"}, "hint": "Give another."}
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from nonet.errors import DataError
-from nonet.predict.submission import read_submission_ids, require_ids, write_submission
+from nonet.inference.submission import read_submission_ids, require_ids, write_submission
 
 CLASSES = ["LY", "SNE"]
 

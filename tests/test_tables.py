@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from nonet.errors import RunError
-from nonet.evaluate.metrics import confusion_matrix, macro_f1_score
-from nonet.evaluate.oof import align_oof
-from nonet.evaluate.tables import (
+from nonet.evaluation.metrics import confusion_matrix, macro_f1_score
+from nonet.evaluation.oof import align_oof
+from nonet.evaluation.tables import (
     confusion_table,
     difference_table,
     ensemble_oof,

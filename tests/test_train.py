@@ -10,16 +10,16 @@ import torch
 from filelock import FileLock
 from pictures import draw_pictures
 
+from nonet.artifacts.run import Run
 from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds
 from nonet.errors import RecipeError, RunError, StorageError, WeightsError
-from nonet.models.machine import make_fabric
+from nonet.models.device import make_fabric
 from nonet.models.network import make_classifier
 from nonet.recipe import Optimiser, load_recipe
-from nonet.runs import Run
-from nonet.train import member as member_module
-from nonet.train.launch import train
-from nonet.train.member import MemberTraining, learning_rate, parameter_groups
+from nonet.training import member as member_module
+from nonet.training.launch import train
+from nonet.training.member import MemberTraining, learning_rate, parameter_groups
 
 
 def history_of(run, fold=0, architecture="vit_mini"):
@@ -104,7 +104,7 @@ def test_each_image_is_predicted_by_the_member_that_never_saw_it(tiny_run, tiny_
 
 
 def test_the_logits_kept_are_those_of_the_weights_kept(tiny_run, tiny_dataset, make_recipe):
-    from nonet.data.prepare import Crop, prepare_crops
+    from nonet.data.preprocess.cache import Crop, prepare_crops
     from nonet.models.network import make_classifier
 
     recipe = make_recipe()
@@ -240,7 +240,7 @@ def test_external_images_are_trained_on_and_not_scored(make_recipe, tmp_path):
 
 def member_training(dataset, recipe, folder, fold=0):
     """A MemberTraining outside of `train`, to take single steps with."""
-    from nonet.train.launch import Job, _data_of, _folds, _prepare
+    from nonet.training.launch import Job, _data_of, _folds, _prepare
 
     folds, _ = _folds(recipe, dataset)
     table = folds.merge(dataset.manifest, on="image_id", how="left")
@@ -387,7 +387,7 @@ def test_external_images_are_held_out_where_the_recipe_says_so(make_recipe, tmp_
 
 
 def test_folds_by_hand_that_leave_external_images_in_every_training_set_are_told(make_recipe, tmp_path):
-    from nonet.train.launch import _folds
+    from nonet.training.launch import _folds
 
     table = draw_pictures(tmp_path / "pictures", {"EO": 6, "LY": 12, "SNE": 12})
     dataset = build_dataset(f"csv:{table}", tmp_path / "dataset")

@@ -7,7 +7,7 @@ from layouts import draw
 from test_build import challenge  # noqa: F401  (a fixture)
 
 from nonet.data.build import build_dataset
-from nonet.data.select import count_notes
+from nonet.data.selection import count_notes
 from nonet.data.sources.listing import Listing
 from nonet.data.sources.wbcbench import WBCBENCH, read_wbcbench
 

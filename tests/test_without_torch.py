@@ -102,10 +102,10 @@ print(json.dumps(results))
 @pytest.fixture(scope="module")
 def places(tiny_dataset, tmp_path_factory):
     """What words in braces stand for; `run` is a run whose members look trained, and are not."""
+    from nonet.artifacts.run import Run
     from nonet.data.folds import make_folds
     from nonet.recipe import load_recipe
-    from nonet.runs import Run
-    from nonet.train.launch import begin
+    from nonet.training.launch import begin
 
     tmp = tmp_path_factory.mktemp("places")
     for folder in ("run/members/vit_mini/fold-0", "bare", "other", "empty"):

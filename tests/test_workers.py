@@ -9,8 +9,8 @@ from contextlib import closing
 import psutil
 import pytest
 
-from nonet.data.workers import map_in_order, spawned_pool
 from nonet.errors import DataError
+from nonet.workers import map_in_order, spawned_pool
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 

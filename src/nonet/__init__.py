@@ -1,40 +1,39 @@
 """nonet: white blood cell classification with nine small networks.
 
-The public API on one screen. Names are loaded when first used, so `import nonet` is quick and pulls in no torch.
+The public API on one screen. A name is loaded when it is first used, so `import nonet` is quick and pulls in no torch.
+Editors and type checkers read `__init__.pyi`.
 """
 
 import importlib
-import sys
-from types import ModuleType
 
 __version__ = "0.1.0"
 
 _HOME = {
     "build_dataset": "nonet.data.build",
-    "list_sources": "nonet.data.catalogue",
-    "describe_source": "nonet.data.catalogue",
-    "fetch_source": "nonet.data.fetch",
-    "check_dataset": "nonet.data.check",
+    "check_dataset": "nonet.data.verify",
     "Dataset": "nonet.data.manifest",
-    "draw_dataset": "nonet.data.phantom",
+    "list_sources": "nonet.data.sources.catalogue",
+    "describe_source": "nonet.data.sources.catalogue",
+    "fetch_source": "nonet.data.sources.fetch",
+    "draw_dataset": "nonet.synthetic.dataset",
     "Recipe": "nonet.recipe",
     "load_recipe": "nonet.recipe",
     "list_recipes": "nonet.recipe",
     "list_backbones": "nonet.models.listing",
-    "train": "nonet.train.launch",
-    "Run": "nonet.runs",
-    "calibrate": "nonet.train.finish",
-    "evaluate": "nonet.evaluate.run",
+    "train": "nonet.training.launch",
+    "Run": "nonet.artifacts.run",
+    "calibrate": "nonet.training.ensemble",
+    "evaluate": "nonet.report.evaluate",
     "evaluate_robustness": "nonet.robustness",
-    "table": "nonet.evaluate.across_runs",
-    "issues": "nonet.evaluate.issues",
-    "find_label_issues": "nonet.evaluate.label_issues",
-    "load": "nonet.predict.opening",
-    "Ensemble": "nonet.predict.ensemble",
-    "predict": "nonet.predict.run",
-    "score": "nonet.evaluate.score",
-    "demo": "nonet.demo",
-    "doctor": "nonet.doctor",
+    "table": "nonet.evaluation.across_runs",
+    "issues": "nonet.report.issues",
+    "find_label_issues": "nonet.evaluation.label_issues",
+    "load": "nonet.inference.load",
+    "Ensemble": "nonet.inference.ensemble",
+    "predict": "nonet.inference.predict",
+    "score": "nonet.evaluation.score",
+    "demo": "nonet.demonstration",
+    "doctor": "nonet.diagnostics",
     "NonetError": "nonet.errors",
 }
 
@@ -45,18 +44,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def _lazy(name: str, home: str) -> property:
-    def get(module: ModuleType):
-        return getattr(importlib.import_module(home), name)
-
-    # Importing nonet.train.launch sets nonet.train to the subpackage; the verb of the same name stays what users get.
-    return property(get, lambda module, value: None)
-
-
-class _Nonet(ModuleType):
-    """This module, with the public names as properties: unlike __getattr__, they win over subpackages so named."""
-
-
-for _name, _home in _HOME.items():
-    setattr(_Nonet, _name, _lazy(_name, _home))
-sys.modules[__name__].__class__ = _Nonet
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'nonet' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -4,17 +4,17 @@ import logging
 from collections.abc import Iterable, Sequence
 from os import PathLike
 
-from nonet.data.degrade import KINDS
+from nonet.artifacts.csv_files import write_csv
+from nonet.artifacts.run import Run, write_text
 from nonet.data.manifest import Dataset
-from nonet.evaluate.bootstrap import require_possible
-from nonet.evaluate.figures import robustness_figure
-from nonet.evaluate.reading import read_ensemble
-from nonet.evaluate.robustness import Robustness, robustness_tables
+from nonet.data.preprocess.corruptions import KINDS
+from nonet.evaluation.bootstrap import require_possible
+from nonet.evaluation.robustness import Robustness, robustness_tables
+from nonet.evaluation.run_data import read_ensemble
+from nonet.inference.corrupted_images import list_damages
+from nonet.inference.corruptions import score_conditions
 from nonet.page.figures import in_house_style, svg_text
-from nonet.predict.conditions import list_damages
-from nonet.predict.robustness import score_conditions
-from nonet.runs import Run, write_text
-from nonet.spreadsheet import write_csv
+from nonet.report.figures import robustness_figure
 
 logger = logging.getLogger("nonet")
 
@@ -47,7 +47,7 @@ def evaluate_robustness(
     dataset : the run's dataset, where it does not lie where it did.
     limit : images, drawn as evenly over classes as they allow, over all patients, the same for every condition; None
         or 0 takes all.
-    kinds, severities : of damage, of `nonet.data.degrade.KINDS` and 1 to 4; all of them where None.
+    kinds, severities : of damage, of `nonet.data.preprocess.corruptions.KINDS` and 1 to 4; all of them where None.
     views : look at each image in the recipe's views as well, which takes several times as long.
     seed : of the images drawn, the damage, and the bootstrap.
     num_resamples, confidence : of the bootstrap over patients (over images where patients are unknown).

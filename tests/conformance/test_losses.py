@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nonet.recipe import Loss
-from nonet.train.losses import LOSSES, loss_of
+from nonet.training.losses import LOSSES, loss_of
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 

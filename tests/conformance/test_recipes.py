@@ -6,7 +6,7 @@ import pytest
 
 from nonet.models.backbones import BACKBONES
 from nonet.recipe import Recipe, list_recipes, load_recipe
-from nonet.train.losses import LOSSES
+from nonet.training.losses import LOSSES
 
 
 @pytest.mark.parametrize("name", list_recipes())

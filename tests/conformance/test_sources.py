@@ -9,10 +9,10 @@ import pytest
 
 import nonet
 from nonet.cells import CLASSES
-from nonet.data.catalogue import label_table
 from nonet.data.sources import SOURCES
+from nonet.data.sources.base import EXTRA_LABELS
+from nonet.data.sources.catalogue import label_table
 from nonet.data.sources.listing import LeftOut
-from nonet.data.sources.source import EXTRA_LABELS
 from nonet.errors import DataError
 
 OWN = ("folder", "csv")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nonet.train.ema import WeightAverage
+from nonet.training.ema import WeightAverage
 
 
 class One(nn.Module):

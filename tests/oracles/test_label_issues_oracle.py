@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from nonet.evaluate import label_issues
+from nonet.evaluation import label_issues
 
 # cleanlab says so of every class with one image, and of classes without any; both belong to what is tried here.
 pytestmark = pytest.mark.filterwarnings("ignore:May not flag all label issues")

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from nonet.recipe import Loss
-from nonet.train.losses import TrainingLoss, focal_sigmoid, focal_softmax, loss_of
+from nonet.training.losses import TrainingLoss, focal_sigmoid, focal_softmax, loss_of
 
 
 def logits_and_labels(n=64, classes=13, spread=4.0):

@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import nonet
+from nonet.artifacts.run import Run
 from nonet.cli import compare
 from nonet.cli.common import add_common_options, is_quiet
 from nonet.cli.data import verbs as data_verbs
@@ -17,7 +18,6 @@ from nonet.cli.ending import exit_status_of, say
 from nonet.cli.words import Accelerator, DatasetFolder, Names, RunFolder, in_columns, split_commas
 from nonet.data.opening import require_dataset
 from nonet.errors import NonetError, did_you_mean, printable
-from nonet.runs import Run
 
 log = logging.getLogger("nonet")
 
@@ -168,7 +168,7 @@ def evaluate(
         Also score held-out images that are degraded on purpose, by kind and severity, denoised and not. If
         interrupted, run it again to resume; other kinds are added to earlier ones. The options below apply to it only.
     """
-    from nonet.evaluate.tables import format_table
+    from nonet.evaluation.tables import format_table
 
     if (given := damage.given()) and not robustness:
         raise NonetError(f"--{given[0]} applies to --robustness only.", hint="Add --robustness.")
@@ -181,7 +181,7 @@ def evaluate(
 
 
 def _evaluate_robustness(run: Path, damage: DamageOptions, options: dict) -> None:
-    from nonet.evaluate.robustness import format_robustness
+    from nonet.evaluation.robustness import format_robustness
 
     found = nonet.evaluate_robustness(
         run,

@@ -8,8 +8,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from nonet.artifacts.storage import in_words
 from nonet.errors import NonetError, printable
-from nonet.storage import in_words
 
 log = logging.getLogger("nonet")
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from nonet.artifacts.run import Run
 from nonet.data.opening import require_dataset
-from nonet.models.devices import ACCELERATORS
-from nonet.runs import Run
+from nonet.models.accelerators import ACCELERATORS
 
 
 def _is_run(_: type, folder: Path) -> None:

@@ -6,20 +6,23 @@ from pathlib import Path
 
 import pandas as pd
 
+from nonet.artifacts.csv_files import write_csv
+from nonet.artifacts.run import FORMAT_VERSION, now, sha256_of
+from nonet.artifacts.storage import claim, require_ours
 from nonet.cells import CLASSES, UNIDENTIFIED
-from nonet.data.checks import run_checks
-from nonet.data.checks_page import write_checks
+from nonet.data.checks.page import write_checks
+from nonet.data.checks.run import run_checks
 from nonet.data.decisions import apply_decisions, read_decisions
 from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_path
 from nonet.data.folds import possible_num_folds
 from nonet.data.gather import read_sources, roots_of
+from nonet.data.images.image_stats import Look
 from nonet.data.labels import apply_label_map, tidy_labels
-from nonet.data.looks import Look
 from nonet.data.manifest import Dataset, in_columns
 from nonet.data.names import drop_unprintable_labels, notes_on_names
 from nonet.data.patients import patients_from_paths, tidy_patients
 from nonet.data.scan import describe_images, sum_up_notes
-from nonet.data.select import (
+from nonet.data.selection import (
     drop_other_labels,
     drop_unasked,
     exclude,
@@ -29,18 +32,15 @@ from nonet.data.select import (
 )
 from nonet.data.sources.columns import parse_columns
 from nonet.data.sources.listing import Listing, Packed
-from nonet.data.sources.words import read_alike
+from nonet.data.sources.vocabulary import read_alike
 from nonet.data.unpack import remove_stale, unpack, unpacked_root
 from nonet.errors import DataError, UnreadableNowError
-from nonet.runs import FORMAT_VERSION, now, sha256_of
-from nonet.spreadsheet import write_csv
-from nonet.storage import claim, require_ours
 
 log = logging.getLogger("nonet")
 
 NOT_NOW = "could not be read now"  # a reason in excluded.csv that may pass
 
-#: How a dataset's folder is told from another's; see `nonet.storage.claim`.
+#: How a dataset's folder is told from another's; see `nonet.artifacts.storage.claim`.
 OURS = {
     "kind": "dataset",
     "main": "dataset.json",

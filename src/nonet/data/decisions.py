@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from nonet.artifacts.csv_files import unquote
 from nonet.cells import CLASSES
 from nonet.data.labels import match_label
-from nonet.data.select import exclude
+from nonet.data.selection import exclude
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
-from nonet.spreadsheet import unquote
 
 DECISIONS = ("keep", "drop", "relabel")
 DECIDED_COLUMNS = ["image_id", "decision", "label_before", "label", "note"]

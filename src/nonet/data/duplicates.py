@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.data.files import read_file
+from nonet.data.images.files import read_file
 from nonet.data.sources.listing import Packed
 from nonet.errors import DataError
 from nonet.progress import progress

@@ -9,9 +9,9 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from nonet.artifacts.csv_files import read_csv, write_csv
 from nonet.errors import DataError
 from nonet.recipe import Folds
-from nonet.spreadsheet import read_csv, write_csv
 
 NUM_FOLDS = Folds().num_folds  # the recipes' default
 MAX_NUM_FOLDS = 1000  # as a recipe allows

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from nonet.data.select import count_notes
+from nonet.data.selection import count_notes
 from nonet.data.sources import SOURCES
 from nonet.data.sources.listing import Listing
 from nonet.data.sources.paths import absolute_path

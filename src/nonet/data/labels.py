@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.cells import CELLS, code_of
-from nonet.data.select import exclude
-from nonet.data.sources.source import EXTRA_LABELS
+from nonet.data.selection import exclude
+from nonet.data.sources.base import EXTRA_LABELS
 from nonet.data.sources.tables import read_table
-from nonet.data.sources.words import has_look_alikes, is_not_known, read_alike, visible
+from nonet.data.sources.vocabulary import has_look_alikes, is_not_known, read_alike, visible
 from nonet.errors import DataError, did_you_mean
 
 _EXTRA = {read_alike(words.split(",")[0]): code for code, words in EXTRA_LABELS.items()}

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from nonet.artifacts.csv_files import read_csv, write_csv
+from nonet.artifacts.integrity import read_json, reading
+from nonet.artifacts.run import write_json, written_whole
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.data.opening import require_dataset
 from nonet.errors import DataError
-from nonet.integrity import read_json, reading
-from nonet.runs import write_json, written_whole
-from nonet.spreadsheet import read_csv, write_csv
 
 #: Columns of manifest.parquet, in this order, with their types.
 COLUMNS = {

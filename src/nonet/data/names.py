@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from nonet.data.select import exclude
+from nonet.artifacts.csv_files import is_formula
+from nonet.data.selection import exclude
 from nonet.errors import DataError, printable
-from nonet.spreadsheet import is_formula
 
 #: Stands between the classes of a prediction set, as in "LY|VLY".
 SET_SEPARATOR = "|"

@@ -5,7 +5,7 @@ import unicodedata
 
 import pandas as pd
 
-from nonet.data.sources.words import is_not_known, plain_letters
+from nonet.data.sources.vocabulary import is_not_known, plain_letters
 from nonet.errors import DataError
 
 _PREFIXES = {"p", "pat", "pt", "patient", "subject", "subj", "case", "id", "no", "nr", "number", "num"}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.data.images import ImageFacts, describe_image
+from nonet.data.images.decode import ImageFacts, describe_image
 from nonet.errors import DataError
-from nonet.processors import num_processors
 from nonet.progress import progress
+from nonet.workers import num_processors
 
 _DEEP = r"^(?:3 x )?[IF]|16|32|64"  # modes of more than 8 bits a value
 AT_ONCE = 4096  # images waiting; bounds memory, not speed

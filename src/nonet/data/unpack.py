@@ -5,11 +5,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from nonet.artifacts.storage import writing_to
 from nonet.data.sources.listing import Packed
 from nonet.data.sources.packed import safe_name
 from nonet.errors import DataError
 from nonet.progress import progress
-from nonet.storage import writing_to
 
 #: Subfolder of a dataset.
 FOLDER = "unpacked"

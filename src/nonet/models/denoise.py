@@ -1,4 +1,4 @@
-"""Denoising of batches with torch, for a GPU: the same result as `nonet.data.denoise`, which is for processor cores.
+"""Denoising of batches with torch, for a GPU: the same result as `nonet.data.preprocess.denoise` has on the CPU.
 
 No command uses it yet; docs/decisions/0007-denoising-at-speed.md says why.
 """
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nonet.data.denoise import estimate_sigma, patch_distance_px
-from nonet.data.denoise_kernels import EXP_OF_ZERO, EXP_SCALE, LARGEST_DISTANCE, SMALLEST_H2, WEIGHT_OF_SELF
+from nonet.data.preprocess.denoise import estimate_sigma, patch_distance_px
+from nonet.data.preprocess.denoise_kernels import EXP_OF_ZERO, EXP_SCALE, LARGEST_DISTANCE, SMALLEST_H2, WEIGHT_OF_SELF
 
 
 def denoise_batch(
@@ -66,7 +66,7 @@ def denoise_batch(
 def non_local_means(
     images: torch.Tensor, *, patch_size_px: int, patch_distance_px: int, h: torch.Tensor, sigma: torch.Tensor
 ) -> torch.Tensor:
-    """Average each pixel with others whose surroundings look alike, as `nonet.data.denoise.non_local_means` does.
+    """Average each pixel with others whose surroundings look alike, as `preprocess.denoise.non_local_means` does.
 
     Each shift is a few passes over the whole batch: squared differences, a box filter, weights, and two averages, as
     a pixel is as much like its neighbour as the neighbour is like it.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nonet.models.machine import preferred_memory_format
+from nonet.models.device import preferred_memory_format
 from nonet.models.network import Classifier
 from nonet.recipe import Predict
 

@@ -1,6 +1,7 @@
 """The kinds of sources that `build_dataset` reads; a new kind is one file and one entry here."""
 
 from nonet.data.sources.acevedo import ACEVEDO
+from nonet.data.sources.base import Source
 from nonet.data.sources.bccd import BCCD
 from nonet.data.sources.blood8 import BLOOD8
 from nonet.data.sources.bloodmnist import BLOODMNIST
@@ -12,7 +13,6 @@ from nonet.data.sources.folder import FOLDER
 from nonet.data.sources.lmu_aml import LMU_AML
 from nonet.data.sources.mll_bm import MLL_BM
 from nonet.data.sources.raabin import RAABIN
-from nonet.data.sources.source import Source
 from nonet.data.sources.wbcbench import WBCBENCH
 from nonet.data.sources.wbcbench_hf import WBCBENCH_HF
 

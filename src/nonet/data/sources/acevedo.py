@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nonet.data.sources.layout import find_root, list_images, require_rows
+from nonet.data.sources.base import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
+from nonet.data.sources.class_folders import find_root, list_images, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
 
 #: The name's prefix is the fine label; the folder, the broad one.
 LABELS = LabelMap(

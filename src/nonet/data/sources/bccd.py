@@ -3,10 +3,10 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
+from nonet.data.sources.base import NEUTROPHIL, PLATELET, Download, Source
 from nonet.data.sources.boxes import Box, BoxedImages, Fields
-from nonet.data.sources.layout import list_class_folders, require_folder, require_rows
+from nonet.data.sources.class_folders import list_class_folders, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import NEUTROPHIL, PLATELET, Download, Source
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError

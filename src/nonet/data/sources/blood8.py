@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from nonet.data.sources.layout import list_class_folders, require_folder, require_rows
+from nonet.data.sources.base import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
+from nonet.data.sources.class_folders import list_class_folders, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.packed import ParquetImages, image_suffix, parquet_files, read_parquet, safe_name
-from nonet.data.sources.source import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
 from nonet.errors import DataError
 
 LABELS = LabelMap(

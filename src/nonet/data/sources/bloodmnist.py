@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from nonet.artifacts.system_files import is_leftover
+from nonet.data.sources.base import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.packed import NpzImages, npz_arrays, npz_shape
-from nonet.data.sources.source import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
 from nonet.errors import DataError
-from nonet.leftovers import is_leftover
 
 #: In the order of the numbers that are its labels.
 NAMES = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nonet.data.formats import IMAGE_SUFFIXES
-from nonet.data.images import read_image
+from nonet.data.images.decode import read_image
+from nonet.data.images.formats import IMAGE_SUFFIXES
 from nonet.data.sources.packed import as_png, stamp_of
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nonet.data.sources.layout import list_images, require_folder, require_rows
+from nonet.data.sources.base import Source
+from nonet.data.sources.class_folders import list_images, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, Listing
-from nonet.data.sources.source import Source
 
 LABELS = LabelMap({"PLY": "PLY"})
 

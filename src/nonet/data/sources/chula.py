@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from nonet.data.sources.layout import list_class_folders, list_images, require_folder, require_rows
+from nonet.data.sources.base import GIANT_PLATELET, NEUTROPHIL, SMUDGE_CELL, Source
+from nonet.data.sources.class_folders import list_class_folders, list_images, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, Listing
-from nonet.data.sources.source import GIANT_PLATELET, NEUTROPHIL, SMUDGE_CELL, Source
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.data.formats import IMAGE_SUFFIXES
+from nonet.data.images.formats import IMAGE_SUFFIXES
+from nonet.data.sources.base import Source
 from nonet.data.sources.columns import EVALUATE, USED, choose_columns
 from nonet.data.sources.listing import Listing
 from nonet.data.sources.paths import FileFinder, absolute_path, path_within, printable
-from nonet.data.sources.source import Source
 from nonet.data.sources.splits import TEST, VAL, read_split
 from nonet.data.sources.tables import read_table
-from nonet.data.sources.words import is_not_known
+from nonet.data.sources.vocabulary import is_not_known
 from nonet.errors import DataError
 
 

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from nonet.cells import CLASSES
-from nonet.data.sources.layout import find_root, label_folder, list_images, require_rows
+from nonet.data.sources.base import ERYTHROBLAST, GIANT_PLATELET, SMUDGE_CELL, Source
+from nonet.data.sources.class_folders import find_root, label_folder, list_images, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import ERYTHROBLAST, GIANT_PLATELET, SMUDGE_CELL, Source
 from nonet.data.sources.walk import subfolders
 
 _NO_CELL = "no single white blood cell"

@@ -5,10 +5,10 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from nonet.cells import code_of
-from nonet.data.formats import is_named_as_image
-from nonet.data.sources.layout import require_folder
+from nonet.data.images.formats import is_named_as_image
+from nonet.data.sources.base import Source
+from nonet.data.sources.class_folders import require_folder
 from nonet.data.sources.listing import Listing
-from nonet.data.sources.source import Source
 from nonet.data.sources.splits import TEST, VAL, is_undecided, split_of
 from nonet.data.sources.walk import subfolders, walk
 from nonet.errors import DataError, did_you_mean

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nonet.data.sources.layout import find_root, list_class_folders, require_rows
+from nonet.data.sources.base import ERYTHROBLAST, SMUDGE_CELL, Source
+from nonet.data.sources.class_folders import find_root, list_class_folders, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import ERYTHROBLAST, SMUDGE_CELL, Source
 
 LABELS = LabelMap(
     {

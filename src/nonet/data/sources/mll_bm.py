@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nonet.data.sources.layout import find_root, list_class_folders, require_rows
+from nonet.data.sources.base import SMUDGE_CELL, Source
+from nonet.data.sources.class_folders import find_root, list_class_folders, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.source import SMUDGE_CELL, Source
 
 _RED = "a precursor of red cells is no white blood cell"
 

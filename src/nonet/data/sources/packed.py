@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nonet.data.formats import IMAGE_SUFFIXES
+from nonet.artifacts.integrity import UNPARSABLE
+from nonet.data.images.formats import IMAGE_SUFFIXES
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
-from nonet.integrity import UNPARSABLE
 
 ROWS_AT_ONCE = 64  # images in memory; a stamp of 368 x 368 px takes about 30 kB as JPEG
 

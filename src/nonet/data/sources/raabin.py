@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
+from nonet.data.sources.base import NEUTROPHIL, Source
 from nonet.data.sources.boxes import Box, BoxedImages, Fields
-from nonet.data.sources.layout import RECORD, list_class_folders, require_folder, require_rows
+from nonet.data.sources.class_folders import RECORD, list_class_folders, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing, plain
 from nonet.data.sources.packed import safe_name
-from nonet.data.sources.source import NEUTROPHIL, Source
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
 

@@ -3,7 +3,7 @@
 import difflib
 import re
 
-from nonet.data.sources.words import is_not_known, visible
+from nonet.data.sources.vocabulary import is_not_known, visible
 from nonet.errors import DataError
 
 TRAIN, VAL, TEST = "train", "val", "test"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.data.filekind import WORKBOOK, kind_of, unpack_hint
+from nonet.data.images.file_kinds import WORKBOOK, kind_of, unpack_hint
 from nonet.errors import DataError
 
 # UTF-32 first: its mark begins with that of UTF-16.

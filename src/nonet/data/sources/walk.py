@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nonet.artifacts.system_files import is_leftover
 from nonet.data.sources.paths import is_utf8, names_in, path_within, printable, reason_of
-from nonet.leftovers import is_leftover
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import CLASSES
-from nonet.data.formats import is_named_as_image
-from nonet.data.sources.layout import require_folder
+from nonet.data.images.formats import is_named_as_image
+from nonet.data.sources.base import Source
+from nonet.data.sources.class_folders import require_folder
 from nonet.data.sources.listing import LabelMap, Listing
-from nonet.data.sources.source import Source
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import walk
 from nonet.errors import DataError

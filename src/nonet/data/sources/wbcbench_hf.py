@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from nonet.cells import CLASSES
-from nonet.data.sources.layout import require_folder, require_rows
+from nonet.data.sources.base import Download, Source
+from nonet.data.sources.class_folders import require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.packed import ParquetImages, image_suffix, parquet_files, read_parquet, safe_name
-from nonet.data.sources.source import Download, Source
 from nonet.errors import DataError
 
 LABELS = LabelMap({code: code for code in CLASSES})

@@ -1,0 +1,31 @@
+from typing import Final
+
+from nonet.artifacts.run import Run as Run
+from nonet.data.build import build_dataset as build_dataset
+from nonet.data.manifest import Dataset as Dataset
+from nonet.data.sources.catalogue import describe_source as describe_source
+from nonet.data.sources.catalogue import list_sources as list_sources
+from nonet.data.sources.fetch import fetch_source as fetch_source
+from nonet.data.verify import check_dataset as check_dataset
+from nonet.demonstration import demo as demo
+from nonet.diagnostics import doctor as doctor
+from nonet.errors import NonetError as NonetError
+from nonet.evaluation.across_runs import table as table
+from nonet.evaluation.label_issues import find_label_issues as find_label_issues
+from nonet.evaluation.score import score as score
+from nonet.inference.ensemble import Ensemble as Ensemble
+from nonet.inference.load import load as load
+from nonet.inference.predict import predict as predict
+from nonet.models.listing import list_backbones as list_backbones
+from nonet.recipe import Recipe as Recipe
+from nonet.recipe import list_recipes as list_recipes
+from nonet.recipe import load_recipe as load_recipe
+from nonet.report.evaluate import evaluate as evaluate
+from nonet.report.issues import issues as issues
+from nonet.robustness import evaluate_robustness as evaluate_robustness
+from nonet.synthetic.dataset import draw_dataset as draw_dataset
+from nonet.training.ensemble import calibrate as calibrate
+from nonet.training.launch import train as train
+
+__version__: Final[str]
+__all__: list[str]

@@ -1,0 +1,324 @@
+"""The run folder: where every file lies, how it is written, and whether a run may be continued.
+
+A file is written under another name, then renamed, so that what is there is whole. A member's `DONE` comes last.
+"""
+
+import contextlib
+import glob
+import hashlib
+import itertools
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from nonet.artifacts.storage import TEMPORARY, writing_to
+from nonet.errors import DamagedError, NonetError, RunError
+from nonet.workers import num_processors
+
+FORMAT_VERSION = 1
+MAKE_ONE = 'Make one with "nonet train RECIPE DATASET --out RUN".'
+
+
+def heal_hint(run: object) -> str:
+    """Return what to do about a file of a run that is missing or damaged."""
+    return (
+        f'Run the same "nonet train RECIPE DATASET --out {run}" again: it makes this file anew and keeps what is '
+        "whole. Or copy the run folder again."
+    )
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, else remove it.
+
+    Raises
+    ------
+    StorageError where it cannot be written, say because the disk is full; what was there before is kept.
+    """
+    path = Path(path)
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            try:
+                yield temporary
+            except (OSError, NonetError):
+                raise
+            except Exception:
+                _ask_again(temporary)
+                raise
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # mkstemp makes files for the owner alone
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):  # else a drive that was lost would hide the first error
+                temporary.unlink(missing_ok=True)
+
+
+def _ask_again(temporary: Path) -> None:
+    """Raise the system's own error where nothing can be written: torch and safetensors hide it in errors of theirs."""
+    with temporary.open("ab") as file:
+        file.write(bytes(1 << 20))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def set_aside(path: Path, word: str) -> Path:
+    """Rename `name.ending` to `name.WORD.ending`, or `name.WORD-2.ending` and so on; return the new path."""
+    names = (f"{path.stem}.{word}{'' if i == 1 else f'-{i}'}{path.suffix}" for i in itertools.count(1))
+    aside = next(place for place in map(path.with_name, names) if not os.path.lexists(place))
+    with writing_to(path):
+        return path.replace(aside)
+
+
+def remove_leftovers(*files: Path) -> None:
+    """Remove what a kill left half written of these files; nothing else has such names."""
+    for file in files:
+        for leftover in file.parent.glob(f"{TEMPORARY}{glob.escape(file.name)}.*"):
+            leftover.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file or none."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write a whole JSON file or none."""
+    write_text(path, json.dumps(data, indent=2, default=str) + "\n")
+
+
+@dataclass(frozen=True)
+class Member:
+    """The folder of one network: an architecture trained on all folds but one."""
+
+    folder: Path
+    architecture: str
+    fold: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.architecture}/fold-{self.fold}"
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.jsonl"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.pt"
+
+    @property
+    def previous_state(self) -> Path:
+        """The state before, for when the last one turns out damaged."""
+        return self.folder / "state.previous.pt"
+
+    @property
+    def oof(self) -> Path:
+        return self.folder / "oof.parquet"
+
+    @property
+    def features(self) -> Path:
+        return self.folder / "features.npz"
+
+    @property
+    def foreign(self) -> Path:
+        return self.folder / "foreign.npz"
+
+    @property
+    def done(self) -> Path:
+        return self.folder / "DONE"
+
+    @property
+    def run(self) -> "Run":
+        """The run that it belongs to."""
+        return Run(self.folder.parents[2])
+
+    @property
+    def is_done(self) -> bool:
+        return self.done.exists()
+
+    def clear(self) -> None:
+        """Remove what a finished training has no use for: its state, and what a kill left half written."""
+        self.state.unlink(missing_ok=True)
+        self.previous_state.unlink(missing_ok=True)
+        files = (
+            self.weights,
+            self.history,
+            self.state,
+            self.previous_state,
+            self.oof,
+            self.features,
+            self.foreign,
+            self.done,
+        )
+        remove_leftovers(*files)
+
+
+class Run:
+    """A run folder: paths only, nothing is read before it is asked for."""
+
+    def __init__(self, folder: "str | Path | Run"):
+        self.folder = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / ".nonet.lock"
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.toml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.folder / "provenance.json"
+
+    @property
+    def checksums(self) -> Path:
+        """SHA-256 of the run's own files; see `nonet.artifacts.integrity`."""
+        return self.folder / "checksums.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "manifest.parquet"
+
+    @property
+    def folds(self) -> Path:
+        return self.folder / "folds.csv"
+
+    @property
+    def dataset_record(self) -> Path:
+        """What was known of the dataset when training began; see `nonet.data.dataset_record`."""
+        return self.folder / "dataset_record.json"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples.npz"
+
+    @property
+    def oof(self) -> Path:
+        return self.folder / "oof.parquet"
+
+    @property
+    def ensemble(self) -> Path:
+        return self.folder / "ensemble.json"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.folder / "evaluation"
+
+    @property
+    def issues(self) -> Path:
+        return self.evaluation / "issues.csv"
+
+    @property
+    def robustness(self) -> Path:
+        return self.evaluation / "robustness.csv"
+
+    @property
+    def robustness_differences(self) -> Path:
+        return self.evaluation / "robustness_differences.csv"
+
+    def require(self) -> None:
+        """Raise RunError where this folder is not there or is no run."""
+        if not self.folder.exists():
+            raise RunError(f"There is no run {self}.", hint=MAKE_ONE)
+        if not self.folder.is_dir():
+            raise RunError(f"{self} is a file, not the folder of a run.", hint=MAKE_ONE)
+        if not self.recipe.exists():
+            if self.provenance.is_file() or self.has_members:
+                raise DamagedError(f"{self.recipe} is missing.", hint=heal_hint(self))
+            raise RunError(f"{self} is not a nonet run: recipe.toml is missing.", hint=MAKE_ONE)
+
+    @property
+    def has_members(self) -> bool:
+        """Whether something of a member was written, trained to the end or not."""
+        return any((self.folder / "members").glob("*/fold-*/*"))
+
+    def member(self, architecture: str, fold: int) -> Member:
+        return Member(self.folder / "members" / architecture / f"fold-{fold}", architecture, fold)
+
+    def members(self, architectures: tuple[str, ...], num_folds: int) -> list[Member]:
+        """Return every member, fold by fold, so that a run cut short has whole ensembles of early folds."""
+        return [self.member(arch, fold) for fold in range(num_folds) for arch in architectures]
+
+
+def environment() -> dict:
+    """Return what decides a run's numbers beside recipe and data: versions, machine, device."""
+    packages = (
+        "nonet",
+        "torch",
+        "timm",
+        "lightning-fabric",
+        "numpy",
+        "pandas",
+        "scikit-learn",
+        "numba",
+        "pillow",
+    )
+    versions = {}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        "processor_count": num_processors(),
+    }
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_same(kept: dict, asked: dict, run: Run, details: str = "") -> None:
+    """Refuse to continue a run whose recipe, manifest or folds changed.
+
+    Parameters
+    ----------
+    kept, asked : fingerprints by name.
+    details : what else is known of the difference, in words.
+
+    Raises
+    ------
+    RunError, naming what differs.
+    """
+    differing = [key for key in asked if kept.get(key) != asked[key]]
+    if differing:
+        raise RunError(
+            f"{run} was begun with another {' and '.join(differing)}{': ' + details if details else ''}.",
+            hint="Give another --out, or put back what changed. Nothing was overwritten.",
+        )

@@ -1,0 +1,133 @@
+"""Fit a Calibration on out-of-fold logits; refuse where there are too few images or patients, and say so."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+from nonet.calibration.calibrator import Calibration, softmax
+from nonet.calibration.conformal import MIN_IMAGES_OF_CLASS, MIN_UNITS_OF_CLASS, fit_thresholds, own_thresholds
+from nonet.calibration.priors import choose_strength, class_shares, prior_shift
+from nonet.recipe import Calibrate
+
+#: One temperature needs few images, but of several patients: one patient's cells are right or wrong together.
+MIN_IMAGES, MIN_UNITS = 100, 10
+_LOG_TEMPERATURES = (np.log(0.02), np.log(50.0))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Logits of the ensemble for n images, each by members that never saw it.
+
+    `logits` (n, C); `true` int (n,); `unit` (n,), the patient of each image, or a name of its own where unknown; `fold`
+    int (n,), the fold that it was held out in; `foreign` (n,), how foreign its members find it, where they were asked;
+    `nucleus` bool (n,), whether they see what could be a nucleus.
+    """
+
+    logits: np.ndarray
+    true: np.ndarray
+    unit: np.ndarray
+    fold: np.ndarray
+    foreign: np.ndarray | None = None
+    nucleus: np.ndarray | None = None
+
+    @property
+    def num_classes(self) -> int:
+        return self.logits.shape[1]
+
+    def where(self, rows: np.ndarray) -> "HeldOut":
+        """Return the images of a boolean mask (n,)."""
+        foreign, nucleus = (None if one is None else one[rows] for one in (self.foreign, self.nucleus))
+        return HeldOut(self.logits[rows], self.true[rows], self.unit[rows], self.fold[rows], foreign, nucleus)
+
+
+def negative_log_likelihood(logits: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Return minus the log of the true class's probability, (n,)."""
+    return logsumexp(logits, axis=1) - logits[np.arange(len(true)), true]
+
+
+def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
+    """Return the temperature whose probabilities the true classes are likeliest under.
+
+    Guo, Pleiss, Sun & Weinberger, On calibration of modern neural networks, ICML 2017. Between 0.02 and 50, so that
+    logits which are always right, or say nothing, still give one.
+    """
+    below_best = logits - logits.max(axis=1, keepdims=True)
+    mean_of_true = below_best[np.arange(len(true)), true].mean()
+
+    def mean_loss(log_temperature: float) -> float:
+        scale = np.exp(-log_temperature)
+        return float(np.log(np.exp(below_best * scale).sum(axis=1)).mean() - mean_of_true * scale)
+
+    return float(np.exp(minimize_scalar(mean_loss, bounds=_LOG_TEMPERATURES, method="bounded").x))
+
+
+def fit_calibration(
+    held_out: HeldOut, settings: Calibrate, trained_priors: np.ndarray, classes: list[str]
+) -> Calibration:
+    """Fit temperature, class priors and prediction sets.
+
+    Parameters
+    ----------
+    held_out : what to fit on. settings : the recipe's [calibrate].
+    trained_priors : (C,), the share of each class among the images that training drew.
+    classes : C class codes, for the notes.
+
+    Returns
+    -------
+    Calibration; one that changes nothing where there are fewer than `MIN_IMAGES` images or `MIN_UNITS` patients.
+    """
+    num_images, num_units = len(held_out.true), len(np.unique(held_out.unit))
+    if num_images < MIN_IMAGES or num_units < MIN_UNITS:
+        return Calibration(
+            notes=[
+                f"Not calibrated: {num_images:,} images of {num_units:,} patients are too few; {MIN_IMAGES} images of "
+                f"{MIN_UNITS} are needed. So temperature is 1, there are no prediction sets, and no cell is doubtful."
+            ]
+        )
+    if not np.isfinite(held_out.logits).all():
+        return Calibration(notes=["Not calibrated: some out-of-fold logits are not finite; a member diverged."])
+    temperature, strength, bias = _fit_logits(held_out, settings, trained_priors)
+    fitted = Calibration(
+        temperature=temperature,
+        bias=bias,
+        prior_strength=strength,
+        min_confidence=settings.min_confidence,
+        coverage=settings.coverage,
+        notes=_notes(held_out, classes),
+    )
+    proba = softmax(fitted.apply(held_out.logits))
+    thresholds = fit_thresholds(proba, held_out.true, held_out.unit, coverage=settings.coverage)
+    return replace(fitted, class_priors=proba.mean(axis=0), thresholds=thresholds)
+
+
+def _fit_logits(
+    held_out: HeldOut, settings: Calibrate, trained_priors: np.ndarray
+) -> tuple[float, float, np.ndarray | None]:
+    """Return temperature, strength of the shift of priors, and the bias that makes it."""
+    logits, true = held_out.logits, held_out.true
+    temperature = fit_temperature(logits, true) if settings.temperature else 1.0
+    # Priors add to logits on the scale of probabilities, so the temperature comes first.
+    scaled, natural = logits / temperature, class_shares(true, held_out.num_classes)
+    strength = settings.prior_strength
+    if strength == "choose":
+        strength = choose_strength(scaled, true, trained_priors, natural)
+    if strength == 0:
+        return temperature, 0.0, None
+    bias = prior_shift(strength, trained_priors, natural)
+    # A second temperature, of the shifted logits, changes no decision that the strength was chosen for.
+    again = fit_temperature(scaled + bias, true) if settings.temperature else 1.0
+    return temperature * again, float(strength), bias / again
+
+
+def _notes(held_out: HeldOut, classes: list[str]) -> list[str]:
+    own = set(own_thresholds(held_out.true, held_out.unit, held_out.num_classes))
+    few = [code for k, code in enumerate(classes) if k not in own]
+    notes = [f"Fitted out of fold on {len(held_out.true):,} images of {len(np.unique(held_out.unit)):,} patients."]
+    if few:
+        notes.append(
+            f"{', '.join(few)}: fewer than {MIN_IMAGES_OF_CLASS} images or {MIN_UNITS_OF_CLASS} patients each, so they "
+            "share a threshold of prediction sets, which may not cover each of them as often as was asked for."
+        )
+    return notes

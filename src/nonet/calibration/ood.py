@@ -1,0 +1,246 @@
+"""Rejection: from how foreign an image is to each member, whether it is none of the classes. NumPy in, NumPy out.
+
+A member's score is the residual of `PrincipalSpace` plus the distance to the `nearest_prototype`, each standardised by
+the images held out of its training; the ensemble's is the mean over members. Held-out images themselves are scored with
+the mean and spread of the *other* patients held out, as the next patient's images will be. People read the score as a
+percentile of known cells, so that the threshold is the share of known cells that may be rejected, chosen beforehand: no
+foreign image is needed for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from nonet.artifacts.run import written_whole
+from nonet.calibration.fitting import MIN_IMAGES, MIN_UNITS
+from nonet.calibration.ood_scores import (
+    PRINCIPAL_SHARE,
+    PrincipalSpace,
+    fit_principal_space,
+    fit_prototypes,
+    nearest_prototype,
+)
+from nonet.errors import RunError
+
+#: Shares of known cells at which `Rejection` keeps the score: finer at the end where thresholds lie.
+SHARES = np.concatenate([np.arange(100) / 100, 0.99 + np.arange(1, 11) / 1000])
+#: Smallest spread that a part of the score is divided by, as a share of the features' length. Where known cells vary by
+#: less, kernels and devices differ as much as cells do, and dividing by their spread would blow that up.
+SMALLEST_SPREAD = 0.01
+#: Known cells whose scores vary by less than this, in units of that spread or more, are all equally foreign.
+SMALLEST_VARIATION = 0.05
+
+
+@dataclass(frozen=True)
+class MemberScore:
+    """How foreign an image is to one member: outside of the axes of its training images, and in no direction of theirs.
+
+    `space` of its training images, and `prototypes` (k, f), their directions. `mean` and `std` (2,) of the residuals
+    and of the distances to the nearest prototype, of the images held out; `std` is `smallest` (2,) or more.
+    """
+
+    space: PrincipalSpace
+    prototypes: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    smallest: np.ndarray
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """Sum of both, standardised, float64 (n,), of features (n, f): 0 on average over known cells never seen."""
+        parts = _parts(self.space, self.prototypes, features)
+        return ((parts - self.mean[:, None]) / self.std[:, None]).sum(0)
+
+    def score_held_out(self, features: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        """Score the images held out, each standardised by those of the other patients held out.
+
+        Standardised by their own patients' images, known cells look less foreign than the next patient's will.
+
+        Parameters
+        ----------
+        features : (n, f), of the images that the score was fitted to as held out.
+        unit : (n,), the patient of each, or a name of its own where unknown.
+
+        Returns
+        -------
+        float64 (n,); NaN where there is no other patient.
+        """
+        parts = _parts(self.space, self.prototypes, features)
+        mean, std = _of_other_units(parts, unit)
+        return ((parts - mean) / np.maximum(std, self.smallest[:, None])).sum(0)
+
+    def write(self, path: Path) -> None:
+        """Write one npz file, of some 2 bytes × f × (f/4 + 32) however many images there are."""
+        with written_whole(path) as temporary:
+            np.savez(
+                temporary,
+                centre=self.space.centre,
+                axes=self.space.axes.astype(np.float16),
+                prototypes=self.prototypes.astype(np.float16),
+                mean=self.mean,
+                std=self.std,
+                smallest=self.smallest,
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> "MemberScore":
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        RunError, where the file is not there or not whole.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                space = PrincipalSpace(kept["centre"], kept["axes"].astype(np.float32))
+                mean, std, smallest = (np.atleast_1d(kept[name]) for name in ("mean", "std", "smallest"))
+                return cls(space, kept["prototypes"].astype(np.float32), mean, std, smallest)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise RunError(
+                f"{path} cannot be read: {error}", hint="Copy the whole run folder again, or train again."
+            ) from error
+
+
+def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
+    """Fit it to features (n, f) of training images and features (m, f) of images held out.
+
+    Features that are not finite, of a member that diverged, give scores that are not finite either.
+    """
+    num_features = training.shape[1]
+    if not np.isfinite(training).all():
+        nowhere = PrincipalSpace(np.full(num_features, np.nan), np.zeros((num_features, 0)))
+        return MemberScore(nowhere, np.zeros((0, num_features)), np.full(1, np.nan), np.ones(1), np.ones(1))
+    fitted = fit_principal_space(training, num_axes=round(PRINCIPAL_SHARE * num_features))
+    # As they are kept, so that scores are the same before and after.
+    space = PrincipalSpace(fitted.centre.astype(np.float32), fitted.axes.astype(np.float16).astype(np.float32))
+    prototypes = fit_prototypes(training).astype(np.float16).astype(np.float32)
+    parts = _parts(space, prototypes, held_out)
+    length = float(np.linalg.norm(training, axis=1).mean())  # of the prototypes it is 1
+    smallest = np.maximum(SMALLEST_SPREAD * np.array([length, 1.0]), np.finfo(np.float32).tiny)
+    return MemberScore(space, prototypes, parts.mean(1), np.maximum(parts.std(1), smallest), smallest)
+
+
+def _parts(space: PrincipalSpace, prototypes: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return what a member's score is made of, float64 (2, n); (1, n) of a member that diverged."""
+    parts = [space.residual(features)]
+    if len(prototypes):
+        parts.append(nearest_prototype(prototypes, features))
+    return np.stack(parts)
+
+
+def _of_other_units(parts: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (p, n) of parts (p, n) over the images of all units but an image's own."""
+    _, number = np.unique(unit, return_inverse=True)
+    centred = parts - parts.mean(1, keepdims=True)  # so that squares do not cancel
+    counts = len(number) - np.bincount(number)
+
+    def of_others(values: np.ndarray) -> np.ndarray:
+        sums = np.stack([np.bincount(number, weights=row) for row in values])
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 without another unit
+            return ((values.sum(1, keepdims=True) - sums) / counts)[:, number]
+
+    mean = of_others(centred)
+    std = np.sqrt(np.maximum(of_others(centred**2) - mean**2, 0))
+    return mean + parts.mean(1, keepdims=True), std
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """From which score on an image is none of the classes. Without arguments it rejects nothing.
+
+    Attributes
+    ----------
+    false_alarm : share of known cells to be rejected.
+    quantiles : the score at each of SHARES of the known cells held out; None where nothing was fitted.
+    notes : sentences on what was fitted and what was not.
+    """
+
+    false_alarm: float = 0.0
+    quantiles: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_fitted(self) -> bool:
+        return self.quantiles is not None
+
+    def percentile(self, score: np.ndarray) -> np.ndarray:
+        """Share, 0 … 1, of known cells held out that score lower; NaN where nothing was fitted or the score is NaN."""
+        score = np.asarray(score, dtype=np.float64)
+        if self.quantiles is None:
+            return np.full(len(score), np.nan)
+        return np.interp(score, self.quantiles, SHARES)
+
+    def rejects(self, percentile: np.ndarray) -> np.ndarray:
+        """Say of which percentiles an image is none of the classes, bool (n,)."""
+        return np.asarray(percentile) > 1 - self.false_alarm
+
+    def describe(self) -> dict:
+        """Return it as `ensemble.json` keeps it, under the key "rejection"."""
+        quantiles = None if self.quantiles is None else [float(q) for q in self.quantiles]
+        return {"false_alarm": self.false_alarm, "quantiles": quantiles, "notes": self.notes}
+
+    @classmethod
+    def of(cls, description: Mapping) -> "Rejection":
+        """Read it from what `ensemble.json` holds, that of an older nonet too.
+
+        Raises
+        ------
+        ValueError, saying what is wrong: people may edit the file.
+        """
+        kept = description.get("rejection")
+        if kept is None:
+            return cls(notes=["This run was made by a nonet that did not know of rejection."])
+        if not isinstance(kept, Mapping):
+            raise ValueError(f"rejection is {kept!r}, and must be a table")
+        false_alarm, quantiles = kept.get("false_alarm"), kept.get("quantiles")
+        number = isinstance(false_alarm, (int, float)) and not isinstance(false_alarm, bool)
+        if not number or not 0 <= false_alarm <= 1:
+            raise ValueError(f"false_alarm is {false_alarm!r}, and must be a number between 0 and 1")
+        if quantiles is not None:
+            try:
+                quantiles = np.asarray(quantiles, dtype=np.float64)
+            except (TypeError, ValueError):
+                quantiles = np.zeros(0)
+            if quantiles.shape != SHARES.shape or not (np.diff(quantiles) >= 0).all():
+                raise ValueError(f"quantiles must be {len(SHARES)} numbers that do not fall")
+        notes = kept.get("notes", [])
+        if not isinstance(notes, list):
+            raise ValueError(f"notes is {notes!r}, and must be a list of sentences")
+        return cls(float(false_alarm), quantiles, [str(note) for note in notes])
+
+
+def fit_rejection(score: np.ndarray, unit: np.ndarray, fold: np.ndarray, *, false_alarm: float) -> Rejection:
+    """Fit it to the scores (n,) of known cells, each by members that never saw it.
+
+    Parameters
+    ----------
+    score : as `MemberScore.score_held_out` gives it, or a mean of such.
+    unit : (n,), the patient of each image, or a name of its own where unknown.
+    fold : (n,), the fold that each image is held out in.
+    false_alarm : share of known cells to be rejected; 0 rejects nothing.
+
+    Returns
+    -------
+    Rejection; one that rejects nothing, and says why, where images or patients are too few for this share.
+    """
+    num_images, num_units = len(score), len(np.unique(unit))
+    needed = max(MIN_IMAGES, int(np.ceil(1 / false_alarm))) if false_alarm else MIN_IMAGES
+    alone = [k for k in np.unique(fold) if len(np.unique(unit[fold == k])) == 1]
+    if alone:
+        which = f"fold {alone[0]}" if len(alone) == 1 else f"each of {len(alone)} folds"
+        why = f"the cells held out in {which} come from a single patient, so there are no others to standardise them by"
+    elif not np.isfinite(score).all():
+        why = "some members lack what it takes, or diverged"
+    elif num_images < needed or num_units < MIN_UNITS:
+        why = f"{num_images:,} images of {num_units:,} patients are too few; {needed} of {MIN_UNITS} are needed"
+    elif np.std(score) < SMALLEST_VARIATION:
+        why = "the members find all known cells equally foreign"
+    else:
+        return Rejection(
+            false_alarm,
+            np.quantile(score, SHARES),
+            [f"Rejection fitted out of fold on {num_images:,} images of {num_units:,} patients."],
+        )
+    return Rejection(false_alarm, None, [f"No rejection: {why}. Every image is given one of the classes."])

@@ -1,0 +1,170 @@
+"""`demo`: the whole story on drawn cells, top to bottom as a user's own study would go. No download."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from sklearn.metrics import f1_score
+
+from nonet.artifacts.csv_files import read_csv
+from nonet.artifacts.run import write_json
+from nonet.artifacts.storage import claim, read_json
+from nonet.data.build import build_dataset
+from nonet.data.folds import make_folds, write_folds
+from nonet.data.images.decode import load_rgb
+from nonet.data.manifest import Dataset
+from nonet.data.preprocess.cache import Crop, prepare_crops
+from nonet.data.preprocess.denoise import estimate_sigma
+from nonet.data.verify import check_dataset
+from nonet.errors import RunError
+from nonet.evaluation.tables import format_table
+from nonet.inference.predict import predict
+from nonet.recipe import load_recipe
+from nonet.report.evaluate import evaluate
+from nonet.synthetic.dataset import draw_dataset
+from nonet.training.launch import train
+
+NUM_TRAINING_IMAGES, NUM_TEST_IMAGES, NUM_PATIENTS = 1200, 400, 24
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found: Table 1 out of fold, the score on the degraded test set, and where the report is."""
+
+    table: pd.DataFrame
+    test_macro_f1: float
+    report: Path
+
+
+def demo(
+    out: str | Path = "demo",
+    *,
+    seed: int = 0,
+    num_training_images: int = NUM_TRAINING_IMAGES,
+    num_test_images: int = NUM_TEST_IMAGES,
+    settings: list[str] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> DemoResult:
+    """Draw cells, check, denoise, fold, train nine tiny networks, evaluate, and predict a degraded test set.
+
+    Parameters
+    ----------
+    out : folder for all of it. Stopped half way, the same call goes on.
+    seed : of the drawing and the training.
+    num_training_images, num_test_images : how many cells to draw; the test set's patients are others.
+    settings : changes to the recipe `demo`, like "train.epochs=2".
+    say : told what happens, step by step.
+
+    Raises
+    ------
+    RunError, where `out` holds a demo of another seed or other numbers of cells.
+    """
+    out = Path(out).expanduser()
+    _require_same(out, {"seed": seed, "training images": num_training_images, "test images": num_test_images})
+    say("1. Draw: thirteen classes, every patient with a stain, a light and a focus of its own.")
+    drawn = {
+        "training": _draw(out / "drawn" / "training", num_training_images, seed=2 * seed, degrade=False),
+        "test": _draw(out / "drawn" / "test", num_test_images, seed=2 * seed + 1, degrade=True),
+    }
+    say("2. Check: a manifest of every image; what cannot be read is listed, not lost.")
+    dataset = build_dataset([f"drawn=csv:{drawn['training'] / 'images.csv'}"], out / "dataset")
+    say(dataset.summary())
+    say(str(check_dataset(dataset)))
+    recipe = load_recipe("demo", [f"train.seed={seed}", f"folds.seed={seed}", *(settings or [])])
+    say("3. Denoise: how noisy is the degraded test set, and what does non-local means leave of it?")
+    say(_denoising(drawn["test"], recipe))
+    say("4. Folds: three, by patient, in a file that may be edited.")
+    say(_fold(dataset, recipe))
+    say("5. Train: three architectures on three folds, nine members.")
+    run = train(recipe, dataset, out=out / "run")
+    say("6. Evaluate: each cell by members that never saw its patient.")
+    table = evaluate(run)
+    say(format_table(table))
+    say("7. Predict the degraded test set, other patients, and compare with the truth.")
+    predictions = predict(run, drawn["test"] / "images", out=out / "predictions")
+    scores = _score(predictions.table(), pd.read_csv(drawn["test"] / "truth.csv"))
+    say(str(predictions))
+    say(scores.to_string(index=False, float_format="%.3f"))
+    report = run.evaluation / "report.html"
+    say(f"8. The report: {report}")
+    return DemoResult(table, float(scores["macro_f1"].iloc[0]), report)
+
+
+def _require_same(out: Path, asked: dict[str, int]) -> None:
+    """Refuse a folder with a demo of other cells: its dataset, folds and run would not fit these."""
+    hint = "Give another folder: nonet demo FOLDER"
+    claim(out, "demo", main="demo.json", keys=set(asked), hint=hint)
+    file = out / "demo.json"
+    kept = read_json(file) or asked
+    differing = [f"{key} was {kept.get(key)}, is {asked[key]}" for key in asked if kept.get(key) != asked[key]]
+    if differing:
+        raise RunError(
+            f"{out} holds a demo of other cells: {', '.join(differing)}.",
+            hint="Give another folder, or delete that one.",
+        )
+    write_json(file, asked)
+
+
+def _draw(folder: Path, num_images: int, *, seed: int, degrade: bool) -> Path:
+    asked = {"num_images": num_images, "num_patients": NUM_PATIENTS, "seed": seed, "degrade": degrade}
+    marker = folder / "phantom.json"
+    if (folder / "truth.csv").exists() and marker.exists():
+        drawn = read_json(marker)
+        if all(drawn.get(key) == value for key, value in asked.items()):
+            return folder  # of an earlier call
+    return draw_dataset(
+        folder, num_images=num_images, num_patients=NUM_PATIENTS, size_px=96, seed=seed, degrade=degrade
+    )
+
+
+def _denoising(drawn: Path, recipe) -> str:
+    truth = pd.read_csv(drawn / "truth.csv")
+    noisy = truth[truth["degradation"] == "noise"].groupby("severity").head(8)
+    rows = []
+    for severity, group in noisy.groupby("severity"):
+        images = [load_rgb(drawn / path) for path in group["path"]]
+        whole = Crop(images[0].shape[0])
+        after = [prepare_crops(image, [whole], recipe.denoise)[whole] for image in images]
+        rows.append(
+            {
+                "severity": severity,
+                "sigma before": pd.Series(map(estimate_sigma, images)).median(),
+                "sigma after": pd.Series(map(estimate_sigma, after)).median(),
+            }
+        )
+    if not rows:
+        return "No image of the test set is noisy."
+    return pd.DataFrame(rows).to_string(index=False, float_format="%.1f") + "  (8-bit grey levels, medians)"
+
+
+def _fold(dataset: Dataset, recipe) -> str:
+    path = Path(dataset.folder) / "folds.csv"
+    notes: list[str] = []
+    if not path.exists():
+        folds, notes = make_folds(
+            dataset.manifest, num_folds=recipe.folds.num_folds, by=recipe.folds.by, seed=recipe.folds.seed
+        )
+        write_folds(path, folds)
+    table = read_csv(path).merge(dataset.manifest, on="image_id")
+    counts = table.groupby("fold").agg(images=("image_id", "size"), patients=("patient", "nunique")).reset_index()
+    return "\n".join([f"{path}:", counts.to_string(index=False), *notes])
+
+
+def _score(predicted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Macro-F1 of the test set, as a whole and by degradation: of the most probable class, however doubtful."""
+    predicted = predicted.assign(path=[f"images/{Path(name).name}" for name in predicted["image"]])
+    both = truth.merge(predicted, on="path", validate="one_to_one")
+    severity = both["degradation"].fillna("none") + " " + both["severity"].astype(str)
+    rows = [("all", both), *both.groupby(severity)]
+    return pd.DataFrame(
+        {
+            "test set": [name for name, _ in rows],
+            "images": [len(part) for _, part in rows],
+            "macro_f1": [
+                f1_score(p["true_label"], p["best"], labels=sorted(p["true_label"].unique()), average="macro")
+                for _, p in rows
+            ],
+            "accuracy": [(p["true_label"] == p["best"]).mean() for _, p in rows],
+        }
+    )

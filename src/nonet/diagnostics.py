@@ -1,0 +1,132 @@
+"""`doctor`: what this machine can do, and what is missing."""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from nonet.workers import num_processors
+
+# What needs packages is imported where it is used: where one is missing, doctor still says which.
+_MOST_PX_ON_CPU = 128  # side of what a network sees; two cores train EfficientNet-Lite at 96 px in an hour
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: `state` is ok, note or missing; missing is what keeps nonet from working."""
+
+    state: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All lines, and whether nonet can work."""
+
+    lines: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(line.state != "missing" for line in self.lines)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{line.state:8}{line.what}" for line in self.lines)
+
+
+def doctor() -> Findings:
+    """Look at Python, packages, processors, memory, GPU, disk and weights; load nothing that is not there."""
+    lines = [Finding("ok", f"Python {sys.version.split()[0]}"), *_packages()]
+    if all(line.state == "ok" for line in lines):
+        lines += [_device(), *_machine(), _repeatable_write(), *_weights()]
+    return Findings(tuple(lines))
+
+
+def _packages() -> list[Finding]:
+    """What nonet's own list of dependencies asks for: the versions found in one line, and a line for each missing."""
+    found, missing = [], []
+    for requirement in metadata.requires("nonet") or []:
+        if "extra ==" in requirement:
+            continue
+        package = re.match(r"[A-Za-z0-9._-]+", requirement).group()
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            missing.append(Finding("missing", f"{package}: pip install nonet installs it"))
+    return [Finding("ok", ", ".join(found)), *missing]
+
+
+def _device() -> Finding:
+    import torch
+
+    from nonet.recipe import list_recipes, load_recipe
+
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        precision = "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        what = f"{torch.cuda.device_count()} x {properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+        return Finding("ok", f"{what}: precision auto is {precision}")
+    if torch.backends.mps.is_available():
+        return Finding(
+            "ok", "Apple GPU (mps): precision auto is 32-true. nonet is not tested on it; else --accelerator cpu"
+        )
+    small = [name for name in list_recipes() if not _needs_gpu(load_recipe(name).models)]
+    large = [name for name in list_recipes() if name not in small]
+    return Finding(
+        "note",
+        f"no GPU: recipes {', '.join(small)} are made for that; {', '.join(large)} would take days. "
+        "Precision auto is 32-true",
+    )
+
+
+def _needs_gpu(models) -> bool:
+    """Whether a recipe's networks see so many pixels that training them on a CPU takes days."""
+    from nonet.models.backbones import crop_of
+
+    return max(crop_of(architecture, models).size_px for architecture in models.architectures) > _MOST_PX_ON_CPU
+
+
+def _machine() -> list[Finding]:
+    lines = [Finding("ok", f"{num_processors()} processors")]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+        lines.append(Finding("ok" if gigabytes >= 4 else "note", f"{gigabytes:.0f} GiB of memory"))
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    lines.append(Finding("ok" if free >= 5 else "note", f"{free:.0f} GiB free on the disk of {Path.cwd()}"))
+    return lines
+
+
+def _repeatable_write() -> Finding:
+    """Whether files can be renamed over each other here, on which resuming rests."""
+    try:
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+            first, second = Path(folder) / "a", Path(folder) / "b"
+            first.write_text("a")
+            second.write_text("b")
+            first.replace(second)
+    except OSError as error:
+        return Finding("note", f"{Path.cwd()} cannot be written ({error.strerror}): give --out elsewhere")
+    return Finding("ok", f"{Path.cwd()} can be written")
+
+
+def _weights() -> list[Finding]:
+    from nonet.models.backbones import BACKBONES, weights_at_hand
+    from nonet.recipe import list_recipes, load_recipe
+
+    lines = []
+    for name in list_recipes():
+        models = load_recipe(name).models
+        if models.weights == "none":
+            lines.append(Finding("ok", f"recipe {name}: needs no weights"))
+            continue
+        absent = {a: at_hand for a in models.architectures if (at_hand := weights_at_hand(a)) != "yes"}
+        for way in dict.fromkeys(absent.values()):
+            titles = ", ".join(BACKBONES[a].title for a in absent if absent[a] == way)
+            how = way.removeprefix("no: ")
+            lines.append(Finding("note", f"recipe {name}: weights of {titles} are not on this machine: {how}"))
+        if not absent:
+            lines.append(Finding("ok", f"recipe {name}: weights at hand"))
+    return lines

@@ -1,0 +1,228 @@
+"""Out-of-fold logits in arrays: each image once for every architecture and view set, checked for completeness."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from nonet.calibration.member_weights import Weights, folds_that_count, mean_over_members, weights_by_image
+from nonet.errors import RunError
+from nonet.evaluation.bootstrap import UnitConfusions, confusions_by_unit
+
+ENSEMBLE = "ensemble"
+NO_VIEWS = "none"
+LOGIT = "logit_"
+_TRAIN_AGAIN = 'Run "nonet train RECIPE DATASET --out RUN" again: it completes what is missing.'
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """The predictions of a run for n images, each by members that never saw it.
+
+    `logits` has the shape (view sets, architectures, n, C), NaN for images that an architecture's dead member would
+    have had to judge; the other arrays have one entry an image. `patient` is None where unknown; `unit` is what the
+    bootstrap draws: the patient, or the image where the patient is unknown.
+    `foreign` is how foreign its members find an image; None where nobody asked them, and `nucleus` whether
+    they see what could be one. `weight`
+    (architectures, n) is how much each image's members count in the ensemble, as `predict` weighs them; None: alike.
+    """
+
+    classes: list[str]
+    view_sets: list[str]
+    architectures: list[str]
+    num_folds: dict[str, int]
+    image_id: np.ndarray
+    true: np.ndarray
+    patient: np.ndarray
+    unit: np.ndarray
+    fold: np.ndarray
+    logits: np.ndarray
+    foreign: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    nucleus: np.ndarray | None = None
+
+    @property
+    def final_view_set(self) -> str:
+        """The view set that predictions are made with: one with views, where the run has one."""
+        return self.view_sets[-1]
+
+    @cached_property
+    def ensemble_logits(self) -> np.ndarray:
+        """The ensemble's logits, (view sets, n, C): the mean over architectures by their members' weights."""
+        weight = np.ones((len(self.architectures), len(self.true))) if self.weight is None else self.weight
+        return mean_over_members(self.logits, weight)
+
+    @property
+    def final_logits(self) -> np.ndarray:
+        """The ensemble's logits with the final views, (n, C): what predictions are made of."""
+        return self.ensemble_logits[self.view_sets.index(self.final_view_set)]
+
+    @property
+    def num_patients(self) -> int:
+        """How many known patients the images come from."""
+        return len({patient for patient in self.patient if patient is not None})
+
+    @property
+    def num_unknown_patients(self) -> int:
+        """How many images have no known patient."""
+        return sum(patient is None for patient in self.patient)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return (view set, architecture) of every row of Table 1, the ensemble behind its architectures."""
+        return [(views, name) for views in self.view_sets for name in (*self.architectures, ENSEMBLE)]
+
+    def predicted(self) -> np.ndarray:
+        """Return the predicted class numbers, int array (rows, n), in the order of `rows`; -1 where not judged."""
+        return self._predicted
+
+    @cached_property
+    def _predicted(self) -> np.ndarray:
+        with_mean = np.concatenate([self.logits, self.ensemble_logits[:, None]], axis=1)
+        best = np.where(np.isnan(with_mean).any(axis=-1), -1, with_mean.argmax(axis=-1))
+        return best.reshape(-1, len(self.true))
+
+    def confusions(self, view_set: str | None = None, architecture: str | None = None) -> UnitConfusions:
+        """Return confusion counts by unit: of all rows, or of one row where both arguments are given."""
+        predicted = self.predicted()
+        if view_set is not None:
+            predicted = predicted[self.rows().index((view_set, architecture))]
+        return confusions_by_unit(self.true, predicted, self.unit, len(self.classes))
+
+
+def logit_classes(oof: pd.DataFrame) -> list[str]:
+    """Return the classes of the logit columns, in their order."""
+    return [column.removeprefix(LOGIT) for column in oof.columns if column.startswith(LOGIT)]
+
+
+def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: Weights | None = None) -> OutOfFold:
+    """Turn the long table of out-of-fold logits into arrays.
+
+    Parameters
+    ----------
+    oof : columns image_id, label, patient, fold, architecture, view_set and `logit_<CLASS>`; in any order of rows.
+    classes : C class codes; those of the logit columns where None.
+    weights : of the members, as `member_weights` reads them; all count alike where None. Images of a fold whose members
+        have none are left out: no member of the ensemble can judge them. Of one without weight, rows may be missing.
+
+    Raises
+    ------
+    RunError, where nothing is left to evaluate, an image lacks an architecture or view set or has it twice, a label
+    is none of the classes, or a logit is not finite.
+    """
+    classes = logit_classes(oof) if classes is None else list(classes)
+    if oof.empty or not classes:
+        raise RunError(
+            "No out-of-fold image is left to evaluate.", 'Mark images "evaluate" in the dataset\'s manifest.'
+        )
+    oof = oof if weights is None else _judged(oof, weights)
+    oof = oof.assign(image_id=oof["image_id"].astype(str)).sort_values(["view_set", "architecture", "image_id"])
+    _check_logits(oof, classes)
+    first = oof.drop_duplicates("image_id").sort_values("image_id")
+    image_id = first["image_id"].to_numpy(dtype=object)
+    view_sets = sorted(oof["view_set"].unique(), key=lambda name: (name != NO_VIEWS, name))
+    architectures = sorted(oof["architecture"].unique())
+    fold = first["fold"].to_numpy(dtype=np.int64)
+    _check_complete(oof, view_sets, architectures, image_id, fold, weights)
+    columns = [LOGIT + code for code in classes]
+    groups = dict(list(oof.set_index("image_id").groupby(["view_set", "architecture"])))
+    logits = np.stack(
+        [
+            [groups[views, name].reindex(image_id)[columns].to_numpy(dtype=np.float64) for name in architectures]
+            for views in view_sets
+        ]
+    )
+    weight = None if weights is None else weights_by_image(weights, architectures, fold)
+    foreign, nucleus = (_of_members(oof, name, view_sets[0], architectures, weight) for name in ("foreign", "nucleus"))
+    patient = first["patient"].astype(object).where(first["patient"].notna(), None).to_numpy(dtype=object)
+    return OutOfFold(
+        classes=classes,
+        view_sets=view_sets,
+        architectures=architectures,
+        num_folds=oof.groupby("architecture")["fold"].nunique().to_dict(),
+        image_id=image_id,
+        true=_class_numbers(first, classes),
+        patient=patient,
+        unit=np.array([f"image {i}" if p is None else f"patient {p}" for i, p in zip(image_id, patient)]),
+        fold=fold,
+        logits=logits,
+        foreign=foreign,
+        weight=weight,
+        nucleus=None if nucleus is None else nucleus > 0,
+    )
+
+
+def _of_members(
+    oof: pd.DataFrame, column: str, view_set: str, architectures: list[str], weight: np.ndarray | None
+) -> np.ndarray | None:
+    """Mean of a column, the same for all view sets, over an image's members, (n,); None where there is none."""
+    if column not in oof:
+        return None
+    table = oof[oof["view_set"] == view_set].pivot(index="image_id", columns="architecture", values=column)
+    values = table.sort_index()[architectures].to_numpy(dtype=np.float64).T[..., None]  # NaN of a dead member
+    return mean_over_members(values, np.ones(values.shape[:2]) if weight is None else weight)[:, 0]
+
+
+def _judged(oof: pd.DataFrame, weights: Weights) -> pd.DataFrame:
+    """Return the rows of images that some member with a weight never saw."""
+    counting = oof["fold"].isin(folds_that_count(weights))
+    if not counting.any():
+        raise RunError(
+            "Every evaluated image was trained on by all members that have a weight, so none can be scored.",
+            f"Give members of fold {oof['fold'].iloc[0]} a weight in ensemble.json, too.",
+        )
+    return oof[counting]
+
+
+def _class_numbers(images: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    number = {code: i for i, code in enumerate(classes)}
+    unknown = images[~images["label"].isin(classes)]
+    if len(unknown):
+        row = unknown.iloc[0]
+        raise RunError(
+            f"{len(unknown)} evaluated images have a label that the run was not trained on, first {row['image_id']}: "
+            f'"{row["label"]}".',
+            f"The run's classes are {', '.join(classes)}.",
+        )
+    return images["label"].map(number).to_numpy(dtype=np.int64)
+
+
+def _check_logits(oof: pd.DataFrame, classes: list[str]) -> None:
+    absent = [code for code in classes if LOGIT + code not in oof]
+    if absent:
+        raise RunError(f"The out-of-fold table has no logits of {', '.join(absent)}.", _TRAIN_AGAIN)
+    finite = np.isfinite(oof[[LOGIT + code for code in classes]].to_numpy()).all(axis=1)
+    if not finite.all():
+        row = oof[~finite].iloc[0]
+        raise RunError(
+            f"{(~finite).sum()} rows of out-of-fold logits are not finite, first image {row['image_id']} by "
+            f"{row['architecture']}, fold {row['fold']}, views {row['view_set']}.",
+            "That member diverged, and would again: a run's settings stay. Train into another --out with a lower "
+            "optimiser.learning_rate_first.",
+        )
+
+
+def _check_complete(oof: pd.DataFrame, view_sets, architectures, image_id, fold, weights: Weights | None) -> None:
+    twice = oof[oof.duplicated(["view_set", "architecture", "image_id"])]
+    if len(twice):
+        row = twice.iloc[0]
+        raise RunError(
+            f"{len(twice)} out-of-fold rows occur twice, first image {row['image_id']} by {row['architecture']}.",
+            'Delete oof.parquet and run "nonet train" again: it writes the table anew from the members.',
+        )
+    labels = oof.groupby("image_id")["label"].nunique()
+    if (labels > 1).any():
+        raise RunError(f"Image {labels.index[labels > 1][0]} has more than one label in the out-of-fold table.")
+    present = oof.groupby(["architecture", "view_set"])["image_id"].agg(set).to_dict()
+    for name in architectures:
+        needed = image_id
+        if weights is not None:
+            needed = image_id[weights_by_image(weights, [name], fold)[0] > 0]
+        for views in view_sets:
+            missing = [i for i in needed if i not in present.get((name, views), ())]
+            if missing:
+                raise RunError(
+                    f"{len(missing)} of {len(needed)} images have no out-of-fold logits by {name} "
+                    f"(views: {views}), first {missing[0]}.",
+                    _TRAIN_AGAIN,
+                )

@@ -1,0 +1,265 @@
+"""What an evaluation reads from a run folder."""
+
+import json
+import logging
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from nonet.artifacts.csv_files import read_csv
+from nonet.artifacts.integrity import read_done, read_json, reading, require_unchanged, require_whole
+from nonet.artifacts.run import Member, Run, heal_hint
+from nonet.calibration.ensemble_file import read_description
+from nonet.calibration.member_weights import Weights, folds_that_count, member_weights
+from nonet.errors import RunError
+from nonet.evaluation.oof import OutOfFold, align_oof
+from nonet.recipe import Calibrate, Denoise, Loss, Sampling
+from nonet.training.ensemble import trained_shares
+
+logger = logging.getLogger("nonet")
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run as its evaluation needs it; what the folder lacks of the optional parts is empty or None.
+
+    `ensemble` is ensemble.json; `done` what each member's DONE says; `trained_shares` the share of each class among
+    the images that training drew; `record` what `nonet.data.dataset_record` kept of the dataset; `origins` where each
+    architecture's weights were from, with their licence: a sentence, None where it began from random numbers, and no
+    entry where no member says. `weights` are the members' in the ensemble, None where ensemble.json does not say: then
+    all count alike; `num_not_judged` is how many evaluated images all members with a weight were trained on, so that
+    they are not scored. `expanded` has all images held out, external ones too; None where none of these was held out.
+    """
+
+    name: str
+    oof: OutOfFold
+    manifest: pd.DataFrame
+    recipe_text: str
+    recipe: dict
+    provenance: dict
+    ensemble: dict
+    trained_shares: np.ndarray
+    histories: dict[tuple[str, int], pd.DataFrame]
+    samples: tuple[np.ndarray, np.ndarray] | None
+    num_never_held_out: int
+    num_not_judged: int = 0
+    weights: Weights | None = None
+    record: dict | None = None
+    origins: dict[str, str | None] = field(default_factory=dict)
+    expanded: OutOfFold | None = None
+    done: dict[tuple[str, int], dict] = field(default_factory=dict)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """How to print an architecture's key."""
+        return self.ensemble.get("titles", {})
+
+    def kept_epoch(self, member: tuple[str, int]) -> int | None:
+        """Which epoch's network a member keeps: as its DONE says, else as the recipe does; None of one without any."""
+        history = self.histories.get(member)
+        if "kept_epoch" in self.done.get(member, {}) or history is None:
+            return self.done.get(member, {}).get("kept_epoch")
+        chosen = (
+            history if self.recipe.get("train", {}).get("keep") == "last" else history[history["best"].astype(bool)]
+        )
+        return int(chosen["epoch"].iloc[-1]) if len(chosen) else None
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether some members count more than others."""
+        return self.weights is not None and len(set(self.weights.values())) > 1
+
+    @property
+    def num_networks(self) -> int:
+        """How many networks count in the ensemble."""
+        if self.weights is None:
+            return sum(self.oof.num_folds.values())
+        return sum(weight > 0 for weight in self.weights.values())
+
+    @property
+    def temperature(self) -> float:
+        """By which the ensemble divides its logits."""
+        return float(self.ensemble.get("temperature", 1.0))
+
+    @property
+    def calibrate(self) -> Calibrate:
+        """The settings that ensemble.json was calibrated with; those of the recipe where it was not."""
+        fitted = (self.ensemble.get("calibration") or {}).get("settings")
+        return Calibrate.model_validate(fitted or self.recipe.get("calibrate", {}))
+
+    @cached_property
+    def evaluated(self) -> pd.DataFrame:
+        """The manifest's rows of the images that are scored."""
+        return self.manifest[self.manifest["image_id"].isin(set(self.oof.image_id))]
+
+    @cached_property
+    def external(self) -> pd.DataFrame:
+        """The manifest's rows of the images that are trained on and never scored."""
+        manifest = self.manifest
+        return manifest[manifest["label"].notna() & ~manifest["evaluate"].astype(bool) & manifest["split"].ne("test")]
+
+    @property
+    def denoise(self) -> Denoise:
+        """How images are denoised; of a recipe of another nonet, what this one knows of it."""
+        settings = self.recipe.get("denoise", {})
+        return Denoise.model_validate({key: settings[key] for key in settings if key in Denoise.model_fields})
+
+
+def read_run(run: Run) -> RunData:
+    """Read a run folder and leave only evaluated images in its out-of-fold table.
+
+    Raises
+    ------
+    RunError, where ensemble.json, oof.parquet, manifest.parquet or folds.csv is missing, damaged or cannot be read, or
+    out-of-fold logits are incomplete.
+    """
+    run.require()
+    ensemble, weights = read_ensemble(run)
+    provenance = require_unchanged(run, run.oof, run.manifest, run.folds)
+    hint = heal_hint(run)
+    with reading(run.manifest, hint=hint):
+        manifest = pd.read_parquet(run.manifest)
+        manifest["image_id"] = manifest["image_id"].astype(str)
+    with reading(run.folds, hint=hint):
+        folds = read_csv(run.folds, dtype={"image_id": str})
+    with reading(run.oof, hint=hint):
+        table = pd.read_parquet(run.oof)
+        table, expanded, counts = _held_out(table, manifest, folds, run, folds_that_count(weights))
+    oof = align_oof(table, ensemble["classes"], weights=weights)
+    with reading(run.recipe, hint=hint):
+        text = run.recipe.read_text(encoding="utf-8")
+        recipe = tomllib.loads(text)
+    sampling = Sampling.model_validate(recipe.get("sampling", {}))
+    loss = Loss.model_validate(recipe.get("loss", {}))
+    refit = bool(recipe.get("models", {}).get("refit_head", False))
+    dones = _read_dones(run, provenance)
+    return RunData(
+        name=run.folder.resolve().name,
+        oof=oof,
+        manifest=manifest,
+        recipe_text=text,
+        recipe=recipe,
+        provenance=provenance,
+        ensemble=ensemble,
+        trained_shares=trained_shares(manifest, folds, oof.classes, sampling, loss, refit=refit),
+        histories=_read_histories(run, dones),
+        samples=_optional(_read_samples, run),
+        num_never_held_out=counts["never_held_out"],
+        num_not_judged=counts["not_judged"],
+        weights=weights,
+        record=_optional(_read_record, run),
+        origins=_origins(dones),
+        expanded=None if expanded is None else align_oof(expanded, ensemble["classes"], weights=weights),
+        done={(member.architecture, member.fold): done for member, done in dones.items()},
+    )
+
+
+def _held_out(
+    table: pd.DataFrame, manifest: pd.DataFrame, folds: pd.DataFrame, run: Run, judged: set[int]
+) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, int]]:
+    """Return the rows of evaluated images; of all images held out, None where no external one was; and how many
+    evaluated images were never held out, and how many are held out in a fold none of whose members counts.
+
+    `judged` are the other folds.
+    """
+    table = table.assign(image_id=table["image_id"].astype(str))
+    images = pd.Index(manifest["image_id"].to_numpy(dtype=object))
+    if not images.is_unique:
+        raise RunError(f"{run.manifest} has {images[images.duplicated()][0]} twice.", "Copy the run folder anew.")
+    row = images.get_indexer(table["image_id"].to_numpy(dtype=object))  # of the manifest
+    strangers = table[row < 0]
+    if len(strangers):
+        raise RunError(
+            f"{strangers['image_id'].nunique()} images of {run.oof} are not in the run's manifest, first "
+            f"{strangers['image_id'].iloc[0]}.",
+            "The two files come from different runs. Train into a fresh folder.",
+        )
+    labelled = manifest["label"].notna().to_numpy()
+    marked = manifest["evaluate"].to_numpy(dtype=bool) & labelled
+    of_fold = folds[folds["fold"].notna()]
+    held_out, due = (
+        labelled & images.isin(table_of["image_id"].to_numpy(dtype=object))
+        for table_of in (of_fold, of_fold[of_fold["fold"].isin(judged)])
+    )
+    evaluated = table[marked[row]]
+    for what, expected in (("evaluated", marked & due), ("external", ~marked & due)):
+        absent = sorted(images[expected & ~np.isin(np.arange(len(images)), row)])
+        if absent and len(evaluated):
+            raise RunError(
+                f"{len(absent)} of {expected.sum()} {what} images have no out-of-fold logits at all, first "
+                f"{absent[0]}.",
+                f'Run "nonet train RECIPE DATASET --out {run}" again: it completes what is missing.',
+            )
+    expanded = table[(marked | held_out)[row]] if (held_out & ~marked).any() else None
+    counts = {"never_held_out": (marked & ~held_out).sum(), "not_judged": (marked & held_out & ~due).sum()}
+    return evaluated, expanded, {name: int(count) for name, count in counts.items()}
+
+
+def read_ensemble(run: Run) -> tuple[dict, Weights]:
+    """Return ensemble.json, and its members' weights.
+
+    Raises
+    ------
+    RunError, saying what is wrong with them: people may edit the file.
+    """
+    description = read_description(run)
+    return description, member_weights(description)
+
+
+def _read_histories(run: Run, dones: dict[Member, dict]) -> dict[tuple[str, int], pd.DataFrame]:
+    """Return (architecture, fold) → its table of epochs, of the members whose history is what was written."""
+    histories = {}
+    for member, done in dones.items():
+        table = _optional(_read_history, member, done)
+        if table is not None and len(table):
+            histories[member.architecture, member.fold] = table
+    return histories
+
+
+def _read_history(member: Member, done: dict) -> pd.DataFrame:
+    require_whole(member.history, done["files"].get(member.history.name), hint=heal_hint(member.run))
+    lines = member.history.read_text(encoding="utf-8").splitlines()
+    return pd.DataFrame([json.loads(line) for line in lines])
+
+
+def _read_dones(run: Run, provenance: dict) -> dict[Member, dict]:
+    """Return what the members say of themselves; who does not is left out: all that it is needed for is the report."""
+    members = run.members(tuple(provenance["architectures"]), provenance["num_folds"])
+    found = {member: _optional(read_done, member) for member in members}
+    return {member: done for member, done in found.items() if done is not None}
+
+
+def _read_record(run: Run) -> dict:
+    """Return what the run keeps of its dataset's making."""
+    require_unchanged(run, run.dataset_record)
+    return read_json(run.dataset_record, hint=heal_hint(run))
+
+
+def _origins(dones: dict[Member, dict]) -> dict[str, str | None]:
+    """Return where the weights of each architecture were from; members of one that say different are joined."""
+    found: dict[str, list] = {}
+    for member, done in dones.items():
+        if "weights_from" in done:
+            found.setdefault(member.architecture, []).append(done["weights_from"])
+    return {
+        name: "; ".join(dict.fromkeys(origin or "random numbers" for origin in origins)) if any(origins) else None
+        for name, origins in found.items()
+    }
+
+
+def _read_samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    require_unchanged(run, run.samples)
+    with reading(run.samples, hint=heal_hint(run)), np.load(run.samples, allow_pickle=False) as samples:
+        return samples["image"], samples["label"].astype(str)
+
+
+def _optional(reader, *arguments):
+    """Read what a report can do without; None, with a warning, where it is missing, damaged or not to be read now."""
+    try:
+        return reader(*arguments)
+    except RunError as error:
+        logger.warning("%s The report goes without it. %s", error.message, error.hint or "")
+        return None

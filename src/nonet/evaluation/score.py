@@ -1,0 +1,317 @@
+"""`nonet score`: predictions against a table of labels, as the challenge ranks; NumPy and pandas only.
+
+It does not matter whose predictions they are: predictions.csv of `predict`, a submission, or any table of names and
+classes.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from nonet.artifacts.csv_files import unquote, write_csv
+from nonet.artifacts.storage import claim, require_ours
+from nonet.cells import UNIDENTIFIED, in_order_of_maturation, name_of
+from nonet.data.manifest import Dataset
+from nonet.data.sources.tables import read_table
+from nonet.errors import DataError
+from nonet.evaluation.bootstrap import UnitConfusions, bootstrap_intervals, confusions_by_unit
+from nonet.evaluation.metrics import SCORES, per_class_scores
+from nonet.evaluation.tables import HEADINGS, format_interval
+
+#: What columns may be called, whatever the case; the first that is there counts.
+IMAGE_COLUMNS = ("image", "image_id", "id", "path", "file", "filename", "name")
+PREDICTED_COLUMNS = ("best", "label", "labels", "predicted", "prediction", "class")
+LABEL_COLUMNS = ("true_label", "label", "labels", "class")
+#: How to tell a folder that `score` wrote; it has no JSON file, so that only the marker does.
+_OURS = {"kind": "score", "main": "scores.csv", "keys": {"nonet"}, "hint": "Give a new folder as --out."}
+#: Files that a folder of predictions may hold, the first that is there counts.
+_FILES = ("predictions.csv", "submission.csv")
+_MOST = 3  # examples in a sentence
+
+
+def accuracy_score(confusion) -> np.ndarray:
+    """Share of all images whose predicted class is right: array (...) from `confusion` (..., C, C)."""
+    confusion = np.asarray(confusion, dtype=np.float64)
+    return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Predictions against labels.
+
+    Attributes
+    ----------
+    scores : one row a score: score, value, low, high; those of `SCORES`, in the order in which WBCBench 2026 ranks, and
+        accuracy.
+    per_class : one row a class that has images or predictions: code, name, images, predicted, precision, recall, f1.
+    confusion : counts, rows true, columns predicted; a column "" holds images without a predicted class, if any.
+    num_images, num_patients : how many images are scored, of how many known patients.
+    notes : sentences on what was left out and how names were matched.
+    """
+
+    scores: pd.DataFrame
+    per_class: pd.DataFrame
+    confusion: pd.DataFrame
+    num_images: int
+    num_patients: int
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        headings = HEADINGS | {"accuracy": "accuracy"}
+        lines = [
+            f"{headings[row['score']]:18}  {format_interval(row['value'], row['low'], row['high'])}"
+            for row in self.scores.to_dict("records")
+        ]
+        table = self.per_class.to_string(index=False, float_format="%.3f", na_rep="–")
+        return "\n".join([*self.notes, "", *lines, "", table])
+
+
+def score(
+    predictions: str | PathLike,
+    labels: str | PathLike,
+    *,
+    out: str | PathLike | None = None,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Score:
+    """Score predictions against a table of labels, with the challenge's scores.
+
+    An image is the same in both tables if its name is: the file's name, with or without its ending, case and composed
+    accents counting only where they must; where several files have that name, the one whose folders agree furthest.
+    Only images with a label and a prediction are scored. One that could not be read, and so has no class, counts as
+    wrong.
+
+    Parameters
+    ----------
+    predictions : predictions.csv or submission.csv, a folder with one of them, or a CSV with a column of
+        `IMAGE_COLUMNS` and one of `PREDICTED_COLUMNS`. Of predictions.csv the best class counts, however doubtful.
+    labels : CSV with a column of `IMAGE_COLUMNS`, one of `LABEL_COLUMNS` and, where known, patient; or a dataset.
+    out : folder for scores.csv, per_class.csv and confusion.csv; nothing is written where None.
+    num_resamples, confidence, seed : of the bootstrap over patients; over images where no patient is known.
+
+    Returns
+    -------
+    Score.
+
+    Raises
+    ------
+    DataError, where a file or a column is not there, no image is in both, or a name is not of one image; StorageError,
+    where `out` holds other files.
+    """
+    folder = None if out is None else Path(out).expanduser()
+    if folder is not None:
+        require_ours(folder, **_OURS)
+    predicted, truth = _read_predictions(Path(predictions).expanduser()), _read_labels(Path(labels).expanduser())
+    found = match_names(truth["image"], predicted["image"])
+    notes = _notes(truth, predicted, found)
+    truth = truth[found >= 0]
+    calls = predicted["class"].to_numpy(dtype=object)[found[found >= 0]]
+    notes += _notes_on_classes(truth["class"], calls, predicted.attrs["classes"])
+    classes = sorted(set(truth["class"]) | set(calls))
+    number = {code: k for k, code in enumerate(classes)}
+    patient = truth["patient"]
+    unit = ("patient " + patient).where(patient != "", "image " + truth["image"])
+    numbers = (np.array([number[code] for code in each], dtype=np.int64) for each in (truth["class"], calls))
+    confusions = confusions_by_unit(*numbers, unit.to_numpy(dtype=str), len(classes))
+    options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
+    num_patients = patient[patient != ""].nunique()
+    notes.append(_units_in_words(num_patients, int((patient == "").sum()), confidence))
+    made = Score(
+        scores=_scores(confusions, options),
+        per_class=_per_class(confusions.total(), classes),
+        confusion=_confusion(confusions.total(), classes),
+        num_images=len(truth),
+        num_patients=num_patients,
+        notes=notes,
+    )
+    if folder is not None:
+        claim(folder, **_OURS)
+        write_csv(folder / "per_class.csv", made.per_class)
+        write_csv(folder / "confusion.csv", made.confusion, index=True)
+        write_csv(folder / "scores.csv", made.scores)
+    return made
+
+
+def match_names(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
+    """Return the place in `given` of each wanted image, int (n,), -1 where it has none; as `score` matches names.
+
+    Raises
+    ------
+    DataError, where a name fits several images, or two names the same.
+    """
+    given = [PurePosixPath(name.replace("\\", "/")) for name in given]
+    wanted = [PurePosixPath(name.replace("\\", "/")) for name in wanted]
+    places_of: dict[tuple[int, str], list[int]] = {}
+    for place, path in enumerate(given):
+        for key in {*_keys(path.name), *_keys(_stem(path))}:
+            places_of.setdefault(key, []).append(place)
+    found = np.full(len(wanted), -1, dtype=np.int64)
+    for i, path in enumerate(wanted):
+        keys = zip(_keys(path.name), _keys(_stem(path)))  # as written first, and then as much alike
+        candidates = next((places_of[key] for pair in keys for key in pair if key in places_of), [])
+        depths = [_agreement(path, given[place]) for place in candidates]
+        best = [place for place, depth in zip(candidates, depths) if depth == max(depths)]
+        if len(best) > 1:
+            raise DataError(
+                f"{path} fits {len(best)} predictions, as {given[best[0]]} and {given[best[1]]}.",
+                hint="Write more of the path into the table of labels, or predict one folder.",
+            )
+        if best:
+            found[i] = best[0]
+    places, first = np.unique(found[found >= 0], return_index=True)
+    if len(places) < (found >= 0).sum():
+        matched = np.flatnonzero(found >= 0)
+        twice = matched[~np.isin(np.arange(len(matched)), first)][0]
+        other = matched[first[np.searchsorted(places, found[twice])]]
+        raise DataError(
+            f"{wanted[other]} and {wanted[twice]} of the table of labels fit one prediction, {given[found[twice]]}.",
+            hint="Give each image one row.",
+        )
+    return found
+
+
+def _keys(name: str) -> list[tuple[int, str]]:
+    """Return a name as it is written, and as other systems write it: accents composed, whatever the case."""
+    return [(0, name), (1, unicodedata.normalize("NFC", name).casefold())]
+
+
+def _stem(path: PurePosixPath) -> str:
+    """Return a file's name without its ending; what follows the last dot of "cell.01" is none."""
+    return path.stem if re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]{1,4}", path.suffix) else path.name
+
+
+def _agreement(one: PurePosixPath, other: PurePosixPath) -> int:
+    """Return how many folders above the file have the same names, counted from the file."""
+    depth = 0
+    for a, b in zip(reversed(one.parts[:-1]), reversed(other.parts[:-1])):
+        if a != b:
+            break
+        depth += 1
+    return depth
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    """Return image and class ("" where there is none); attrs["classes"] are those that were possible, or None."""
+    if path.is_dir():
+        file = next((path / name for name in _FILES if (path / name).is_file()), None)
+        if file is None:
+            raise DataError(f"{path} has neither {' nor '.join(_FILES)}.", hint="Give the folder of nonet predict.")
+        path = file
+    table = read_table(path)
+    image, called = _column(table, IMAGE_COLUMNS, path, "image"), _column(table, PREDICTED_COLUMNS, path, "class")
+    read = pd.DataFrame({"image": table[image], "class": table[called]}).reset_index(drop=True)
+    read = unquote(read)
+    read["class"] = read["class"].replace(UNIDENTIFIED, "")  # of a table that has labels only
+    read.attrs["classes"] = [c.removeprefix("p_") for c in table if c.startswith("p_")] or None
+    return read
+
+
+def _read_labels(path: Path) -> pd.DataFrame:
+    """Return image, class and patient ("" where unknown) of the rows that have a label."""
+    if path.is_dir():
+        table = Dataset.open(path).manifest[["image_id", "label", "patient"]].fillna("")
+    else:
+        table = read_table(path)
+    image, label = _column(table, IMAGE_COLUMNS, path, "image"), _column(table, LABEL_COLUMNS, path, "label")
+    patient = {name.lower(): name for name in table.columns}.get("patient")
+    read = pd.DataFrame({"image": table[image], "class": table[label]})
+    read["patient"] = "" if patient is None else table[patient]
+    if (read["class"] == "").all():
+        raise DataError(f'{path} has no label: its column "{label}" is empty.', hint="Give the table of true labels.")
+    labelled = read[read["class"] != ""]
+    labelled.attrs["num_unlabelled"] = len(read) - len(labelled)
+    return labelled
+
+
+def _column(table: pd.DataFrame, names: tuple[str, ...], path: Path, what: str) -> str:
+    """Return the column of the table that has one of these names, whatever the case."""
+    have = {name.lower(): name for name in reversed(list(table.columns))}
+    found = next((have[name] for name in names if name in have), None)
+    if found is None:
+        raise DataError(
+            f"{path} has no column with the {what}; it has {', '.join(map(str, table.columns))}.",
+            hint=f"Call the column one of {', '.join(names)}.",
+        )
+    return found
+
+
+def _notes(truth: pd.DataFrame, predicted: pd.DataFrame, found: np.ndarray) -> list[str]:
+    """Say how many images are in one table only, with the first of them."""
+    if not (found >= 0).any():
+        raise DataError(
+            f"No image is in both tables: labels begin with {truth['image'].iloc[0]}, predictions with "
+            f"{predicted['image'].iloc[0] if len(predicted) else 'nothing'}.",
+            hint="Images are matched by the file's name, with or without its ending.",
+        )
+    notes = []
+    without = truth["image"][found < 0]
+    if len(without):
+        notes.append(f"{len(without):,} of {len(truth):,} labels have no prediction and are left out: {_few(without)}.")
+    unused = predicted["image"][~np.isin(np.arange(len(predicted)), found)]
+    if len(unused):
+        notes.append(
+            f"{len(unused):,} of {len(predicted):,} predictions have no label and are left out: {_few(unused)}."
+        )
+    if truth.attrs.get("num_unlabelled"):
+        notes.append(f"{truth.attrs['num_unlabelled']:,} rows of the table of labels have no label.")
+    return notes
+
+
+def _few(names: pd.Series) -> str:
+    listed = ", ".join(names.head(_MOST))
+    return listed + (" …" if len(names) > _MOST else "")
+
+
+def _notes_on_classes(true: pd.Series, calls: np.ndarray, possible: list[str] | None) -> list[str]:
+    notes = []
+    num_none = int((calls == "").sum())
+    if num_none:
+        notes.append(f"{num_none:,} images have no predicted class and count as wrong.")
+    unknown = true[~true.isin(set(calls) if possible is None else possible)].value_counts()
+    if len(unknown):
+        listed = ", ".join(f'"{label}" ({count:,})' for label, count in unknown.items())
+        who = "never predicted" if possible is None else "none of the classes of the predictions"
+        notes.append(f"Labels that are {who}, so that their images are all wrong: {listed}.")
+    return notes
+
+
+def _units_in_words(num_patients: int, num_unknown: int, confidence: float) -> str:
+    percent = f"{100 * confidence:g} %"
+    if not num_patients:
+        return f"{percent} intervals over images, as the labels have no patients: they are too narrow."
+    unknown = f" and {num_unknown:,} images of unknown patient" if num_unknown else ""
+    return f"{percent} intervals over {num_patients:,} patients{unknown}."
+
+
+def _scores(confusions: UnitConfusions, options: Mapping) -> pd.DataFrame:
+    functions = SCORES | {"accuracy": accuracy_score}
+    intervals = bootstrap_intervals(confusions, functions, **options)
+    rows = [
+        (name, float(function(confusions.total())), *map(float, intervals[name]))
+        for name, function in functions.items()
+    ]
+    return pd.DataFrame(rows, columns=["score", "value", "low", "high"])
+
+
+def _per_class(confusion: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    values = per_class_scores(confusion)
+    rows = []
+    for code in in_order_of_maturation(set(classes) - {""}):
+        k = classes.index(code)
+        judged = {name: values[name][k] if values["support"][k] else np.nan for name in ("precision", "recall", "f1")}
+        about = {"code": code, "name": name_of(code), "images": int(confusion[k].sum())}
+        rows.append(about | {"predicted": int(confusion[:, k].sum())} | judged)
+    return pd.DataFrame(rows)
+
+
+def _confusion(confusion: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    order = in_order_of_maturation(set(classes) - {""})
+    table = pd.DataFrame(confusion, index=pd.Index(classes, name="true"), columns=classes)
+    return table.loc[order, [*order, *([""] if "" in classes else [])]]

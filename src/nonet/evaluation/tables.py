@@ -1,0 +1,257 @@
+"""The tables of a run's evaluation: the paper's Table 1, the classes one by one, and paired differences."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from nonet.cells import in_order_of_maturation, name_of
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.metrics import SCORES, macro_f1_score, per_class_scores
+from nonet.evaluation.oof import ENSEMBLE, LOGIT, NO_VIEWS, OutOfFold, align_oof
+from nonet.page.numbers import number
+
+#: How a score is headed where people read it.
+HEADINGS = {
+    "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_precision": "macro precision",
+    "macro_specificity": "macro specificity",
+}
+
+#: A class from fewer patients than this is noted: its interval rests on too few to say anything about the next.
+FEW_PATIENTS = 3
+
+
+def table_1(
+    oof: pd.DataFrame | OutOfFold,
+    classes: list[str] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Score each architecture and the ensemble, without and with views.
+
+    Parameters
+    ----------
+    oof : out-of-fold logits, as `align_oof` takes or returns them.
+    classes : the classes of the logit columns where None.
+    names : how to print an architecture's key, such as {"swinv2_tiny": "SwinV2-Tiny"}.
+    num_resamples, confidence, seed : of the bootstrap over patients (over images where patients are unknown).
+
+    Returns
+    -------
+    One row for each view set and architecture, the ensemble last in each view set. Columns: name, architecture,
+    views, then each score of `SCORES` with `_low` and `_high`, all in 0 … 1; then images, patients (known ones) and
+    units (what the bootstrap drew). An architecture with a dead member has fewer images: those of its living ones.
+
+    Notes
+    -----
+    Each architecture's row joins the members of all folds: an image is scored by the one that never saw it. The
+    fourth score is the specificity; the paper heads that column sensitivity.
+    """
+    oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
+    options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
+    views, keys = zip(*oof.rows())
+    table = pd.DataFrame({"name": [row_name(oof, key, names) for key in keys], "architecture": keys, "views": views})
+    return with_scores(table, oof, oof.predicted(), **options)
+
+
+def with_scores(
+    table: pd.DataFrame, oof: OutOfFold, predicted: np.ndarray, *, num_resamples: int, confidence: float, seed: int
+) -> pd.DataFrame:
+    """Return rows of Table 1 with their scores: `predicted` (rows, n) are the class numbers that each row predicts."""
+    confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
+    resampled = bootstrap_scores(confusions, SCORES, num_resamples=num_resamples, seed=seed)
+    total, table = confusions.total(), table.copy()
+    for score, function in SCORES.items():
+        low, high = percentile_interval(resampled[score], confidence=confidence)
+        table[score], table[f"{score}_low"], table[f"{score}_high"] = function(total), low, high
+    return table.assign(**count_judged(predicted, oof.patient, oof.unit))
+
+
+def count_judged(predicted: np.ndarray, patient: np.ndarray, unit: np.ndarray) -> dict[str, list[int]]:
+    """Count images, known patients and units of each row of predictions (rows, n); -1 is an image not judged."""
+    judged = predicted >= 0
+    return {
+        "images": [int(row.sum()) for row in judged],
+        "patients": [len({name for name in patient[row] if name is not None}) for row in judged],
+        "units": [len(set(unit[row])) for row in judged],
+    }
+
+
+def per_class_table(
+    oof: pd.DataFrame | OutOfFold,
+    classes: list[str] | None = None,
+    *,
+    architecture: str = ENSEMBLE,
+    view_set: str | None = None,
+    predicted: np.ndarray | None = None,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Score each class of one row of Table 1, by default the ensemble's with views; or of other predictions.
+
+    Parameters
+    ----------
+    oof, classes, num_resamples, confidence, seed : as in `table_1`.
+    architecture, view_set : the row. predicted : int (n,), class numbers that are scored in its place.
+
+    Returns
+    -------
+    One row a class, in order of maturation. Columns: code, name, images, patients (missing where some patients of
+    the class are unknown), units (as in Table 1: patients, and images of unknown patients), precision, recall, f1,
+    f1_low, f1_high, specificity, and note. Recall and F1 are NaN without an image, and the interval too where all
+    images come from one patient.
+    """
+    oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
+    confusions = oof.confusions(view_set or oof.final_view_set, architecture)
+    if predicted is not None:
+        confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
+    scores = per_class_scores(confusions.total())
+    resampled = bootstrap_scores(confusions, {"f1": _f1_of_classes_present}, num_resamples=num_resamples, seed=seed)
+    low, high = percentile_interval(resampled["f1"], confidence=confidence)
+    rows = []
+    for code in in_order_of_maturation(oof.classes):
+        number = oof.classes.index(code)
+        of_class = oof.true == number
+        num_units = len(set(oof.unit[of_class]))
+        patients_known = all(patient is not None for patient in oof.patient[of_class])
+        has_images, has_interval = bool(of_class.any()), num_units > 1
+        rows.append(
+            {
+                "code": code,
+                "name": name_of(code),
+                "images": int(of_class.sum()),
+                "patients": num_units if patients_known else pd.NA,
+                "units": num_units,
+                "precision": scores["precision"][number] if has_images else np.nan,
+                "recall": scores["recall"][number] if has_images else np.nan,
+                "f1": scores["f1"][number] if has_images else np.nan,
+                "f1_low": low[number] if has_interval else np.nan,
+                "f1_high": high[number] if has_interval else np.nan,
+                "specificity": scores["specificity"][number],
+                "note": _note(int(of_class.sum()), num_units, patients_known),
+            }
+        )
+    return pd.DataFrame(rows).astype({"patients": "Int64"})
+
+
+def difference_table(
+    oof: pd.DataFrame | OutOfFold,
+    classes: list[str] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Say what the ensemble and the views gain in macro-F1, paired on the same resamples.
+
+    Returns
+    -------
+    Columns: comparison, difference, difference_low, difference_high, in 0 … 1. An interval that holds 0 means that
+    these patients do not settle which of the two is better. Both sides are scored on the images that both judge.
+    """
+    oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
+    rows, final = oof.rows(), oof.final_view_set
+    ensemble = (final, ENSEMBLE)
+    pairs = [
+        (f"ensemble − {row_name(oof, key, names)}", ensemble, (final, key))
+        for key in oof.architectures
+        if len(oof.architectures) > 1
+    ]
+    if final != NO_VIEWS and (NO_VIEWS, ENSEMBLE) in rows:
+        pairs.append(("ensemble with views − without", ensemble, (NO_VIEWS, ENSEMBLE)))
+    columns = ["comparison", "difference", "difference_low", "difference_high"]
+    if not pairs:
+        return pd.DataFrame([], columns=columns)
+    predicted = np.stack([oof.predicted()[[rows.index(first), rows.index(second)]] for _, first, second in pairs])
+    predicted = np.where((predicted >= 0).all(axis=1, keepdims=True), predicted, -1).reshape(-1, len(oof.true))
+    confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
+    total = macro_f1_score(confusions.total()).reshape(-1, 2)
+    scores = {"macro_f1": macro_f1_score}
+    resampled = bootstrap_scores(confusions, scores, num_resamples=num_resamples, seed=seed)["macro_f1"]
+    table = []
+    for (name, *_), value, drawn in zip(pairs, total, resampled.reshape(len(resampled), -1, 2).swapaxes(0, 1)):
+        low, high = percentile_interval(drawn[:, 0] - drawn[:, 1], confidence=confidence)
+        table.append((name, value[0] - value[1], float(low), float(high)))
+    return pd.DataFrame(table, columns=columns)
+
+
+def ensemble_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> pd.DataFrame:
+    """Average the architectures' logits for each image and view set.
+
+    The sum runs over architectures in alphabetical order in float64, so that the order of the table's rows does not
+    change a bit of the result.
+
+    Parameters
+    ----------
+    oof : as in `align_oof`.
+
+    Returns
+    -------
+    A table like `oof`, with `architecture` "ensemble": one row for each image and view set, logits float64.
+    """
+    aligned = align_oof(oof, classes)
+    about = oof.assign(image_id=oof["image_id"].astype(str)).drop_duplicates("image_id").set_index("image_id")
+    about = about.loc[aligned.image_id, [c for c in ("label", "patient", "source", "fold") if c in about]]
+    parts = []
+    for place, views in enumerate(aligned.view_sets):
+        mean = aligned.ensemble_logits[place]
+        logits = pd.DataFrame(mean, index=about.index, columns=[LOGIT + code for code in aligned.classes])
+        parts.append(about.assign(architecture=ENSEMBLE, view_set=views).join(logits).reset_index())
+    return pd.concat(parts, ignore_index=True)
+
+
+def confusion_table(confusion: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """Label a confusion matrix (C, C) and put it into order of maturation; the index is headed "true"."""
+    order = in_order_of_maturation(classes)
+    table = pd.DataFrame(confusion, index=pd.Index(classes, name="true"), columns=classes)
+    return table.loc[order, order]
+
+
+def row_name(oof: OutOfFold, architecture: str, names: Mapping[str, str] | None = None) -> str:
+    """Return what Table 1 calls a row: "3 × SwinV2-Tiny" for an architecture of three folds, or "ensemble"."""
+    if architecture == ENSEMBLE:
+        return ENSEMBLE
+    return f"{oof.num_folds[architecture]} × {(names or {}).get(architecture, architecture)}"
+
+
+def format_interval(value: float, low: float, high: float, *, decimals: int = 3) -> str:
+    """Return "0.512 [0.470, 0.550]"; a dash for what is not known."""
+    if np.isnan(value):
+        return "–"
+    interval = "–" if np.isnan(low) else f"{number(low, decimals)}, {number(high, decimals)}"
+    return f"{number(value, decimals)} [{interval}]"
+
+
+def format_table(table: pd.DataFrame) -> str:
+    """Lay Table 1 out for a terminal, columns aligned."""
+    lines = [["", "views", *HEADINGS.values()]]
+    for _, row in table.iterrows():
+        cells = [format_interval(row[s], row[f"{s}_low"], row[f"{s}_high"]) for s in HEADINGS]
+        part = "" if row["images"] == table["images"].max() else f" ({row['images']:,} images)"
+        lines.append([row["name"] + part, row["views"], *cells])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def _f1_of_classes_present(confusion: np.ndarray) -> np.ndarray:
+    scores = per_class_scores(confusion)
+    return np.where(scores["support"] > 0, scores["f1"], np.nan)
+
+
+def _note(num_images: int, num_units: int, patients_known: bool) -> str:
+    if num_images == 0:
+        return "no evaluated image: cannot be judged"
+    if not patients_known:
+        return "patients unknown: interval over images" if num_units >= FEW_PATIENTS else "very few images"
+    if num_units == 1:
+        return "1 patient: no interval"
+    if num_units < FEW_PATIENTS:
+        return f"{num_units} patients: the interval says little"
+    return ""

@@ -1,0 +1,133 @@
+"""What a test of robustness is made of: which images, under which conditions. No torch here: workers import it."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nonet.data.images.decode import load_rgb
+from nonet.data.images.files import read_file
+from nonet.data.preprocess.cache import CHECK, Crop, prepare_crops
+from nonet.data.preprocess.corruptions import KINDS, SEVERITIES, degrade
+from nonet.errors import DataError
+from nonet.recipe import Denoise
+
+UNDAMAGED = "none"
+NO_VIEWS = "none"
+
+
+@dataclass(frozen=True, order=True)
+class Condition:
+    """One way to look at every image: damaged how, denoised or not, in which views."""
+
+    kind: str
+    severity: int
+    denoised: bool
+    view_set: str
+
+    @property
+    def file_name(self) -> str:
+        """Under which its out-of-fold logits are kept."""
+        return f"{self.kind}.{self.severity}.{'denoised' if self.denoised else 'as_is'}.{self.view_set}.parquet"
+
+    @classmethod
+    def of_file(cls, path: Path) -> "Condition":
+        """Return the condition whose `file_name` this is."""
+        kind, severity, denoised, view_set = path.stem.split(".")
+        return cls(kind, int(severity), denoised == "denoised", view_set)
+
+
+def list_damages(kinds: Sequence[str] | None = None, severities: Iterable[int] | None = None) -> list[tuple[str, int]]:
+    """Return (kind, severity) of what is to be tried, undamaged first; all kinds and severities where None.
+
+    Raises
+    ------
+    DataError, naming what there is not, or where nothing is left that would do damage.
+    """
+    kinds = list(KINDS) if kinds is None else list(dict.fromkeys(kinds))
+    severities = SEVERITIES[1:] if severities is None else sorted({int(severity) for severity in severities} - {0})
+    for kind in kinds:
+        if kind not in KINDS:
+            raise DataError(f'There is no degradation "{kind}".', hint=f"Choose from {', '.join(KINDS)}.")
+    for severity in severities:
+        if severity not in SEVERITIES:
+            raise DataError(f"There is no severity {severity}.", hint="Choose from 1, 2, 3 and 4.")
+    if not kinds or not severities:
+        what = "kind of damage" if not kinds else "severity above 0"
+        raise DataError(
+            f"There is no {what} to try: undamaged images alone tell nothing of robustness.",
+            hint=f"Name kinds out of {', '.join(KINDS)}, and severities from 1 to 4; or leave both out for all.",
+        )
+    return [(UNDAMAGED, 0), *[(kind, severity) for kind in kinds for severity in severities]]
+
+
+def draw_images(images: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
+    """Draw images by class, as evenly as the classes allow, and within a class over as many patients as there are.
+
+    Rare classes weigh as much in macro-F1 as common ones, so that few images are best spent alike.
+
+    Parameters
+    ----------
+    images : columns image_id, label, patient; an unknown patient is None.
+    limit : images in all; None or 0 takes all.
+    seed : of the draw.
+
+    Returns
+    -------
+    The rows drawn, in their order.
+
+    Raises
+    ------
+    DataError, where limit is negative.
+    """
+    if limit is not None and limit < 0:
+        raise DataError(f"The limit of images is {limit}.", hint="Give a number of images, or 0 for all.")
+    if not limit or limit >= len(images):
+        return images
+    shuffled = images.sample(frac=1, random_state=np.random.default_rng([seed, 0x0B]))
+    patient = shuffled["patient"].where(shuffled["patient"].notna(), shuffled["image_id"])
+    # A class's first image of each patient comes before any second one.
+    turn = shuffled.groupby([shuffled["label"], patient]).cumcount()
+    ordered = shuffled.assign(_turn=turn).sort_values("_turn", kind="stable").drop(columns="_turn")
+    place = ordered.groupby("label").cumcount()
+    return images.loc[sorted(ordered.index[place.argsort(kind="stable")[:limit]], key=images.index.get_loc)]
+
+
+def seed_of(image_id: str, seed: int) -> int:
+    """Return an image's own seed: the same whatever other images are tried with it."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{image_id}".encode()).digest()[:7], "big")
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A worker's task: one image, how to damage it, and the ways to prepare it."""
+
+    path: Path
+    sha256: str
+    kind: str
+    severity: int
+    seed: int
+    crops: tuple[Crop, ...]
+    settings: tuple[Denoise, ...]
+
+
+def damage_and_prepare(task: Damaged) -> list[dict[Crop, np.ndarray]]:
+    """Return, for each of the task's denoise settings, crop → uint8 (size, size, 3).
+
+    Raises
+    ------
+    DataError, where the file is missing, unreadable, or no longer the one that the run was trained on.
+    """
+    try:
+        data = read_file(task.path)
+    except DataError as error:
+        raise type(error)(error.message, hint=CHECK) from error
+    if hashlib.sha256(data).hexdigest() != task.sha256:
+        raise DataError(f"{task.path} is not the file that the run was trained on.", hint=CHECK)
+    image = load_rgb(data)
+    if task.severity:
+        image = degrade(image, task.kind, task.severity, seed=task.seed)
+    return [prepare_crops(image, task.crops, settings) for settings in task.settings]

@@ -1,0 +1,295 @@
+"""Held-out images, damaged on purpose, seen by the members that never saw their patients: logits by condition.
+
+Each condition is a small table like oof.parquet. A finished one is kept, so that a killed test goes on behind it and
+a later call adds conditions. The tables lie in a folder named after all that decides them: images, weights, seed.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from nonet.artifacts.integrity import read_checked_parquet, read_provenance, require_unchanged
+from nonet.artifacts.run import Run, sha256_of, write_json, written_whole
+from nonet.artifacts.storage import TEMPORARY
+from nonet.calibration.ensemble_file import read_description
+from nonet.data.manifest import Dataset
+from nonet.data.preprocess.cache import VERSION, WORKERS_PAY_FROM, Crop, worker_pool
+from nonet.data.preprocess.corruptions import KINDS
+from nonet.errors import DamagedError, RunError
+from nonet.inference.corrupted_images import NO_VIEWS, Condition, Damaged, damage_and_prepare, draw_images, seed_of
+from nonet.models.accelerators import require_devices
+from nonet.progress import progress
+from nonet.recipe import Predict, Recipe, load_recipe
+from nonet.workers import map_in_order, num_processors
+
+if TYPE_CHECKING:
+    from nonet.inference.ensemble import Ensemble
+    from nonet.models.views import View
+
+logger = logging.getLogger("nonet")
+
+CHUNK_SIZE = 32  # images at once: two of each, in every crop, wait in memory for each worker
+_ABOUT = ["image_id", "label", "patient", "source", "fold"]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Images of one fold, damaged alike; the last of its damage completes a table."""
+
+    damage: tuple[str, int]
+    view_sets: tuple[str, ...]
+    rows: pd.DataFrame
+    is_last: bool
+
+
+def score_conditions(
+    run: str | Path | Run,
+    damages: Sequence[tuple[str, int]],
+    *,
+    dataset: str | Path | Dataset | None = None,
+    limit: int | None = None,
+    views: bool = True,
+    seed: int = 0,
+    accelerator: str = "auto",
+    num_workers: int | None = None,
+) -> Path:
+    """Compute out-of-fold logits of damaged images, denoised and not, without and with views.
+
+    Parameters
+    ----------
+    run : a run trained to the end.
+    damages : (kind, severity), as `list_damages` returns them.
+    dataset : the run's dataset, where it does not lie where it did.
+    limit : images, drawn by class (see `draw_images`); None or 0 takes all that are evaluated.
+    views : look at each image in the recipe's views too (in the dihedral ones, where it has none).
+    seed : of the draw and the damage.
+    accelerator : "auto", "cpu", "gpu".
+    num_workers : processes that damage and denoise; by default one a core where there are enough images.
+
+    Returns
+    -------
+    The folder of the tables, each named by its condition: all that were ever made of these images and weights.
+
+    Raises
+    ------
+    RunError, where the run is not trained to the end or its dataset is not found; DataError, where an image is not
+    the one that the run was trained on.
+    """
+    run = Run(run)
+    require_devices(accelerator)
+    images, recipe, classes, members = _read(run)
+    dataset = _open_dataset(run, dataset)
+    images = draw_images(images, limit, seed)
+    sets = _view_sets(recipe, views)
+    folder = _folder(run, recipe, images, seed)
+    chunks = list(_chunks(folder, images, damages, list(sets)))
+    if not chunks:
+        logger.info("Every condition is scored already: %s", folder)
+        return folder
+    from nonet.models.views import views_of  # only now: torch takes many seconds to import
+
+    views_of_sets = {name: views_of(settings) for name, settings in sets.items()}
+    members = [(name, fold) for name, fold in members if fold in set(images["fold"])]
+    ensembles = _ensembles(run, recipe, classes, members, accelerator)
+    crops = tuple(sorted({crop for ensemble in ensembles.values() for crop in ensemble.crops}))
+    settings = tuple(recipe.denoise.model_copy(update={"enabled": enabled}) for enabled in (False, True))
+    tasks = (_tasks(chunk, dataset, crops, settings, seed) for chunk in chunks)
+    _score(folder, chunks, tasks, ensembles, views_of_sets, num_workers)
+    return folder
+
+
+def _score(
+    folder: Path,
+    chunks: list[_Chunk],
+    tasks: Iterator[list[Damaged]],
+    ensembles: dict[int, "Ensemble"],
+    view_sets: dict[str, "list[View]"],
+    num_workers: int | None,
+) -> None:
+    """Damage, prepare and score chunk by chunk; write a damage's tables once its last chunk is scored."""
+    num_left = sum(len(chunk.rows) for chunk in chunks)
+    count = num_processors() if num_workers is None else num_workers
+    num_processes = count if num_left >= WORKERS_PAY_FROM else 1
+    prepared_chunks = closing(map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool))
+    parts: dict[Condition, list[pd.DataFrame]] = {}
+    with prepared_chunks as prepared, progress(total=num_left, description="damaged images", unit="images") as bar:
+        for chunk, both in zip(chunks, prepared):
+            ensemble = ensembles[chunk.rows["fold"].iloc[0]]
+            for name in chunk.view_sets:
+                _add(parts, chunk, name, *_logits(ensemble, *both, view_sets[name]), ensemble)
+            bar.update(len(chunk.rows))
+            if chunk.is_last:
+                _write(folder, parts)
+                parts.clear()
+
+
+def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str], list[tuple[str, int]]]:
+    """Return the images that count, with fold and hash; the recipe, the classes in the order of the logits, and the
+    members (architecture, fold) that have any.
+    """
+    read_description(run)  # of a run that is not trained to the end, its error says so
+    require_unchanged(run, run.oof, run.manifest)
+    oof = pd.read_parquet(run.oof)
+    manifest = pd.read_parquet(run.manifest, columns=["image_id", "evaluate", "sha256"])
+    images = oof.drop_duplicates("image_id")[_ABOUT].merge(manifest, on="image_id", validate="one_to_one")
+    images = images[images["evaluate"].astype(bool) & images["label"].notna()].sort_values("image_id")
+    classes = [column.removeprefix("logit_") for column in oof.columns if column.startswith("logit_")]
+    members = sorted(set(zip(oof["architecture"], oof["fold"].astype(int))))
+    return images.drop(columns="evaluate").reset_index(drop=True), load_recipe(run.recipe), classes, members
+
+
+def _open_dataset(run: Run, dataset: str | Path | Dataset | None) -> Dataset:
+    """The images themselves: a run has only their names."""
+    if dataset is not None:
+        return Dataset.open(dataset)
+    place = Path(str(read_provenance(run).get("dataset")))
+    if not (place / "dataset.json").exists():
+        raise RunError(f"The dataset of {run} is not at {place}.", hint="Name it with --dataset DATASET.")
+    return Dataset.open(place)
+
+
+def _view_sets(recipe: Recipe, views: bool) -> dict[str, Predict]:
+    names = [NO_VIEWS]
+    if views:
+        names.append(recipe.predict.views if recipe.predict.views != NO_VIEWS else "dihedral")
+    return {name: recipe.predict.model_copy(update={"views": name}) for name in names}
+
+
+def _folder(run: Run, recipe: Recipe, images: pd.DataFrame, seed: int) -> Path:
+    """Return the folder of this test, and write down what it is of."""
+    members = sorted(run.folder.glob("members/*/fold-*/weights.safetensors"))
+    plan = {
+        "images": hashlib.sha256(images.to_csv(index=False).encode()).hexdigest(),
+        "num_images": len(images),
+        "seed": seed,
+        "weights": {path.relative_to(run.folder / "members").parent.as_posix(): sha256_of(path) for path in members},
+        "denoise": recipe.denoise.model_dump(exclude={"enabled"}),
+        "views": recipe.predict.model_dump(exclude={"views"}),
+        "strengths": {kind: about.strengths for kind, about in KINDS.items()},
+        "version": VERSION,
+    }
+    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    folder = run.evaluation / "robustness" / digest[:12]
+    if not (folder / "plan.json").exists():
+        write_json(folder / "plan.json", plan)
+    for leftover in folder.glob(f"{TEMPORARY}*"):  # a kill left it half written
+        leftover.unlink(missing_ok=True)
+    return folder
+
+
+def _chunks(
+    folder: Path, images: pd.DataFrame, damages: Sequence[tuple[str, int]], view_sets: list[str]
+) -> Iterator[_Chunk]:
+    """Yield what is left to do, damage by damage; within one, fold by fold, as each fold has members of its own."""
+    for damage in damages:
+        # Denoised and not are always made together: the same batches give the same bits, killed in between or not.
+        missing = tuple(
+            name
+            for name in view_sets
+            if not all(_is_whole(folder / Condition(*damage, denoised, name).file_name) for denoised in (False, True))
+        )
+        if not missing:
+            continue
+        cut = [
+            rows.iloc[start : start + CHUNK_SIZE]
+            for _, rows in images.groupby("fold")
+            for start in range(0, len(rows), CHUNK_SIZE)
+        ]
+        for number, rows in enumerate(cut):
+            yield _Chunk(damage, missing, rows, number == len(cut) - 1)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a condition's table is there; a damaged one is removed, so that it is made again."""
+    if not path.exists():
+        return False
+    try:
+        read_checked_parquet(path)
+    except DamagedError as error:
+        logger.warning(f"{error.message} It is made again.")
+        path.unlink()
+        return False
+    return True
+
+
+def _ensembles(
+    run: Run, recipe: Recipe, classes: list[str], members: list[tuple[str, int]], accelerator: str
+) -> dict[int, "Ensemble"]:
+    """Return fold → the members that never saw it, whatever weight they have in the run's ensemble."""
+    from nonet.inference.ensemble import Ensemble
+
+    entries: dict[int, list[dict]] = {}
+    for name, fold in members:
+        entries.setdefault(fold, []).append({"architecture": name, "fold": fold, "weight": 1.0})
+    return {
+        fold: Ensemble(
+            run, recipe, {"classes": classes, "temperature": 1.0, "members": of_fold}, accelerator=accelerator
+        )
+        for fold, of_fold in entries.items()
+    }
+
+
+def _tasks(chunk: _Chunk, dataset: Dataset, crops: tuple[Crop, ...], settings: tuple, seed: int) -> list[Damaged]:
+    return [
+        Damaged(dataset.path_of(row.image_id), row.sha256, *chunk.damage, seed_of(row.image_id, seed), crops, settings)
+        for row in chunk.rows.itertuples()
+    ]
+
+
+def _prepare_chunk(tasks: list[Damaged]) -> tuple[dict[Crop, np.ndarray], dict[Crop, np.ndarray], np.ndarray]:
+    """Return crop → uint8 (n, size, size, 3), as they are and denoised, and whether denoising changed each, (n,)."""
+    pairs = [damage_and_prepare(task) for task in tasks]
+    as_is, denoised = ({crop: np.stack([pair[i][crop] for pair in pairs]) for crop in pairs[0][0]} for i in (0, 1))
+    changed = np.zeros(len(tasks), dtype=bool)
+    for crop in as_is:
+        changed |= (as_is[crop] != denoised[crop]).any(axis=(1, 2, 3))
+    return as_is, denoised, changed
+
+
+def _logits(
+    ensemble: "Ensemble",
+    as_is: dict[int, np.ndarray],
+    denoised: dict[int, np.ndarray],
+    changed: np.ndarray,
+    views: "list[View]",
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return logits (members, n, classes) as they are and denoised, and `changed`; what did not change is reused."""
+    plain = ensemble.member_logits(as_is, views)
+    clean = plain.copy()
+    if changed.any():
+        clean[:, changed] = ensemble.member_logits({crop: batch[changed] for crop, batch in denoised.items()}, views)
+    return plain, clean, changed
+
+
+def _add(
+    parts: dict[Condition, list[pd.DataFrame]],
+    chunk: _Chunk,
+    view_set: str,
+    plain: np.ndarray,
+    clean: np.ndarray,
+    changed: np.ndarray,
+    ensemble: "Ensemble",
+) -> None:
+    """Append a chunk's rows to the tables of its two conditions: one row a member and image."""
+    about = chunk.rows[_ABOUT].reset_index(drop=True)
+    for denoised, logits in ((False, plain), (True, clean)):
+        rows = parts.setdefault(Condition(*chunk.damage, denoised, view_set), [])
+        for member, of_member in zip(ensemble.members, logits, strict=True):
+            architecture = member.name.split("/")[0]
+            columns = {f"logit_{code}": of_member[:, k] for k, code in enumerate(ensemble.classes)}
+            table = about.assign(architecture=architecture, view_set=view_set, changed=changed & denoised)
+            rows.append(pd.concat([table, pd.DataFrame(columns)], axis=1))
+
+
+def _write(folder: Path, parts: dict[Condition, list[pd.DataFrame]]) -> None:
+    for condition, rows in parts.items():
+        with written_whole(folder / condition.file_name) as path:
+            pd.concat(rows).to_parquet(path, index=False, write_page_checksum=True)

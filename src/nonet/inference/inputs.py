@@ -1,0 +1,210 @@
+"""What `predict` takes: files, folders, globs, a dataset, a table of paths. No torch here."""
+
+import glob
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from nonet.artifacts.system_files import is_leftover
+from nonet.data.images.file_kinds import WORKBOOK, as_text, head_of, kind_of, unpack_hint
+from nonet.data.images.formats import FORMATS_IN_WORDS, IMAGE_SUFFIXES, is_named_as_image, looks_like_picture
+from nonet.data.images.nucleus import any_nucleus
+from nonet.data.manifest import Dataset
+from nonet.data.preprocess.cache import Crop, PreparedCrops, prepare_crops
+from nonet.data.sources.columns import plain_names
+from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_link, is_there, printable
+from nonet.data.sources.splits import split_of
+from nonet.data.sources.tables import read_table
+from nonet.data.sources.walk import Entry, walk
+from nonet.errors import DataError
+from nonet.recipe import Denoise
+
+log = logging.getLogger("nonet")
+
+_LISTS = (".tsv", ".tab", ".txt", ".lst")  # endings of text files that people list images in
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image to predict: the name it has in predictions.csv, and where it lies."""
+
+    name: str
+    path: Path
+
+
+def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> list[Input]:
+    """List the images to predict, each once, in the order given (a folder's in order of name).
+
+    Parameters
+    ----------
+    images : files; folders, with their subfolders, for what `build` would read of them (hidden files are passed over,
+        others that are no image named and counted in the log); globs such as "slides/*.png"; a dataset folder; a CSV
+        file with a column `path`, relative to the file.
+    split : of a dataset, predict only rows of this split, say "test".
+
+    Raises
+    ------
+    DataError where something named is not there, or nothing is found.
+    """
+    found: dict[str, Input] = {}
+    for item in images:
+        for one in _expand(str(item), split):
+            # Links stay: two names of one file are two images to predict, as in a cache that keeps a content once.
+            found.setdefault(os.path.normpath(one.path.absolute()), one)
+    if not found:
+        raise DataError("There is no image to predict.", hint="Give image files, folders, globs or a dataset.")
+    counts = Counter(one.name for one in found.values())
+    return [Input(printable(one.name if counts[one.name] == 1 else str(one.path)), one.path) for one in found.values()]
+
+
+def _expand(item: str, split: str | None) -> list[Input]:
+    if not item.strip():
+        raise DataError("One of the paths to predict is empty.", hint="Give image files, folders, globs or a dataset.")
+    path = absolute_path(item) if item.startswith("~") else Path(item)
+    if is_folder(path):
+        if (path / "manifest.parquet").exists() and (path / "dataset.json").exists():
+            return _of_dataset(path, split)
+        _require_no_split(item, split)
+        return _of_folder(path)
+    if path.suffix.lower() in (".csv", ".parquet") and is_there(path):
+        return _of_table(path, split)
+    if is_there(path) or is_link(path):  # of a link that leads nowhere the row says so
+        _require_no_split(item, split)
+        kind, hint = kind_of(path), unpack_hint(path, "FOLDER")
+        if kind is not None and (hint or kind.group == WORKBOOK):
+            raise DataError(f"{path} is {kind.words}, not an image.", hint=hint or 'Save it as "CSV UTF-8".')
+        if path.suffix.lower() in _LISTS and as_text(head_of(path)):
+            raise DataError(
+                f"{path} is text, not an image.",
+                hint='Save a list of images as a CSV file, separated by commas, with a column "path".',
+            )
+        return [Input(item, path)]
+    matches = _glob(str(path)) if glob.has_magic(item) else []
+    matches = [match for match in matches if not is_leftover(Path(match).name)]
+    if not matches:
+        raise DataError(f"There is no image, folder or pattern {item}.", hint="Check the path; quote patterns.")
+    return [one for match in matches for one in _expand(match, split)]
+
+
+def _glob(pattern: str) -> list[str]:
+    """Return what fits a pattern, in order; "**" goes into no linked folder, as links may lead in a circle."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return sorted(glob.glob(pattern))
+    place = parts.index("**")
+    tops = glob.glob(str(Path(*parts[:place]))) if place else ["."]
+    if place + 1 == len(parts):
+        return sorted(tops)  # folders are predicted with all that is below
+    found = set()
+    for top in tops:
+        for folder, folders, _ in os.walk(top):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found.update(_glob(str(Path(glob.escape(folder), *parts[place + 1 :]))))
+    return sorted(found)
+
+
+def _of_folder(folder: Path) -> list[Input]:
+    """List what `build` would read of a folder; name and count the rest in the log, but for what systems leave."""
+    taken, passed_over = [], []
+    for entry in walk(folder):
+        if _is_asked_for(entry):
+            taken.append(entry.file)
+        elif (entry.problem or "").split(":")[0] not in ("hidden", "left by a system or program"):
+            passed_over.append(entry.file)
+    if not taken and (folder / "recipe.toml").exists():
+        raise DataError(f"{folder} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
+    rest = _in_words(passed_over, folder)
+    if not taken:
+        raise DataError(
+            f"Folder {folder} holds no image{rest}.", hint=f"Looked for {FORMATS_IN_WORDS}, in subfolders too."
+        )
+    if passed_over:
+        num_files = "1 file was" if len(passed_over) == 1 else f"{len(passed_over):,} files were"
+        log.warning(f"{num_files} passed over as no image{rest}.")
+    return [Input(str(file), file) for file in sorted(taken)]
+
+
+def _in_words(passed_over: list[Path], folder: Path) -> str:
+    """Count files by their endings, and name the first; nothing where there is none."""
+    if not passed_over:
+        return ""
+    counts = Counter(file.suffix.lower() or "without an ending" for file in passed_over)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common(8))
+    more = f" and {len(counts) - 8} other kinds" if len(counts) > 8 else ""
+    return printable(f" ({kinds}{more}; first {min(passed_over).relative_to(folder)})")
+
+
+def _is_asked_for(entry: Entry) -> bool:
+    """Say whether what lies in a folder is to be predicted, as a row of its own even where it cannot be read.
+
+    Unlike a source's, an image may be a link that leads out of the folder, as a cache's are, and have any name. A
+    folder that cannot be listed is a row, too: nobody knows what it hides.
+    """
+    kind = (entry.problem or "").split(":")[0]
+    if kind == "unreadable":
+        return True
+    usable = kind in ("", "outside", "bad path", "bad name") and not entry.file.is_dir()
+    return usable and (is_named_as_image(entry.file) or looks_like_picture(head_of(entry.file)))
+
+
+def _require_no_split(item: str, split: str | None) -> None:
+    if split is not None:
+        raise DataError(f"--split {split} is of datasets, and {item} is none.", hint="Leave --split out.")
+
+
+def _of_dataset(folder: Path, split: str | None) -> list[Input]:
+    dataset = Dataset.open(folder)
+    rows = dataset.manifest
+    if split is not None:
+        rows = rows[rows["split"].isin([split, split_of(split)])] if split_of(split) else rows[rows["split"] == split]
+        if rows.empty:
+            have = sorted(dataset.manifest["split"].dropna().unique())
+            raise DataError(f'{folder} has no split "{split}".', hint=f"It has: {', '.join(have) or 'none'}.")
+    return [Input(image_id, dataset.path_of(image_id)) for image_id in rows["image_id"]]
+
+
+def _of_table(path: Path, split: str | None) -> list[Input]:
+    if path.name == "manifest.parquet":
+        return _of_dataset(path.parent, split)
+    _require_no_split(str(path), split)
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_table(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a table: {error}.") from error
+    table = table.rename(columns=plain_names(map(str, table.columns)))
+    if "path" not in table.columns:
+        raise DataError(
+            f"{path} has no column path; it has {', '.join(map(str, table.columns))}.",
+            hint="Name the column of image files path; they are read relative to the table.",
+        )
+    names = table["path"].fillna("").astype(str)
+    if (names == "").any():
+        raise DataError(f"{path} has {int((names == '').sum())} rows without a path.", hint="Fill or remove them.")
+    finder = FileFinder(path.parent, IMAGE_SUFFIXES)
+    return [Input(name, path.parent / (finder.find(name)[0] or name)) for name in names]
+
+
+class Seen(NamedTuple):
+    """An image as the members see it: crop → uint8 (size, size, 3); and whether anything there could be a nucleus."""
+
+    crops: PreparedCrops
+    nucleus: bool
+
+
+def try_to_prepare(task: tuple[Path, list[Crop], Denoise]) -> Seen | DataError:
+    """One image for the members, or the error that says why it cannot be read.
+
+    Runs in worker processes, which import this module: without torch they start in a fraction of the time.
+    """
+    path, crops, denoise = task
+    try:
+        prepared = prepare_crops(path, crops, denoise)
+        return Seen(prepared, any_nucleus(prepared.values()))
+    except DataError as error:
+        return error

@@ -1,0 +1,64 @@
+"""From probabilities to words: the label or "unidentified", why, and the set of classes a cell may be."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from nonet.calibration.calibrator import Calibration
+from nonet.calibration.conformal import prediction_sets
+from nonet.cells import UNIDENTIFIED
+from nonet.data.names import SET_SEPARATOR
+
+#: Why an image has no label; in the column `reason` of predictions.csv.
+DOUBTFUL, FOREIGN, UNREADABLE = "doubtful", "no known class", "unreadable"
+NO_NUCLEUS = "no nucleated cell"
+#: Of an image that may be readable later: the file is missing, not permitted, on a drive that fails, ….
+NOT_NOW = "could not be read now"
+
+
+def label_images(
+    proba: np.ndarray,
+    classes: Sequence[str],
+    calibration: Calibration,
+    rejected: np.ndarray,
+    without_nucleus: np.ndarray,
+) -> pd.DataFrame:
+    """Say what each image is.
+
+    Parameters
+    ----------
+    proba : (n, C) calibrated probabilities; a row of NaN is an image that could not be read.
+    classes : C class codes.
+    rejected : bool (n,), images that are none of the classes.
+    without_nucleus : bool (n,), images in which nothing could be a nucleus.
+
+    Returns
+    -------
+    DataFrame of n rows: `label` (a class, "unidentified", or "" where unreadable), `best` (the most probable class,
+    however doubtful), `confidence` (its probability), `reason` (why there is no label, else ""), and `set` (the
+    classes of the prediction set, most probable first, joined by "|"; "" without thresholds, and for no class).
+    """
+    readable = ~np.isnan(proba).any(axis=1)
+    codes = np.array(classes, dtype=object)
+    best, confidence = np.full(len(proba), "", dtype=object), np.full(len(proba), np.nan)
+    best[readable] = codes[proba[readable].argmax(1)]
+    confidence[readable] = proba[readable].max(1)
+    reason = np.where(confidence < calibration.min_confidence, DOUBTFUL, "").astype(object)
+    reason[rejected] = FOREIGN
+    reason[without_nucleus] = NO_NUCLEUS
+    reason[~readable] = UNREADABLE
+    label = np.where((reason != "") & readable, UNIDENTIFIED, best)
+    sets = np.full(len(proba), "", dtype=object)
+    named = readable & ~rejected & ~without_nucleus
+    sets[named] = [SET_SEPARATOR.join(one) for one in sets_of(proba[named], classes, calibration)]
+    return pd.DataFrame({"label": label, "best": best, "confidence": confidence, "reason": reason, "set": sets})
+
+
+def sets_of(proba: np.ndarray, classes: Sequence[str], calibration: Calibration) -> list[list[str]]:
+    """Return the classes of each image's prediction set, most probable first; empty lists without thresholds."""
+    if calibration.thresholds is None:
+        return [[] for _ in proba]
+    inside = prediction_sets(proba, calibration.thresholds)
+    order = np.argsort(-proba, axis=1, kind="stable")
+    return [[classes[k] for k in row if inside[i, k]] for i, row in enumerate(order)]

@@ -1,0 +1,104 @@
+"""A trained run, read and checked as far as that goes without torch: what is wrong with it is told at once."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nonet.artifacts.integrity import require_unchanged
+from nonet.artifacts.run import Run, heal_hint
+from nonet.calibration.ensemble_file import read_description
+from nonet.errors import DamagedError, RecipeError, RunError
+from nonet.models.accelerators import require_devices
+from nonet.recipe import Predict, Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from nonet.inference.ensemble import Ensemble
+
+log = logging.getLogger("nonet")
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run trained to the end: its recipe, and ensemble.json as `description`."""
+
+    run: Run
+    recipe: Recipe
+    description: dict
+
+    @property
+    def classes(self) -> list[str]:
+        return self.description["classes"]
+
+    def load(self, accelerator: str) -> "Ensemble":
+        """Load its networks."""
+        from nonet.inference.ensemble import Ensemble  # only now: torch takes many seconds to import
+
+        if all(member.get("reason") for member in self.description["members"] if member["weight"] > 0):
+            log.warning(f"All networks of {self.run} died in training, so its predictions are worth nothing.")
+        return Ensemble(self.run, self.recipe, self.description, accelerator=accelerator)
+
+
+def load(run: str | Path | Run, *, accelerator: str = "auto") -> "Ensemble":
+    """Load a run's ensemble.
+
+    Parameters
+    ----------
+    run : a trained run.
+    accelerator : "auto", "cpu", "gpu", "cuda" or "mps".
+
+    Raises
+    ------
+    RunError where the run is not there, or not trained to the end.
+    """
+    require_devices(accelerator)
+    return open_run(run).load(accelerator)
+
+
+def open_run(run: str | Path | Run) -> OpenedRun:
+    """Read a run's recipe and ensemble.json.
+
+    Raises
+    ------
+    RunError where the run is not there, is not trained to the end, or lacks weights of a member that counts.
+    """
+    run = Run(run)
+    run.require()
+    description = read_description(run)
+    require_unchanged(run)
+    for file in (run.manifest, run.folds):  # not needed to predict; but what the run says of itself is wrong then
+        try:
+            require_unchanged(run, file)
+        except RunError as error:
+            log.warning(error)
+    for entry in description["members"]:
+        weights = run.member(entry["architecture"], entry["fold"]).weights
+        if entry["weight"] > 0 and not weights.exists():
+            raise DamagedError(f"{weights} is missing.", hint=heal_hint(run))
+    return OpenedRun(run, load_recipe(run.recipe), description)
+
+
+def parse_views(views: str | int | None, settings: Predict) -> Predict:
+    """Return the recipe's [predict] section with the views that were asked for.
+
+    None keeps the recipe's; 1 or "none" is the image as it is; 8 or "dihedral" the flips and quarter turns;
+    "random" the recipe's number of random views, "random:16" sixteen.
+
+    Raises
+    ------
+    RecipeError, listing what may be given.
+    """
+    if views is None:
+        return settings
+    name, colon, number = str(views).partition(":")
+    name = name if colon else {"1": "none", "8": "dihedral"}.get(name, name)
+    counted = name == "random" and number.isdecimal()
+    if name not in ("none", "dihedral", "random") or (colon and not counted):
+        raise RecipeError(f'views = "{views}" is not known.', hint="Give none, dihedral (or 8), random or random:N.")
+    try:
+        changes = {"views": name} | ({"num_random_views": int(number)} if number else {})
+        return Predict.model_validate(settings.model_dump() | changes)
+    except ValueError as error:  # pydantic's; or a number of too many digits
+        raise RecipeError(
+            f'views = "{str(views)[:40]}" is not known.', hint="Give random:N with N from 1 to 1024."
+        ) from error

@@ -1,0 +1,121 @@
+"""Reading and preparing images ahead of the networks, in processes where there are many; deaths of these are told."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+
+from nonet.data.preprocess.cache import Crop, worker_pool
+from nonet.errors import DataError, UnreadableNowError
+from nonet.inference.inputs import Input, try_to_prepare
+from nonet.workers import GUARD, NoWorkersError, Workers, num_processors
+
+log = logging.getLogger("nonet")
+
+WORKERS_PAY_FROM = 256  # images; a worker process takes two seconds to start
+_AHEAD = 2  # chunks; what is prepared waits in memory
+_TASKS_AT_ONCE = 8  # images that a process is sent together
+
+
+class Reader:
+    """Prepares images chunk by chunk, as a context manager.
+
+    Parameters
+    ----------
+    crops, denoise : what the networks see of an image; see `prepare_crops`.
+    num_images : how many there will be; few are prepared in this process.
+    num_workers : processes; by default one a processor.
+    prepare : prepares one image or returns its error; for tests.
+    """
+
+    def __init__(
+        self,
+        crops: Sequence[Crop],
+        denoise: object,
+        num_images: int,
+        num_workers: int | None = None,
+        *,
+        prepare: Callable = try_to_prepare,
+    ):
+        self._crops, self._denoise, self._prepare = crops, denoise, prepare
+        count = num_processors() if num_workers is None else num_workers
+        self._num_workers = count if num_images >= WORKERS_PAY_FROM and count > 1 else 0
+        self._pool: Workers | None = None
+
+    def __enter__(self) -> "Reader":
+        if self._num_workers:
+            try:
+                self._pool = worker_pool(self._num_workers)
+            except NoWorkersError as error:
+                log.warning(f"{error.message} Images are read in one process. {error.hint}")
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        if self._pool is not None:
+            self._pool.stop()
+
+    def read(self, chunks: Iterable[Sequence[Input]]) -> Iterator[list]:
+        """Yield each chunk's images, prepared as members see them, or the DataError that says why not.
+
+        An image whose reading ends the process that reads it has an error, too, and the others are read.
+
+        Raises
+        ------
+        DataError where processes cannot be started at all.
+        """
+        waiting: deque[tuple[list, list[Future]]] = deque()
+        for chunk in chunks:
+            tasks = [(one.path, self._crops, self._denoise) for one in chunk]
+            waiting.append((tasks, self._submit(tasks)))
+            if len(waiting) > _AHEAD:
+                yield self._collect(*waiting.popleft())
+        while waiting:
+            yield self._collect(*waiting.popleft())
+
+    def _submit(self, tasks: list) -> list[Future]:
+        if self._pool is None:
+            return []
+        parts = [tasks[i : i + _TASKS_AT_ONCE] for i in range(0, len(tasks), _TASKS_AT_ONCE)]
+        try:
+            return [self._pool.submit(_prepare_all, self._prepare, part) for part in parts]
+        except BrokenProcessPool:  # died meanwhile; `_collect` sees to it
+            return []
+
+    def _collect(self, tasks: list, futures: list[Future]) -> list:
+        if self._pool is None:
+            return [self._prepare(task) for task in tasks]
+        try:
+            results = [one for future in futures for one in future.result()]
+            if len(results) == len(tasks):
+                return results
+        except BrokenProcessPool:
+            pass
+        self._renew()
+        return [self._alone(task) for task in tasks]
+
+    def _alone(self, task: tuple) -> object:
+        """Prepare one image while no other is being prepared, so that a process that dies has died of it."""
+        try:
+            return self._pool.submit(self._prepare, task).result()
+        except BrokenProcessPool:
+            self._renew()
+            error = f"{task[0]} could not be read now: the process that read it was killed. Was memory short?"
+            log.warning(error)
+            return UnreadableNowError(error)
+
+    def _renew(self) -> None:
+        """Start processes anew; if none can even do nothing, no image is to blame."""
+        self._pool.stop()
+        self._pool = worker_pool(self._num_workers)
+        try:
+            self._pool.submit(abs, 1).result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                "The processes that read images die when they start.",
+                hint=f"{GUARD} Or give --workers 1. What is done is kept; run the same command again.",
+            ) from error
+
+
+def _prepare_all(prepare: Callable, tasks: list) -> list:
+    return [prepare(task) for task in tasks]

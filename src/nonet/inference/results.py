@@ -1,0 +1,153 @@
+"""What a prediction leaves behind: predictions.csv and logits.parquet, joined from the parts, and how to read them."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nonet.artifacts.csv_files import read_csv, to_csv
+from nonet.artifacts.run import written_whole
+from nonet.calibration.calibrator import softmax
+from nonet.calibration.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
+from nonet.errors import DataError, RunError
+from nonet.inference.folder import CHUNK_SIZE, PredictionFolder
+from nonet.inference.labels import NOT_NOW, UNREADABLE
+
+if TYPE_CHECKING:
+    from nonet.inference.ensemble import Ensemble
+
+log = logging.getLogger("nonet")
+
+#: Columns of predictions.csv that hold no number.
+WORDS = ("image", "label", "best", "reason", "set", "note", "priors", "error")
+USES_IMAGES_TOGETHER = "a cell's label depends on the other images predicted with it"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What `predict` leaves behind.
+
+    num_images : how many rows there are.
+    num_unreadable : those with an error instead of a label.
+    num_unidentified : those without a label although they could be read.
+    num_to_retry : of the unreadable, those that may be readable later; the same call predicts them alone.
+    """
+
+    folder: Path
+    num_images: int
+    num_unreadable: int
+    num_unidentified: int
+    num_to_retry: int = 0
+
+    @property
+    def csv(self) -> Path:
+        return self.folder / "predictions.csv"
+
+    def table(self) -> pd.DataFrame:
+        """Read predictions.csv; numbers of unreadable images are NaN."""
+        numbers = [name for name in pd.read_csv(self.csv, nrows=0) if name not in WORDS]
+        return read_csv(
+            self.csv,
+            dtype=dict.fromkeys(WORDS, str) | dict.fromkeys(numbers, float),
+            keep_default_na=False,
+            na_values={name: [""] for name in numbers},
+        )
+
+    def __str__(self) -> str:
+        unreadable = f", {self.num_unreadable:,} of them unreadable (see column error)" if self.num_unreadable else ""
+        doubtful = f", {self.num_unidentified:,} unidentified (see column reason)" if self.num_unidentified else ""
+        text = f"{self.num_images:,} images{unreadable}{doubtful}: {self.csv}"
+        if self.num_to_retry:
+            text += (
+                f"\n{self.num_to_retry:,} of the unreadable could not be read now. When they can be, run the same "
+                "command again: it predicts only these."
+            )
+        return text
+
+
+def require_adaptable(ensemble: "Ensemble", num_images: int) -> None:
+    if ensemble.calibration.class_priors is None:
+        raise RunError(
+            f"{ensemble.run} is not calibrated, so the class priors of new images cannot be estimated.",
+            hint=f'Run "nonet calibrate {ensemble.run}", or leave --adapt-priors out.',
+        )
+    if num_images < MIN_IMAGES_TO_ADAPT:
+        raise DataError(
+            f"--adapt-priors needs {MIN_IMAGES_TO_ADAPT} images or more; {num_images} were given.",
+            hint="Predict more images of the sample together, or leave it out.",
+        )
+
+
+def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ensemble") -> np.ndarray:
+    """Estimate the priors of all known cells together; their logits are held at once, 4 bytes a class and image."""
+    columns = [f"logit_{code}" for code in ensemble.classes] + ["foreign", "nucleus"]
+    parts = [folder.read_part(i)[columns] for i in range(-(-num_images // CHUNK_SIZE))]
+    table = pd.concat(parts, ignore_index=True)
+    logits = table[columns[:-2]].to_numpy()
+    rejected = ensemble.rejection.rejects(table["foreign"].to_numpy())
+    rejected |= ensemble.nucleus.finds_none(table["nucleus"].to_numpy(dtype=bool))
+    known = ~np.isnan(logits).any(axis=1) & ~rejected
+    if known.sum() < MIN_IMAGES_TO_ADAPT:
+        raise DataError(
+            f"--adapt-priors needs {MIN_IMAGES_TO_ADAPT} images of known cells or more: of {len(known)}, "
+            f"{np.isnan(logits).any(axis=1).sum()} are unreadable and {rejected.sum()} of no known class.",
+            hint="Predict more images of the sample together, or leave it out; what is predicted is kept.",
+        )
+    return estimate_priors(softmax(logits[known]), ensemble.calibration.class_priors)
+
+
+def about_priors(priors: np.ndarray | None, ensemble: "Ensemble") -> dict:
+    """Say in plan.json, and in the log, what the priors come from."""
+    if priors is None:
+        return {}
+    shares = dict(zip(ensemble.classes, priors.round(4).tolist()))
+    log.warning(f"Class priors were estimated from the images together: {USES_IMAGES_TOGETHER}. {shares}")
+    return {"class_priors": shares, "note": USES_IMAGES_TOGETHER}
+
+
+def join(
+    folder: PredictionFolder, num_images: int, ensemble: "Ensemble", priors: np.ndarray | None
+) -> tuple[dict[str, int], list[int]]:
+    """Join the parts into predictions.csv and logits.parquet, one part at a time.
+
+    Returns
+    -------
+    How many have no label, by why; and the places of the images to try again.
+    """
+    logit_columns = [f"logit_{code}" for code in ensemble.classes]
+    reasons, to_retry, writer = Counter(), [], None
+    with written_whole(folder.csv) as csv_path, written_whole(folder.logits) as path:
+        with csv_path.open("w", encoding="utf-8", newline="") as file:
+            for number in range(-(-num_images // CHUNK_SIZE)):
+                part = folder.read_part(number)
+                to_retry += (number * CHUNK_SIZE + np.flatnonzero(part["retry"])).tolist()
+                if priors is not None:
+                    part[logit_columns] += log_ratio(priors, ensemble.calibration.class_priors).astype(np.float32)
+                    part["priors"] = "estimated from these images"
+                rows = _rows(part, softmax(part[logit_columns].to_numpy()), ensemble)
+                reasons.update(rows["reason"])
+                to_csv(rows, file, header=number == 0, float_format="%.6f")
+                logits = pa.Table.from_pandas(part[["image", *logit_columns]], preserve_index=False)
+                logits = logits.replace_schema_metadata(None)
+                writer = writer or pq.ParquetWriter(path, logits.schema)
+                writer.write_table(logits)
+        writer.close()
+    unreadable = reasons.pop(UNREADABLE, 0) + reasons.pop(NOT_NOW, 0)
+    reasons.pop("", None)
+    counts = {"num_unreadable": unreadable, "num_unidentified": reasons.total(), "num_to_retry": len(to_retry)}
+    return counts, to_retry
+
+
+def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: "Ensemble") -> pd.DataFrame:
+    """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, note, error."""
+    labels = ensemble.label(proba, part["foreign"].to_numpy(), part["nucleus"].to_numpy(dtype=bool))
+    labels.loc[part["retry"].to_numpy(), "reason"] = NOT_NOW
+    of_classes = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
+    last = part[[name for name in ("note", "priors", "error") if name in part]]
+    return pd.concat([part[["image"]], labels, part[["spread", "agreement", "foreign"]], of_classes, last], axis=1)

@@ -1,0 +1,132 @@
+"""The WBCBench challenge's submission: `ID,labels`, each ID of the sample submission once, in its order."""
+
+import logging
+from pathlib import Path, PurePosixPath
+
+from nonet.artifacts.csv_files import read_csv
+from nonet.artifacts.run import write_text
+from nonet.cells import UNIDENTIFIED
+from nonet.data.sources.tables import read_table
+from nonet.errors import DataError
+
+log = logging.getLogger("nonet")
+
+
+def require_format(format: str, *, sample_submission: object, unreadable_label: object) -> None:
+    """Check that `format` is known and has the options that belong to it, and no others.
+
+    Raises
+    ------
+    DataError, naming the option.
+    """
+    if format not in ("csv", "wbcbench"):
+        raise DataError(f'There is no format "{format}".', hint="Choose csv or wbcbench.")
+    if format == "csv":
+        for name, value in (("--sample-submission", sample_submission), ("--unreadable-label", unreadable_label)):
+            if value is not None:
+                raise DataError(
+                    f"{name} has no effect without --format wbcbench.", hint="Leave it out, or add --format wbcbench."
+                )
+    elif sample_submission is None:
+        raise DataError(
+            "--format wbcbench needs the challenge's table of IDs.", hint="Add --sample-submission phase2_test.csv."
+        )
+
+
+def require_class(label: str, classes: list[str]) -> None:
+    """Raise DataError where the label to submit unreadable images as is none of the run's classes."""
+    if label not in classes:
+        raise DataError(f'--unreadable-label "{label}" is no class of the run.', hint=f"Classes: {', '.join(classes)}.")
+
+
+def read_submission_ids(path: str | Path) -> list[str]:
+    """Read the IDs of the challenge's sample submission (CSV with a column ID; its labels are ignored).
+
+    Raises
+    ------
+    DataError where there is no such file or column, or an ID comes twice.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"There is no sample submission {path}.", hint="Give the challenge's table: phase2_test.csv.")
+    table = read_table(path)
+    if "ID" not in table.columns:
+        raise DataError(
+            f"{path} has no column ID; it has {', '.join(map(str, table.columns))}.",
+            hint="Give the challenge's table of the images to submit.",
+        )
+    ids = table["ID"][table["ID"] != ""]
+    if ids.empty:
+        raise DataError(f"{path} has no IDs.", hint="Give the challenge's table of the images to submit.")
+    twice = ids[ids.duplicated()]
+    if len(twice):
+        raise DataError(
+            f"{path} has {len(twice)} IDs twice, first {twice.iloc[0]}.", hint="Remove the rows that repeat an ID."
+        )
+    return ids.tolist()
+
+
+def require_ids(ids: list[str], names: list[str]) -> None:
+    """Check before anything is predicted that each ID names one image.
+
+    Raises
+    ------
+    DataError where an ID has no image, or two.
+    """
+    _rows_of(ids, names)
+
+
+def _rows_of(ids: list[str], names: list[str]) -> list[int]:
+    """Return the place in `names` of each ID's image; an ID is a file name, with or without the ending."""
+    by_id: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        file = PurePosixPath(name.replace("\\", "/"))
+        for key in {file.name, file.stem}:
+            by_id.setdefault(key, []).append(row)
+    missing = [one for one in ids if one not in by_id]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(ids)} IDs have no image to predict, first {missing[0]}.",
+            hint="Predict the folder that holds the test images, or the dataset with --split test.",
+        )
+    twice = [one for one in ids if len(by_id[one]) > 1]
+    if twice:
+        rows = ", ".join(names[row] for row in by_id[twice[0]][:2])
+        raise DataError(
+            f"{len(twice)} of {len(ids)} IDs have more than one image, first {twice[0]}: {rows}.",
+            hint="Predict one folder, or the dataset with --split test.",
+        )
+    return [by_id[one][0] for one in ids]
+
+
+def write_submission(
+    path: Path, ids: list[str], predictions: Path, classes: list[str], *, unreadable_label: str | None = None
+) -> None:
+    """Write submission.csv from predictions.csv, or nothing.
+
+    An ID names an image by its file name, with or without the ending. The challenge asks for a class of every image:
+    unidentified cells are submitted as their most probable class. `unreadable_label` is what images that could not be
+    read are submitted as; without it they are an error, for no class is given in silence.
+
+    Raises
+    ------
+    DataError where an ID has no image, two images, or an image that could not be read.
+    """
+    wanted = ["image", "label", "best", "error"]
+    table = read_csv(predictions, usecols=wanted, dtype=str, keep_default_na=False)
+    chosen = table.iloc[_rows_of(ids, table["image"].tolist())]
+    unreadable = chosen[~chosen["best"].isin(classes)]
+    if len(unreadable):
+        if unreadable_label is None:
+            raise DataError(
+                f"{len(unreadable)} IDs have no label, first {unreadable['image'].iloc[0]}: "
+                f"{unreadable['error'].iloc[0]} No submission was written.",
+                hint="Mend these images (predictions.csv lists them), or submit a class for them: --unreadable-label.",
+            )
+        log.warning(f"{len(unreadable)} unreadable images are submitted as {unreadable_label}.")
+    unidentified = int((chosen["label"] == UNIDENTIFIED).sum())
+    if unidentified:
+        log.warning(f"{unidentified:,} unidentified images are submitted as their most probable class.")
+    labels = chosen["best"].where(chosen["best"].isin(classes), unreadable_label)
+    lines = [f"{one},{label}" for one, label in zip(ids, labels, strict=True)]
+    write_text(path, "\n".join(["ID,labels", *lines]) + "\n")

@@ -1,0 +1,272 @@
+"""model_card.md and datasheet.md: what a run is, on what data, how well it does and what nobody has measured.
+
+After Mitchell et al., Model Cards for Model Reporting, FAT* 2019, and Gebru et al., Datasheets for Datasets,
+Communications of the ACM 64(12), 2021. All of it is read from the run folder; what only its owner knows is marked
+"To be filled in".
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from nonet.cells import in_order_of_maturation, name_of
+from nonet.data.sources import SOURCES
+from nonet.evaluation.calibration import MeasuredCalibration
+from nonet.evaluation.oof import NO_VIEWS
+from nonet.evaluation.results import Measured
+from nonet.evaluation.robustness import damage_rows
+from nonet.evaluation.tables import HEADINGS, format_interval
+from nonet.page.markdown import Markdown, escape, markdown_environment, table
+from nonet.page.numbers import percent, percent_range, score
+from nonet.recipe import Recipe, differing_settings, list_recipes, load_recipe
+from nonet.report import report_text
+
+_USES = ("images", "scored", "external", "test")
+_TEMPLATES = Path(__file__).parent / "templates"
+#: What a reader should look for in a sentence of "To be filled in".
+TO_FILL_IN = "To be filled in"
+
+
+def render_cards(found: Measured) -> dict[str, str]:
+    """Return {file name: Markdown text} of the model card and the datasheet."""
+    pages = markdown_environment(_TEMPLATES)
+    pages.filters["fill_in"] = lambda what: Markdown(f"**{TO_FILL_IN}:** {escape(what)}")
+    shown = _shared(found)
+    return {
+        "model_card.md": pages.get_template("model_card.md.j2").render(shown | _model(found)),
+        "datasheet.md": pages.get_template("datasheet.md.j2").render(shown | _dataset(found, shown["sources"])),
+    }
+
+
+def _shared(found: Measured) -> dict:
+    data, manifest = found.data, found.data.manifest
+    return {
+        "name": data.name,
+        "found": found,
+        "oof": data.oof,
+        "head": found.headline,
+        "sentences": report_text,
+        "created": data.provenance.get("created"),
+        "version": data.provenance.get("environment", {}).get("versions", {}).get("nonet"),
+        "record": data.record,
+        "optimism": report_text.reasons_for_optimism(found),
+        "num_classes": len(data.oof.classes),
+        "evaluated_sources": _sources_in_words(data.evaluated),
+        "external": data.external,
+        "sources": [_source(name, found) for name in sorted(manifest["source"].astype(str).unique())],
+        "classes": table(
+            ["class", "name", "images scored", "their patients", "images trained on only", "their patients"],
+            _class_rows(found),
+            align="llrrrr",
+        ),
+    }
+
+
+def _sources_in_words(images: pd.DataFrame) -> str:
+    return ", ".join(f"{source} ({count:,})" for source, count in images["source"].value_counts().items())
+
+
+def _source(name: str, found: Measured) -> dict:
+    """Return what is known of a source; `about` is None where it is not a published set that nonet knows."""
+    manifest = found.data.manifest
+    images = manifest[manifest["source"].astype(str) == name]
+    kind = ((found.data.record or {}).get("kinds") or {}).get(name)
+    about = SOURCES.get(kind)
+    return {
+        "name": name,
+        "kind": kind,
+        "about": about if about is not None and about.published else None,
+        "images": len(images),
+        "scored": int(images["image_id"].isin(found.data.oof.image_id).sum()),
+        "external": int((found.data.external["source"].astype(str) == name).sum()),
+        "test": int(images["split"].eq("test").sum()),
+        "patients": _patients_in_words(images),
+        "sizes": _sizes_in_words(images),
+    }
+
+
+def _patients_in_words(images: pd.DataFrame) -> str:
+    known = images[images["patient"].notna()]
+    if known.empty:
+        return "unknown"
+    text = f"{known['patient'].nunique():,}"
+    stand_in = known["patient_is_standin"].fillna(False).astype(bool)
+    if stand_in.any():
+        text += ", stand-ins" if stand_in.all() else f", {known.loc[stand_in, 'patient'].nunique():,} of them stand-ins"
+    unknown = len(images) - len(known)
+    return text + (f"; unknown of {unknown:,} images" if unknown else "")
+
+
+def _sizes_in_words(images: pd.DataFrame) -> str:
+    sizes = images.groupby(["width", "height"]).size().sort_values(ascending=False, kind="stable")
+    (width, height), count = sizes.index[0], sizes.iloc[0]
+    text = f"{width} × {height} px"
+    if len(sizes) == 1:
+        return text
+    return (
+        f"{text} ({100 * count / len(images):.0f} %), others from {images['width'].min()} × {images['height'].min()} "
+        f"to {images['width'].max()} × {images['height'].max()}"
+    )
+
+
+def _class_rows(found: Measured) -> list[list]:
+    """Return code, name, scored images and patients, external images and patients of each class of the run."""
+    external, scored, rows = found.data.external, found.per_class.set_index("code"), []
+    for code in in_order_of_maturation(scored.index):
+        others = external[external["label"] == code]
+        row = scored.loc[code]
+        # Known patients of some of the images would pass for all.
+        patients = "unknown" if pd.isna(row["patients"]) else f"{row['patients']:,}"
+        known = "unknown" if others["patient"].isna().any() else f"{others['patient'].nunique():,}"
+        rows.append([code, name_of(code), f"{row['images']:,}", patients, f"{len(others):,}", known])
+    return rows
+
+
+def _model(found: Measured) -> dict:
+    """Return what only the model card shows."""
+    data = found.data
+    measured = isinstance(found.calibration, MeasuredCalibration)
+    return {
+        "recipe_name": data.recipe.get("name"),
+        "num_networks": data.num_networks,
+        "has_views": data.oof.final_view_set != NO_VIEWS,
+        "weights": table(
+            ["architecture", "networks", "pretrained weights, and their licence"], _weights(found), align="lrl"
+        ),
+        "non_commercial": [name for name, origin in data.origins.items() if "-NC-" in (origin or "")],
+        "overall": _overall(found),
+        "by_class": _by_class(found),
+        "calibration": _calibration(found) if measured else None,
+        "doubt": found.calibration.doubt if measured else None,
+        "sets": found.calibration.coverage.iloc[0] if measured else None,
+        "coverage": found.calibration.settings.coverage if measured else None,
+        "robustness": _robustness(found),
+        "settings": _settings(data.recipe),
+        "provenance": data.provenance,
+        "limits": report_text.limits(found),
+        "share": lambda row, name: Markdown(
+            f"{percent(row[name])} [{percent_range(row[f'{name}_low'], row[f'{name}_high'])}]"
+        ),
+        "between": lambda row, score, decimals=3: Markdown(
+            format_interval(row[score], row[f"{score}_low"], row[f"{score}_high"], decimals=decimals)
+        ),
+    }
+
+
+def _weights(found: Measured) -> list[list]:
+    data, rows = found.data, []
+    for name, num in data.oof.num_folds.items():
+        origin = data.origins.get(name, "not recorded in this run folder")
+        rows.append([data.titles.get(name, name), num, origin or "none: trained from random numbers"])
+    return rows
+
+
+def _overall(found: Measured) -> Markdown:
+    rows = [
+        [_row_name(row, found), row["views"], *(_cell(row, name) for name in HEADINGS)]
+        for row in found.table.to_dict("records")
+    ]
+    return table(["", "views", *HEADINGS.values()], rows, align="ll" + "r" * len(HEADINGS))
+
+
+def _row_name(row: Mapping, found: Measured) -> str:
+    """Return a row's name, with its number of images where a dead member leaves it fewer than others."""
+    return row["name"] if row["images"] == found.headline["images"] else f"{row['name']}, {row['images']:,} images"
+
+
+def _by_class(found: Measured) -> Markdown:
+    rows = [
+        [
+            row["code"],
+            row["name"],
+            f"{row['images']:,}",
+            "unknown" if pd.isna(row["patients"]) else f"{row['patients']:,}",
+            *(score(row[name]) for name in ("precision", "recall")),
+            _cell(row, "f1"),
+            row["note"],
+        ]
+        for row in found.per_class.to_dict("records")
+    ]
+    return table(["class", "name", "images", "patients", "precision", "recall", "F1", "note"], rows, align="llrrrrrl")
+
+
+def _calibration(found: Measured) -> Markdown:
+    row, rows = found.calibration.measures.iloc[0], []
+    for name, title in (("ece", "expected calibration error"), ("brier", "Brier score"), ("nll", "log loss")):
+        rows.append([title, _cell(row, f"{name}_before"), _cell(row, f"{name}_after")])
+    return table(["lower is better", "before", "after"], rows, align="lrr")
+
+
+def _robustness(found: Measured) -> Markdown | None:
+    if found.robustness is None:
+        return None
+    _, rows = damage_rows(found.robustness, denoised=found.data.denoise.enabled)
+    severities = sorted({row["severity"] for row in rows})
+    scores = {(row["kind"], row["severity"]): score(row["macro_f1"]) for row in rows}
+    body = [
+        [kind.replace("_", " "), *(scores.get((kind, level), "–") for level in severities)]
+        for kind in dict.fromkeys(row["kind"] for row in rows)
+    ]
+    header = ["damage", *(f"severity {level}" for level in severities)]
+    return table(header, body, align="l" + "r" * len(severities))
+
+
+def _cell(row: Mapping, name: str) -> Markdown:
+    return Markdown(format_interval(row[name], row[f"{name}_low"], row[f"{name}_high"]))
+
+
+def _settings(settings: Mapping) -> dict | None:
+    """Return which recipe a run's settings are compared with, and those that differ; None where they cannot be."""
+    try:
+        recipe = Recipe.model_validate(settings)
+    except ValueError:  # of another nonet
+        return None
+    if recipe.name in list_recipes():
+        base, words = load_recipe(recipe.name), f'nonet\'s recipe "{recipe.name}"'
+    else:
+        base = Recipe(name=recipe.name, description=recipe.description, models=recipe.models)
+        words = "nonet's defaults, which are the paper's values"
+    rows = [[key, was, now] for key, (was, now) in differing_settings(base, recipe).items()]
+    return {"base": words, "table": table(["setting", "there", "here"], rows, align="lll") if rows else None}
+
+
+def _dataset(found: Measured, sources: list[dict]) -> dict:
+    """Return what only the datasheet shows."""
+    data, oof = found.data, found.data.oof
+    manifest, record = data.manifest, data.record
+    excluded = (record or {}).get("excluded") or []
+    patients = pd.Series(oof.patient, dtype=object)
+    folds = [
+        [fold, f"{(oof.fold == fold).sum():,}", f"{patients[oof.fold == fold].nunique():,}"]
+        for fold in sorted(set(oof.fold.tolist()))
+    ]
+    return {
+        "manifest": manifest,
+        "num_patients": _patients_in_words(manifest),
+        "unlabelled": int(manifest["label"].isna().sum()),
+        "test": int(manifest["split"].eq("test").sum()),
+        "folds": table(["held out in fold", "images", "known patients"], folds, align="lrr"),
+        "by": data.recipe.get("folds", {}).get("by", "patient"),
+        "source_table": table(
+            ["source", "images", "scored", "trained on only", "test", "patients", "size"],
+            [[s["name"], *(f"{s[use]:,}" for use in _USES), s["patients"], s["sizes"]] for s in sources],
+            align="lrrrrll",
+        ),
+        "excluded": table(["source", "reason", "images"], [list(row.values()) for row in excluded], align="llr")
+        if excluded
+        else None,
+        "num_excluded": sum(row["images"] for row in excluded),
+        "denoise": data.denoise,
+        "centre": _centre_in_words(data.recipe.get("models", {}).get("centre", 1.0)),
+        "size_px": data.recipe.get("models", {}).get("image_size_px"),
+    }
+
+
+def _centre_in_words(centre: float | Mapping[str, float]) -> str:
+    if isinstance(centre, Mapping):
+        parts = ", ".join(f"{100 * part:g} % for {name}" for name, part in centre.items())
+        return f"Cut to the central square, whose side is this part of the frame's shorter side: {parts}; else whole."
+    if centre == 1:
+        return "The whole frame is kept."
+    return f"Cut to the central square, whose side is {100 * centre:g} % of the frame's shorter side."

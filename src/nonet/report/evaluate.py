@@ -1,0 +1,139 @@
+"""`nonet evaluate`: from a run's out-of-fold logits to Table 1, figures and a report."""
+
+import logging
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import pandas as pd
+
+from nonet.artifacts.csv_files import write_csv
+from nonet.artifacts.run import Run, write_text
+from nonet.cells import lineage_blocks
+from nonet.data.preprocess.corruptions import KINDS
+from nonet.evaluation.calibration import MeasuredCalibration
+from nonet.evaluation.members import dead_words
+from nonet.evaluation.mistakes import Expanded
+from nonet.evaluation.ood import write_rejection
+from nonet.evaluation.results import Measured, measure
+from nonet.page.figures import class_counts_figure, in_house_style, sample_figure, svg_text
+from nonet.report import figures
+from nonet.report.calibration_pages import reliability_figure, write_calibration
+from nonet.report.cards import render_cards
+from nonet.report.issues import FIGURE, draw_issues, remove_issues, write_issues
+from nonet.report.report import render_report
+
+logger = logging.getLogger("nonet")
+
+
+def evaluate(
+    run: str | PathLike | Run,
+    *,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Score a run on its held-out images and write tables, figures and a report.
+
+    Only images that the manifest marks `evaluate` count, each predicted by the members that never saw it.
+
+    Parameters
+    ----------
+    run : the run's folder.
+    num_resamples, confidence, seed : of the bootstrap over patients (over images where patients are unknown).
+
+    Returns
+    -------
+    Table 1, as `table_1` describes it, the ensemble by the weights of ensemble.json; with a row "ensemble, calibrated"
+    where class priors are moved, whose predictions, by what other folds teach, all else then describes. In
+    RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv (the ensemble's counts, rows true),
+    mistakes.csv (by group of models and where they lie), the same two of all images held out as expanded_confusion.csv
+    and expanded_mistakes.csv (where external ones were held out), calibration.csv, coverage.csv and rejection.csv
+    (where there are enough patients), what `issues` writes, figures/*.svg; report.html, which needs no network;
+    model_card.md and datasheet.md. What `evaluate_robustness` left there is in the report and the card, too.
+
+    Raises
+    ------
+    RunError, where out-of-fold logits are missing, incomplete or not finite.
+    """
+    run = Run(run)
+    found = measure(run, num_resamples=num_resamples, confidence=confidence, seed=seed)
+    for warning in [found.floor.words(), *dead_words(found.data)]:
+        if warning is not None:
+            logger.warning(warning)
+    drawings = _draw(found)
+    pages = {"report.html": render_report(found, drawings)} | render_cards(found)
+    folder = run.evaluation
+    write_calibration(folder, found.calibration)
+    write_rejection(folder, found.rejection)
+    if found.issues is not None:
+        write_issues(run, found.issues)
+    else:
+        remove_issues(run)
+    for name, drawing in drawings.items():
+        write_text(folder / "figures" / f"{name}.svg", drawing)
+    _remove_stale_figures(folder / "figures", drawings)
+    write_csv(folder / "per_class.csv", found.per_class)
+    write_csv(folder / "differences.csv", found.differences)
+    write_csv(folder / "confusion.csv", found.confusion, index=True)
+    write_csv(folder / "mistakes.csv", found.mistakes)
+    _write_expanded(folder, found.expanded)
+    write_csv(folder / "table.csv", found.table)
+    for name, text in pages.items():
+        write_text(folder / name, text)
+    logger.info("Evaluated %d images. Report: %s", len(found.data.oof.true), folder / "report.html")
+    return found.table
+
+
+def _write_expanded(folder: Path, expanded: Expanded | None) -> None:
+    """Write the tables of all images held out; remove an earlier evaluation's where there are none."""
+    confusion, mistakes = folder / "expanded_confusion.csv", folder / "expanded_mistakes.csv"
+    if expanded is None:
+        confusion.unlink(missing_ok=True)
+        mistakes.unlink(missing_ok=True)
+        return
+    write_csv(confusion, expanded.confusion, index=True)
+    write_csv(mistakes, expanded.mistakes)
+
+
+def _draw(found: Measured) -> dict[str, str]:
+    """Return {file stem: SVG text} of every figure that the run has the data for."""
+    draw, data = in_house_style, found.data
+    drawings = {
+        "confusion_counts": draw(figures.confusion_figure, found.confusion, by_row=False),
+        "confusion_by_row": draw(figures.confusion_figure, found.confusion, by_row=True),
+        "class_counts": draw(class_counts_figure, data.manifest),
+    }
+    if lineage_blocks(list(found.confusion.index)):
+        drawings["mistakes"] = draw(figures.mistakes_figure, found.mistakes)
+    if found.expanded is not None:
+        drawings["expanded"] = draw(figures.expanded_figure, found.expanded.confusion, found.expanded.mistakes)
+    if data.samples is not None and len(data.samples[1]):
+        drawings["samples"] = draw(sample_figure, *data.samples)
+    if data.histories:
+        drawings["training_curves"] = draw(
+            figures.training_figure,
+            data.histories,
+            data.titles,
+            {name: data.kept_epoch(name) for name in data.histories},
+        )
+    if isinstance(found.calibration, MeasuredCalibration):
+        drawings["reliability"] = draw(reliability_figure, found.calibration.bins)
+    if found.robustness is not None:
+        titles = {kind: kind.replace("_", " ") for kind in KINDS}
+        drawings["robustness"] = draw(figures.robustness_figure, found.robustness.scores, titles)
+    texts = {name: svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
+    return texts if found.issues is None else texts | {FIGURE: draw_issues(found.issues)}
+
+
+def _remove_stale_figures(folder: Path, drawings: Mapping[str, str]) -> None:
+    """Remove an earlier evaluation's figures that this one did not draw; other files stay."""
+    for path in folder.glob("*.svg"):
+        if path.stem not in drawings and _is_ours(path):
+            path.unlink()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a figure is one that `svg_text` wrote: its ids begin with its name."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return text.startswith("<svg") and f'id="{path.stem.replace("_", "-")}-figure_1"' in text

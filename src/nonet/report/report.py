@@ -1,0 +1,169 @@
+"""The report of an evaluation: one HTML file that needs no network."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from nonet.cells import lineage_blocks, name_of
+from nonet.data.preprocess.corruptions import KINDS
+from nonet.evaluation.issues import Issues, commonest
+from nonet.evaluation.mistakes import expanded_in_words, mistakes_in_words
+from nonet.evaluation.ood import rejection_words
+from nonet.evaluation.oof import ENSEMBLE, NO_VIEWS
+from nonet.evaluation.results import Measured
+from nonet.evaluation.robustness import denoising_rows
+from nonet.evaluation.run_data import RunData
+from nonet.evaluation.tables import HEADINGS
+from nonet.page.html import environment, inline
+from nonet.page.numbers import score as score_text
+from nonet.report import report_text
+from nonet.report.calibration_pages import calibration_words
+
+_TEMPLATES = Path(__file__).parent / "templates"
+#: Each answers for one section, in the order of the page.
+_QUESTIONS = (
+    report_text.expectation,
+    report_text.judgement,
+    report_text.confusions,
+    report_text.trust,
+    report_text.rejected,
+    report_text.degradation,
+    report_text.doubted_labels,
+    report_text.networks,
+    report_text.images,
+    report_text.training,
+)
+#: How many of the worst issues, and of the patients with most of them, the report lists; files have all.
+MOST_ISSUES, MOST_PATIENTS = 15, 10
+#: Where a figure needs words of its own for those who do not see it.
+_FIGURE_TEXT = {
+    "confusion_counts": "Confusion matrix as counts; the numbers are in confusion.csv.",
+    "confusion_by_row": "Confusion matrix as percentages of each true class; counts are in confusion.csv.",
+    "mistakes": "Mistakes of each group of models by where they lie; the numbers are in mistakes.csv.",
+    "expanded": "Confusion matrix of all images held out, external ones too, beside mistakes by group of models; the "
+    "numbers are in expanded_confusion.csv and expanded_mistakes.csv.",
+    "class_counts": "Number of images of each class, as dots on a logarithmic scale.",
+    "samples": "Prepared images of each class.",
+    "training_curves": "Loss and macro-F1 by epoch for every network.",
+    "reliability": "Share of right calls by probability, before and after calibration.",
+    "label_issues": "Label issues by given and suggested class, beside the confusion matrix; see issues.csv.",
+    "robustness": "Macro-F1 against the severity of each kind of damage; the numbers are in robustness.csv.",
+}
+
+
+def render_report(found: Measured, drawings: Mapping[str, str]) -> str:
+    """Return the report as HTML text; `drawings` are {name: SVG text}."""
+    pages = environment(_TEMPLATES)
+    pages.filters.update(interval=_interval)
+    return pages.get_template("report.html.j2").render(
+        **_shown(found),
+        say={question.__name__: question(found) for question in _QUESTIONS},
+        figures={name: inline(svg, _FIGURE_TEXT[name]) for name, svg in drawings.items()},
+        made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+    )
+
+
+def _shown(found: Measured) -> dict:
+    """Return what the sections are filled with."""
+    data, oof, table = found.data, found.data.oof, found.table
+    codes = list(found.per_class["code"])
+    return {
+        "title": data.name,
+        "headline": found.headline,
+        "accuracy": found.accuracy,
+        "blocks": [(views, table[table["views"] == views].to_dict("records")) for views in oof.view_sets],
+        "scores": HEADINGS,
+        "best": {(views, score): rows[score].max() for views, rows in table.groupby("views") for score in HEADINGS},
+        "per_class": found.per_class.to_dict("records"),
+        "differences": found.differences.to_dict("records"),
+        "classes": [(code, name_of(code)) for code in codes],
+        "has_lineages": bool(lineage_blocks(codes)),
+        "unit": found.unit,
+        "num_networks": data.num_networks,
+        "is_weighted": data.is_weighted,
+        "moves_priors": found.moves_priors,
+        "num_unknown_patients": oof.num_unknown_patients,
+        "final_views": oof.final_view_set,
+        "has_views": oof.final_view_set != NO_VIEWS,
+        "no_views": NO_VIEWS,
+        "ensemble": ENSEMBLE,
+        "num_resamples": found.num_resamples,
+        "percent": found.percent,
+        "seed": found.seed,
+        "optimism": report_text.reasons_for_optimism(found),
+        "limits": report_text.limits(found),
+        "mistakes": mistakes_in_words(found.mistakes),
+        "expanded": None if found.expanded is None else expanded_in_words(found.expanded),
+        "damages": denoising_rows(found.robustness) if found.robustness is not None else [],
+        "kinds": KINDS,
+        "calibration": calibration_words(found.calibration),
+        "rejection": rejection_words(found.rejection, data.calibrate.false_alarm),
+        "issues": _issues(found.issues) if found.issues is not None else None,
+        "recipe": data.recipe_text,
+        "provenance": _flat(data.provenance),
+        "histories": (histories := _history_rows(data)),
+        "minutes": sum(row["minutes"] for row in histories),
+    }
+
+
+def _issues(issues: Issues) -> dict:
+    """Return what the section on label issues shows."""
+    worst = issues.table.head(MOST_ISSUES).astype(object)
+    return {
+        "num": len(issues.table),
+        "num_images": issues.num_images,
+        "commonest": commonest(issues),
+        "worst": worst.where(worst.notna(), None).to_dict("records"),
+        "sources": issues.by_source.to_dict("records"),
+        "patients": issues.by_patient.head(MOST_PATIENTS).to_dict("records"),
+        "compared_by": issues.compared_by,
+    }
+
+
+def _history_rows(data: RunData) -> list[dict]:
+    rows = []
+    for member in sorted(data.histories.keys() | data.done.keys()):
+        history, done = data.histories.get(member), data.done.get(member, {})
+        kept, score = data.kept_epoch(member), done.get("val_macro_f1", float("nan"))
+        if "val_macro_f1" not in done and kept is not None:
+            score = float(history.loc[history["epoch"] == kept, "val_macro_f1"].iloc[-1])
+        seconds = done.get("seconds", float("nan") if history is None else history["seconds"].iloc[-1])
+        rows.append(
+            {
+                "name": data.titles.get(member[0], member[0]),
+                "fold": member[1],
+                "num_epochs": done.get("epochs", 0 if history is None else len(history)),
+                "kept_epoch": kept,
+                "macro_f1": score,
+                "minutes": float(seconds) / 60,
+                "note": _note(done),
+            }
+        )
+    return rows
+
+
+def _note(done: Mapping) -> str:
+    """Return what is said of a member whose network died, in this attempt or in an earlier one."""
+    if done.get("dead"):
+        return f"{done['dead']}: does not count"
+    lost = done.get("earlier_attempts") or []
+    return f"attempt {len(lost) + 1}; the one before {lost[-1]['reason']}" if lost else ""
+
+
+def _flat(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
+    """Return a nested dict as (dotted key, text) pairs."""
+    pairs = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            pairs.append((f"{prefix}{key}", text))
+    return pairs
+
+
+def _interval(row: Mapping, score: str) -> str:
+    low, high = row[f"{score}_low"], row[f"{score}_high"]
+    return "–" if pd.isna(low) else f"{score_text(low)}–{score_text(high)}"

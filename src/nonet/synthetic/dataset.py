@@ -1,0 +1,257 @@
+"""Drawn cells of all thirteen classes, whose truth is known.
+
+Photographs of patients cannot be shipped, are labelled by people who err, and do not say how ripe a cell was. These
+drawings can be made anywhere from a seed and know all of that: they carry `nonet demo`, the tests, and every
+experiment that asks whether a planted error is found again. They are no substitute for photographs: a network trained
+on them knows nothing about blood.
+"""
+
+import csv
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nonet.artifacts.run import written_whole
+from nonet.artifacts.storage import claim, writing_to
+from nonet.cells import CLASSES, GRANULOCYTE_STAGES
+from nonet.data.preprocess.corruptions import degrade
+from nonet.errors import DataError, StorageError
+from nonet.progress import progress
+from nonet.synthetic.cells import draw_maturity, morphology
+from nonet.synthetic.paint import Painted, PatientLook, paint, paint_red_cells, patient_look
+from nonet.synthetic.plan import DEGRADATIONS, NEIGHBOURS, SEVERITIES, Plan, imbalanced_counts, plan_dataset
+from nonet.workers import map_in_order, num_processors
+
+__all__ = [
+    "DEGRADATIONS",
+    "NEIGHBOURS",
+    "SEVERITIES",
+    "CellMasks",
+    "PatientLook",
+    "cell_masks",
+    "draw_cell",
+    "draw_dataset",
+    "draw_red_cells",
+    "imbalanced_counts",
+    "patient_look",
+]
+
+IMAGES_HEADER = ("path", "label", "patient", "split")
+TRUTH_HEADER = (
+    "path",
+    "true_label",
+    "given_label",
+    "label_error",
+    "degradation",
+    "severity",
+    "patient",
+    "maturity",
+)
+_MARKER = "phantom.json"
+_NUM_IMAGES_WORTH_PROCESSES = 500  # starting spawned processes takes up to 2 s: as long as 200 images
+_CHUNK_SIZE = 16  # images that a process draws at once
+
+
+@dataclass(frozen=True)
+class CellMasks:
+    """What a drawn cell is made of.
+
+    `cell` and `nucleus` are bool arrays (size_px, size_px), the nucleus within the cell; `maturity` is None outside
+    of granulopoiesis.
+    """
+
+    cell: np.ndarray
+    nucleus: np.ndarray
+    num_lobes: int
+    maturity: float | None
+
+
+def draw_cell(
+    label: str,
+    *,
+    seed: int,
+    size_px: int = 128,
+    patient: PatientLook | None = None,
+    maturity: float | None = None,
+) -> np.ndarray:
+    """Draw one white cell of a class in its field of red cells.
+
+    Parameters
+    ----------
+    label : one of the thirteen class codes.
+    seed : the same seed and arguments give the same bytes.
+    size_px : side of the image, at least 16. The frame is 24 µm wide, whatever the size.
+    patient : stain, light and focus; None is a neutral look.
+    maturity : in 0–1, for the stages of granulopoiesis alone: a fifth of the range is one stage, and the value
+        decides what is drawn. None draws one that suits the label.
+
+    Returns
+    -------
+    uint8 array (size_px, size_px, 3), RGB.
+
+    Raises
+    ------
+    DataError, naming what does not suit.
+    """
+    return _draw(label, seed, size_px, patient, maturity)[0].image
+
+
+def draw_red_cells(*, seed: int, size_px: int = 128, patient: PatientLook | None = None) -> np.ndarray:
+    """Draw a field of red cells in which there is no white cell: uint8 (size_px, size_px, 3). See `draw_cell`."""
+    if size_px < 16 or seed < 0:
+        raise DataError(f"size_px is {size_px} and seed {seed}.", "Choose at least 16 and 0.")
+    return paint_red_cells(patient or PatientLook(), size_px, np.random.default_rng([seed, 0xBED]))
+
+
+def cell_masks(
+    label: str,
+    *,
+    seed: int,
+    size_px: int = 128,
+    patient: PatientLook | None = None,
+    maturity: float | None = None,
+) -> CellMasks:
+    """Return the cell and nucleus of the image that `draw_cell` draws for the same arguments."""
+    painted, num_lobes, maturity = _draw(label, seed, size_px, patient, maturity)
+    return CellMasks(painted.cell, painted.nucleus, num_lobes, maturity)
+
+
+def _draw(
+    label: str, seed: int, size_px: int, patient: PatientLook | None, maturity: float | None
+) -> tuple[Painted, int, float | None]:
+    if label not in CLASSES:
+        raise DataError(f"There is no drawing of class {label!r}.", f"Choose from {' '.join(CLASSES)}.")
+    if size_px < 16:
+        raise DataError(f"size_px is {size_px}: nothing could be told from it.", "Choose at least 16.")
+    if seed < 0:
+        raise DataError(f"seed is {seed}.", "Choose 0 or more.")
+    if maturity is not None and label not in GRANULOCYTE_STAGES:
+        raise DataError(
+            f"maturity is {maturity}, but {label} is no stage of granulopoiesis.",
+            f"Leave it out, or choose from {' '.join(GRANULOCYTE_STAGES)}.",
+        )
+    if maturity is not None and not 0 <= maturity <= 1:
+        raise DataError(f"maturity is {maturity}.", "Choose from 0 (promyelocyte) to 1 (segmented neutrophil).")
+    rng = np.random.default_rng([seed, CLASSES.index(label)])
+    drawn = draw_maturity(label, rng)  # drawn in any case, so that a given maturity leaves the other lots as they were
+    maturity = drawn if maturity is None else maturity
+    cell = morphology(label, rng, maturity)
+    return paint(cell, patient or PatientLook(), size_px, rng), cell.num_lobes, maturity
+
+
+def draw_dataset(
+    out: str | Path,
+    *,
+    num_images: int | dict[str, int] = 1200,
+    num_patients: int = 24,
+    size_px: int = 96,
+    seed: int = 0,
+    label_error_rate: float = 0.0,
+    degrade: bool = False,
+    split: str | None = None,
+    num_workers: int | None = None,
+) -> Path:
+    """Draw a labelled data set of many patients, with what is wrong in it on record.
+
+    Writes `images/cell_00001.png` … in an order that tells nothing, `images.csv` (path, label, patient, split: what a
+    laboratory would hand over) and `truth.csv` (true and given label, whether they differ, degradation and severity,
+    patient, maturity). The same arguments give the same bytes, whatever `num_workers`.
+
+    Parameters
+    ----------
+    out : a new or empty folder, or one that this function wrote: its drawings are replaced.
+    num_images : images in all, shared out like a blood differential (see `imbalanced_counts`), or images by class.
+    num_patients : patients, each with a look and a share of classes of its own. A class is spread over at least four
+        of them where it has four images.
+    size_px : side of the images.
+    seed : of everything.
+    label_error_rate : share in [0, 1) of the images that are given the label of a neighbouring class (`NEIGHBOURS`).
+    degrade : leave about a quarter of the images pristine and degrade the others by noise, blur or illumination at
+        severity 1–3.
+    split : the value of the column `split`, if any.
+    num_workers : processes; None takes every core for more than 500 images. They are spawned, so a script must call
+        this under `if __name__ == "__main__"`.
+
+    Returns
+    -------
+    Path, the folder.
+
+    Raises
+    ------
+    DataError, naming the argument that does not suit.
+    """
+    plans = plan_dataset(num_images, num_patients, seed, label_error_rate, degrade)
+    if size_px < 16:
+        raise DataError(f"size_px is {size_px}: nothing could be told from it.", "Choose at least 16.")
+    if num_workers is not None and num_workers < 1:
+        raise DataError(f"num_workers is {num_workers}.", "Choose at least 1, or leave it out.")
+    out = Path(out)
+    _make_room(out)
+    settings = {"num_images": num_images, "num_patients": num_patients, "size_px": size_px, "seed": seed}
+    settings |= {"label_error_rate": label_error_rate, "degrade": degrade, "split": split}
+    (out / _MARKER).write_text(json.dumps({"written_by": "nonet.synthetic.dataset.draw_dataset", **settings}, indent=1))
+    (out / "images").mkdir(exist_ok=True)
+    _draw_all(out, plans, size_px, num_workers)
+    _write_table(out / "images.csv", IMAGES_HEADER, [(p.path, p.given_label, p.patient, split or "") for p in plans])
+    _write_table(out / "truth.csv", TRUTH_HEADER, [_truth_row(plan) for plan in plans])
+    return out
+
+
+def _truth_row(plan: Plan) -> tuple:
+    maturity = "" if plan.maturity is None else f"{plan.maturity:.4f}"
+    is_error = int(plan.true_label != plan.given_label)
+    shown = (plan.true_label, plan.given_label, is_error, plan.degradation, plan.severity, plan.patient, maturity)
+    return (plan.path, *shown)
+
+
+def _make_room(out: Path) -> None:
+    claim(
+        out, "folder of drawn cells", main=_MARKER, keys={"written_by", "seed"}, hint="Give a new or an empty folder."
+    )
+    for name in ("truth.csv", "images.csv"):
+        (out / name).unlink(missing_ok=True)
+    if (out / "images").is_symlink():
+        raise StorageError(f"{out / 'images'} is a link, not a folder of nonet.", hint="Move it away.")
+    for file in (out / "images").glob("cell_*.png"):
+        file.unlink()
+
+
+def _draw_all(out: Path, plans: list[Plan], size_px: int, num_workers: int | None) -> None:
+    if num_workers is None:
+        num_workers = num_processors() if len(plans) > _NUM_IMAGES_WORTH_PROCESSES else 1
+    chunks = (plans[start : start + _CHUNK_SIZE] for start in range(0, len(plans), _CHUNK_SIZE))
+    draw_and_save = partial(_draw_and_save, out, size_px)
+    with (
+        progress(total=len(plans), description="drawing cells", unit="images", delay=2, leave=False) as bar,
+        closing(map_in_order(draw_and_save, chunks, num_workers)) as drawn,
+    ):
+        for num_drawn in drawn:
+            bar.update(num_drawn)
+
+
+def _draw_and_save(out: Path, size_px: int, plans: list[Plan]) -> int:
+    for plan in plans:
+        image = draw_cell(
+            plan.true_label,
+            seed=plan.seed,
+            size_px=size_px,
+            patient=patient_look(plan.patient_seed),
+            maturity=plan.maturity,
+        )
+        if plan.severity:
+            image = degrade(image, plan.degradation, plan.severity, seed=plan.seed)
+        with writing_to(out):
+            Image.fromarray(image).save(out / plan.path)
+    return len(plans)
+
+
+def _write_table(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
+    with written_whole(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,332 @@
+"""One member: train a network on all folds but one, keep its average, say what it makes of the fold held out.
+
+Nothing random has a state: each batch's seed is derived from (seed, architecture, fold, attempt, epoch, step). So a
+training that is killed and resumed from its last `state.pt` ends with the weights of an uninterrupted one, bit for bit.
+"""
+
+import json
+import logging
+import math
+import time
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from timm.optim import param_groups_layer_decay
+from tqdm import tqdm
+
+from nonet.artifacts.run import Member, write_text
+from nonet.models.network import Classifier, make_classifier
+from nonet.models.views import no_views, to_device
+from nonet.progress import progress
+from nonet.recipe import Optimiser, Recipe
+from nonet.training.augment import Draws, augment, mix
+from nonet.training.ema import WeightAverage
+from nonet.training.liveness import why_dead
+from nonet.training.losses import TrainingLoss, loss_of
+from nonet.training.member_data import MemberData
+from nonet.training.outcome import Viewer, macro_f1, work_out, write_outcome
+from nonet.training.sampling import cut_batches, derive_seed, draw_epoch, training_prior
+from nonet.training.sharing import take_from_first
+from nonet.training.state import read_state, write_state
+
+log = logging.getLogger("nonet")
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+def learning_rate(step: int, num_steps: int, *, first: float, last: float, warmup_steps: int = 0) -> float:
+    """Return the cosine from `first` at step 0 to `last` at step num_steps - 1; before it, an even rise from 0."""
+    if step < warmup_steps:
+        return first * (step + 1) / (warmup_steps + 1)
+    part = (step - warmup_steps) / max(num_steps - warmup_steps - 1, 1)
+    return last + (first - last) * (1 + math.cos(math.pi * part)) / 2
+
+
+def parameter_groups(network: Classifier, settings: Optimiser) -> list[dict]:
+    """Divide the network's parameters by how fast they learn: each group's `lr_scale`, 1 at the backbone's end."""
+    groups = [{"params": list(network.backbone.parameters()), "lr_scale": 1.0}]
+    if settings.layer_decay < 1:
+        layers = param_groups_layer_decay(
+            network.backbone, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
+        )
+        groups = [{"params": layer["params"], "lr_scale": layer["lr_scale"]} for layer in layers]
+    return [*groups, {"params": list(network.head.parameters()), "lr_scale": settings.head_rate}]
+
+
+class MemberTraining:
+    """The state of one member's training and the steps that move it on."""
+
+    def __init__(self, member: Member, data: MemberData, recipe: Recipe, fabric: Fabric):
+        self.member, self.data, self.recipe, self.fabric = member, data, recipe, fabric
+        self.seconds = 0.0
+        self.earlier_attempts: list[dict] = []  # that died: {"epochs", "reason"}
+        self.external = ~data.table["evaluate"].to_numpy(dtype=bool)[data.train]
+        prior = training_prior(data.labels[data.train], len(data.classes), recipe.sampling, self.external)
+        self.loss = TrainingLoss(recipe.loss, data.classes, prior, fabric.device)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make the network, its optimiser and its average; anew, and from another seed, in each attempt."""
+        torch.manual_seed(self._seed("start"))
+        network, self.origin = make_classifier(self.member.architecture, self.recipe.models, len(self.data.classes))
+        network = network.to(memory_format=torch.channels_last)
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
+            network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        settings = self.recipe.optimiser
+        optimiser = torch.optim.AdamW(
+            parameter_groups(network, settings),
+            lr=settings.learning_rate_first,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=self.fabric.device.type in ("cpu", "cuda"),
+        )
+        self.network, self.optimiser = self.fabric.setup(network, optimiser)
+        train = self.recipe.train
+        self.average = WeightAverage(network, decay=train.ema_decay, warmup=train.ema_warmup)
+        self.epoch, self.step, self.loss_sum = 0, 0, 0.0
+        self.history: list[dict] = []
+        self.best: dict | None = None  # what is kept: {"macro_f1", "epoch", "network", "dead"}
+        self.diverged: str | None = None
+        self.steps_an_epoch = len(self._batches_of(0))
+
+    @property
+    def attempt(self) -> int:
+        return len(self.earlier_attempts)
+
+    def _seed(self, *parts: object) -> int:
+        attempt = ("attempt", self.attempt) if self.attempt else ()
+        return derive_seed(self.recipe.train.seed, self.member.architecture, self.member.fold, *attempt, *parts)
+
+    def _batches_of(self, epoch: int) -> list[np.ndarray]:
+        labels = self.data.labels[self.data.train]
+        order = draw_epoch(labels, self.recipe.sampling, seed=self._seed("order", epoch), external=self.external)
+        return cut_batches(
+            self.data.train[order], self.recipe.train.batch_size, smallest=max(2, self.fabric.world_size)
+        )
+
+    def run(self) -> None:
+        """Train to the end from wherever the last state was written.
+
+        A network that dies (see liveness.py) is begun again from another seed, as often as the recipe says.
+        """
+        self._resume()
+        self._started = time.monotonic() - self.seconds
+        bar = progress(
+            total=self.recipe.train.epochs * self.steps_an_epoch,
+            initial=self.epoch * self.steps_an_epoch + self.step,
+            description=self.member.name,
+            unit="steps",
+            leave=False,
+            disable=not self.fabric.is_global_zero,
+        )
+        with bar:
+            while True:
+                died = self._train(bar)
+                if died is None or not self._may_begin_again:
+                    died = self._finish()
+                if died is None:
+                    return
+                self._begin_again(died)
+                bar.reset()
+
+    def _train(self, bar: tqdm) -> str | None:
+        """Train this attempt to its end; say why it ended before, if it did."""
+        saved = time.monotonic()
+        while not self._is_finished():
+            cut = self._batches_of(self.epoch)
+            while self.step < len(cut):
+                try:
+                    self.loss_sum += self._train_batch(cut[self.step])
+                except Diverged as error:
+                    self.diverged = str(error)
+                    return self.diverged
+                self.step += 1
+                bar.update()
+                if time.monotonic() - saved >= self.recipe.train.checkpoint_seconds and self.step < len(cut):
+                    self._save()
+                    saved = time.monotonic()
+            self._end_epoch(len(cut))
+            last = self.history[-1]
+            bar.set_postfix(macro_f1=f"{last['val_macro_f1']:.3f}", epoch=self.epoch, refresh=False)
+            log.debug(
+                f"{self.member.name}, epoch {self.epoch}: training loss {last['train_loss']:.4f}, "
+                f"held-out macro-F1 {last['val_macro_f1']:.3f}, {self.seconds:.0f} s"
+            )
+            if self.best["dead"] is not None:
+                return self.best["dead"]
+            self._save()
+            saved = time.monotonic()
+        return None
+
+    @property
+    def _may_begin_again(self) -> bool:
+        return self.attempt < self.recipe.train.max_restarts
+
+    @property
+    def _advice(self) -> str:
+        if self.diverged is None:
+            return " Where that happens often, optimiser.warmup_epochs or a lower learning rate helps."
+        return " Where that happens often, lower optimiser.learning_rate_first, or set train.precision=32-true."
+
+    def _begin_again(self, reason: str) -> None:
+        if self.fabric.is_global_zero:
+            log.warning(f"{self.member.name} {reason}. It is trained again from another seed.{self._advice}")
+        self.earlier_attempts.append({"epochs": self.epoch, "reason": reason})
+        self._begin()
+        self._save()
+
+    def _train_batch(self, rows: np.ndarray) -> float:
+        loss = self.gradients(rows)
+        settings = self.recipe.optimiser
+        self.rate = learning_rate(
+            self.epoch * self.steps_an_epoch + self.step,
+            self.recipe.train.epochs * self.steps_an_epoch,
+            first=settings.learning_rate_first,
+            last=settings.learning_rate_last,
+            warmup_steps=round(settings.warmup_epochs * self.steps_an_epoch),
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate * group["lr_scale"]
+        self.optimiser.step()
+        self.average.update(self.network.module)
+        return loss
+
+    def gradients(self, rows: np.ndarray) -> float:
+        """Leave the gradients of the mean loss over a batch in the network; return that loss.
+
+        Over several devices each one makes the whole augmented batch, so that mixing sees what one device would, and
+        passes its share of it through the network. The sum of a share's losses is scaled so that the mean over devices
+        that follows is the mean over the batch, however uneven the shares.
+        """
+        images, labels = self._augmented(rows)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        torch.manual_seed(self._seed("dropout", self.epoch, self.step, rank))
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        share_images, share_labels = images[rank::world], labels[rank::world]
+        loss = self.loss(self.network(share_images), share_labels).sum() * (world / len(rows))
+        self.fabric.backward(loss)
+        value = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
+        if not math.isfinite(value):
+            raise Diverged(f"diverged: its loss was {value} at epoch {self.epoch}, step {self.step}")
+        return value
+
+    def _augmented(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        device, num_classes = self.fabric.device, len(self.data.classes)
+        images = to_device(self.data.images[rows], device)
+        labels = torch.from_numpy(self.data.labels[rows]).to(device)
+        labels = torch.nn.functional.one_hot(labels, num_classes).to(torch.float32)
+        draws = Draws(len(rows), device, self._seed("augment", self.epoch, self.step))
+        settings = self.recipe.augment.at(self.epoch / max(self.recipe.train.epochs - 1, 1))
+        images = augment(images, settings, draws)
+        images, labels = mix(images, labels, settings, draws)
+        return images.contiguous(memory_format=torch.channels_last), labels
+
+    @property
+    def viewer(self) -> Viewer:
+        """The average, which is what is judged and kept, and the images."""
+        return Viewer(self.average.network, self.member, self.data, self.recipe, self.fabric)
+
+    def _end_epoch(self, num_steps: int) -> None:
+        # All processes judge the same network and get the same numbers, so that none stops while the others train on.
+        take_from_first(self.fabric, self.average.network)
+        logits, truth = self.viewer.logits(no_views()), self.data.truth
+        one_hot = torch.nn.functional.one_hot(torch.from_numpy(truth), logits.shape[1]).float()
+        score = macro_f1(truth, logits)
+        recall = [float((logits.argmax(1)[truth == k] == k).mean()) for k in np.unique(truth)]
+        is_best = self.best is None or score > self.best["macro_f1"]
+        if is_best or self.recipe.train.keep == "last":
+            state = {k: v.detach().cpu().clone() for k, v in self.average.network.state_dict().items()}
+            previous = self.best["macro_f1"] if self.best else -1.0
+            dead = why_dead(logits, truth, at_end=False)
+            self.best = {"macro_f1": max(score, previous), "epoch": self.epoch, "network": state, "dead": dead}
+        self.seconds = time.monotonic() - self._started
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "train_loss": self.loss_sum / num_steps,
+                "learning_rate": self.rate,
+                "val_loss": float(loss_of(self.recipe.loss, torch.from_numpy(logits), one_hot).mean()),
+                "val_macro_f1": score,
+                "val_balanced_accuracy": float(np.mean(recall)),
+                "seconds": round(self.seconds, 2),  # since the member was begun, attempts that died among them
+                "best": bool(is_best),
+            }
+        )
+        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
+
+    def _is_finished(self) -> bool:
+        if self.epoch >= self.recipe.train.epochs:
+            return True
+        if self.recipe.train.keep == "last" or self.best is None:
+            return False
+        return self.epoch - 1 - self.best["epoch"] >= self.recipe.train.patience_epochs
+
+    def _save(self) -> None:
+        self.seconds = time.monotonic() - self._started
+        if not self.fabric.is_global_zero:
+            return
+        state = {
+            "network": self.network.module.state_dict(),
+            "optimiser": self.optimiser.optimizer.state_dict(),
+            "average": self.average.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),  # the scale of 16-mixed
+            "progress": {k: getattr(self, k) for k in ("epoch", "step", "loss_sum", "seconds")},
+            "attempt": self.attempt,
+            "earlier_attempts": self.earlier_attempts,
+            "history": self.history,
+            "best": self.best,
+        }
+        write_state(self.member, state)
+        self._write_history()
+
+    def _write_history(self) -> None:
+        write_text(self.member.history, "".join(json.dumps(line) + "\n" for line in self.history))
+
+    def _resume(self) -> None:
+        state = read_state(self.member, self.fabric.device)
+        if state is None:
+            return
+        self.network.module.load_state_dict(state["network"])
+        self.optimiser.optimizer.load_state_dict(state["optimiser"])
+        self.average.load_state_dict(state["average"])
+        self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
+        for key, value in state["progress"].items():
+            setattr(self, key, value)
+        self.earlier_attempts, self.history, self.best = state["earlier_attempts"], state["history"], state["best"]
+
+    def _finish(self) -> str | None:
+        """Write what is kept; where that is dead and may be begun again, only say why."""
+        if self.best is not None:
+            self.average.network.load_state_dict(self.best["network"])
+        take_from_first(self.fabric, self.average.network)
+        viewer = self.viewer
+        outcome = work_out(viewer, self.external, self._seed("foreign"))
+        truth, logits = self.data.truth, outcome.logits["none"]
+        dead = self.diverged or why_dead(logits, truth, at_end=True)
+        if dead is not None and self._may_begin_again:
+            return dead
+        if not self.fabric.is_global_zero:
+            return None
+        if dead is not None:
+            tried = f"in the last of {self.attempt + 1} attempts" if self.attempt else "and train.max_restarts is 0"
+            log.warning(f"{self.member.name} {dead}, {tried}. It does not count.{self._advice}")
+        self._write_history()  # again: a kill may have come between the last state and it
+        write_outcome(
+            viewer,
+            outcome,
+            {
+                "epochs": self.epoch,
+                "kept_epoch": self.best["epoch"] if self.best else None,
+                "val_macro_f1": macro_f1(truth, logits),
+                "seconds": round(self.seconds, 1),
+                "weights_from": self.origin,
+                "attempt": self.attempt,
+                "earlier_attempts": self.earlier_attempts,
+                "dead": dead,
+            },
+        )
+        return None
