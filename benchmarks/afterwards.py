@@ -24,7 +24,7 @@ import nonet
 from nonet.artifacts.run import written_whole
 from nonet.calibration.calibrator import softmax
 from nonet.data.preprocess.cache import prepare_images
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 from nonet.evaluation.oof import ENSEMBLE
 from nonet.models.views import batches, no_views, to_device, views_of
@@ -74,7 +74,7 @@ def measured(ensemble, dataset, work: Path) -> str:
     held_out = table[table["fold"].notna()].reset_index(drop=True)
     true = held_out["label"].map(ensemble.classes.index).to_numpy()
     fold = held_out["fold"].to_numpy()
-    units = held_out["patient"].where(held_out["patient"].notna(), held_out["image_id"]).to_numpy()
+    groups = held_out["patient"].where(held_out["patient"].notna(), held_out["image_id"]).to_numpy()
     candidates = by_architecture_and_views(run, held_out, ensemble.classes)
     with_views = sum(value for (_, views), value in candidates.items() if views == "dihedral")
     refit = {c: other_heads(ensemble, table, work, partial(refitted, c=c)) for c in PENALTIES}
@@ -82,14 +82,14 @@ def measured(ensemble, dataset, work: Path) -> str:
     methods = {
         "mean of the members, eight views": with_views,
         "mean of the members, no views": sum(value for (_, views), value in candidates.items() if views == "none"),
-        "greedy selection of networks and views": selected(candidates, true, fold, units),
+        "greedy selection of networks and views": selected(candidates, true, fold, groups),
         **{f"heads refitted, eight views, C = {c:g}": refit[c] for c in PENALTIES},
         "heads refitted, no views": other_heads(ensemble, table, work, partial(refitted, c=C), views=False),
         "refitted heads as a voice beside the trained": with_voice(with_views, refit[C], true, fold),
         f"{NUM_NEIGHBOURS} nearest neighbours a class instead of heads, no views": nearest,
         "neighbours as a voice": with_voice(with_views, nearest, true, fold),
     }
-    return section(methods, true, units, len(ensemble.classes), ensemble)
+    return section(methods, true, groups, len(ensemble.classes), ensemble)
 
 
 def extract(ensemble, dataset, table: pd.DataFrame, work: Path) -> None:
@@ -190,17 +190,17 @@ def with_voice(logits: np.ndarray, voice: np.ndarray, true: np.ndarray, fold: np
     return mixed
 
 
-def selected(candidates: dict, true: np.ndarray, fold: np.ndarray, units: np.ndarray) -> np.ndarray:
+def selected(candidates: dict, true: np.ndarray, fold: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return logits weighted by greedy selection with replacement (Caruana et al. 2004), bagged over patients."""
     stack = np.stack(list(candidates.values()))
     rng, mixed = np.random.default_rng(0), np.empty(stack.shape[1:])
     for k in np.unique(fold):
         others = np.flatnonzero(fold != k)
-        patients = np.unique(units[others])
+        patients = np.unique(groups[others])
         counts = np.zeros(len(stack))
         for _ in range(NUM_BAGS):
             bag = rng.choice(patients, len(patients) // 2, replace=False)
-            rows = others[np.isin(units[others], bag)]
+            rows = others[np.isin(groups[others], bag)]
             total = np.zeros((len(rows), stack.shape[2]))
             for _ in range(NUM_ROUNDS):
                 best = int(np.argmax([_macro_f1(true[rows], total + one[rows]) for one in stack]))
@@ -214,15 +214,15 @@ def _macro_f1(true: np.ndarray, scores: np.ndarray) -> float:
     return f1_score(true, scores.argmax(1), labels=np.unique(true), average="macro", zero_division=0)
 
 
-def section(methods: dict[str, np.ndarray], true: np.ndarray, units: np.ndarray, num_classes: int, ensemble) -> str:
+def section(methods: dict[str, np.ndarray], true: np.ndarray, groups: np.ndarray, num_classes: int, ensemble) -> str:
     """Return a run's part of the page: each way's scores, and its difference to the first."""
-    confusions = confusions_by_unit(true, np.stack([m.argmax(1) for m in methods.values()]), units, num_classes)
+    confusions = confusions_by_group(true, np.stack([m.argmax(1) for m in methods.values()]), groups, num_classes)
     resampled = bootstrap_scores(confusions, {"f1": macro_f1_score})["f1"]
     f1, recall = macro_f1_score(confusions.total()), balanced_accuracy_score(confusions.total())
     lines = [
         f"## {len(ensemble.members)} members of recipe `{ensemble.recipe.name}` with the heads they were trained with",
         "",
-        f"{len(true):,} held-out images of {len(np.unique(units))} patients. sampling.sampler = "
+        f"{len(true):,} held-out images of {len(np.unique(groups))} patients. sampling.sampler = "
         f'"{ensemble.recipe.sampling.sampler}", loss.name = "{ensemble.recipe.loss.name}".',
         "",
         "| | macro-F1 | difference | balanced accuracy |",

@@ -18,7 +18,7 @@ import pandas as pd
 
 import nonet
 from nonet.cells import CLASSES
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import macro_f1_score
 
 HERE = Path(__file__).parent
@@ -87,16 +87,16 @@ def report(dataset, runs: dict, hospitals: list[str]) -> str:
 
 
 def _rows(runs: dict, fold: int) -> list[str]:
-    predicted, true, units = [], None, None
+    predicted, true, groups = [], None, None
     for run in (run for seeds in runs.values() for run in seeds):
         table = pd.read_parquet(run.oof)
         table = table[(table["fold"] == fold) & (table["view_set"] == "dihedral")].sort_values("image_id")
         columns = [name for name in table.columns if name.startswith("logit_")]
         codes = [name.removeprefix("logit_") for name in columns]
         true = table["label"].map(codes.index).to_numpy()
-        units = table["patient"].where(table["patient"].notna(), table["image_id"]).to_numpy()
+        groups = table["patient"].where(table["patient"].notna(), table["image_id"]).to_numpy()
         predicted.append(table[columns].to_numpy().argmax(1))
-    confusions = confusions_by_unit(true, np.stack(predicted), units, len(codes))
+    confusions = confusions_by_group(true, np.stack(predicted), groups, len(codes))
     scores = macro_f1_score(confusions.total()).reshape(len(runs), -1)
     resampled = bootstrap_scores(confusions, {"f1": macro_f1_score})["f1"].reshape(-1, *scores.shape).mean(axis=2)
     rows = []

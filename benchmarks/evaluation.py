@@ -202,8 +202,8 @@ def report(measured: Sequence[dict], steps, num_issues: int, machine: str, argum
         "| | median | all |",
         "|---|---|---|",
     ]
-    units = {"wall": "wall time, s", "processor": "processor time, s", "memory": "largest memory, MiB"}
-    for name, title in units.items():
+    groups = {"wall": "wall time, s", "processor": "processor time, s", "memory": "largest memory, MiB"}
+    for name, title in groups.items():
         values = ", ".join(f"{row[name]:.1f}" if name != "memory" else f"{row[name]:.0f}" for row in measured)
         best = f"{median[name]:.1f}" if name != "memory" else f"{median[name]:.0f}"
         lines.append(f"| {title} | {best} | {values} |")

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 import nonet
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 
 HERE = Path(__file__).parent
@@ -108,12 +108,12 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
         "| experiment | settings | macro-F1 | balanced accuracy | starts from | difference | minutes |",
         "|---|---|---|---|---|---|---|",
     ]
-    true, units, logits = _logits(runs)
+    true, groups, logits = _logits(runs)
     for name, (_, parts) in TOGETHER.items():
         if set(parts) <= set(runs):
             logits[name] = np.mean([logits[part] for part in parts], axis=0)
     num_classes = next(iter(logits.values())).shape[1]
-    confusions = confusions_by_unit(true, np.stack([one.argmax(1) for one in logits.values()]), units, num_classes)
+    confusions = confusions_by_group(true, np.stack([one.argmax(1) for one in logits.values()]), groups, num_classes)
     total = confusions.total()
     f1, recall = macro_f1_score(total), balanced_accuracy_score(total)
     resampled = bootstrap_scores(confusions, {"f1": macro_f1_score})["f1"]
@@ -139,7 +139,7 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
 
 
 def _logits(runs: dict) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Return true classes and units (n,), and the mean logits (n, classes) of each run's members, with views."""
+    """Return true classes and groups (n,), and the mean logits (n, classes) of each run's members, with views."""
     logits, first = {}, None
     for name, run in runs.items():
         table = pd.read_parquet(run.oof)
@@ -150,8 +150,8 @@ def _logits(runs: dict) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
             raise SystemExit(f"{run.folder} was not scored on the same images as the runs before it.")
         logits[name] = table[columns].to_numpy()
     codes = [column.removeprefix("logit_") for column in columns]
-    units = first["patient"].where(first["patient"].notna(), first["image_id"]).to_numpy()
-    return first["label"].map(codes.index).to_numpy(), units, logits
+    groups = first["patient"].where(first["patient"].notna(), first["image_id"]).to_numpy()
+    return first["label"].map(codes.index).to_numpy(), groups, logits
 
 
 def _minutes(run) -> float:

@@ -23,7 +23,7 @@ from probe import probe
 
 import nonet
 from nonet.cells import in_order_of_maturation, name_of
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score, per_class_scores
 from nonet.evaluation.oof import ENSEMBLE
 from nonet.evaluation.results import measure
@@ -94,8 +94,8 @@ def _final(oof: pd.DataFrame) -> pd.DataFrame:
 def report(dataset, methods: dict[str, pd.DataFrame], runs: dict, tables: dict, arguments) -> str:
     """Return the page: scores with intervals, differences to the first method, classes, Table 1 of each run, time."""
     scored = dataset.manifest[dataset.manifest["evaluate"]]
-    true, units, predicted, codes = _predictions(methods)
-    confusions = confusions_by_unit(true, predicted, units, len(codes))
+    true, groups, predicted, codes = _predictions(methods)
+    confusions = confusions_by_group(true, predicted, groups, len(codes))
     lines = [
         "# Recipe `recommended` on real cells",
         "",
@@ -138,7 +138,7 @@ def report(dataset, methods: dict[str, pd.DataFrame], runs: dict, tables: dict, 
 
 
 def _predictions(methods: dict[str, pd.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Return true classes and units (n,), predicted classes (methods, n), and the class codes."""
+    """Return true classes and groups (n,), predicted classes (methods, n), and the class codes."""
     predicted, first = [], None
     for table in methods.values():
         table = table.sort_values("image_id").reset_index(drop=True)
@@ -148,8 +148,8 @@ def _predictions(methods: dict[str, pd.DataFrame]) -> tuple[np.ndarray, np.ndarr
             raise SystemExit("The methods were not scored on the same images.")
         predicted.append(table[[f"logit_{code}" for code in codes]].to_numpy().argmax(1))
     true = first["label"].map(codes.index).to_numpy()
-    units = first["patient"].where(first["patient"].notna(), first["image_id"]).to_numpy()
-    return true, units, np.stack(predicted), codes
+    groups = first["patient"].where(first["patient"].notna(), first["image_id"]).to_numpy()
+    return true, groups, np.stack(predicted), codes
 
 
 def _scores(confusions, names: list[str]) -> list[str]:

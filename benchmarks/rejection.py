@@ -196,9 +196,9 @@ def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame,
         name: np.concatenate([np.stack([z for n, z in by_fold[k] if n == name]) for k in by_fold], axis=1)
         for name in names
     }
-    rows["unit"] = np.where(rows["patient"].notna(), rows["patient"], "image " + rows.index.astype(str))
+    rows["group"] = np.where(rows["patient"].notna(), rows["patient"], "image " + rows.index.astype(str))
     alone = rows["patient"].isna() & ~rows["known"]  # one image, scored by each fold, is still one image
-    rows.loc[alone, "unit"] = "image " + rows["path"].fillna(rows["made"])[alone]
+    rows.loc[alone, "group"] = "image " + rows["path"].fillna(rows["made"])[alone]
     return rows, scores, np.concatenate(means)
 
 
@@ -216,12 +216,12 @@ def false_alarm_at_detection(is_foreign, score, weight=None, *, detection: float
     return float((weight * known * (score >= threshold)).sum() / (weight * known).sum())
 
 
-def interval(statistic, units: np.ndarray, num_resamples: int) -> tuple[float, float]:
+def interval(statistic, groups: np.ndarray, num_resamples: int) -> tuple[float, float]:
     """95 % percentile interval over patients of statistic(weight of each row), NaN results left out."""
-    names, unit = np.unique(units, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
     rng = np.random.default_rng(0)
     drawn = [np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names)) for _ in range(num_resamples)]
-    low, high = percentile_interval([statistic(counts[unit].astype(float)) for counts in drawn])
+    low, high = percentile_interval([statistic(counts[group].astype(float)) for counts in drawn])
     return float(low), float(high)
 
 
@@ -267,7 +267,7 @@ def nested(rows: pd.DataFrame, mean: dict[str, np.ndarray], counted: np.ndarray)
 
 def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray, arguments, members: str) -> str:
     """Return the page."""
-    known, unit = rows["known"].to_numpy(), rows["unit"].to_numpy()
+    known, group = rows["known"].to_numpy(), rows["group"].to_numpy()
     counted, mean = is_counted(rows, arguments.near), {name: score.mean(0) for name, score in scores.items()}
     judged = known | counted
     groups = {
@@ -275,7 +275,7 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
     }
 
     def with_interval(statistic) -> str:
-        low, high = interval(statistic, unit, arguments.resamples)
+        low, high = interval(statistic, group, arguments.resamples)
         return f"{statistic(np.ones(len(rows))):.3f} ({low:.3f}–{high:.3f})"
 
     def area(score: np.ndarray):
@@ -324,14 +324,14 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
 
 
 def _thresholds(rows, scores, doubt, counted, groups, num_resamples) -> list[str]:
-    known, unit, score = rows["known"].to_numpy(), rows["unit"].to_numpy(), scores[IN_USE].mean(0)
+    known, group, score = rows["known"].to_numpy(), rows["group"].to_numpy(), scores[IN_USE].mean(0)
     table = [["unidentified", "known cells", "foreign cells", *groups]]
     ways = {f"rejected at {100 * asked:g} %": crossfitted(rows, score, asked) for asked in FALSE_ALARMS}
     ways |= {"doubtful": doubt, "rejected at 2 % or doubtful": doubt | crossfitted(rows, score, 0.02)}
     for name, rejected in ways.items():
         cells = [name]
         for which in (known, counted):
-            low, high = interval(partial(_weighted_share, rejected, which), unit, num_resamples)
+            low, high = interval(partial(_weighted_share, rejected, which), group, num_resamples)
             cells.append(f"{100 * rejected[which].mean():.1f} % ({100 * low:.1f}–{100 * high:.1f})")
         table.append([*cells, *(f"{100 * rejected[index].mean():.0f} %" for index in groups.values())])
     single = [crossfitted(rows, one, 0.02) for one in scores[IN_USE]]

@@ -150,7 +150,7 @@ def test_the_threshold_is_conformals_order_statistic(n, coverage, seed):
 def test_sets_cover_as_often_as_was_asked_for_on_new_images():
     fitted_on, new = held_out(seed=1), held_out(n=20_000, seed=2)
     for coverage in (0.8, 0.95):
-        thresholds = fit_thresholds(softmax(fitted_on.logits), fitted_on.true, fitted_on.unit, coverage=coverage)
+        thresholds = fit_thresholds(softmax(fitted_on.logits), fitted_on.true, fitted_on.group, coverage=coverage)
         proba, rows = softmax(new.logits), np.arange(len(new.true))
         reached = (proba >= thresholds)[rows, new.true]
         assert reached.mean() == pytest.approx(coverage, abs=0.02)
@@ -166,9 +166,9 @@ def test_small_classes_share_a_threshold_and_it_covers_them_together():
         held_out(priors=(0.6, 0.38, 0.01, 0.01), seed=1),
         held_out(n=40_000, priors=(0.6, 0.38, 0.01, 0.01), seed=2),
     )
-    own = own_thresholds(fitted_on.true, fitted_on.unit, 4)
+    own = own_thresholds(fitted_on.true, fitted_on.group, 4)
     assert own == [0, 1]
-    thresholds = fit_thresholds(softmax(fitted_on.logits), fitted_on.true, fitted_on.unit, coverage=0.9)
+    thresholds = fit_thresholds(softmax(fitted_on.logits), fitted_on.true, fitted_on.group, coverage=0.9)
     assert thresholds[2] == thresholds[3]
     assert len(set(thresholds[:3])) == 3
     small = new.true >= 2
@@ -177,8 +177,8 @@ def test_small_classes_share_a_threshold_and_it_covers_them_together():
 
 
 def test_one_patient_does_not_make_a_threshold_however_many_its_images():
-    true, unit = np.zeros(500, dtype=int), np.array(["P"] * 500)
-    assert own_thresholds(true, unit, 2) == []
+    true, group = np.zeros(500, dtype=int), np.array(["P"] * 500)
+    assert own_thresholds(true, group, 2) == []
     assert own_thresholds(true, np.arange(500).astype(str), 2) == [0]
 
 
@@ -202,7 +202,7 @@ def test_the_temperature_alone_changes_no_decision_and_full_strength_equals_natu
     h = held_out(temperature=0.4)
     assert (fit(h).apply(h.logits).argmax(1) == h.logits.argmax(1)).all()
     equal = HeldOut(
-        h.logits - 0.4 * np.log([0.55, 0.3, 0.1, 0.05]), h.true, h.unit, h.fold
+        h.logits - 0.4 * np.log([0.55, 0.3, 0.1, 0.05]), h.true, h.group, h.fold
     )  # as balanced training has it
     moved = softmax(fit(equal, prior_strength=1.0).apply(equal.logits))
     assert moved == pytest.approx(softmax(h.logits / 0.4), abs=0.05)

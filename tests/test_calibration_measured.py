@@ -26,7 +26,7 @@ def oof_of(h, unknown_patients=False):
         {
             "image_id": [f"{i:06d}" for i in range(len(h.true))],
             "label": np.array(CLASSES, dtype=object)[h.true],
-            "patient": None if unknown_patients else h.unit,
+            "patient": None if unknown_patients else h.group,
             "fold": h.fold,
             "architecture": "vit_mini",
             "view_set": "dihedral",
@@ -79,7 +79,7 @@ def test_scores_after_are_of_what_the_other_folds_taught(measured):
 def test_labels_of_a_fold_do_not_reach_its_own_calibration():
     h = held_out(n=1500, temperature=2.5)
     fold = h.fold == 1
-    scrambled = HeldOut(h.logits, np.where(fold, (h.true + 1) % 4, h.true), h.unit, h.fold)
+    scrambled = HeldOut(h.logits, np.where(fold, (h.true + 1) % 4, h.true), h.group, h.fold)
     settings = Calibrate(prior_strength="choose")
     first, second = (cross_fit(x, settings, EQUAL, CLASSES) for x in (h, scrambled))
     assert (first.logits[fold] == second.logits[fold]).all()

@@ -139,7 +139,7 @@ def test_nothing_is_said_of_what_was_not_measured(tmp_path):
     assert "expected calibration error" not in card and "stay unidentified" not in card
     assert "Not measured" in section(card, "Calibration")
     assert "Not measured" in section(card, "What degrades it") and "severity" not in card
-    assert "Not measured" in section(card, "What is rejected as no known class")
+    assert "Not measured" in section(card, "What is rejected as an unknown cell type")
     assert "not recorded in this run folder" in card  # of weights
     assert "no record of how its dataset was built" in sheet and "not checked, or not recorded" in sheet
     for text in (card, sheet):
@@ -181,7 +181,14 @@ def test_robustness_is_told_where_it_was_measured(tmp_path):
     run = make_run(tmp_path / "run", num_images=150)
     (run / "evaluation").mkdir()
     common = {"denoised": True, "views": "none"}
-    score = {"macro_f1_low": 0.1, "macro_f1_high": 0.9, "share_changed": 0.5, "images": 99, "patients": 40, "units": 40}
+    score = {
+        "macro_f1_low": 0.1,
+        "macro_f1_high": 0.9,
+        "share_changed": 0.5,
+        "images": 99,
+        "patients": 40,
+        "groups": 40,
+    }
     scores = [("none", 0, 0.5), ("blur", 1, 0.45), ("blur", 2, 0.125), ("jpeg", 1, 0.5), ("jpeg", 2, 0.5)]
     rows = [{"kind": k, "severity": s, "macro_f1": f, "confidence": 0.95} | common | score for k, s, f in scores]
     rows += [row | {"denoised": False, "macro_f1": 0.77} for row in rows]

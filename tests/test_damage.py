@@ -37,11 +37,11 @@ REFUSED_BY = {
     f"{MEMBER}/weights.safetensors": {"predict"},
     f"{MEMBER}/oof.parquet": set(),
     f"{MEMBER}/features.npz": set(),
-    f"{MEMBER}/foreign.npz": set(),
+    f"{MEMBER}/ood.npz": set(),
     f"{MEMBER}/history.jsonl": set(),
 }
 #: Files that cost their member a second training: it is deterministic, so they come back to the bit.
-TRAINED_AGAIN = {f"{MEMBER}/{name}" for name in ("weights.safetensors", "oof.parquet", "features.npz", "foreign.npz")}
+TRAINED_AGAIN = {f"{MEMBER}/{name}" for name in ("weights.safetensors", "oof.parquet", "features.npz", "ood.npz")}
 
 
 def delete(path):

@@ -274,7 +274,7 @@ def test_table_and_differences_are_of_the_living(lame_run, tmp_path):
         for name, rows in (("vit_mini", vit), ("swinv2_mini", swin), ("ensemble", mean)):
             row = table.loc[(views, name)]
             assert (row["images"], row["macro_f1"]) == (len(rows), pytest.approx(score(rows)))
-            assert row["units"] == row["patients"] <= 6
+            assert row["groups"] == row["patients"] <= 6
     assert table.loc[("none", "vit_mini"), "name"] == "1 × ViT-Mini"
     assert table.loc[("none", "vit_mini"), "images"] < table.loc[("none", "ensemble"), "images"] == 30
     differences = pd.read_csv(run.evaluation / "differences.csv").set_index("comparison")["difference"]

@@ -92,7 +92,7 @@ def test_a_run_over_two_processes(make_recipe, tiny_dataset, tiny_run, tmp_path)
     for fold in (0, 1):
         member = run.member("vit_mini", fold)
         files = sorted(p.name for p in member.folder.iterdir())
-        assert files == ["DONE", "features.npz", "foreign.npz", "history.jsonl", "oof.parquet", "weights.safetensors"]
+        assert files == ["DONE", "features.npz", "ood.npz", "history.jsonl", "oof.parquet", "weights.safetensors"]
         assert len(member.history.read_text().splitlines()) == 2
     oof = pd.read_parquet(run.oof)
     assert sorted(oof.query("view_set == 'none'")["image_id"]) == sorted(tiny_dataset.manifest["image_id"])
@@ -158,7 +158,7 @@ def test_two_processes_finish_as_one_does(refit, make_recipe, tiny_dataset, tmp_
     alone, together = (job.run.member("vit_mini", 0) for job in jobs)
     assert alone.weights.read_bytes() == together.weights.read_bytes()
     pd.testing.assert_frame_equal(pd.read_parquet(alone.oof), pd.read_parquet(together.oof))
-    for file in ("features.npz", "foreign.npz"):
+    for file in ("features.npz", "ood.npz"):
         one, other = (dict(np.load(member.folder / file)) for member in (alone, together))
         assert one.keys() == other.keys()
         for key in one:

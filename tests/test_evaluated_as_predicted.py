@@ -49,13 +49,13 @@ def describe(run, weights=None, **settings):
     return run
 
 
-def add_foreign(run, seed=0):
-    """Write how foreign each member finds each image; one image in twelve is far out, and all members say so."""
+def add_ood_score(run, seed=0):
+    """Write each member's OOD score of each image; one image in twelve is far out by all members."""
     oof = pd.read_parquet(run / "oof.parquet")
     rng = np.random.default_rng(seed)
     score = {i: rng.normal() + 4 * (rng.random() < 1 / 12) for i in sorted(set(oof["image_id"]))}
     own = {key: rng.normal(0, 0.3) for key in sorted(set(zip(oof["image_id"], oof["architecture"])))}
-    oof["foreign"] = [score[i] + own[i, a] for i, a in zip(oof["image_id"], oof["architecture"])]
+    oof["ood_score"] = [score[i] + own[i, a] for i, a in zip(oof["image_id"], oof["architecture"])]
     oof.to_parquet(run / "oof.parquet")
     seal(run)
 
@@ -82,7 +82,7 @@ def weighted(run, weights, columns, view_set="dihedral"):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = make_run(tmp_path_factory.mktemp("runs") / "run", num_images=900)
-    add_foreign(folder)
+    add_ood_score(folder)
     return folder
 
 
@@ -96,8 +96,8 @@ def test_the_ensemble_is_the_mean_by_the_weights_of_its_file(run):
         assert row["macro_f1"] == pytest.approx(f1_score(about["label"], best, average="macro"))
     assert found.accuracy[0] == pytest.approx(accuracy_score(about["label"], best))
     np.testing.assert_allclose(found.data.oof.final_logits, logits)
-    _, foreign = weighted(run, UNEQUAL, ["foreign"])
-    np.testing.assert_allclose(found.data.oof.foreign, foreign[:, 0])
+    _, ood_score = weighted(run, UNEQUAL, ["ood_score"])
+    np.testing.assert_allclose(found.data.oof.ood_score, ood_score[:, 0])
     assert found.data.num_networks == sum(weight > 0 for weight in UNEQUAL.values())
 
 
@@ -115,7 +115,7 @@ def test_equal_weights_of_any_size_change_no_bit(run):
         same = align_oof(oof, weights=dict.fromkeys(UNEQUAL, size))
         assert (same.logits.mean(axis=1) == same.ensemble_logits).all()
         assert (same.final_logits == plain.final_logits).all()
-        assert (same.foreign == plain.foreign).all()
+        assert (same.ood_score == plain.ood_score).all()
 
 
 def test_what_a_member_without_weight_says_does_not_count():
@@ -168,12 +168,12 @@ def as_predicted(found, settings):
     oof, parts = found.data.oof, []
     for fold in range(3):
         here = oof.fold == fold
-        others = HeldOut(oof.final_logits, oof.true, oof.unit, oof.fold).where(~here)
+        others = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold).where(~here)
         fitted = fit_calibration(others, settings, found.data.trained_shares, oof.classes)
         rejection = fit_rejection(
-            oof.foreign[~here], oof.unit[~here], oof.fold[~here], false_alarm=settings.false_alarm
+            oof.ood_score[~here], oof.group[~here], oof.fold[~here], false_alarm=settings.false_alarm
         )
-        rejected = rejection.rejects(rejection.percentile(oof.foreign[here]))
+        rejected = rejection.rejects(rejection.percentile(oof.ood_score[here]))
         proba = softmax(fitted.apply(oof.final_logits[here]), axis=1)
         parts.append(
             label_images(proba, oof.classes, fitted, rejected, np.zeros(len(rejected), dtype=bool)).set_index(
@@ -221,7 +221,7 @@ def test_sets_and_doubt_are_of_what_predict_rejects(moved, predictions):
     sets = predictions["set"].str.split("|").map(lambda one: [code for code in one if code])
     holds = np.array([code in one for code, one in zip(true, sets)])
     named = predictions["label"] != "unidentified"
-    rejected = predictions["reason"] == "no known class"
+    rejected = predictions["reason"] == "unknown cell type"
     assert 0.03 < rejected.mean() < 0.3 and (~named).mean() > rejected.mean()
     table = moved.calibration.coverage.set_index("class")
     assert table.loc["all", "coverage"] == pytest.approx(holds.mean())

@@ -12,15 +12,15 @@ import nonet
 from nonet.artifacts.integrity import note_checksums
 from nonet.artifacts.run import Run
 from nonet.errors import RunError
-from nonet.evaluation.bootstrap import confusions_by_unit
+from nonet.evaluation.bootstrap import confusions_by_group
 from nonet.evaluation.majority_baseline import measure_floor
 
 CODES = ["EO", "LY", "SNE"]
 ISSUE_FILES = ("issues.csv", "issues_by_source.csv", "issues_by_patient.csv", "figures/label_issues.svg")
 
 
-def floor_of(true, predicted, unit, **options):
-    return measure_floor(confusions_by_unit(true, predicted, unit, len(CODES)), CODES, **options)
+def floor_of(true, predicted, group, **options):
+    return measure_floor(confusions_by_group(true, predicted, group, len(CODES)), CODES, **options)
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def true(rng):
 
 
 @pytest.fixture
-def unit(rng):
+def group(rng):
     return rng.integers(30, size=900)
 
 
-def test_it_is_what_a_constant_scores(true, unit, rng):
+def test_it_is_what_a_constant_scores(true, group, rng):
     predicted = np.where(rng.random(900) < 0.5, true, rng.integers(3, size=900))
-    floor = floor_of(true, predicted, unit)
+    floor = floor_of(true, predicted, group)
     constant = np.full(900, 2)
     assert (floor.commonest, floor.num_classes) == ("SNE", 3)
     for pair, score in (
@@ -53,34 +53,34 @@ def test_it_is_what_a_constant_scores(true, unit, rng):
     assert 0 < floor.gain[1] < floor.gain[0] < floor.gain[2]
 
 
-def test_constants_and_guesses_have_learned_nothing(true, unit, rng):
+def test_constants_and_guesses_have_learned_nothing(true, group, rng):
     for number in range(3):
-        floor = floor_of(true, np.full(900, number), unit)
+        floor = floor_of(true, np.full(900, number), group)
         assert floor.nothing_learned and floor.words().startswith("No better than chance")
     for share in ([1 / 3] * 3, [0.1, 0.2, 0.7], [0.01, 0.01, 0.98]):
-        assert floor_of(true, rng.choice(3, size=900, p=share), unit).nothing_learned
+        assert floor_of(true, rng.choice(3, size=900, p=share), group).nothing_learned
 
 
-def test_weak_predictions_have_learned_something_though_a_constant_is_right_more_often(true, unit, rng):
+def test_weak_predictions_have_learned_something_though_a_constant_is_right_more_often(true, group, rng):
     predicted = np.where(rng.random(900) < 0.4, true, rng.integers(3, size=900))
-    floor = floor_of(true, predicted, unit)
+    floor = floor_of(true, predicted, group)
     assert not floor.nothing_learned and floor.is_below
     assert floor.words().startswith("Always naming SNE would name 7")
 
 
-def test_good_predictions_need_no_words(true, unit, rng):
+def test_good_predictions_need_no_words(true, group, rng):
     predicted = np.where(rng.random(900) < 0.9, true, rng.integers(3, size=900))
-    assert floor_of(true, predicted, unit).words() is None
+    assert floor_of(true, predicted, group).words() is None
 
 
-def test_one_class_alone_has_no_floor(unit):
-    assert floor_of(np.ones(900, int), np.ones(900, int), unit).words() is None
+def test_one_class_alone_has_no_floor(group):
+    assert floor_of(np.ones(900, int), np.ones(900, int), group).words() is None
 
 
 def test_from_one_patient_the_score_itself_decides(true, rng):
-    unit = np.zeros(900)
-    assert floor_of(true, np.full(900, 2), unit).nothing_learned
-    assert not floor_of(true, true, unit).nothing_learned
+    group = np.zeros(900)
+    assert floor_of(true, np.full(900, 2), group).nothing_learned
+    assert not floor_of(true, true, group).nothing_learned
 
 
 @pytest.fixture

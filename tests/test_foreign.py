@@ -1,4 +1,4 @@
-"""Scores of what is no known class, against SciPy's and scikit-learn's, and on features with a planted answer."""
+"""Out-of-distribution scores, against SciPy's and scikit-learn's, and on features with a planted answer."""
 
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def test_prototypes_are_the_directions_there_are(features):
 
 
 def test_features_beside_those_of_training_are_told_apart():
-    """Known images vary along four of twelve axes; foreign ones along others, too."""
+    """Known images vary along four of twelve axes; out-of-distribution ones along others, too."""
     rng = np.random.default_rng(2)
     axes = np.linalg.qr(rng.normal(size=(12, 12)))[0]
 

@@ -149,8 +149,8 @@ def test_reduced_features_keep_the_nearest_by_cosine():
     small = reduced(features * rng.uniform(0.1, 10, size=(200, 1)))
     assert small.dtype == np.float16
     assert small.shape == (200, 64)
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    cosine = unit @ unit.T
+    group = features / np.linalg.norm(features, axis=1, keepdims=True)
+    cosine = group @ group.T
     kept = small.astype(np.float64)
     distance = np.square(kept[:, None] - kept).sum(axis=2)
     np.testing.assert_allclose(distance, 2 - 2 * cosine, atol=5e-3)

@@ -9,7 +9,7 @@ from nonet.evaluation.bootstrap import (
     bootstrap_difference,
     bootstrap_intervals,
     bootstrap_scores,
-    confusions_by_unit,
+    confusions_by_group,
     percentile_interval,
 )
 from nonet.evaluation.metrics import SCORES, confusion_matrix, macro_f1_score, per_class_scores
@@ -53,8 +53,8 @@ def _patients(rng, *, num_patients=40, cells_each=30, spread=0.25):
     return true, np.where(right, true, (true + 1) % 3), patient
 
 
-def _width(true, predicted, units, **options):
-    confusions = confusions_by_unit(true, predicted, units, 3)
+def _width(true, predicted, groups, **options):
+    confusions = confusions_by_group(true, predicted, groups, 3)
     low, high = bootstrap_intervals(confusions, {"a": _accuracy}, num_resamples=500, **options)["a"]
     return high - low
 
@@ -89,7 +89,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 
 def test_higher_confidence_is_wider_and_holds_the_score():
     true, predicted, patient = _patients(np.random.default_rng(3))
-    confusions = confusions_by_unit(true, predicted, patient, 3)
+    confusions = confusions_by_group(true, predicted, patient, 3)
     narrow, wide = (bootstrap_intervals(confusions, num_resamples=400, confidence=c) for c in (0.5, 0.95))
     for name, score in SCORES.items():
         assert wide[name][0] < narrow[name][0] < score(confusions.total()) < narrow[name][1] < wide[name][1]
@@ -105,8 +105,8 @@ def test_sparse_and_dense_counts_give_the_same_and_so_does_the_order_of_images()
         bootstrap_scores(confusions, num_resamples=50, seed=7)["macro_f1"]
         for confusions in (
             dense,
-            confusions_by_unit(true, predicted, patient, 3),
-            confusions_by_unit(true[order], predicted[order], patient[order], 3),
+            confusions_by_group(true, predicted, patient, 3),
+            confusions_by_group(true[order], predicted[order], patient[order], 3),
         )
     ]
     np.testing.assert_array_equal(results[0], results[1])
@@ -115,14 +115,14 @@ def test_sparse_and_dense_counts_give_the_same_and_so_does_the_order_of_images()
 
 def test_seed_decides_the_resamples():
     true, predicted, patient = _patients(np.random.default_rng(6))
-    confusions = confusions_by_unit(true, predicted, patient, 3)
+    confusions = confusions_by_group(true, predicted, patient, 3)
     first, again, other = (bootstrap_scores(confusions, num_resamples=30, seed=s)["macro_f1"] for s in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
 def test_chunks_change_nothing(monkeypatch):
     true, predicted, patient = _patients(np.random.default_rng(8))
-    confusions = confusions_by_unit(true, predicted, patient, 3)
+    confusions = confusions_by_group(true, predicted, patient, 3)
     whole = bootstrap_scores(confusions, num_resamples=30)["macro_f1"]
     monkeypatch.setattr(bootstrap, "_NUMBERS_PER_CHUNK", 7 * 40)
     np.testing.assert_array_equal(whole, bootstrap_scores(confusions, num_resamples=30)["macro_f1"])
@@ -133,7 +133,7 @@ def test_difference_is_paired():
     rng = np.random.default_rng(9)
     true, first, patient = _patients(rng)
     second = np.where(rng.random(len(true)) < 0.03, true, first)
-    confusions = confusions_by_unit(true, np.stack([first, second]), patient, 3)
+    confusions = confusions_by_group(true, np.stack([first, second]), patient, 3)
     difference, low, high = bootstrap_difference(confusions, 1, 0, num_resamples=500)
     lows, highs = bootstrap_intervals(confusions, num_resamples=500)["macro_f1"]
     assert 0 < low < difference < high
@@ -172,6 +172,6 @@ def test_sixty_thousand_images_of_unknown_patients_in_twelve_rows_stay_small():
     rng = np.random.default_rng(10)
     true = rng.integers(13, size=60_000)
     predicted = np.where(rng.random((12, 60_000)) < 0.7, true, rng.integers(13, size=(12, 60_000)))
-    confusions = confusions_by_unit(true, predicted, np.arange(60_000), 13)
+    confusions = confusions_by_group(true, predicted, np.arange(60_000), 13)
     assert confusions.counts.nnz == 12 * 60_000
     assert bootstrap_scores(confusions, num_resamples=100)["macro_f1"].shape == (100, 12)

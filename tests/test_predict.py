@@ -112,7 +112,7 @@ def test_an_answer_that_is_no_number_is_an_error_of_that_image_alone(run, cells,
     table = predict(ensemble, sorted(cells.glob("*.png"))[:3], out=tmp_path / "out").table()
     assert table["label"].eq("").tolist() == [False, True, False]
     assert table["error"].str.contains("not a finite number").tolist() == [False, True, False]
-    assert table.loc[1, "spread":"foreign"].isna().tolist()[:2] == [True, True]
+    assert table.loc[1, "spread":"ood_percentile"].isna().tolist()[:2] == [True, True]
 
 
 def test_adapting_to_the_mix_of_the_sample_is_asked_for_marked_and_done(run, ensemble, cells, tmp_path, caplog):

@@ -61,13 +61,13 @@ def test_what_is_no_cell_is_unidentified_and_drawn_cells_mostly_are_not(run, str
     table = predict(run, [strange, drawn], out=tmp_path / "out").table()
     is_strange = table["image"].str.contains(strange.name)
     assert (table.loc[is_strange, "label"] == "unidentified").all(), table[is_strange]
-    assert (table.loc[is_strange, "reason"] == "no known class").all()
+    assert (table.loc[is_strange, "reason"] == "unknown cell type").all()
     assert (table.loc[is_strange, "set"] == "").all()
     assert table.loc[is_strange, "best"].isin(["EO", "LY", "SNE"]).all()  # for the challenge
     assert (table.loc[~is_strange, "label"] == "unidentified").mean() < 0.2
-    assert table["foreign"].between(0, 1).all()
+    assert table["ood_percentile"].between(0, 1).all()
     kept = json.loads(run.ensemble.read_text())["rejection"]
-    assert ((table["foreign"] > 1 - kept["false_alarm"]) == (table["reason"] == "no known class")).all()
+    assert ((table["ood_percentile"] > 1 - kept["false_alarm"]) == (table["reason"] == "unknown cell type")).all()
 
 
 def test_python_says_the_same(run, strange, drawn, tmp_path):
@@ -76,15 +76,15 @@ def test_python_says_the_same(run, strange, drawn, tmp_path):
     ensemble = load(run, accelerator="cpu")
     assert ensemble.predict(paths) == table["label"].tolist()
     assert "unidentified" not in ensemble.predict(paths, best=True)
-    assert np.allclose(ensemble.predict_foreign(paths), table["foreign"], atol=1e-5)
+    assert np.allclose(ensemble.predict_ood(paths), table["ood_percentile"], atol=1e-5)
     sets = ensemble.predict_set(paths)
-    assert [not one for one in sets] == (table["reason"] == "no known class").tolist()
+    assert [not one for one in sets] == (table["reason"] == "unknown cell type").tolist()
 
 
-def test_how_foreign_an_image_is_depends_on_neither_views_nor_company(run, drawn):
+def test_out_of_distribution_percentiles_depend_on_neither_views_nor_company(run, drawn):
     ensemble, paths = load(run, accelerator="cpu"), sorted(drawn.rglob("*.png"))[:5]
-    alone = np.concatenate([ensemble.predict_foreign([path]) for path in paths])
-    assert np.allclose(ensemble.predict_foreign(paths), alone, atol=1e-4)
+    alone = np.concatenate([ensemble.predict_ood([path]) for path in paths])
+    assert np.allclose(ensemble.predict_ood(paths), alone, atol=1e-4)
     by_views = [ensemble._predict(paths, views)[1] for views in ("none", "dihedral")]
     assert np.allclose(*by_views, atol=1e-4)
 
@@ -97,7 +97,7 @@ def test_the_mix_of_a_sample_is_that_of_its_known_cells(run, drawn, tmp_path):
         Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(noise / f"{i}.png")
     alone = predict(run, drawn, out=tmp_path / "alone", adapt_priors=True)
     among = predict(run, [noise, drawn], out=tmp_path / "among", adapt_priors=True)
-    assert (among.table()["reason"] == "no known class").sum() >= 60
+    assert (among.table()["reason"] == "unknown cell type").sum() >= 60
     priors = [json.loads((one.folder / "plan.json").read_text())["class_priors"] for one in (alone, among)]
     assert priors[0] == pytest.approx(priors[1], abs=1e-3)
     few = sorted(drawn.rglob("*.png"))[:10]
@@ -109,28 +109,28 @@ def test_the_mix_of_a_sample_is_that_of_its_known_cells(run, drawn, tmp_path):
 
 
 def test_half_precision_rejects_what_single_does(run, strange, drawn):
-    """What tells foreign images is computed in single precision, so that it does not depend on the machine's."""
+    """Out-of-distribution scores are computed in single precision, so that it does not depend on the machine's."""
     paths = [*sorted(strange.glob("*.png")), *sorted(drawn.rglob("*.png"))]
     single = load(run, accelerator="cpu")
     recipe = load_recipe(single.recipe, ["train.precision=bf16-mixed"])
     half = Ensemble(run, recipe, read_description(run), accelerator="cpu")
-    foreign, of_half = single.predict_foreign(paths), half.predict_foreign(paths)
-    np.testing.assert_allclose(of_half, foreign, atol=1e-3)
-    assert (single.rejection.rejects(foreign) != half.rejection.rejects(of_half)).sum() <= 1
+    percentile, of_half = single.predict_ood(paths), half.predict_ood(paths)
+    np.testing.assert_allclose(of_half, percentile, atol=1e-3)
+    assert (single.rejection.rejects(percentile) != half.rejection.rejects(of_half)).sum() <= 1
     logits, of_half = single.predict_logits(paths), half.predict_logits(paths)
     assert np.abs(logits - of_half).max() > 1e-4  # the networks do run in half precision
 
 
 def test_held_out_scores_are_the_members_own_beside_other_patients(run):
-    """The column `foreign` of oof.parquet is what the member, loaded again, says of its held-out images together."""
+    """The column `ood_score` of oof.parquet is what the member, loaded again, says of its held-out images together."""
     ensemble = load(run, accelerator="cpu")
     manifest = pd.read_parquet(run.manifest).set_index("image_id")["path"]
     for member, (_, oof) in zip(ensemble.members, pd.read_parquet(run.oof).query("view_set == 'none'").groupby("fold")):
         prepared = [ensemble.prepare(run.folder.parent / "pictures" / manifest[name]) for name in oof["image_id"]]
         pixels = to_device(np.stack([one[member.crop] for one in prepared]), torch.device("cpu"))
         features = member.network.features(pixels).numpy()
-        expected = member.foreign.score_held_out(features, oof["patient"].to_numpy(dtype=str))
-        np.testing.assert_allclose(oof["foreign"], expected, atol=1e-3)
+        expected = member.ood.score_held_out(features, oof["patient"].to_numpy(dtype=str))
+        np.testing.assert_allclose(oof["ood_score"], expected, atol=1e-3)
 
 
 def test_the_evaluation_says_what_it_costs(run):
@@ -140,7 +140,7 @@ def test_the_evaluation_says_what_it_costs(run):
     assert table.loc["all", "rejected"] == table["rejected"].drop("all").sum()
     assert table.loc["all", "share"] < 0.15
     report = (run.evaluation / "report.html").read_text(encoding="utf-8")
-    assert "rejected as no known class" in report
+    assert "rejected as unknown cell type" in report
 
 
 def test_the_share_to_be_rejected_can_be_changed(run, drawn, tmp_path):
@@ -149,15 +149,15 @@ def test_the_share_to_be_rejected_can_be_changed(run, drawn, tmp_path):
     for false_alarm in (0, 0.02, 0.3):
         calibrate(copy, settings=[f"calibrate.false_alarm={false_alarm}"])
         table = predict(copy, drawn, out=tmp_path / f"out-{false_alarm}").table()
-        rejected[false_alarm] = (table["reason"] == "no known class").mean()
+        rejected[false_alarm] = (table["reason"] == "unknown cell type").mean()
     assert rejected[0] == 0
     assert rejected[0] <= rejected[0.02] < rejected[0.3]
 
 
 def test_a_copy_that_lacks_a_members_file_is_refused(run, tmp_path):
     copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
-    copy.member("vit_mini", 1).foreign.unlink()
-    with pytest.raises(RunError, match=r"fold-1.foreign\.npz"):
+    copy.member("vit_mini", 1).ood.unlink()
+    with pytest.raises(RunError, match=r"fold-1.ood\.npz"):
         load(copy, accelerator="cpu")
 
 

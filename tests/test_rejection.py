@@ -15,7 +15,7 @@ from nonet.evaluation.ood import rejected_out_of_fold, rejection_table
 from nonet.evaluation.oof import OutOfFold
 
 
-def units(n, per_unit=10):
+def groups(n, per_unit=10):
     return np.array([f"patient {i // per_unit}" for i in range(n)])
 
 
@@ -27,7 +27,7 @@ def folds(n):
 @given(seed=st.integers(0, 99), false_alarm=st.floats(0.01, 0.3), scale=st.floats(0.1, 100))
 def test_as_many_known_cells_are_rejected_as_was_asked_for(seed, false_alarm, scale):
     score = scale * np.random.default_rng(seed).standard_gamma(2, 2000)
-    fitted = fit_rejection(score, units(2000), folds(2000), false_alarm=false_alarm)
+    fitted = fit_rejection(score, groups(2000), folds(2000), false_alarm=false_alarm)
     assert fitted.rejects(fitted.percentile(score)).mean() == pytest.approx(false_alarm, abs=0.005)
 
 
@@ -35,9 +35,9 @@ finite = st.floats(-99, 99, allow_subnormal=False)
 
 
 @given(scores=st.lists(finite, min_size=100, max_size=300), asked=st.lists(finite, min_size=2))
-def test_what_is_more_foreign_is_never_of_a_lower_percentile(scores, asked):
+def test_a_higher_score_never_has_a_lower_percentile(scores, asked):
     assume(np.std(scores) > 0.1)
-    fitted = fit_rejection(np.array(scores), units(len(scores), 5), folds(len(scores)), false_alarm=0.02)
+    fitted = fit_rejection(np.array(scores), groups(len(scores), 5), folds(len(scores)), false_alarm=0.02)
     percentile = fitted.percentile(np.sort(asked))
     assert (np.diff(percentile) >= 0).all()
     assert ((percentile >= 0) & (percentile <= 1)).all()
@@ -50,7 +50,7 @@ def test_what_is_more_foreign_is_never_of_a_lower_percentile(scores, asked):
 )
 def test_too_little_to_fit_on_rejects_nothing_and_says_so(num_images, per_unit, false_alarm, words):
     fitted = fit_rejection(
-        np.arange(num_images), units(num_images, per_unit), folds(num_images), false_alarm=false_alarm
+        np.arange(num_images), groups(num_images, per_unit), folds(num_images), false_alarm=false_alarm
     )
     assert not fitted.is_fitted
     assert words in fitted.notes[0]
@@ -61,25 +61,25 @@ def test_a_member_that_diverged_rejects_nothing():
     features = np.random.default_rng(0).normal(size=(300, 8))
     features[0] = np.nan
     score = fit_member_score(features, features[1:]).score(features[1:])
-    fitted = fit_rejection(score, units(299), folds(299), false_alarm=0.02)
+    fitted = fit_rejection(score, groups(299), folds(299), false_alarm=0.02)
     assert not fitted.is_fitted
     assert "diverged" in fitted.notes[0]
 
 
 def test_members_that_find_everything_alike_reject_nothing():
     score = fit_member_score(np.ones((300, 8)), np.ones((300, 8))).score(np.ones((300, 8)))
-    fitted = fit_rejection(score, units(300), folds(300), false_alarm=0.02)
+    fitted = fit_rejection(score, groups(300), folds(300), false_alarm=0.02)
     assert not fitted.is_fitted
-    assert "equally foreign" in fitted.notes[0]
+    assert "same out-of-distribution score" in fitted.notes[0]
 
 
 def test_no_false_alarm_is_no_rejection():
-    fitted = fit_rejection(np.arange(500.0), units(500), folds(500), false_alarm=0)
+    fitted = fit_rejection(np.arange(500.0), groups(500), folds(500), false_alarm=0)
     assert not fitted.rejects(fitted.percentile(np.array([1e9]))).any()
 
 
 def test_what_ensemble_json_keeps_is_what_was_fitted():
-    fitted = fit_rejection(np.random.default_rng(0).normal(size=500), units(500), folds(500), false_alarm=0.05)
+    fitted = fit_rejection(np.random.default_rng(0).normal(size=500), groups(500), folds(500), false_alarm=0.05)
     again = Rejection.of({"rejection": fitted.describe()})
     np.testing.assert_array_equal(again.percentile(np.linspace(-5, 5)), fitted.percentile(np.linspace(-5, 5)))
     assert again.false_alarm == 0.05
@@ -115,11 +115,11 @@ def test_a_members_score_is_standardised_on_what_was_held_out_and_kept_as_it_is(
     assert fitted.score(held_out).mean() == pytest.approx(0, abs=1e-9)
     parts = [fitted.space.residual(held_out), nearest_prototype(fitted.prototypes, held_out)]
     np.testing.assert_allclose(fitted.score(held_out), zscore(parts, axis=1).sum(0), atol=1e-9)
-    fitted.write(tmp_path / "foreign.npz")
-    np.testing.assert_allclose(MemberScore.read(tmp_path / "foreign.npz").score(training), fitted.score(training))
+    fitted.write(tmp_path / "ood.npz")
+    np.testing.assert_allclose(MemberScore.read(tmp_path / "ood.npz").score(training), fitted.score(training))
 
 
-def test_what_lies_in_no_direction_of_training_is_foreign_whatever_its_axes():
+def test_what_lies_in_no_direction_of_training_is_out_of_distribution_whatever_its_axes():
     """Known images lie along the sum of four axes. An image that looks like nothing stays in their space, near zero."""
     rng = np.random.default_rng(0)
 
@@ -133,26 +133,26 @@ def test_what_lies_in_no_direction_of_training_is_foreign_whatever_its_axes():
 
 def test_held_out_images_are_standardised_by_the_other_patients_held_out():
     rng = np.random.default_rng(0)
-    training, held_out, unit = rng.normal(size=(200, 16)), rng.normal(size=(60, 16)) + 0.3, units(60, 7)
+    training, held_out, group = rng.normal(size=(200, 16)), rng.normal(size=(60, 16)) + 0.3, groups(60, 7)
     fitted = fit_member_score(training, held_out)
-    found = fitted.score_held_out(held_out, unit)
+    found = fitted.score_held_out(held_out, group)
     parts = np.stack([fitted.space.residual(held_out), nearest_prototype(fitted.prototypes, held_out)])
-    for name in set(unit):
-        own, others = parts[:, unit == name], parts[:, unit != name]
+    for name in set(group):
+        own, others = parts[:, group == name], parts[:, group != name]
         expected = ((own - others.mean(1, keepdims=True)) / others.std(1, keepdims=True)).sum(0)
-        np.testing.assert_allclose(found[unit == name], expected, rtol=1e-9)
+        np.testing.assert_allclose(found[group == name], expected, rtol=1e-9)
     assert np.isnan(fitted.score_held_out(held_out, np.full(60, "patient 1"))).all()
 
 
 def test_a_fold_of_a_single_patient_rejects_nothing_and_says_so():
-    unit = np.where(folds(400) == 0, "patient 1", units(400))
-    fitted = fit_rejection(np.random.default_rng(0).normal(size=400), unit, folds(400), false_alarm=0.02)
+    group = np.where(folds(400) == 0, "patient 1", groups(400))
+    fitted = fit_rejection(np.random.default_rng(0).normal(size=400), group, folds(400), false_alarm=0.02)
     assert not fitted.is_fitted
     assert "fold 0" in fitted.notes[0] and "single patient" in fitted.notes[0]
 
 
-def out_of_fold(foreign, unit, fold):
-    n = len(unit)
+def out_of_fold(ood_score, group, fold):
+    n = len(group)
     return OutOfFold(
         classes=["A"],
         view_sets=["none"],
@@ -160,11 +160,11 @@ def out_of_fold(foreign, unit, fold):
         num_folds={"one": len(set(fold))},
         image_id=np.arange(n).astype(str),
         true=np.zeros(n, dtype=int),
-        patient=unit,
-        unit=unit,
+        patient=group,
+        group=group,
         fold=fold,
         logits=np.zeros((1, 1, n, 1)),
-        foreign=foreign,
+        ood_score=ood_score,
     )
 
 
@@ -177,7 +177,7 @@ def test_the_measured_share_is_that_of_patients_who_have_no_part_in_it():
     """
     rng, per_patient, false_alarm = np.random.default_rng(0), 20, 0.05
     space, prototypes = PrincipalSpace(np.zeros(3), np.zeros((3, 0))), np.eye(3)[:1]
-    unit, fold = units(18 * per_patient, per_patient), np.arange(18 * per_patient) // (6 * per_patient)
+    group, fold = groups(18 * per_patient, per_patient), np.arange(18 * per_patient) // (6 * per_patient)
 
     def features(num_patients):
         level = rng.normal((5, 0, 0), (0.8, 0.5, 0.5), (num_patients, 3))
@@ -192,15 +192,15 @@ def test_the_measured_share_is_that_of_patients_who_have_no_part_in_it():
         known, new = features(18), features(40)
         members = [member(known[fold == k]) for k in range(3)]
         scores = {
-            "others": [members[k].score_held_out(known[fold == k], unit[fold == k]) for k in range(3)],
+            "others": [members[k].score_held_out(known[fold == k], group[fold == k]) for k in range(3)],
             "own": [members[k].score(known[fold == k]) for k in range(3)],
         }
         for way, of_folds in scores.items():
             score = np.concatenate(of_folds)
-            shown[way].append(rejected_out_of_fold(out_of_fold(score, unit, fold), false_alarm).mean())
+            shown[way].append(rejected_out_of_fold(out_of_fold(score, group, fold), false_alarm).mean())
             for k in range(3):
                 others = fold != k
-                fitted = fit_rejection(score[others], unit[others], fold[others], false_alarm=false_alarm)
+                fitted = fit_rejection(score[others], group[others], fold[others], false_alarm=false_alarm)
                 true[way].append(fitted.rejects(fitted.percentile(members[k].score(new))).mean())
     bias = {way: np.mean(shown[way]) - np.mean(true[way]) for way in shown}
     assert bias["own"] < -0.01
@@ -225,7 +225,7 @@ def test_features_that_hardly_vary_do_not_decide(spread):
 
     training, held_out, new = known(600), known(300), known(100)
     member = fit_member_score(training, held_out)
-    fitted = fit_rejection(member.score_held_out(held_out, units(300)), units(300), folds(300), false_alarm=0.02)
+    fitted = fit_rejection(member.score_held_out(held_out, groups(300)), groups(300), folds(300), false_alarm=0.02)
     rejected = [fitted.rejects(fitted.percentile(member.score(x))) for x in (new, rounded(new))]
     assert (rejected[0] != rejected[1]).sum() <= 1
 
@@ -239,7 +239,7 @@ def test_the_file_is_no_larger_for_more_images(tmp_path):
 
 @pytest.mark.parametrize("damage", ["absent", "cut", "other"])
 def test_a_file_that_is_not_whole_is_named(tmp_path, damage):
-    file = tmp_path / "foreign.npz"
+    file = tmp_path / "ood.npz"
     fit_member_score(np.eye(8), np.eye(8)).write(file)
     if damage == "absent":
         file.unlink()
@@ -247,7 +247,7 @@ def test_a_file_that_is_not_whole_is_named(tmp_path, damage):
         file.write_bytes(file.read_bytes()[:200])
     else:
         np.savez(file, something=np.zeros(3))
-    with pytest.raises(RunError, match=r"foreign\.npz"):
+    with pytest.raises(RunError, match=r"ood\.npz"):
         MemberScore.read(file)
 
 
@@ -256,7 +256,7 @@ def held_out():
     """600 images of 60 patients in three folds; class B spreads twice as far as A."""
     rng = np.random.default_rng(0)
     true = rng.integers(2, size=600)
-    unit = np.array([f"patient {i // 10}" for i in range(600)])
+    group = np.array([f"patient {i // 10}" for i in range(600)])
     return OutOfFold(
         classes=["A", "B"],
         view_sets=["none"],
@@ -264,17 +264,17 @@ def held_out():
         num_folds={"one": 3},
         image_id=np.arange(600).astype(str),
         true=true,
-        patient=unit,
-        unit=unit,
+        patient=group,
+        group=group,
         fold=np.arange(600) // 10 % 3,
         logits=np.zeros((1, 1, 600, 2)),
-        foreign=rng.normal(size=600) * (1 + true),
+        ood_score=rng.normal(size=600) * (1 + true),
     )
 
 
 def test_each_fold_is_rejected_by_the_threshold_of_the_others(held_out):
-    # A fold much more foreign than the others is rejected whole: no threshold of its own hides it.
-    moved = dataclasses.replace(held_out, foreign=held_out.foreign + 100 * (held_out.fold == 1))
+    # A fold with much higher scores than the others is rejected whole: no threshold of its own hides it.
+    moved = dataclasses.replace(held_out, ood_score=held_out.ood_score + 100 * (held_out.fold == 1))
     rejected = rejected_out_of_fold(moved, 0.05)
     assert rejected[held_out.fold == 1].all()
     assert not rejected[held_out.fold != 1].any()
@@ -293,9 +293,9 @@ def test_the_table_counts_what_is_rejected_by_class(held_out):
 
 
 def test_a_run_without_scores_says_why(held_out):
-    assert "nonet" in rejected_out_of_fold(dataclasses.replace(held_out, foreign=None), 0.02)
+    assert "nonet" in rejected_out_of_fold(dataclasses.replace(held_out, ood_score=None), 0.02)
     assert "false_alarm" in rejected_out_of_fold(held_out, 0.0)
-    few = dataclasses.replace(held_out, unit=np.char.add("patient ", (np.arange(600) % 2).astype(str)))
+    few = dataclasses.replace(held_out, group=np.char.add("patient ", (np.arange(600) % 2).astype(str)))
     assert "too few" in rejected_out_of_fold(few, 0.02)
 
 

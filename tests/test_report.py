@@ -257,7 +257,7 @@ def test_unknown_patients_become_units_of_their_own(tmp_path):
     oof.assign(patient=None).to_parquet(run / "oof.parquet")
     seal(run)
     table = evaluate(run, num_resamples=20)
-    assert (table["patients"] == 0).all() and (table["units"] == 300).all()
+    assert (table["patients"] == 0).all() and (table["groups"] == 300).all()
     assert "patients unknown" in (run / "evaluation" / "report.html").read_text()
 
 

@@ -196,7 +196,7 @@ def rejection_of(shares, images=100):
 
 def test_nothing_is_most_of_what_is_rejected_where_nothing_is(found):
     text = report_text.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.0, "EO": 0.0, "LY": 0.0})))
-    assert text == "None of 100 known cells are rejected as no known class, where the setting asks for 2 %."
+    assert text == "None of 100 known cells are rejected as an unknown cell type (target 2 %)."
     text = report_text.rejected(
         dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "EO": 0.01, "LY": 0.04}))
     )

@@ -51,7 +51,7 @@ def test_rows_and_columns():
     assert table["views"].tolist() == ["none"] * 4 + ["dihedral"] * 4
     for score in ("macro_f1", "balanced_accuracy", "macro_precision", "macro_specificity"):
         assert (table[f"{score}_low"] <= table[score]).all() and (table[score] <= table[f"{score}_high"]).all()
-    assert (table["images"] == 120).all() and (table["patients"] == 17).all() and (table["units"] == 17).all()
+    assert (table["images"] == 120).all() and (table["patients"] == 17).all() and (table["groups"] == 17).all()
 
 
 def test_each_row_is_the_score_of_its_logits():
@@ -104,7 +104,7 @@ def test_unknown_patients_are_drawn_as_images():
     oof["patient"] = oof["patient"].where(oof["patient"] != "p3", None)
     unknown = oof.loc[oof["patient"].isna(), "image_id"].nunique()
     table = table_1(oof, **FAST)
-    assert (table["patients"] == 16).all() and (table["units"] == 16 + unknown).all()
+    assert (table["patients"] == 16).all() and (table["groups"] == 16 + unknown).all()
 
 
 def test_classes_come_in_order_of_maturation_with_images_and_patients():

@@ -81,7 +81,7 @@ def test_a_run_holds_what_the_design_says(tiny_run, tiny_dataset):
         assert sorted(p.name for p in member.folder.iterdir()) == [
             "DONE",
             "features.npz",
-            "foreign.npz",
+            "ood.npz",
             "history.jsonl",
             "oof.parquet",
             "weights.safetensors",

@@ -268,7 +268,8 @@ class Calibrate(Section):
     min_confidence: Probability = 0.5
     """A cell whose most probable class is less probable than this is unidentified. 0 names every cell."""
     false_alarm: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    """Share of known cells that may be rejected as no known class. More find more foreign cells; 0 rejects none."""
+    """Share of known cells that may be rejected as an unknown cell type; the larger, the more unknown cells are found.
+    0 rejects none."""
     require_nucleus: bool = True
     """Leave an image unidentified where nothing in it could be a nucleus: empty fields, blank frames, red cells alone.
     Without effect where more than 1 % of the known cells show none, as in fluorescence or drawings."""

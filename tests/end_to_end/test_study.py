@@ -67,7 +67,7 @@ def test_the_run_folder_is_complete(study):
             assert sorted(p.name for p in member.iterdir()) == [
                 "DONE",
                 "features.npz",
-                "foreign.npz",
+                "ood.npz",
                 "history.jsonl",
                 "oof.parquet",
                 "weights.safetensors",

@@ -212,7 +212,7 @@ def note_checksums(run: Run, files: Iterable[Path] = (), members: Iterable[Membe
 
 def write_done(member: Member, about: dict) -> None:
     """Write a member's DONE: what is said of it, whose it is, and what its files are."""
-    files = (member.weights, member.history, member.oof, member.features, member.foreign)
+    files = (member.weights, member.history, member.oof, member.features, member.ood)
     write_sealed(
         member.done,
         about
@@ -253,6 +253,6 @@ def require_member(member: Member, *files: Path) -> dict:
     The history, which only the report shows, is left out: without it nothing is lost.
     """
     done = read_done(member)
-    for file in files or (member.weights, member.oof, member.features, member.foreign):
+    for file in files or (member.weights, member.oof, member.features, member.ood):
         require_whole(file, done["files"].get(file.name), hint=heal_hint(member.run))
     return done

@@ -138,8 +138,8 @@ class Member:
         return self.folder / "features.npz"
 
     @property
-    def foreign(self) -> Path:
-        return self.folder / "foreign.npz"
+    def ood(self) -> Path:
+        return self.folder / "ood.npz"
 
     @property
     def done(self) -> Path:
@@ -165,7 +165,7 @@ class Member:
             self.previous_state,
             self.oof,
             self.features,
-            self.foreign,
+            self.ood,
             self.done,
         )
         remove_leftovers(*files)

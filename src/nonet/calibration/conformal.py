@@ -13,7 +13,7 @@ what counts is the coverage measured on patients that thresholds were not fitted
 import numpy as np
 
 #: With fewer images or patients than this, classes (or the pool of them) have no threshold of their own.
-MIN_IMAGES_OF_CLASS, MIN_UNITS_OF_CLASS = 50, 10
+MIN_IMAGES_OF_CLASS, MIN_GROUPS_OF_CLASS = 50, 10
 
 
 def lowest_probability(of_true: np.ndarray, coverage: float) -> float:
@@ -33,13 +33,13 @@ def lowest_probability(of_true: np.ndarray, coverage: float) -> float:
     return 0.0 if rank > len(of_true) else float(np.sort(of_true)[len(of_true) - rank])
 
 
-def fit_thresholds(proba: np.ndarray, true: np.ndarray, unit: np.ndarray, *, coverage: float) -> np.ndarray:
+def fit_thresholds(proba: np.ndarray, true: np.ndarray, group: np.ndarray, *, coverage: float) -> np.ndarray:
     """Fit the probability from which on a class belongs to the set, one a class.
 
     Parameters
     ----------
     proba : (n, C), of images of known class that the networks never saw.
-    true : int (n,). unit : (n,), the patient of each image, or a name of its own where unknown.
+    true : int (n,). group : (n,), the patient of each image, or a name of its own where unknown.
     coverage : share of the images whose set is to hold the true class.
 
     Returns
@@ -47,9 +47,9 @@ def fit_thresholds(proba: np.ndarray, true: np.ndarray, unit: np.ndarray, *, cov
     float64 (C,). Classes too small share the threshold of their pool, or of all images where that is too small, too.
     """
     of_true = proba[np.arange(len(true)), true]
-    own = own_thresholds(true, unit, proba.shape[1])
+    own = own_thresholds(true, group, proba.shape[1])
     pool = ~np.isin(true, own)
-    if not _enough(unit[pool]):
+    if not _enough(group[pool]):
         pool = np.ones(len(true), dtype=bool)
     thresholds = np.full(proba.shape[1], lowest_probability(of_true[pool], coverage))
     for k in own:
@@ -57,13 +57,13 @@ def fit_thresholds(proba: np.ndarray, true: np.ndarray, unit: np.ndarray, *, cov
     return thresholds
 
 
-def own_thresholds(true: np.ndarray, unit: np.ndarray, num_classes: int) -> list[int]:
+def own_thresholds(true: np.ndarray, group: np.ndarray, num_classes: int) -> list[int]:
     """Return the numbers of the classes that have enough images and patients for a threshold of their own."""
-    return [k for k in range(num_classes) if _enough(unit[true == k])]
+    return [k for k in range(num_classes) if _enough(group[true == k])]
 
 
-def _enough(unit: np.ndarray) -> bool:
-    return len(unit) >= MIN_IMAGES_OF_CLASS and len(np.unique(unit)) >= MIN_UNITS_OF_CLASS
+def _enough(group: np.ndarray) -> bool:
+    return len(group) >= MIN_IMAGES_OF_CLASS and len(np.unique(group)) >= MIN_GROUPS_OF_CLASS
 
 
 def prediction_sets(proba: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -7,12 +7,12 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from nonet.calibration.calibrator import Calibration, softmax
-from nonet.calibration.conformal import MIN_IMAGES_OF_CLASS, MIN_UNITS_OF_CLASS, fit_thresholds, own_thresholds
+from nonet.calibration.conformal import MIN_GROUPS_OF_CLASS, MIN_IMAGES_OF_CLASS, fit_thresholds, own_thresholds
 from nonet.calibration.priors import choose_strength, class_shares, prior_shift
 from nonet.recipe import Calibrate
 
 #: One temperature needs few images, but of several patients: one patient's cells are right or wrong together.
-MIN_IMAGES, MIN_UNITS = 100, 10
+MIN_IMAGES, MIN_GROUPS = 100, 10
 _LOG_TEMPERATURES = (np.log(0.02), np.log(50.0))
 
 
@@ -20,16 +20,16 @@ _LOG_TEMPERATURES = (np.log(0.02), np.log(50.0))
 class HeldOut:
     """Logits of the ensemble for n images, each by members that never saw it.
 
-    `logits` (n, C); `true` int (n,); `unit` (n,), the patient of each image, or a name of its own where unknown; `fold`
-    int (n,), the fold that it was held out in; `foreign` (n,), how foreign its members find it, where they were asked;
-    `nucleus` bool (n,), whether they see what could be a nucleus.
+    `logits` (n, C); `true` int (n,); `group` (n,), the patient of each image, or a name of its own where unknown;
+    `fold` int (n,), the fold that it was held out in; `ood_score` (n,), its mean out-of-distribution score, where members have
+    one; `nucleus` bool (n,), whether they see what could be a nucleus.
     """
 
     logits: np.ndarray
     true: np.ndarray
-    unit: np.ndarray
+    group: np.ndarray
     fold: np.ndarray
-    foreign: np.ndarray | None = None
+    ood_score: np.ndarray | None = None
     nucleus: np.ndarray | None = None
 
     @property
@@ -38,8 +38,8 @@ class HeldOut:
 
     def where(self, rows: np.ndarray) -> "HeldOut":
         """Return the images of a boolean mask (n,)."""
-        foreign, nucleus = (None if one is None else one[rows] for one in (self.foreign, self.nucleus))
-        return HeldOut(self.logits[rows], self.true[rows], self.unit[rows], self.fold[rows], foreign, nucleus)
+        ood_score, nucleus = (None if one is None else one[rows] for one in (self.ood_score, self.nucleus))
+        return HeldOut(self.logits[rows], self.true[rows], self.group[rows], self.fold[rows], ood_score, nucleus)
 
 
 def negative_log_likelihood(logits: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -76,14 +76,14 @@ def fit_calibration(
 
     Returns
     -------
-    Calibration; one that changes nothing where there are fewer than `MIN_IMAGES` images or `MIN_UNITS` patients.
+    Calibration; one that changes nothing where there are fewer than `MIN_IMAGES` images or `MIN_GROUPS` patients.
     """
-    num_images, num_units = len(held_out.true), len(np.unique(held_out.unit))
-    if num_images < MIN_IMAGES or num_units < MIN_UNITS:
+    num_images, num_groups = len(held_out.true), len(np.unique(held_out.group))
+    if num_images < MIN_IMAGES or num_groups < MIN_GROUPS:
         return Calibration(
             notes=[
-                f"Not calibrated: {num_images:,} images of {num_units:,} patients are too few; {MIN_IMAGES} images of "
-                f"{MIN_UNITS} are needed. So temperature is 1, there are no prediction sets, and no cell is doubtful."
+                f"Not calibrated: {num_images:,} images of {num_groups:,} patients are too few; {MIN_IMAGES} images of "
+                f"{MIN_GROUPS} are needed. So temperature is 1, there are no prediction sets, and no cell is doubtful."
             ]
         )
     if not np.isfinite(held_out.logits).all():
@@ -98,7 +98,7 @@ def fit_calibration(
         notes=_notes(held_out, classes),
     )
     proba = softmax(fitted.apply(held_out.logits))
-    thresholds = fit_thresholds(proba, held_out.true, held_out.unit, coverage=settings.coverage)
+    thresholds = fit_thresholds(proba, held_out.true, held_out.group, coverage=settings.coverage)
     return replace(fitted, class_priors=proba.mean(axis=0), thresholds=thresholds)
 
 
@@ -122,12 +122,12 @@ def _fit_logits(
 
 
 def _notes(held_out: HeldOut, classes: list[str]) -> list[str]:
-    own = set(own_thresholds(held_out.true, held_out.unit, held_out.num_classes))
+    own = set(own_thresholds(held_out.true, held_out.group, held_out.num_classes))
     few = [code for k, code in enumerate(classes) if k not in own]
-    notes = [f"Fitted out of fold on {len(held_out.true):,} images of {len(np.unique(held_out.unit)):,} patients."]
+    notes = [f"Fitted out of fold on {len(held_out.true):,} images of {len(np.unique(held_out.group)):,} patients."]
     if few:
         notes.append(
-            f"{', '.join(few)}: fewer than {MIN_IMAGES_OF_CLASS} images or {MIN_UNITS_OF_CLASS} patients each, so they "
-            "share a threshold of prediction sets, which may not cover each of them as often as was asked for."
+            f"{', '.join(few)}: fewer than {MIN_IMAGES_OF_CLASS} images or {MIN_GROUPS_OF_CLASS} patients each, so "
+            "they share one threshold for prediction sets, whose coverage of each of these classes may be off."
         )
     return notes

@@ -1,10 +1,10 @@
-"""Rejection: from how foreign an image is to each member, whether it is none of the classes. NumPy in, NumPy out.
+"""Rejection: whether an image is none of the classes, from its out-of-distribution (OOD) scores. NumPy in, NumPy out.
 
 A member's score is the residual of `PrincipalSpace` plus the distance to the `nearest_prototype`, each standardised by
 the images held out of its training; the ensemble's is the mean over members. Held-out images themselves are scored with
 the mean and spread of the *other* patients held out, as the next patient's images will be. People read the score as a
 percentile of known cells, so that the threshold is the share of known cells that may be rejected, chosen beforehand: no
-foreign image is needed for it.
+out-of-distribution image is needed for it.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from nonet.artifacts.run import written_whole
-from nonet.calibration.fitting import MIN_IMAGES, MIN_UNITS
+from nonet.calibration.fitting import MIN_GROUPS, MIN_IMAGES
 from nonet.calibration.ood_scores import (
     PRINCIPAL_SHARE,
     PrincipalSpace,
@@ -30,13 +30,13 @@ SHARES = np.concatenate([np.arange(100) / 100, 0.99 + np.arange(1, 11) / 1000])
 #: Smallest spread that a part of the score is divided by, as a share of the features' length. Where known cells vary by
 #: less, kernels and devices differ as much as cells do, and dividing by their spread would blow that up.
 SMALLEST_SPREAD = 0.01
-#: Known cells whose scores vary by less than this, in units of that spread or more, are all equally foreign.
+#: Known cells whose scores vary by less than this, in units of that spread or more, all have the same score.
 SMALLEST_VARIATION = 0.05
 
 
 @dataclass(frozen=True)
 class MemberScore:
-    """How foreign an image is to one member: outside of the axes of its training images, and in no direction of theirs.
+    """A member's OOD score: how far features lie outside the axes of its training images, and from their directions.
 
     `space` of its training images, and `prototypes` (k, f), their directions. `mean` and `std` (2,) of the residuals
     and of the distances to the nearest prototype, of the images held out; `std` is `smallest` (2,) or more.
@@ -53,22 +53,22 @@ class MemberScore:
         parts = _parts(self.space, self.prototypes, features)
         return ((parts - self.mean[:, None]) / self.std[:, None]).sum(0)
 
-    def score_held_out(self, features: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    def score_held_out(self, features: np.ndarray, group: np.ndarray) -> np.ndarray:
         """Score the images held out, each standardised by those of the other patients held out.
 
-        Standardised by their own patients' images, known cells look less foreign than the next patient's will.
+        Standardised by their own patients' images, known cells score lower than the next patient's will.
 
         Parameters
         ----------
         features : (n, f), of the images that the score was fitted to as held out.
-        unit : (n,), the patient of each, or a name of its own where unknown.
+        group : (n,), the patient of each, or a name of its own where unknown.
 
         Returns
         -------
         float64 (n,); NaN where there is no other patient.
         """
         parts = _parts(self.space, self.prototypes, features)
-        mean, std = _of_other_units(parts, unit)
+        mean, std = _of_other_groups(parts, group)
         return ((parts - mean) / np.maximum(std, self.smallest[:, None])).sum(0)
 
     def write(self, path: Path) -> None:
@@ -130,15 +130,15 @@ def _parts(space: PrincipalSpace, prototypes: np.ndarray, features: np.ndarray) 
     return np.stack(parts)
 
 
-def _of_other_units(parts: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (p, n) of parts (p, n) over the images of all units but an image's own."""
-    _, number = np.unique(unit, return_inverse=True)
+def _of_other_groups(parts: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (p, n) of parts (p, n) over the images of all groups but an image's own."""
+    _, number = np.unique(group, return_inverse=True)
     centred = parts - parts.mean(1, keepdims=True)  # so that squares do not cancel
     counts = len(number) - np.bincount(number)
 
     def of_others(values: np.ndarray) -> np.ndarray:
         sums = np.stack([np.bincount(number, weights=row) for row in values])
-        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 without another unit
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 without another group
             return ((values.sum(1, keepdims=True) - sums) / counts)[:, number]
 
     mean = of_others(centred)
@@ -211,13 +211,13 @@ class Rejection:
         return cls(float(false_alarm), quantiles, [str(note) for note in notes])
 
 
-def fit_rejection(score: np.ndarray, unit: np.ndarray, fold: np.ndarray, *, false_alarm: float) -> Rejection:
+def fit_rejection(score: np.ndarray, group: np.ndarray, fold: np.ndarray, *, false_alarm: float) -> Rejection:
     """Fit it to the scores (n,) of known cells, each by members that never saw it.
 
     Parameters
     ----------
     score : as `MemberScore.score_held_out` gives it, or a mean of such.
-    unit : (n,), the patient of each image, or a name of its own where unknown.
+    group : (n,), the patient of each image, or a name of its own where unknown.
     fold : (n,), the fold that each image is held out in.
     false_alarm : share of known cells to be rejected; 0 rejects nothing.
 
@@ -225,22 +225,22 @@ def fit_rejection(score: np.ndarray, unit: np.ndarray, fold: np.ndarray, *, fals
     -------
     Rejection; one that rejects nothing, and says why, where images or patients are too few for this share.
     """
-    num_images, num_units = len(score), len(np.unique(unit))
+    num_images, num_groups = len(score), len(np.unique(group))
     needed = max(MIN_IMAGES, int(np.ceil(1 / false_alarm))) if false_alarm else MIN_IMAGES
-    alone = [k for k in np.unique(fold) if len(np.unique(unit[fold == k])) == 1]
+    alone = [k for k in np.unique(fold) if len(np.unique(group[fold == k])) == 1]
     if alone:
         which = f"fold {alone[0]}" if len(alone) == 1 else f"each of {len(alone)} folds"
         why = f"the cells held out in {which} come from a single patient, so there are no others to standardise them by"
     elif not np.isfinite(score).all():
         why = "some members lack what it takes, or diverged"
-    elif num_images < needed or num_units < MIN_UNITS:
-        why = f"{num_images:,} images of {num_units:,} patients are too few; {needed} of {MIN_UNITS} are needed"
+    elif num_images < needed or num_groups < MIN_GROUPS:
+        why = f"{num_images:,} images of {num_groups:,} patients are too few; {needed} of {MIN_GROUPS} are needed"
     elif np.std(score) < SMALLEST_VARIATION:
-        why = "the members find all known cells equally foreign"
+        why = "all known cells have the same out-of-distribution score"
     else:
         return Rejection(
             false_alarm,
             np.quantile(score, SHARES),
-            [f"Rejection fitted out of fold on {num_images:,} images of {num_units:,} patients."],
+            [f"Rejection fitted out of fold on {num_images:,} images of {num_groups:,} patients."],
         )
     return Rejection(false_alarm, None, [f"No rejection: {why}. Every image is given one of the classes."])

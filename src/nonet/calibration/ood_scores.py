@@ -1,4 +1,4 @@
-"""How foreign an image is to a network: scores of "none of the classes", higher for more foreign. NumPy in, NumPy out.
+"""Out-of-distribution scores of images, higher for images less like those of training. NumPy in, NumPy out.
 
 From logits: what the head makes of an image. From features: how far they lie from those of the training images.
 nonet uses `PrincipalSpace` and `nearest_prototype`; benchmarks/rejection.py says how the others compare on real cells.

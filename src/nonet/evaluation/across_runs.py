@@ -14,7 +14,7 @@ from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import Run, write_text
 from nonet.artifacts.storage import claim, require_ours
 from nonet.errors import DataError
-from nonet.evaluation.bootstrap import UnitConfusions, bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.bootstrap import GroupConfusions, bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import SCORES
 from nonet.evaluation.oof import ENSEMBLE
 from nonet.evaluation.run_data import RunData, read_run
@@ -35,7 +35,7 @@ class RunsTable:
     Attributes
     ----------
     table : one row for each run, view set and architecture, the ensemble last. Columns: run, name, architecture, views,
-        each score of `SCORES` with `_low` and `_high`, images, patients (known ones), units (what the bootstrap drew).
+        each score of `SCORES` with `_low` and `_high`, images, patients (known ones), groups (what the bootstrap drew).
     differences : one row for each pair of runs and each row that both have. Columns: run, minus, architecture, views
         (of the ensembles also "final": each with its own), and each score's difference with `_low` and `_high`.
     notes : sentences on what the runs do not share.
@@ -193,7 +193,7 @@ def _notes_on_runs(data: dict[str, RunData], shared: dict[str, np.ndarray]) -> l
     if moved:
         notes.append(f"{', '.join(moved)}: scored as trained, class priors not moved as in predictions.")
     for name, run in others:
-        if not _same_partition(reference.oof.unit[shared[first]], run.oof.unit[shared[name]]):
+        if not _same_partition(reference.oof.group[shared[first]], run.oof.group[shared[name]]):
             notes.append(f"{name} has other patients than {first}; intervals draw those of {first}.")
     return notes
 
@@ -219,14 +219,14 @@ def _score(
     oof, place = data[first].oof, shared[first]
     true = np.array([classes.index(code) for code in _labels(data[first], place)])
     predicted = np.stack(predicted)
-    confusions = confusions_by_unit(true, predicted, oof.unit[place], len(classes))
+    confusions = confusions_by_group(true, predicted, oof.group[place], len(classes))
     resampled = bootstrap_scores(confusions, SCORES, num_resamples=num_resamples, seed=seed)
     scored = pd.DataFrame(rows, columns=["run", "name", "architecture", "views"])
     for score, function in SCORES.items():
         low, high = percentile_interval(resampled[score], confidence=confidence)
         scored[score] = function(confusions.total())
         scored[f"{score}_low"], scored[f"{score}_high"] = low, high
-    scored = scored.assign(**count_judged(predicted, oof.patient[place], oof.unit[place]))
+    scored = scored.assign(**count_judged(predicted, oof.patient[place], oof.group[place]))
     final = {name: run.oof.final_view_set for name, run in data.items()}
     return scored, _differences(scored, final, confusions, predicted >= 0, resampled, confidence)
 
@@ -234,7 +234,7 @@ def _score(
 def _differences(
     scored: pd.DataFrame,
     final: dict[str, str],
-    confusions: UnitConfusions,
+    confusions: GroupConfusions,
     judged: np.ndarray,
     resampled: dict,
     confidence: float,

@@ -18,9 +18,9 @@ from nonet.cells import in_order_of_maturation
 from nonet.evaluation.bootstrap import (
     bootstrap_difference,
     bootstrap_scores,
-    confusions_by_unit,
+    confusions_by_group,
     percentile_interval,
-    sums_by_unit,
+    sums_by_group,
 )
 from nonet.evaluation.metrics import per_class_scores
 from nonet.evaluation.oof import OutOfFold
@@ -93,7 +93,7 @@ def measure_calibration(
     ----------
     oof : out-of-fold logits. settings : the [calibrate] that ensemble.json was fitted with.
     trained_shares : (C,), the share of each class among the images that training drew.
-    rejected : bool (n,), the images that are no known class by thresholds of the other folds; None: none is.
+    rejected : bool (n,), the images rejected as unknown cell types by thresholds of the other folds; None: none is.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def measure_calibration(
     options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     logits = oof.final_logits
     rejected = np.zeros(len(oof.true), dtype=bool) if rejected is None else rejected
-    held_out = HeldOut(logits, oof.true, oof.unit, oof.fold)
+    held_out = HeldOut(logits, oof.true, oof.group, oof.fold)
     fitted = cross_fit(held_out, settings, trained_shares, oof.classes, rejected=rejected)
     if isinstance(fitted, str):
         return fitted
@@ -242,7 +242,7 @@ def _measure(
     """Return the tables `measures` and `bins`; `proba` and `logits` are (before, after), resampled together."""
     num_classes, at = len(oof.classes), _places(len(oof.classes))
     numbers = sparse.hstack([_numbers(p, z, oof.true) for p, z in zip(proba, logits)], format="csr")
-    sums = sums_by_unit(numbers, oof.unit, (2, at["gaps"].stop))
+    sums = sums_by_group(numbers, oof.group, (2, at["gaps"].stop))
     scores = _scores(num_classes)
     total = sums.total()
     resampled = bootstrap_scores(
@@ -295,7 +295,7 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, options: dict) -> pd.DataFrame
     covered, size = inside[np.arange(n), oof.true].astype(float), inside.sum(1).astype(float)
     columns = oof.true[:, None] + num_classes * np.arange(3)
     numbers = _rows_at(columns, np.stack([np.ones(n), covered, size], axis=1), 3 * num_classes)
-    sums = sums_by_unit(numbers, oof.unit, (3, num_classes))
+    sums = sums_by_group(numbers, oof.group, (3, num_classes))
 
     def ratio(place: int):
         def of(sums: np.ndarray) -> np.ndarray:
@@ -308,12 +308,12 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, options: dict) -> pd.DataFrame
     scores = {"coverage": ratio(1), "set_size": ratio(2)}
     resampled = bootstrap_scores(sums, scores, num_resamples=options["num_resamples"], seed=options["seed"])
     limits = {name: percentile_interval(v, confidence=options["confidence"]) for name, v in resampled.items()}
-    own = own_thresholds(oof.true, oof.unit, num_classes)
+    own = own_thresholds(oof.true, oof.group, num_classes)
     rows = []
     for k in [-1, *(oof.classes.index(code) for code in in_order_of_maturation(oof.classes))]:
         of_class = oof.true == k if k >= 0 else np.ones(n, dtype=bool)
         row = {"class": oof.classes[k] if k >= 0 else ALL, "images": int(of_class.sum())}
-        row |= {"units": len(set(oof.unit[of_class])), "own_threshold": k in own}
+        row |= {"groups": len(set(oof.group[of_class])), "own_threshold": k in own}
         for name, score in scores.items():
             _set(row, name, score(sums.total())[k + 1], *(end[k + 1] for end in limits[name]))
         for name, num in (("single", 1), ("empty", 0)):
@@ -331,7 +331,7 @@ def _doubt(oof: OutOfFold, proba: np.ndarray, min_confidence: float, rejected: n
     num_classes = len(oof.classes)
     best = proba.argmax(1)
     label = np.where(rejected | (proba.max(1) < min_confidence), num_classes, best)  # one class more: unidentified
-    confusions = confusions_by_unit(oof.true, np.stack([best, label]), oof.unit, num_classes + 1)
+    confusions = confusions_by_group(oof.true, np.stack([best, label]), oof.group, num_classes + 1)
 
     def share(counts: np.ndarray) -> np.ndarray:
         return 1 - counts[..., num_classes].sum(-1) / counts.sum((-2, -1))
@@ -365,7 +365,7 @@ def _differences(oof: OutOfFold, raw: np.ndarray, fitted: CrossFitted, options: 
     if fitted.adapted is not None:
         ways["ensemble with class priors estimated (EM) − calibrated"] = fitted.adapted
     calibrated = fitted.logits.argmax(1)
-    confusions = confusions_by_unit(oof.true, np.stack([raw, calibrated, *ways.values()]), oof.unit, len(oof.classes))
+    confusions = confusions_by_group(oof.true, np.stack([raw, calibrated, *ways.values()]), oof.group, len(oof.classes))
     found = [bootstrap_difference(confusions, 2 + i, min(i, 1), **options) for i in range(len(ways))]
     table = pd.DataFrame(found, columns=["difference", "difference_low", "difference_high"])
     table.insert(0, "comparison", list(ways))

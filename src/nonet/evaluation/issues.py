@@ -9,7 +9,7 @@ from scipy.stats import poisson
 
 from nonet.artifacts.run import Run
 from nonet.calibration.fitting import HeldOut
-from nonet.evaluation.bootstrap import confusions_by_unit
+from nonet.evaluation.bootstrap import confusions_by_group
 from nonet.evaluation.calibration import CrossFitted, cross_fit
 from nonet.evaluation.label_issues import find_label_issues, label_quality
 from nonet.evaluation.neighbours import NUM_NEIGHBOURS, find_neighbours
@@ -62,7 +62,7 @@ def find_issues(
         table=table,
         pairs=_pairs(oof.true[found], suggested[found], oof.classes),
         confusion=confusion_table(
-            confusions_by_unit(oof.true, suggested, oof.unit, len(oof.classes)).total(), oof.classes
+            confusions_by_group(oof.true, suggested, oof.group, len(oof.classes)).total(), oof.classes
         ),
         by_source=count_by(rows["source"].to_numpy(dtype=object), oof.true, is_issue),
         by_patient=count_by(oof.patient, oof.true, is_issue),
@@ -81,7 +81,7 @@ def ensemble_proba(data: RunData, fitted: CrossFitted | str | None = None) -> np
     """
     oof = data.oof
     if fitted is None and data.calibrate.prior_strength != 0:
-        held_out = HeldOut(oof.final_logits, oof.true, oof.unit, oof.fold)
+        held_out = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold)
         fitted = cross_fit(held_out, data.calibrate, data.trained_shares, oof.classes)
     if isinstance(fitted, CrossFitted) and fitted.moves_priors:
         return softmax(fitted.logits, axis=1)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nonet.evaluation.bootstrap import UnitConfusions, bootstrap_intervals
+from nonet.evaluation.bootstrap import GroupConfusions, bootstrap_intervals
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 
 
@@ -58,7 +58,7 @@ class Floor:
         )
 
 
-def measure_floor(confusions: UnitConfusions, classes: list[str], **options) -> Floor:
+def measure_floor(confusions: GroupConfusions, classes: list[str], **options) -> Floor:
     """Compare the predictions whose confusion counts these are, (C, C), with a constant; options of the bootstrap."""
     total = confusions.total()
     support = total.sum(axis=1)

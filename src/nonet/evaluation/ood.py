@@ -14,7 +14,7 @@ from nonet.artifacts.csv_files import write_csv
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import fit_rejection
 from nonet.cells import in_order_of_maturation, name_of
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.oof import OutOfFold
 
 ALL = "all"
@@ -61,20 +61,20 @@ def rejected_out_of_fold(oof: OutOfFold, false_alarm: float) -> np.ndarray | str
 
     A sentence instead, where there is nothing to reject by.
     """
-    if oof.foreign is None:
+    if oof.ood_score is None:
         return "This run was made by a nonet that did not know of rejection."
     if false_alarm == 0:
         return "calibrate.false_alarm is 0: nothing is rejected."
-    together = fit_rejection(oof.foreign, oof.unit, oof.fold, false_alarm=false_alarm)
+    together = fit_rejection(oof.ood_score, oof.group, oof.fold, false_alarm=false_alarm)
     if not together.is_fitted:
         return " ".join(together.notes)
     rejected = np.zeros(len(oof.true), dtype=bool)
     for fold in np.unique(oof.fold):
         rows = oof.fold == fold
-        fitted = fit_rejection(oof.foreign[~rows], oof.unit[~rows], oof.fold[~rows], false_alarm=false_alarm)
+        fitted = fit_rejection(oof.ood_score[~rows], oof.group[~rows], oof.fold[~rows], false_alarm=false_alarm)
         if not fitted.is_fitted:
             return "Measured on no fold, as the others together are too few. " + " ".join(fitted.notes)
-        rejected[rows] = fitted.rejects(fitted.percentile(oof.foreign[rows]))
+        rejected[rows] = fitted.rejects(fitted.percentile(oof.ood_score[rows]))
     return rejected
 
 
@@ -106,14 +106,14 @@ def rejection_table(
 
     Returns
     -------
-    A row for all images, then one a class in order of maturation. Columns: class, name, images, patients (units of the
+    A row for all images, then one a class in order of maturation. Columns: class, name, images, patients (groups of the
     bootstrap), rejected (images), without_nucleus (images of those), share, share_low, share_high. The share is NaN
     without an image, and its interval too where all images come from one patient.
     """
     without_nucleus = np.zeros(len(rejected), dtype=bool) if without_nucleus is None else without_nucleus
     rejected = rejected | without_nucleus
     size = max(len(oof.classes), 2)  # the counts are square, and kept or rejected are two columns
-    counts = confusions_by_unit(oof.true, rejected.astype(int), oof.unit, size)
+    counts = confusions_by_group(oof.true, rejected.astype(int), oof.group, size)
     total = _shares(counts.total())
     resampled = bootstrap_scores(counts, {"share": _shares}, num_resamples=num_resamples, seed=seed)["share"]
     low, high = percentile_interval(resampled, confidence=confidence)
@@ -121,18 +121,18 @@ def rejection_table(
     for code in (ALL, *in_order_of_maturation(oof.classes)):
         k = size if code == ALL else oof.classes.index(code)
         of_class = np.ones(len(oof.true), dtype=bool) if code == ALL else oof.true == k
-        num_units = len(set(oof.unit[of_class]))
+        num_groups = len(set(oof.group[of_class]))
         rows.append(
             {
                 "class": code,
                 "name": "all known cells" if code == ALL else name_of(code),
                 "images": int(of_class.sum()),
-                "patients": num_units,
+                "patients": num_groups,
                 "rejected": int(rejected[of_class].sum()),
                 "without_nucleus": int(without_nucleus[of_class].sum()),
                 "share": total[k],
-                "share_low": low[k] if num_units > 1 else np.nan,
-                "share_high": high[k] if num_units > 1 else np.nan,
+                "share_low": low[k] if num_groups > 1 else np.nan,
+                "share_high": high[k] if num_groups > 1 else np.nan,
             }
         )
     return pd.DataFrame(rows)

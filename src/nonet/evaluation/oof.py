@@ -8,7 +8,7 @@ import pandas as pd
 
 from nonet.calibration.member_weights import Weights, folds_that_count, mean_over_members, weights_by_image
 from nonet.errors import RunError
-from nonet.evaluation.bootstrap import UnitConfusions, confusions_by_unit
+from nonet.evaluation.bootstrap import GroupConfusions, confusions_by_group
 
 ENSEMBLE = "ensemble"
 NO_VIEWS = "none"
@@ -21,9 +21,9 @@ class OutOfFold:
     """The predictions of a run for n images, each by members that never saw it.
 
     `logits` has the shape (view sets, architectures, n, C), NaN for images that an architecture's dead member would
-    have had to judge; the other arrays have one entry an image. `patient` is None where unknown; `unit` is what the
+    have had to judge; the other arrays have one entry an image. `patient` is None where unknown; `group` is what the
     bootstrap draws: the patient, or the image where the patient is unknown.
-    `foreign` is how foreign its members find an image; None where nobody asked them, and `nucleus` whether
+    `ood_score` is its mean out-of-distribution score over members; None where no member has one, and `nucleus` whether
     they see what could be one. `weight`
     (architectures, n) is how much each image's members count in the ensemble, as `predict` weighs them; None: alike.
     """
@@ -35,10 +35,10 @@ class OutOfFold:
     image_id: np.ndarray
     true: np.ndarray
     patient: np.ndarray
-    unit: np.ndarray
+    group: np.ndarray
     fold: np.ndarray
     logits: np.ndarray
-    foreign: np.ndarray | None = None
+    ood_score: np.ndarray | None = None
     weight: np.ndarray | None = None
     nucleus: np.ndarray | None = None
 
@@ -82,12 +82,12 @@ class OutOfFold:
         best = np.where(np.isnan(with_mean).any(axis=-1), -1, with_mean.argmax(axis=-1))
         return best.reshape(-1, len(self.true))
 
-    def confusions(self, view_set: str | None = None, architecture: str | None = None) -> UnitConfusions:
-        """Return confusion counts by unit: of all rows, or of one row where both arguments are given."""
+    def confusions(self, view_set: str | None = None, architecture: str | None = None) -> GroupConfusions:
+        """Return confusion counts by group: of all rows, or of one row where both arguments are given."""
         predicted = self.predicted()
         if view_set is not None:
             predicted = predicted[self.rows().index((view_set, architecture))]
-        return confusions_by_unit(self.true, predicted, self.unit, len(self.classes))
+        return confusions_by_group(self.true, predicted, self.group, len(self.classes))
 
 
 def logit_classes(oof: pd.DataFrame) -> list[str]:
@@ -133,7 +133,9 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
         ]
     )
     weight = None if weights is None else weights_by_image(weights, architectures, fold)
-    foreign, nucleus = (_of_members(oof, name, view_sets[0], architectures, weight) for name in ("foreign", "nucleus"))
+    ood_score, nucleus = (
+        _of_members(oof, name, view_sets[0], architectures, weight) for name in ("ood_score", "nucleus")
+    )
     patient = first["patient"].astype(object).where(first["patient"].notna(), None).to_numpy(dtype=object)
     return OutOfFold(
         classes=classes,
@@ -143,10 +145,10 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
         image_id=image_id,
         true=_class_numbers(first, classes),
         patient=patient,
-        unit=np.array([f"image {i}" if p is None else f"patient {p}" for i, p in zip(image_id, patient)]),
+        group=np.array([f"image {i}" if p is None else f"patient {p}" for i, p in zip(image_id, patient)]),
         fold=fold,
         logits=logits,
-        foreign=foreign,
+        ood_score=ood_score,
         weight=weight,
         nucleus=None if nucleus is None else nucleus > 0,
     )

@@ -11,7 +11,7 @@ from nonet.calibration.calibrator import Calibration
 from nonet.calibration.fitting import HeldOut, fit_calibration
 from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
 from nonet.calibration.ood import Rejection, fit_rejection
-from nonet.evaluation.bootstrap import bootstrap_intervals, confusions_by_unit
+from nonet.evaluation.bootstrap import bootstrap_intervals, confusions_by_group
 from nonet.evaluation.calibration import CALIBRATED, MeasuredCalibration, measure_calibration
 from nonet.evaluation.issues import Issues, find_issues
 from nonet.evaluation.majority_baseline import Floor, measure_floor
@@ -85,10 +85,10 @@ class Measured:
             asks_for_nucleus = NucleusRule.of(self.data.ensemble).required
         except (KeyError, TypeError, ValueError):  # there is none, or it was edited so that predict refuses it
             return True
-        held_out = HeldOut(oof.final_logits, oof.true, oof.unit, oof.fold)
+        held_out = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold)
         fitted = fit_calibration(held_out, asked, self.data.trained_shares, oof.classes)
-        foreign = np.full(len(oof.true), np.nan) if oof.foreign is None else oof.foreign
-        refitted = fit_rejection(foreign, oof.unit, oof.fold, false_alarm=asked.false_alarm)
+        ood_score = np.full(len(oof.true), np.nan) if oof.ood_score is None else oof.ood_score
+        refitted = fit_rejection(ood_score, oof.group, oof.fold, false_alarm=asked.false_alarm)
         pairs = [(fitted.temperature, kept.temperature), (fitted.bias, kept.bias), (fitted.thresholds, kept.thresholds)]
         pairs += [(fitted.min_confidence, kept.min_confidence), (refitted.quantiles, rejection.quantiles)]
         if refitted.is_fitted:
@@ -103,7 +103,7 @@ class Measured:
         return f"{100 * self.confidence:g}"
 
     @property
-    def unit(self) -> str:
+    def group(self) -> str:
         """What the bootstrap drew, in words."""
         unknown = self.data.oof.num_unknown_patients
         if unknown == 0:
@@ -130,7 +130,7 @@ def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, se
         differences = pd.concat([differences, calibration.differences], ignore_index=True)
         table = pd.concat([table, calibration.row], ignore_index=True)
     predicted = best_classes(oof, calibration)
-    confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
+    confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     fitted = calibration.fitted if isinstance(calibration, MeasuredCalibration) else calibration
     low, high = bootstrap_intervals(confusions, {"accuracy": _accuracy}, **options)["accuracy"]
     floor = measure_floor(confusions, oof.classes, **options)

@@ -13,7 +13,7 @@ from nonet.artifacts.run import Run
 from nonet.calibration.member_weights import Weights
 from nonet.data.preprocess.corruptions import KINDS
 from nonet.errors import RunError
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import macro_f1_score
 from nonet.evaluation.oof import OutOfFold, align_oof
 from nonet.evaluation.tables import format_interval
@@ -29,7 +29,7 @@ class Robustness:
     Attributes
     ----------
     scores : one row a condition. Columns: kind, severity, denoised (bool), views, macro_f1 with `_low` and `_high`,
-        share_changed (of the images, by denoising), images, patients (known ones), units (what the bootstrap drew),
+        share_changed (of the images, by denoising), images, patients (known ones), groups (what the bootstrap drew),
         confidence.
     differences : paired differences in macro-F1. Columns: comparison (`DENOISING`, `VIEWS` or `DAMAGE`), the
         condition that comes first in it as above, difference, difference_low, difference_high.
@@ -69,7 +69,7 @@ def robustness_tables(
         shares.append(share)
     if first is None:
         raise RunError(f"{folder} holds no logits.", hint='Run "nonet evaluate RUN --robustness".')
-    confusions = confusions_by_unit(first.true, np.stack(predicted), first.unit, len(first.classes))
+    confusions = confusions_by_group(first.true, np.stack(predicted), first.group, len(first.classes))
     value = macro_f1_score(confusions.total())
     resampled = bootstrap_scores(confusions, {"macro_f1": macro_f1_score}, num_resamples=num_resamples, seed=seed)[
         "macro_f1"
@@ -77,7 +77,7 @@ def robustness_tables(
     low, high = percentile_interval(resampled, confidence=confidence)
     scores = _columns(conditions).assign(macro_f1=value, macro_f1_low=low, macro_f1_high=high, share_changed=shares)
     scores = scores.assign(
-        images=len(first.true), patients=first.num_patients, units=confusions.num_units, confidence=confidence
+        images=len(first.true), patients=first.num_patients, groups=confusions.num_groups, confidence=confidence
     )
     pairs = _pairs(conditions)
     gaps = [percentile_interval(resampled[:, i] - resampled[:, j], confidence=confidence) for _, i, j in pairs]

@@ -20,7 +20,7 @@ from nonet.cells import UNIDENTIFIED, in_order_of_maturation, name_of
 from nonet.data.manifest import Dataset
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
-from nonet.evaluation.bootstrap import UnitConfusions, bootstrap_intervals, confusions_by_unit
+from nonet.evaluation.bootstrap import GroupConfusions, bootstrap_intervals, confusions_by_group
 from nonet.evaluation.metrics import SCORES, per_class_scores
 from nonet.evaluation.tables import HEADINGS, format_interval
 
@@ -117,12 +117,12 @@ def score(
     classes = sorted(set(truth["class"]) | set(calls))
     number = {code: k for k, code in enumerate(classes)}
     patient = truth["patient"]
-    unit = ("patient " + patient).where(patient != "", "image " + truth["image"])
+    group = ("patient " + patient).where(patient != "", "image " + truth["image"])
     numbers = (np.array([number[code] for code in each], dtype=np.int64) for each in (truth["class"], calls))
-    confusions = confusions_by_unit(*numbers, unit.to_numpy(dtype=str), len(classes))
+    confusions = confusions_by_group(*numbers, group.to_numpy(dtype=str), len(classes))
     options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     num_patients = patient[patient != ""].nunique()
-    notes.append(_units_in_words(num_patients, int((patient == "").sum()), confidence))
+    notes.append(_groups_in_words(num_patients, int((patient == "").sum()), confidence))
     made = Score(
         scores=_scores(confusions, options),
         per_class=_per_class(confusions.total(), classes),
@@ -282,7 +282,7 @@ def _notes_on_classes(true: pd.Series, calls: np.ndarray, possible: list[str] | 
     return notes
 
 
-def _units_in_words(num_patients: int, num_unknown: int, confidence: float) -> str:
+def _groups_in_words(num_patients: int, num_unknown: int, confidence: float) -> str:
     percent = f"{100 * confidence:g} %"
     if not num_patients:
         return f"{percent} intervals over images, as the labels have no patients: they are too narrow."
@@ -290,7 +290,7 @@ def _units_in_words(num_patients: int, num_unknown: int, confidence: float) -> s
     return f"{percent} intervals over {num_patients:,} patients{unknown}."
 
 
-def _scores(confusions: UnitConfusions, options: Mapping) -> pd.DataFrame:
+def _scores(confusions: GroupConfusions, options: Mapping) -> pd.DataFrame:
     functions = SCORES | {"accuracy": accuracy_score}
     intervals = bootstrap_intervals(confusions, functions, **options)
     rows = [

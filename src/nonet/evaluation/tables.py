@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import in_order_of_maturation, name_of
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_unit, percentile_interval
+from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import SCORES, macro_f1_score, per_class_scores
 from nonet.evaluation.oof import ENSEMBLE, LOGIT, NO_VIEWS, OutOfFold, align_oof
 from nonet.page.numbers import number
@@ -45,7 +45,7 @@ def table_1(
     -------
     One row for each view set and architecture, the ensemble last in each view set. Columns: name, architecture,
     views, then each score of `SCORES` with `_low` and `_high`, all in 0 … 1; then images, patients (known ones) and
-    units (what the bootstrap drew). An architecture with a dead member has fewer images: those of its living ones.
+    groups (what the bootstrap drew). An architecture with a dead member has fewer images: those of its living ones.
 
     Notes
     -----
@@ -63,22 +63,22 @@ def with_scores(
     table: pd.DataFrame, oof: OutOfFold, predicted: np.ndarray, *, num_resamples: int, confidence: float, seed: int
 ) -> pd.DataFrame:
     """Return rows of Table 1 with their scores: `predicted` (rows, n) are the class numbers that each row predicts."""
-    confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
+    confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     resampled = bootstrap_scores(confusions, SCORES, num_resamples=num_resamples, seed=seed)
     total, table = confusions.total(), table.copy()
     for score, function in SCORES.items():
         low, high = percentile_interval(resampled[score], confidence=confidence)
         table[score], table[f"{score}_low"], table[f"{score}_high"] = function(total), low, high
-    return table.assign(**count_judged(predicted, oof.patient, oof.unit))
+    return table.assign(**count_judged(predicted, oof.patient, oof.group))
 
 
-def count_judged(predicted: np.ndarray, patient: np.ndarray, unit: np.ndarray) -> dict[str, list[int]]:
-    """Count images, known patients and units of each row of predictions (rows, n); -1 is an image not judged."""
+def count_judged(predicted: np.ndarray, patient: np.ndarray, group: np.ndarray) -> dict[str, list[int]]:
+    """Count images, known patients and groups of each row of predictions (rows, n); -1 is an image not judged."""
     judged = predicted >= 0
     return {
         "images": [int(row.sum()) for row in judged],
         "patients": [len({name for name in patient[row] if name is not None}) for row in judged],
-        "units": [len(set(unit[row])) for row in judged],
+        "groups": [len(set(group[row])) for row in judged],
     }
 
 
@@ -103,14 +103,14 @@ def per_class_table(
     Returns
     -------
     One row a class, in order of maturation. Columns: code, name, images, patients (missing where some patients of
-    the class are unknown), units (as in Table 1: patients, and images of unknown patients), precision, recall, f1,
+    the class are unknown), groups (as in Table 1: patients, and images of unknown patients), precision, recall, f1,
     f1_low, f1_high, specificity, and note. Recall and F1 are NaN without an image, and the interval too where all
     images come from one patient.
     """
     oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
     confusions = oof.confusions(view_set or oof.final_view_set, architecture)
     if predicted is not None:
-        confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
+        confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     scores = per_class_scores(confusions.total())
     resampled = bootstrap_scores(confusions, {"f1": _f1_of_classes_present}, num_resamples=num_resamples, seed=seed)
     low, high = percentile_interval(resampled["f1"], confidence=confidence)
@@ -118,23 +118,23 @@ def per_class_table(
     for code in in_order_of_maturation(oof.classes):
         number = oof.classes.index(code)
         of_class = oof.true == number
-        num_units = len(set(oof.unit[of_class]))
+        num_groups = len(set(oof.group[of_class]))
         patients_known = all(patient is not None for patient in oof.patient[of_class])
-        has_images, has_interval = bool(of_class.any()), num_units > 1
+        has_images, has_interval = bool(of_class.any()), num_groups > 1
         rows.append(
             {
                 "code": code,
                 "name": name_of(code),
                 "images": int(of_class.sum()),
-                "patients": num_units if patients_known else pd.NA,
-                "units": num_units,
+                "patients": num_groups if patients_known else pd.NA,
+                "groups": num_groups,
                 "precision": scores["precision"][number] if has_images else np.nan,
                 "recall": scores["recall"][number] if has_images else np.nan,
                 "f1": scores["f1"][number] if has_images else np.nan,
                 "f1_low": low[number] if has_interval else np.nan,
                 "f1_high": high[number] if has_interval else np.nan,
                 "specificity": scores["specificity"][number],
-                "note": _note(int(of_class.sum()), num_units, patients_known),
+                "note": _note(int(of_class.sum()), num_groups, patients_known),
             }
         )
     return pd.DataFrame(rows).astype({"patients": "Int64"})
@@ -171,7 +171,7 @@ def difference_table(
         return pd.DataFrame([], columns=columns)
     predicted = np.stack([oof.predicted()[[rows.index(first), rows.index(second)]] for _, first, second in pairs])
     predicted = np.where((predicted >= 0).all(axis=1, keepdims=True), predicted, -1).reshape(-1, len(oof.true))
-    confusions = confusions_by_unit(oof.true, predicted, oof.unit, len(oof.classes))
+    confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     total = macro_f1_score(confusions.total()).reshape(-1, 2)
     scores = {"macro_f1": macro_f1_score}
     resampled = bootstrap_scores(confusions, scores, num_resamples=num_resamples, seed=seed)["macro_f1"]
@@ -245,13 +245,13 @@ def _f1_of_classes_present(confusion: np.ndarray) -> np.ndarray:
     return np.where(scores["support"] > 0, scores["f1"], np.nan)
 
 
-def _note(num_images: int, num_units: int, patients_known: bool) -> str:
+def _note(num_images: int, num_groups: int, patients_known: bool) -> str:
     if num_images == 0:
         return "no evaluated image: cannot be judged"
     if not patients_known:
-        return "patients unknown: interval over images" if num_units >= FEW_PATIENTS else "very few images"
-    if num_units == 1:
+        return "patients unknown: interval over images" if num_groups >= FEW_PATIENTS else "very few images"
+    if num_groups == 1:
         return "1 patient: no interval"
-    if num_units < FEW_PATIENTS:
-        return f"{num_units} patients: the interval says little"
+    if num_groups < FEW_PATIENTS:
+        return f"{num_groups} patients: the interval says little"
     return ""

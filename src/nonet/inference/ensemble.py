@@ -18,7 +18,7 @@ from nonet.calibration.ood import MemberScore, Rejection
 from nonet.data.images.nucleus import any_nucleus
 from nonet.data.preprocess.cache import Crop, prepare_crops
 from nonet.errors import DamagedError, DataError, RunError
-from nonet.inference.labels import FOREIGN, NO_NUCLEUS, label_images, sets_of
+from nonet.inference.labels import NO_NUCLEUS, UNKNOWN_CELL_TYPE, label_images, sets_of
 from nonet.inference.load import parse_views
 from nonet.models.backbones import crop_of
 from nonet.models.device import keep_freed_memory, make_fabric
@@ -38,7 +38,7 @@ class LoadedMember:
     network: torch.nn.Module
     crop: Crop
     weight: float
-    foreign: MemberScore | None = None
+    ood: MemberScore | None = None
 
 
 class Ensemble:
@@ -71,12 +71,12 @@ class Ensemble:
                 f"{member.weights} does not hold the weights of {member.name}: {str(error).splitlines()[0]}", hint=hint
             ) from error
         network = network.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        foreign = None
+        ood = None
         if self.rejection.is_fitted:
-            require_whole(member.foreign, done["files"].get(member.foreign.name), hint=hint)
-            foreign = MemberScore.read(member.foreign)
+            require_whole(member.ood, done["files"].get(member.ood.name), hint=hint)
+            ood = MemberScore.read(member.ood)
         crop = crop_of(member.architecture, models)
-        return LoadedMember(member.name, member.weights, network, crop, entry["weight"], foreign)
+        return LoadedMember(member.name, member.weights, network, crop, entry["weight"], ood)
 
     @property
     def member_weights(self) -> np.ndarray:
@@ -98,7 +98,7 @@ class Ensemble:
         return self.member_outputs(prepared, views)[0]
 
     def member_outputs(self, prepared: dict[Crop, np.ndarray], views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
-        """Return what one pass through each member gives: its logits, and how foreign it finds each image.
+        """Return what one pass through each member gives: its logits, and its out-of-distribution score of each image.
 
         Parameters
         ----------
@@ -120,17 +120,17 @@ class Ensemble:
     ) -> tuple[np.ndarray, np.ndarray]:
         pixels = to_device(images, self.fabric.device)
         with self.fabric.autocast():
-            if member.foreign is None:
+            if member.ood is None:
                 return logits_over_views(member.network, pixels, views).cpu().numpy(), np.full(len(images), np.nan)
             logits, features = logits_and_features(member.network, pixels, views)
-        return logits.cpu().numpy(), member.foreign.score(features.cpu().numpy())
+        return logits.cpu().numpy(), member.ood.score(features.cpu().numpy())
 
     def combine(self, member_logits: np.ndarray) -> np.ndarray:
         """Weighted mean over members (members, n, classes), calibrated: float64 (n, classes)."""
         return self.calibration.apply(np.tensordot(self.member_weights, member_logits.astype(np.float64), axes=1))
 
-    def foreign(self, member_scores: np.ndarray) -> np.ndarray:
-        """How foreign each image is, (n,), of `member_outputs`' scores (members, n): its percentile of known cells."""
+    def ood_percentile(self, member_scores: np.ndarray) -> np.ndarray:
+        """Return the share of known cells with a lower OOD score, (n,), from `member_outputs`' scores (members, n)."""
         return self.rejection.percentile(np.tensordot(self.member_weights, member_scores, axes=1))
 
     def predict_logits(self, images: Sequence | str | Path, *, views: str | int | None = None) -> np.ndarray:
@@ -146,26 +146,27 @@ class Ensemble:
         """Probabilities (n, classes), soft-max of the logits: of the classes, for a cell that is one of them."""
         return softmax(self.predict_logits(images, views=views))
 
-    def predict_foreign(self, images: Sequence) -> np.ndarray:
-        """How foreign each image is, (n,): the share of known cells that look less foreign, 0 … 1.
+    def predict_ood(self, images: Sequence) -> np.ndarray:
+        """Return how far out of distribution each image is, (n,): the share of known cells with a lower score, 0 … 1.
 
-        Above 1 − `rejection.false_alarm` it is no known class. NaN where the run cannot tell: see `rejection.notes`.
+        Above 1 − `rejection.false_alarm` it is an unknown cell type. NaN where the run has no scores: see
+        `rejection.notes`.
         """
         return self._predict(images, "none")[1]
 
     def predict(self, images: Sequence, *, views: str | int | None = None, best: bool = False) -> list[str]:
-        """Class codes, one an image; "unidentified" where it shows no nucleus, is of no known class, or the most
+        """Class codes, one an image; "unidentified" where it shows no nucleus, is of an unknown cell type, or the most
         probable one is too doubtful.
 
-        `best` gives the most probable class of every image, however doubtful or foreign.
+        `best` gives the most probable class of every image, however doubtful or unlike the training images.
         """
-        logits, foreign, nucleus = self._predict(images, views)
-        return self.label(softmax(logits), foreign, nucleus)["best" if best else "label"].tolist()
+        logits, ood_percentile, nucleus = self._predict(images, views)
+        return self.label(softmax(logits), ood_percentile, nucleus)["best" if best else "label"].tolist()
 
     def predict_set(self, images: Sequence, *, views: str | int | None = None) -> list[list[str]]:
         """Classes that each image may be, most probable first: they hold the true one in a share of
         `calibration.coverage`, as far as the next patients resemble those it was fitted on.
-        Empty for no known class, and where there is no nucleus.
+        Empty for unknown cell types, and where there is no nucleus.
 
         Raises
         ------
@@ -176,37 +177,37 @@ class Ensemble:
                 f"{self.run} has no prediction sets: {' '.join(self.calibration.notes) or 'it was never calibrated.'}",
                 hint=f'"nonet calibrate {self.run}" fits them where there are enough images and patients.',
             )
-        logits, foreign, nucleus = self._predict(images, views)
+        logits, ood_percentile, nucleus = self._predict(images, views)
         proba = softmax(logits)
-        outside = self.label(proba, foreign, nucleus)["reason"].isin([FOREIGN, NO_NUCLEUS])
+        outside = self.label(proba, ood_percentile, nucleus)["reason"].isin([UNKNOWN_CELL_TYPE, NO_NUCLEUS])
         sets = sets_of(proba, self.classes, self.calibration)
         return [[] if out else one for one, out in zip(sets, outside, strict=True)]
 
-    def label(self, proba: np.ndarray, foreign: np.ndarray, nucleus: np.ndarray) -> pd.DataFrame:
+    def label(self, proba: np.ndarray, ood_percentile: np.ndarray, nucleus: np.ndarray) -> pd.DataFrame:
         """Say what images are, as `label_images` does: every label of this run, in a file or not, is decided here.
 
         Parameters
         ----------
         proba : (n, classes), calibrated; NaN for an image that could not be read.
-        foreign : (n,), of `foreign`.
+        ood_percentile : (n,), of `ood_percentile`.
         nucleus : bool (n,), whether anything that the members see could be a nucleus.
         """
         without = self.nucleus.finds_none(nucleus)
-        return label_images(proba, self.classes, self.calibration, self.rejection.rejects(foreign), without)
+        return label_images(proba, self.classes, self.calibration, self.rejection.rejects(ood_percentile), without)
 
     def _predict(
         self, images: Sequence | str | Path, views: str | int | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return calibrated logits (n, classes), how foreign each image is (n,) and whether it shows a nucleus (n,)."""
+        """Return calibrated logits (n, classes), OOD percentiles (n,) and whether each image shows a nucleus (n,)."""
         if isinstance(images, (str, Path)):
             images = [images]  # and not its letters
-        logits, foreign, nucleus = [np.zeros((0, len(self.classes)))], [np.zeros(0)], []
+        logits, ood_percentile, nucleus = [np.zeros((0, len(self.classes)))], [np.zeros(0)], []
         chosen = views_of(parse_views(views, self.recipe.predict))
         for start in range(0, len(images), BATCH_SIZE):
             prepared = [self.prepare(image) for image in images[start : start + BATCH_SIZE]]
             stacked = {crop: np.stack([one[crop] for one in prepared]) for crop in self.crops}
             of_members, scores = self.member_outputs(stacked, chosen)
             logits.append(self.combine(of_members))
-            foreign.append(self.foreign(scores))
+            ood_percentile.append(self.ood_percentile(scores))
             nucleus.extend(any_nucleus(one.values()) for one in prepared)
-        return np.concatenate(logits), np.concatenate(foreign), np.array(nucleus, dtype=bool)
+        return np.concatenate(logits), np.concatenate(ood_percentile), np.array(nucleus, dtype=bool)

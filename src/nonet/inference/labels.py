@@ -11,7 +11,7 @@ from nonet.cells import UNIDENTIFIED
 from nonet.data.names import SET_SEPARATOR
 
 #: Why an image has no label; in the column `reason` of predictions.csv.
-DOUBTFUL, FOREIGN, UNREADABLE = "doubtful", "no known class", "unreadable"
+DOUBTFUL, UNKNOWN_CELL_TYPE, UNREADABLE = "doubtful", "unknown cell type", "unreadable"
 NO_NUCLEUS = "no nucleated cell"
 #: Of an image that may be readable later: the file is missing, not permitted, on a drive that fails, ….
 NOT_NOW = "could not be read now"
@@ -45,7 +45,7 @@ def label_images(
     best[readable] = codes[proba[readable].argmax(1)]
     confidence[readable] = proba[readable].max(1)
     reason = np.where(confidence < calibration.min_confidence, DOUBTFUL, "").astype(object)
-    reason[rejected] = FOREIGN
+    reason[rejected] = UNKNOWN_CELL_TYPE
     reason[without_nucleus] = NO_NUCLEUS
     reason[~readable] = UNREADABLE
     label = np.where((reason != "") & readable, UNIDENTIFIED, best)

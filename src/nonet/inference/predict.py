@@ -91,7 +91,7 @@ def predict(
     from nonet.models.views import views_of
 
     if not ensemble.rejection.is_fitted:
-        log.warning(f"No image is rejected as no known class. {' '.join(ensemble.rejection.notes)}")
+        log.warning(f"No image is rejected as an unknown cell type. {' '.join(ensemble.rejection.notes)}")
     if adapt_priors:
         require_adaptable(ensemble, len(inputs))
     with folder.alone():
@@ -181,7 +181,7 @@ def _predict_chunks(
 
 
 def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, views: "list[View]") -> pd.DataFrame:
-    """Return what the networks say of a chunk: image, spread, agreement, foreign, nucleus, note, error, retry, logit_….
+    """Return a table of a chunk: image, spread, agreement, ood_percentile, nucleus, note, error, retry, logit_….
 
     Numbers of images that could not be read are NaN; `retry` says whether a later attempt may succeed.
     """
@@ -189,7 +189,7 @@ def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, vie
     readable = [i for i, one in enumerate(prepared) if not isinstance(one, DataError)]
     errors = [one.message if isinstance(one, DataError) else "" for one in prepared]
     logits = np.full((n, len(classes)), np.nan)
-    spread, agreement, foreign = (np.full(n, np.nan) for _ in range(3))
+    spread, agreement, ood_percentile = (np.full(n, np.nan) for _ in range(3))
     if readable:
         stacked = {crop: np.stack([prepared[i].crops[crop] for i in readable]) for crop in ensemble.crops}
         of_members, scores = ensemble.member_outputs(stacked, views)
@@ -197,7 +197,7 @@ def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, vie
         of_members[:, ~finite] = np.nan
         for i in np.array(readable)[~finite]:
             errors[i] = "the networks' answer is not a finite number"
-        foreign[readable] = ensemble.foreign(scores)
+        ood_percentile[readable] = ensemble.ood_percentile(scores)
         logits[readable] = ensemble.combine(of_members)
         winner = logits[readable].argmax(1)
         of_members = ensemble.calibration.apply(of_members)
@@ -209,7 +209,7 @@ def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, vie
             "image": [one.name for one in chunk],
             "spread": spread,
             "agreement": agreement,
-            "foreign": foreign,
+            "ood_percentile": ood_percentile,
             "nucleus": [isinstance(one, DataError) or one.nucleus for one in prepared],
             "note": ["" if isinstance(one, DataError) else one.crops.note for one in prepared],
             "error": errors,

@@ -86,17 +86,17 @@ def require_adaptable(ensemble: "Ensemble", num_images: int) -> None:
 
 def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ensemble") -> np.ndarray:
     """Estimate the priors of all known cells together; their logits are held at once, 4 bytes a class and image."""
-    columns = [f"logit_{code}" for code in ensemble.classes] + ["foreign", "nucleus"]
+    columns = [f"logit_{code}" for code in ensemble.classes] + ["ood_percentile", "nucleus"]
     parts = [folder.read_part(i)[columns] for i in range(-(-num_images // CHUNK_SIZE))]
     table = pd.concat(parts, ignore_index=True)
     logits = table[columns[:-2]].to_numpy()
-    rejected = ensemble.rejection.rejects(table["foreign"].to_numpy())
+    rejected = ensemble.rejection.rejects(table["ood_percentile"].to_numpy())
     rejected |= ensemble.nucleus.finds_none(table["nucleus"].to_numpy(dtype=bool))
     known = ~np.isnan(logits).any(axis=1) & ~rejected
     if known.sum() < MIN_IMAGES_TO_ADAPT:
         raise DataError(
             f"--adapt-priors needs {MIN_IMAGES_TO_ADAPT} images of known cells or more: of {len(known)}, "
-            f"{np.isnan(logits).any(axis=1).sum()} are unreadable and {rejected.sum()} of no known class.",
+            f"{np.isnan(logits).any(axis=1).sum()} are unreadable and {rejected.sum()} of an unknown cell type.",
             hint="Predict more images of the sample together, or leave it out; what is predicted is kept.",
         )
     return estimate_priors(softmax(logits[known]), ensemble.calibration.class_priors)
@@ -146,8 +146,10 @@ def join(
 
 def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: "Ensemble") -> pd.DataFrame:
     """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, note, error."""
-    labels = ensemble.label(proba, part["foreign"].to_numpy(), part["nucleus"].to_numpy(dtype=bool))
+    labels = ensemble.label(proba, part["ood_percentile"].to_numpy(), part["nucleus"].to_numpy(dtype=bool))
     labels.loc[part["retry"].to_numpy(), "reason"] = NOT_NOW
     of_classes = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
     last = part[[name for name in ("note", "priors", "error") if name in part]]
-    return pd.concat([part[["image"]], labels, part[["spread", "agreement", "foreign"]], of_classes, last], axis=1)
+    return pd.concat(
+        [part[["image"]], labels, part[["spread", "agreement", "ood_percentile"]], of_classes, last], axis=1
+    )

@@ -8,7 +8,7 @@ import pandas as pd
 from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import Run, write_text
 from nonet.errors import RunError
-from nonet.evaluation.bootstrap import confusions_by_unit
+from nonet.evaluation.bootstrap import confusions_by_group
 from nonet.evaluation.issues import Issues, ensemble_proba, find_issues, in_words
 from nonet.evaluation.majority_baseline import measure_floor
 from nonet.evaluation.run_data import read_run
@@ -51,7 +51,7 @@ def issues(
     data = read_run(run)
     predicted = ensemble_proba(data).argmax(axis=1)
     floor = measure_floor(
-        confusions_by_unit(data.oof.true, predicted, data.oof.unit, len(data.oof.classes)), data.oof.classes
+        confusions_by_group(data.oof.true, predicted, data.oof.group, len(data.oof.classes)), data.oof.classes
     )
     if floor.nothing_learned:
         raise RunError(

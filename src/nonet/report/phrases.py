@@ -27,14 +27,14 @@ def images_of(row: dict) -> str:
     """Return "5 images of 2 patients" of a class's row; "5 images" where each image counts by itself."""
     if not pd.isna(row["patients"]):
         return f"{images(row['images'])} of {patients(row['patients'])}"
-    return images(row["images"]) + ("" if row["units"] == row["images"] else ", not all of known patients")
+    return images(row["images"]) + ("" if row["groups"] == row["images"] else ", not all of known patients")
 
 
-def fewer(unit: str) -> str:
-    """Say what a class that cannot be judged has, in the units of the bootstrap."""
-    if unit == "images":
+def fewer(group: str) -> str:
+    """Say what a class that cannot be judged has, in the groups of the bootstrap."""
+    if group == "images":
         return f"fewer than {FEW_PATIENTS} images, patients unknown"
-    one_each = "" if unit == "patients" else ", an image of unknown patient counted as one"
+    one_each = "" if group == "patients" else ", an image of unknown patient counted as one"
     return f"images of fewer than {FEW_PATIENTS} patients{one_each}"
 
 

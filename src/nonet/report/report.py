@@ -80,7 +80,7 @@ def _shown(found: Measured) -> dict:
         "differences": found.differences.to_dict("records"),
         "classes": [(code, name_of(code)) for code in codes],
         "has_lineages": bool(lineage_blocks(codes)),
-        "unit": found.unit,
+        "group": found.group,
         "num_networks": data.num_networks,
         "is_weighted": data.is_weighted,
         "moves_priors": found.moves_priors,

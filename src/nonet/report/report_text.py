@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from nonet.calibration.conformal import MIN_UNITS_OF_CLASS
+from nonet.calibration.conformal import MIN_GROUPS_OF_CLASS
 from nonet.cells import GRANULOCYTE_STAGES
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words, restarted_words
@@ -18,7 +18,7 @@ from nonet.evaluation.tables import FEW_PATIENTS
 from nonet.page.numbers import number, percent, signed
 from nonet.report import phrases
 
-#: From fewer units than this a percentile bootstrap is known to give intervals that are too narrow.
+#: From fewer groups than this a percentile bootstrap is known to give intervals that are too narrow.
 FEW_UNITS = 20
 #: A patient with fewer scored images than this says little about how well one patient's cells are named.
 MIN_IMAGES_OF_PATIENT = 20
@@ -98,8 +98,8 @@ def unjudged(per_class: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.Da
     An image of unknown patient counts as a patient of its own, as in the bootstrap.
     """
     absent = per_class["images"] == 0
-    few = ~absent & (per_class["units"] < FEW_PATIENTS)
-    small = per_class["units"] < MIN_UNITS_OF_CLASS
+    few = ~absent & (per_class["groups"] < FEW_PATIENTS)
+    small = per_class["groups"] < MIN_GROUPS_OF_CLASS
     care = ~absent & ~few & (small | (per_class["f1_high"] - per_class["f1_low"] > _WIDE))
     return per_class[absent], per_class[few], per_class[care]
 
@@ -177,7 +177,7 @@ def trust(found: Measured) -> str:
     if calibration.settings.min_confidence > 0:
         reasons.append(f"no class reaches a probability of {100 * calibration.settings.min_confidence:g} %")
     if doubt["share_rejected"] > 0:
-        reasons.append("they are rejected as no known class")
+        reasons.append("they are rejected as an unknown cell type")
     if reasons:
         share = doubt["share_identified"]
         how_many = f"{_begun(percent(1 - share))} of the cells" if share > 0 else "All cells"
@@ -187,7 +187,7 @@ def trust(found: Measured) -> str:
 
 
 def rejected(found: Measured) -> str:
-    """Say how many known cells are rejected as no known class."""
+    """Say how many known cells are rejected as an unknown cell type."""
     if isinstance(found.rejection, str):
         return (
             "Not measured. Where nothing is rejected, a smudge, an artefact or a cell of another kind is given one of "
@@ -196,7 +196,7 @@ def rejected(found: Measured) -> str:
     row, by_class = found.rejection.iloc[0], found.rejection.iloc[1:].dropna(subset="share")
     asked, most = found.data.calibrate.false_alarm, by_class.nlargest(1, "share").iloc[0]
     share = f"{_begun(percent(row['share'], 1))} of" if row["rejected"] else f"None of {row['images']:,}"
-    text = f"{share} known cells are rejected as no known class, where the setting asks for {100 * asked:g} %"
+    text = f"{share} known cells are rejected as an unknown cell type (target {100 * asked:g} %)"
     if row["rejected"] and len(by_class) > 1:
         text += f"; most often {most['class']} ({percent(most['share'], 1)})"
     return f"{text}."
@@ -351,8 +351,8 @@ def limits(found: Measured) -> list[str]:
         )
     if len(few):
         sentences.append(
-            f"{phrases.listed(few)}: {phrases.fewer(found.unit)}. The scores of such a class describe these cells, and "
-            "its interval says little about the next patient; yet it weighs as much in the means as any other."
+            f"{phrases.listed(few)}: {phrases.fewer(found.group)}. The scores of such a class describe these cells, "
+            "and its interval says little about the next patient; yet it weighs as much in the means as any other."
         )
     if data.num_never_held_out:
         sentences.append(
@@ -381,9 +381,11 @@ def limits(found: Measured) -> list[str]:
             "Each network's epoch was chosen by its score on the fold it is then scored on "
             '(train.keep = "best"), which flatters it a little.'
         )
-    num_units = len(set(data.oof.unit))
-    if num_units < FEW_UNITS:
-        sentences.append(f"The intervals rest on {num_units} {found.unit} only; from so few they come out too narrow.")
+    num_groups = len(set(data.oof.group))
+    if num_groups < FEW_UNITS:
+        sentences.append(
+            f"The intervals rest on {num_groups} {found.group} only; from so few they come out too narrow."
+        )
     sentences.append(
         "The intervals cover the choice of patients. They do not cover another laboratory, stain or scanner, wrong "
         "labels, or a second training with another seed."

@@ -121,7 +121,7 @@ def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Cal
     shares = trained_shares(manifest, folds, classes, recipe.sampling, recipe.loss, refit=recipe.models.refit_head)
     fitted = fit_calibration(held_out, settings, shares, classes)
     fitted.notes.extend(notes)
-    rejection = fit_rejection(held_out.foreign, held_out.unit, held_out.fold, false_alarm=settings.false_alarm)
+    rejection = fit_rejection(held_out.ood_score, held_out.group, held_out.fold, false_alarm=settings.false_alarm)
     nucleus = fit_nucleus_rule(held_out.nucleus, required=settings.require_nucleus)
     kept = description | fitted.describe(classes) | {"rejection": rejection.describe(), "nucleus": nucleus.describe()}
     kept["calibration"]["settings"] = settings.model_dump()
@@ -166,9 +166,9 @@ def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFram
     evaluated = manifest.loc[manifest["evaluate"].astype(bool) & manifest["label"].isin(classes), "image_id"]
     table = table[(table["view_set"] == recipe.predict.views) & table["image_id"].isin(set(evaluated))]
     table = table[table["fold"].isin(folds_that_count(weights))]
-    columns = [f"logit_{code}" for code in classes] + ["foreign", "nucleus"]
+    columns = [f"logit_{code}" for code in classes] + ["ood_score", "nucleus"]
     # Infinite where a member, of a nonet that did not know of rejection, cannot say: no mean over the others hides it.
-    table["foreign"] = table["foreign"].fillna(np.inf) if "foreign" in table else np.inf
+    table["ood_score"] = table["ood_score"].fillna(np.inf) if "ood_score" in table else np.inf
     table["nucleus"] = table["nucleus"].astype(float) if "nucleus" in table else np.nan
     first = table.drop_duplicates("image_id").sort_values("image_id")
     of_each = dict(list(table.set_index("image_id").groupby("architecture")[columns]))
@@ -179,9 +179,9 @@ def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFram
     held_out = HeldOut(
         logits=means[:, :-2],
         true=first["label"].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64),
-        unit=patient_or_image(first).to_numpy(dtype=str),
+        group=patient_or_image(first).to_numpy(dtype=str),
         fold=first["fold"].to_numpy(dtype=np.int64),
-        foreign=means[:, -2],
+        ood_score=means[:, -2],
         nucleus=None if np.isnan(means[:, -1]).any() else means[:, -1] > 0,  # some member that counts sees one
     )
     return held_out, _caveats(recipe, first)

@@ -146,13 +146,13 @@ def _fit_head(viewer: Viewer, features: np.ndarray, external: np.ndarray) -> tup
 def write_outcome(viewer: Viewer, outcome: Outcome, facts: dict) -> None:
     """Write a member's files, DONE with these facts last.
 
-    features.npz is what evaluate/neighbours.py compares images by; foreign.npz tells foreign images.
+    features.npz is what evaluate/neighbours.py compares images by; ood.npz gives the out-of-distribution score.
     """
     member, data = viewer.member, viewer.data
     write_features(member.features, data.table["image_id"].to_numpy()[data.held_out], outcome.held_out)
-    foreign = _write_score(viewer, outcome)
+    ood_score = _write_score(viewer, outcome)
     with written_whole(member.oof) as path:
-        _oof_table(viewer, outcome, foreign).to_parquet(path, index=False)
+        _oof_table(viewer, outcome, ood_score).to_parquet(path, index=False)
     with written_whole(member.weights) as path:
         state = viewer.network.state_dict()
         safetensors.torch.save_file({k: v.cpu().contiguous() for k, v in state.items()}, path)
@@ -161,22 +161,22 @@ def write_outcome(viewer: Viewer, outcome: Outcome, facts: dict) -> None:
 
 
 def _write_score(viewer: Viewer, outcome: Outcome) -> np.ndarray:
-    """Keep what tells foreign images; return how foreign those held out are, (n,), each beside the other patients."""
+    """Write ood.npz; return the OOD scores of the images held out, (n,), each standardised by other patients."""
     table = viewer.data.table.iloc[viewer.data.held_out]
-    evaluated, unit = table["evaluate"].to_numpy(dtype=bool), patient_or_image(table).to_numpy(dtype=str)
+    evaluated, group = table["evaluate"].to_numpy(dtype=bool), patient_or_image(table).to_numpy(dtype=str)
     score = fit_member_score(outcome.space, outcome.held_out[evaluated])  # external images look otherwise
-    score.write(viewer.member.foreign)
-    foreign = score.score(outcome.held_out)
-    foreign[evaluated] = score.score_held_out(outcome.held_out[evaluated], unit[evaluated])
-    return foreign
+    score.write(viewer.member.ood)
+    ood_score = score.score(outcome.held_out)
+    ood_score[evaluated] = score.score_held_out(outcome.held_out[evaluated], group[evaluated])
+    return ood_score
 
 
-def _oof_table(viewer: Viewer, outcome: Outcome, foreign: np.ndarray) -> pd.DataFrame:
+def _oof_table(viewer: Viewer, outcome: Outcome, ood_score: np.ndarray) -> pd.DataFrame:
     data, tables = viewer.data, []
     about = data.table.iloc[data.held_out][["image_id", "label", "patient", "source"]].reset_index(drop=True)
     about = about.assign(fold=viewer.member.fold, architecture=viewer.member.architecture)
     # Of the image as it is, whatever the views.
-    seen = {"foreign": foreign.astype(np.float32), "nucleus": _shows_nucleus(viewer)}
+    seen = {"ood_score": ood_score.astype(np.float32), "nucleus": _shows_nucleus(viewer)}
     for view_set, logits in outcome.logits.items():
         columns = {f"logit_{code}": logits[:, i].astype(np.float32) for i, code in enumerate(data.classes)}
         tables.append(pd.concat([about.assign(view_set=view_set, **seen), pd.DataFrame(columns)], axis=1))

@@ -79,7 +79,7 @@ def heal_members(run: Run, members: Sequence[Member]) -> None:
             require_member(member)
         except DamagedError as error:
             log.warning(f"{error.message} {member.name} is trained again.")
-            for file in (member.done, member.weights, member.oof, member.features, member.foreign, member.history):
+            for file in (member.done, member.weights, member.oof, member.features, member.ood, member.history):
                 file.unlink(missing_ok=True)
             continue
         _drop_history(member)
