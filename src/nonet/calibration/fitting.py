@@ -21,7 +21,8 @@ class HeldOut:
     """Logits of the ensemble for n images, each by members that never saw it.
 
     `logits` (n, C); `true` int (n,); `group` (n,), the patient of each image, or a name of its own where unknown;
-    `fold` int (n,), the fold that it was held out in; `ood_score` (n,), its mean OOD score over members; `nucleus` bool (n,), whether they see what could be a nucleus.
+    `fold` int (n,), the fold that it was held out in; `ood_score` (n,), its mean OOD score over members;
+    `nucleus` bool (n,), whether they see what could be a nucleus.
     """
 
     logits: np.ndarray
