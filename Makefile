@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs clean
+.PHONY: help demo test check format bench docs pictures clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nonet needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[cpu,dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[cpu,dev,docs]'
 	@touch $@
 
 demo: $(READY)  ## the whole story on drawn cells: report in demo/run/evaluation/report.html
@@ -39,10 +39,16 @@ bench: $(READY)  ## the benchmarks that need nothing but this machine; results i
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/denoise.py
 
-docs: demo  ## make the pictures and the reference pages of docs/ again
+docs: $(READY)  ## the documentation, in docs/_build/html; fails on a broken link or an undocumented public name
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/check.py
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check.py docs/_build/html
+	@echo docs/_build/html/index.html
+
+pictures: demo  ## draw the pictures of docs/images again
 	$(BIN)/python docs/make_contact_sheet.py
 	$(BIN)/python docs/make_result.py
-	$(BIN)/python docs/make_reference.py
 
-clean:  ## remove the environment and the demo
-	rm -rf $(VENV) demo
+clean:  ## remove the environment, the demo and the documentation that was built
+	rm -rf $(VENV) demo docs/_build docs/benchmarks docs/reference/api

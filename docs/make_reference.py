@@ -17,8 +17,11 @@ FOLDER = Path(__file__).parent / "reference"
 
 
 def commands() -> str:
-    """Return the page of commands."""
-    return app.generate_docs(output_format="markdown", heading_level=1, recursive=True).rstrip() + "\n"
+    """Return the page of commands, without the generator's own heading and table of contents."""
+    text = app.generate_docs(output_format="markdown", heading_level=1, recursive=True).rstrip() + "\n"
+    before, _, rest = text.partition("## Table of Contents\n")
+    before = before.replace("# nonet\n", "# Commands\n", 1)
+    return before + rest[rest.index("**Commands**") :]
 
 
 def settings() -> str:

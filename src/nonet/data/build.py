@@ -83,8 +83,8 @@ def build_dataset(
     columns : of csv sources, ours → theirs: {"path": "filename", "label": "cell_type"} or "path=filename,…".
     root : of csv sources, the folder that paths are relative to; by default the table's own.
     labels : CSV from,to that renames labels of the sources; an empty `to` leaves images out. Applied before `classes`.
-    layout : of folder sources, what each level of folders names: "CLASS/PATIENT", "SPLIT/CLASS", "PATIENT/*/CLASS"; by
-        default classes, below folders named train, val, test if there are such.
+    layout : of folder sources, what each level of folders names: "CLASS/PATIENT", "SPLIT/CLASS", ``PATIENT/*/CLASS``;
+        by default classes, below folders named train, val, test if there are such.
     patient_from : regular expression for the path of an image of a folder or csv source whose patient is not given:
         its first group is the patient.
     num_folds : that will be trained with: the checks name classes of fewer patients; by default the recipes'.

@@ -49,7 +49,7 @@ def evaluate(
     RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv (the ensemble's counts, rows true),
     mistakes.csv (by group of models and where they lie), the same two of all images held out as expanded_confusion.csv
     and expanded_mistakes.csv (where external ones were held out), calibration.csv, coverage.csv and rejection.csv
-    (where there are enough patients), what `issues` writes, figures/*.svg; report.html, which needs no network;
+    (where there are enough patients), what `issues` writes, ``figures/*.svg``; report.html, which needs no network;
     model_card.md and datasheet.md. What `evaluate_robustness` left there is in the report and the card, too.
 
     Raises
