@@ -3,9 +3,9 @@
     python benchmarks/robustness.py RUN --dataset DATASET --limit 600
 
 RUN is trained by patient. Corrupts held-out images (see `nonet.data.preprocess.corruptions`), scores each by the
-members that never saw its patient, denoised and not, and writes benchmarks/robustness.md. All kinds and severities are
-seen without views, the few named by --view-kinds and --view-severities in the recipe's views too. Stopped half way, it
-goes on. 600 images take about a quarter of an hour on two cores.
+members that never saw its patient, denoised and not, and writes benchmarks/robustness.md. All corruptions and
+severities are seen without views, the few named by --view-corruptions and --view-severities in the recipe's views too.
+Run it again to resume. 600 images take about a quarter of an hour on two cores.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 import nonet
-from nonet.data.preprocess.corruptions import KINDS
-from nonet.evaluation.robustness import DAMAGE, DENOISING, VIEWS, Robustness
+from nonet.data.preprocess.corruptions import CORRUPTIONS
+from nonet.evaluation.robustness import CORRUPTION, DENOISING, VIEWS, Robustness
 from nonet.evaluation.tables import format_interval
 
 HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--dataset", type=Path, help="the run's dataset, where it does not lie where it did")
     parser.add_argument("--limit", type=int, default=600, help="images, evenly by class; 0 takes all")
-    parser.add_argument("--view-kinds", nargs="*", default=["noise", "blur"])
+    parser.add_argument("--view-corruptions", nargs="*", default=["noise", "blur"])
     parser.add_argument("--view-severities", nargs="*", type=int, default=[2])
     parser.add_argument("--out", type=Path, default=HERE / "robustness.md")
     arguments = parser.parse_args()
@@ -37,7 +37,7 @@ def main() -> None:
     start = time.monotonic()
     nonet.evaluate_robustness(arguments.run, views=False, **options)
     found = nonet.evaluate_robustness(
-        arguments.run, kinds=arguments.view_kinds, severities=arguments.view_severities, **options
+        arguments.run, corruptions=arguments.view_corruptions, severities=arguments.view_severities, **options
     )
     logging.info("%.0f seconds", time.monotonic() - start)
     arguments.out.write_text(report(found), encoding="utf-8")
@@ -45,14 +45,14 @@ def main() -> None:
 
 
 def report(found: Robustness) -> str:
-    """Return the page: what was done, macro-F1 of each condition, and paired differences."""
+    """Return the page: what was done, macro-F1 of each variant, and paired differences."""
     first = found.scores.iloc[0]
     lines = [
         "# Worse images, denoised and not",
         "",
         f"Made by `benchmarks/robustness.py` from {first['images']:,} held-out images of {first['patients']} patients, "
         "each scored by the members that never saw its patient. The images are drawn as evenly over classes as they "
-        "allow and are the same in every condition, so the scores are not those of all images. In brackets, "
+        "allow and are the same in every variant, so the scores are not those of all images. In brackets, "
         f"{100 * first['confidence']:g} % intervals by bootstrap over patients; differences are paired on the same "
         "resampled patients. *Changed* is the share of the images whose estimated sigma reaches the recipe's "
         "threshold, so that denoising does anything at all.",
@@ -60,19 +60,19 @@ def report(found: Robustness) -> str:
         "## Macro-F1 without views",
         "",
         _table(
-            ["damage", "severity", "strength", "as is", "denoised", "denoised − as is", "changed"],
+            ["corruption", "severity", "strength", "as is", "denoised", "denoised − as is", "changed"],
             _denoising_rows(found),
         ),
         "",
-        "Strengths: " + "; ".join(f"{_words(kind)}: {about.unit}" for kind, about in KINDS.items()) + ".",
+        "Strengths: " + "; ".join(f"{_words(kind)}: {about.unit}" for kind, about in CORRUPTIONS.items()) + ".",
         "",
-        "## What the damage costs: damaged − undamaged, without views",
+        "## What corruptions cost: corrupted − clean, without views",
         "",
-        _table(["damage", "severity 1", "2", "3", "4"], _damage_rows(found)),
+        _table(["corruption", "severity 1", "2", "3", "4"], _corruption_rows(found)),
         "",
         "## With and without views, denoised",
         "",
-        _table(["damage", "severity", "without", "with", "with − without"], _view_rows(found)),
+        _table(["corruption", "severity", "without", "with", "with − without"], _view_rows(found)),
         "",
     ]
     return "\n".join(lines)
@@ -82,19 +82,19 @@ def _denoising_rows(found: Robustness) -> list[list[str]]:
     rows = []
     for gap in _gaps(found, DENOISING, views="none"):
         as_is, denoised = (_score(found, gap, denoised=value) for value in (False, True))
-        strength = f"{KINDS[gap['kind']].strengths[gap['severity'] - 1]:g}" if gap["severity"] else ""
+        strength = f"{CORRUPTIONS[gap['kind']].strengths[gap['severity'] - 1]:g}" if gap["severity"] else ""
         changed = f"{100 * denoised['share_changed']:.0f} %"
         cells = [_interval(as_is), _interval(denoised), _difference(gap), changed]
-        rows.append([_words(gap["kind"]), str(gap["severity"]), strength, *cells])
+        rows.append([_words(gap["corruption"]), str(gap["severity"]), strength, *cells])
     return rows
 
 
-def _damage_rows(found: Robustness) -> list[list[str]]:
-    gaps = _gaps(found, DAMAGE, views="none")
+def _corruption_rows(found: Robustness) -> list[list[str]]:
+    gaps = _gaps(found, CORRUPTION, views="none")
     rows = []
-    for kind in KINDS:
+    for kind in CORRUPTIONS:
         as_is, denoised = (
-            [_difference(gap) for gap in gaps if gap["kind"] == kind and gap["denoised"] == value]
+            [_difference(gap) for gap in gaps if gap["corruption"] == kind and gap["denoised"] == value]
             for value in (False, True)
         )
         rows.append([_words(kind) + (", as is" if as_is != denoised else ""), *as_is])
@@ -108,7 +108,7 @@ def _view_rows(found: Robustness) -> list[list[str]]:
     for gap in _gaps(found, VIEWS):
         if gap["denoised"]:
             both = _score(found, gap, views="none"), _score(found, gap)
-            rows.append([_words(gap["kind"]), str(gap["severity"]), *map(_interval, both), _difference(gap)])
+            rows.append([_words(gap["corruption"]), str(gap["severity"]), *map(_interval, both), _difference(gap)])
     return rows
 
 
@@ -120,9 +120,9 @@ def _gaps(found: Robustness, comparison: str, **where) -> list[dict]:
 
 
 def _score(found: Robustness, gap: dict, **changes) -> pd.Series:
-    """The condition that comes first in a difference, or one that differs from it by `changes`."""
+    """The variant that comes first in a difference, or one that differs from it by `changes`."""
     table = found.scores
-    for name in ("kind", "severity", "denoised", "views"):
+    for name in ("corruption", "severity", "denoised", "views"):
         table = table[table[name] == (gap | changes)[name]]
     return table.iloc[0]
 
@@ -138,7 +138,7 @@ def _difference(gap: dict) -> str:
 
 
 def _words(kind: str) -> str:
-    return "undamaged" if kind == "none" else kind.replace("_", " ")
+    return "clean" if kind == "none" else kind.replace("_", " ")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

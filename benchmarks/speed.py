@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py              # or: make bench
 
-Draws 300 degraded cells of 360 px, trains recipe `cpu` on them for three epochs, predicts them with its nine members,
+Draws 300 corrupted cells of 360 px, trains recipe `cpu` on them for three epochs, predicts them with its nine members,
 all on the CPU, and writes benchmarks/speed.md. Some six minutes on two free cores; other work on the machine makes the
 figures worse, so the page says how busy it was.
 """
@@ -59,7 +59,7 @@ def measure(folder: Path, arguments) -> list[tuple[str, float]]:
             seconds.append(time.perf_counter() - started)
         return arguments.images / statistics.median(seconds)
 
-    options = {"size_px": SIZE_PX, "degrade": True, "num_workers": os.cpu_count()}
+    options = {"size_px": SIZE_PX, "corrupt": True, "num_workers": os.cpu_count()}
     drawn = draw_dataset(folder / "drawn", num_images=arguments.images, **options)
     rows = [("`data build`: read, check, hash", rate(lambda i: _build(drawn, folder / f"dataset-{i}")))]
     dataset = _build(drawn, folder / "dataset")
@@ -105,7 +105,7 @@ def report(rows: list[tuple[str, float]], machine: str, arguments) -> str:
         "",
         f"Made by `benchmarks/speed.py` on {machine}, with torch {torch.__version__.split('+')[0]} in "
         f"{torch.get_num_threads()} threads: {arguments.images} drawn cells of {SIZE_PX} × {SIZE_PX} px, "
-        f"three quarters of them degraded; medians of {arguments.repeats}, of training over folds and all "
+        f"three quarters of them corrupted; medians of {arguments.repeats}, of training over folds and all "
         f"epochs but the first of {arguments.epochs}.",
         "",
         "| step | images/s | 10,000 images take |",

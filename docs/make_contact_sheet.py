@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, in_order_of_maturation
-from nonet.data.preprocess.corruptions import degrade
-from nonet.synthetic.dataset import DEGRADATIONS, SEVERITIES, draw_cell, patient_look
+from nonet.data.preprocess.corruptions import corrupt
+from nonet.synthetic.dataset import DRAWN_CORRUPTIONS, SEVERITIES, draw_cell, patient_look
 
 OUT = Path(__file__).parent / "images" / "phantom.png"
 CELL_PX = 132
@@ -103,10 +103,10 @@ def draw_degradations(sheet: Image.Image, top: int) -> int:
     cell = draw_cell("SNE", seed=203, size_px=CELL_PX, patient=patient_look(seed=1))
     left = MARGIN_PX
     shown = [("pristine", "noise", 0)]
-    shown += [(f"{kind} {severity}", kind, severity) for kind in DEGRADATIONS for severity in SEVERITIES[1:]]
+    shown += [(f"{kind} {severity}", kind, severity) for kind in DRAWN_CORRUPTIONS for severity in SEVERITIES[1:]]
     for name, kind, severity in shown:
         draw.text((left, top), name, fill=INK, font=font(16))
-        sheet.paste(Image.fromarray(degrade(cell, kind, severity, seed=4)), (left, top + 24))
+        sheet.paste(Image.fromarray(corrupt(cell, kind, severity, seed=4)), (left, top + 24))
         left += CELL_PX + (GROUP_GAP_PX if severity in (0, 3) else GAP_PX)
     return top + 24 + CELL_PX
 

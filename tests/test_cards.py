@@ -138,7 +138,7 @@ def test_nothing_is_said_of_what_was_not_measured(tmp_path):
     card, sheet = cards(run)
     assert "expected calibration error" not in card and "stay unidentified" not in card
     assert "Not measured" in section(card, "Calibration")
-    assert "Not measured" in section(card, "What degrades it") and "severity" not in card
+    assert "Not measured" in section(card, "Robustness to corruptions") and "severity" not in card
     assert "Not measured" in section(card, "What is rejected as an unknown cell type")
     assert "not recorded in this run folder" in card  # of weights
     assert "no record of how its dataset was built" in sheet and "not checked, or not recorded" in sheet
@@ -190,19 +190,19 @@ def test_robustness_is_told_where_it_was_measured(tmp_path):
         "groups": 40,
     }
     scores = [("none", 0, 0.5), ("blur", 1, 0.45), ("blur", 2, 0.125), ("jpeg", 1, 0.5), ("jpeg", 2, 0.5)]
-    rows = [{"kind": k, "severity": s, "macro_f1": f, "confidence": 0.95} | common | score for k, s, f in scores]
+    rows = [{"corruption": k, "severity": s, "macro_f1": f, "confidence": 0.95} | common | score for k, s, f in scores]
     rows += [row | {"denoised": False, "macro_f1": 0.77} for row in rows]
     pd.DataFrame(rows).to_csv(Run(run).robustness, index=False)
     gaps = [("blur", 1, -0.05, 0.01), ("blur", 2, -0.375, -0.3), ("jpeg", 1, 0.0, 0.1), ("jpeg", 2, 0.0, 0.1)]
-    damage = {"comparison": "damaged − undamaged", "difference_low": -0.5}
+    damage = {"comparison": "corrupted − clean", "difference_low": -0.5}
     denoising = {"comparison": "denoised − as is", "difference_low": -0.1, "difference": 0.0, "difference_high": 0.1}
     table_of = [
-        {"kind": k, "severity": s, "difference": d, "difference_high": h} | common | damage for k, s, d, h in gaps
+        {"corruption": k, "severity": s, "difference": d, "difference_high": h} | common | damage for k, s, d, h in gaps
     ]
-    table_of += [{"kind": k, "severity": s} | common | denoising for k, s, _, _ in gaps]
+    table_of += [{"corruption": k, "severity": s} | common | denoising for k, s, _, _ in gaps]
     pd.DataFrame(table_of).to_csv(Run(run).robustness_differences, index=False)
     card, _ = cards(run)
-    said = section(card, "What degrades it")
+    said = section(card, "Robustness to corruptions")
     assert "most is lost to blur (0.12)" in said and "No loss can be shown for jpeg" in said
     assert "| blur | 0.450 | 0.125 |" in said and "0.77" not in said  # as the run is used: denoised
     assert_renders(card)

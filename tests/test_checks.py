@@ -53,10 +53,10 @@ def bordered(image):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-@pytest.mark.parametrize("degrade", [True, False])
-def test_clean_cells_are_met_with_silence(tmp_path, seed, degrade):
+@pytest.mark.parametrize("corrupt", [True, False])
+def test_clean_cells_are_met_with_silence(tmp_path, seed, corrupt):
     folder = draw_dataset(
-        tmp_path / "lab", num_images=260, num_patients=12, size_px=48, seed=seed, degrade=degrade, label_error_rate=0.05
+        tmp_path / "lab", num_images=260, num_patients=12, size_px=48, seed=seed, corrupt=corrupt, label_error_rate=0.05
     )
     dataset = built(folder, tmp_path)
     assert findings(dataset.folder) == []

@@ -94,11 +94,11 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("evaluate {run} {run}", '"nonet evaluate" does not take'),
         ("evaluate {run} --resamples many", "--resamples"),
         ("evaluate {run} --seed 1 --seed 2", "--seed"),
-        ("evaluate {run} --kinds noise", "--robustness"),
+        ("evaluate {run} --corruptions noise", "--robustness"),
         ("evaluate {run} --limit 50", "--limit applies to --robustness only"),
         ("evaluate {run} --no-views", "--no-views applies to --robustness only"),
         ("evaluate {run} --workers 2", "--workers applies to --robustness only"),
-        ("evaluate {run} --robustness --kinds rain", '"rain"'),
+        ("evaluate {run} --robustness --corruptions rain", '"rain"'),
         ("evaluate {run} --robustness --severities 5", "severity 5"),
         ("evaluate {run} --robustness --limit -1", "-1"),
         ("evaluate {run} --robustness --dataset {missing}", "no dataset"),
@@ -257,7 +257,7 @@ def test_help_is_given(nonet, words):
         ("data build", ["SOURCES", "--out", "--classes", "--external", "--paper"]),
         ("data fetch", ["NAME", "--out", "--variant"]),
         ("issues", ["RUN", "--filter-by", "--rank-by"]),
-        ("evaluate", ["RUN", "--resamples", "--confidence", "--robustness", "--dataset", "--limit", "--kinds"]),
+        ("evaluate", ["RUN", "--resamples", "--confidence", "--robustness", "--dataset", "--limit", "--corruptions"]),
     ],
 )
 def test_help_names_every_parameter_and_says_what_it_is(nonet, words, parameters):

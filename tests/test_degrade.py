@@ -1,4 +1,4 @@
-"""Degradations: known kinds at named strengths, from a seed, and the same as what training does to whole batches."""
+"""Corruptions: known ones at named severities, from a seed, and the same as what training does to whole batches."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,12 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from nonet.data.preprocess.corruptions import (
+    CORRUPTIONS,
     FRAME_PX,
-    KINDS,
     SEVERITIES,
     blur,
     change_light,
-    degrade,
+    corrupt,
     line_kernel,
     motion_blur,
 )
@@ -48,11 +48,11 @@ def picture_of(batch):
     return batch[1].permute(1, 2, 0).numpy()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_severity_does_more_damage(cell, kind):
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_each_severity_corrupts_more(cell, kind):
     """Seen over several seeds, as the direction of a light or movement matters too."""
     damage = [
-        np.mean([peak_signal_noise_ratio(cell, degrade(cell, kind, severity, seed=seed)) for seed in range(4)])
+        np.mean([peak_signal_noise_ratio(cell, corrupt(cell, kind, severity, seed=seed)) for seed in range(4)])
         for severity in SEVERITIES[1:]
     ]
     assert damage == sorted(damage, reverse=True)
@@ -60,31 +60,31 @@ def test_each_severity_does_more_damage(cell, kind):
     assert damage[-1] > 5  # and not black
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_the_seed_decides_every_pixel(cell, kind):
-    once = degrade(cell, kind, 3, seed=7)
+    once = corrupt(cell, kind, 3, seed=7)
     assert once.dtype == np.uint8 and once.shape == cell.shape
-    assert np.array_equal(once, degrade(cell.copy(), kind, 3, seed=7))
-    alike = [np.array_equal(once, degrade(cell, kind, 3, seed=seed)) for seed in range(4)]
+    assert np.array_equal(once, corrupt(cell.copy(), kind, 3, seed=7))
+    alike = [np.array_equal(once, corrupt(cell, kind, 3, seed=seed)) for seed in range(4)]
     assert all(alike) == (kind in ("blur", "jpeg"))  # nothing is random about these
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CORRUPTIONS)
 @pytest.mark.parametrize("shape", [(96, 96, 3), (61, 40, 3), (8, 9, 3)])
 def test_any_frame_will_do_and_the_given_image_stays(kind, shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     kept = image.copy()
-    assert degrade(image, kind, 0, seed=1) is image
-    assert degrade(image, kind, 4, seed=1).shape == shape
+    assert corrupt(image, kind, 0, seed=1) is image
+    assert corrupt(image, kind, 4, seed=1).shape == shape
     assert np.array_equal(image, kept)
 
 
 @pytest.mark.parametrize("kind", ["noise", "shot_noise"])
 def test_noise_has_the_strength_that_it_says(kind):
-    for severity, sigma in zip(SEVERITIES[1:3], KINDS[kind].strengths):
+    for severity, sigma in zip(SEVERITIES[1:3], CORRUPTIONS[kind].strengths):
         grey = 255 / 4 if kind == "shot_noise" else 128  # a quarter of white has half of white's noise
         image = np.full((200, 200, 3), round(grey), dtype=np.uint8)
-        spread = degrade(image, kind, severity, seed=0).astype(float).std()
+        spread = corrupt(image, kind, severity, seed=0).astype(float).std()
         assert spread == pytest.approx(sigma / 2 if kind == "shot_noise" else sigma, rel=0.03)
 
 
@@ -93,7 +93,7 @@ def test_blur_grows_with_the_frame():
     for side in (FRAME_PX, FRAME_PX // 2):
         image = np.zeros((side, side, 3), dtype=np.uint8)
         image[side // 2 - 20 : side // 2 + 20] = 255  # a bar, 40 px: its edges are wide as the blur is
-        edge = degrade(image, "blur", 1, seed=0)[:, side // 2, 0].astype(float)
+        edge = corrupt(image, "blur", 1, seed=0)[:, side // 2, 0].astype(float)
         slope = np.abs(np.diff(edge)).max() / 255
         assert 1 / (slope * (2 * np.pi) ** 0.5) == pytest.approx(3.25 * side / FRAME_PX, rel=0.06)
 
@@ -129,9 +129,9 @@ def test_training_lights_as_the_tests_do(cell, drawn):
 
 def test_training_adds_noise_as_the_tests_do(drawn):
     grey = np.full((200, 200, 3), 128, dtype=np.uint8)
-    sigma = KINDS["noise"].strengths[1]
+    sigma = CORRUPTIONS["noise"].strengths[1]
     batch = augment(batch_of(grey), Augment(**OFF | {"noise_probability": 1, "noise_sigma": sigma}), drawn)
-    ours = degrade(grey, "noise", 2, seed=0)
+    ours = corrupt(grey, "noise", 2, seed=0)
     assert picture_of(batch).std() == pytest.approx(ours.astype(float).std(), rel=0.02)
 
 
@@ -147,5 +147,5 @@ def test_training_adds_noise_as_the_tests_do(drawn):
 )
 def test_what_does_not_suit_is_named(image, kind, severity, named):
     with pytest.raises(DataError) as error:
-        degrade(image, kind, severity, seed=0)
+        corrupt(image, kind, severity, seed=0)
     assert named in str(error.value) and error.value.hint

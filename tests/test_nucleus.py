@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
 from nonet.cells import CLASSES
 from nonet.data.images.nucleus import shows_nucleus
-from nonet.data.preprocess.corruptions import KINDS, degrade
+from nonet.data.preprocess.corruptions import CORRUPTIONS, corrupt
 from nonet.synthetic.dataset import draw_cell, draw_dataset, draw_red_cells, patient_look
 
 
@@ -73,7 +73,7 @@ def empty_frames():
     frames |= {"bars": bars, "scale-bar": scale, "vignette": (empty * fall_off[..., None]).astype(np.uint8)}
     fields = [draw_red_cells(seed=i, size_px=96, patient=patient_look(i)) for i in range(20)]
     frames |= {f"red-cells-{i}": field for i, field in enumerate(fields)}
-    frames |= {f"red-cells-blurred-{i}": degrade(field, "blur", 1 + i % 4, seed=i) for i, field in enumerate(fields)}
+    frames |= {f"red-cells-blurred-{i}": corrupt(field, "blur", 1 + i % 4, seed=i) for i, field in enumerate(fields)}
     return frames
 
 
@@ -96,8 +96,8 @@ def test_drawn_cells_show_one(label):
     assert all(shows_nucleus(cell) for cell in cells)
     assert all(shows_nucleus(grey(cell)) for cell in cells)
     assert all(shows_nucleus(np.rot90(cell, k)) for k in range(4) for cell in cells[:2])
-    for kind in KINDS:
-        hidden = [i for i, cell in enumerate(cells) if not shows_nucleus(degrade(cell, kind, 2, seed=i))]
+    for kind in CORRUPTIONS:
+        hidden = [i for i, cell in enumerate(cells) if not shows_nucleus(corrupt(cell, kind, 2, seed=i))]
         assert len(hidden) <= (1 if kind == "colour" else 0), kind
 
 

@@ -13,7 +13,7 @@ from skimage.morphology import convex_hull_image
 from skimage.restoration import estimate_sigma
 
 from nonet.cells import CLASSES, GRANULOCYTE_STAGES
-from nonet.data.preprocess.corruptions import degrade
+from nonet.data.preprocess.corruptions import corrupt
 from nonet.errors import DataError, StorageError
 from nonet.synthetic import dataset as drawn_dataset
 from nonet.synthetic.dataset import (
@@ -37,7 +37,7 @@ def bytes_of(folder):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """A data set with label errors and degradations, drawn once: (folder, images, truth)."""
+    """A data set with label errors and corruptions, drawn once: (folder, images, truth)."""
     out = draw_dataset(
         tmp_path_factory.mktemp("drawn") / "cells",
         num_images=260,
@@ -45,7 +45,7 @@ def dataset(tmp_path_factory):
         size_px=32,
         seed=5,
         label_error_rate=0.15,
-        degrade=True,
+        corrupt=True,
     )
     return out, read_table(out / "images.csv"), read_table(out / "truth.csv")
 
@@ -138,23 +138,23 @@ def test_granules_have_the_colour_of_their_class():
     assert plasma[2] - plasma[0] > 30  # deep blue
 
 
-# Degradation
+# Corruption
 
 
-@pytest.mark.parametrize("kind", drawn_dataset.DEGRADATIONS)
+@pytest.mark.parametrize("kind", drawn_dataset.DRAWN_CORRUPTIONS)
 def test_severity_0_changes_nothing_and_more_changes_more(kind):
     image = draw_cell("MO", seed=3, size_px=96)
-    assert degrade(image, kind, 0, seed=1) is image
-    changes = [np.abs(degrade(image, kind, s, seed=1).astype(float) - image).mean() for s in (1, 2, 3)]
+    assert corrupt(image, kind, 0, seed=1) is image
+    changes = [np.abs(corrupt(image, kind, s, seed=1).astype(float) - image).mean() for s in (1, 2, 3)]
     assert 0 < changes[0] < changes[1] < changes[2]
-    assert np.array_equal(degrade(image, kind, 2, seed=1), degrade(image, kind, 2, seed=1))
+    assert np.array_equal(corrupt(image, kind, 2, seed=1), corrupt(image, kind, 2, seed=1))
 
 
 def test_noise_is_measurable_and_blur_takes_detail_away():
     image = draw_cell("SNE", seed=3, size_px=128, patient=patient_look(2))
-    noisy = [estimate_sigma(degrade(image, "noise", s, seed=1), channel_axis=2, average_sigmas=True) for s in range(4)]
+    noisy = [estimate_sigma(corrupt(image, "noise", s, seed=1), channel_axis=2, average_sigmas=True) for s in range(4)]
     assert noisy == sorted(noisy) and noisy[0] < 3 and noisy[1] > 4 and noisy[3] > 12
-    detail = [ndimage.laplace(degrade(image, "blur", s, seed=1).astype(float)).std() for s in range(4)]
+    detail = [ndimage.laplace(corrupt(image, "blur", s, seed=1).astype(float)).std() for s in range(4)]
     assert detail == sorted(detail, reverse=True)
 
 
@@ -187,11 +187,11 @@ def test_planted_errors_have_the_rate_asked_for_and_stay_between_neighbours(data
     assert all(a in NEIGHBOURS[b] for a in CLASSES for b in NEIGHBOURS[a])
 
 
-def test_degradations_are_on_record(dataset):
+def test_corruptions_are_on_record(dataset):
     truth = dataset[2]
-    assert {row["degradation"] for row in truth} == {"none", *drawn_dataset.DEGRADATIONS}
+    assert {row["corruption"] for row in truth} == {"none", *drawn_dataset.DRAWN_CORRUPTIONS}
     assert {row["severity"] for row in truth} == {"0", "1", "2", "3"}
-    assert all((row["degradation"] == "none") == (row["severity"] == "0") for row in truth)
+    assert all((row["corruption"] == "none") == (row["severity"] == "0") for row in truth)
 
 
 def test_file_names_and_their_order_tell_nothing(dataset):

@@ -1,4 +1,4 @@
-"""Held-out images damaged on purpose: by whom they are scored, what is kept, what the tables say."""
+"""Held-out images corrupted on purpose: by whom they are scored, what is kept, what the tables say."""
 
 import shutil
 
@@ -11,12 +11,19 @@ from sklearn.metrics import f1_score
 import nonet
 from nonet.artifacts.run import Run
 from nonet.errors import DataError, NonetError, RunError
-from nonet.evaluation.robustness import DAMAGE, DENOISING, VIEWS, format_robustness, read_robustness, robustness_tables
+from nonet.evaluation.robustness import (
+    CORRUPTION,
+    DENOISING,
+    VIEWS,
+    format_robustness,
+    read_robustness,
+    robustness_tables,
+)
 from nonet.inference import corruptions
-from nonet.inference.corrupted_images import Condition, draw_images, list_damages
-from nonet.inference.corruptions import score_conditions
+from nonet.inference.corrupted_images import Variant, draw_images, list_corruptions
+from nonet.inference.corruptions import score_corruptions
 
-FEW = list_damages(["noise", "jpeg"], [1, 4])
+FEW = list_corruptions(["noise", "jpeg"], [1, 4])
 WAYS = [(False, "none"), (True, "none"), (False, "dihedral"), (True, "dihedral")]
 
 
@@ -29,7 +36,7 @@ def run(tiny_run, tmp_path):
 def scored(tiny_run, tmp_path_factory):
     """A finished test of robustness; read it, change nothing in it."""
     run = Run(shutil.copytree(tiny_run.folder, tmp_path_factory.mktemp("scored") / "run"))
-    return run, score_conditions(run, FEW, accelerator="cpu")
+    return run, score_corruptions(run, FEW, accelerator="cpu")
 
 
 def tables_of(folder):
@@ -49,12 +56,12 @@ def logits_of(table, index=("image_id", "architecture", "view_set")):
 # Which images, seen by whom
 
 
-def test_undamaged_images_get_their_out_of_fold_logits(scored):
+def test_clean_images_get_their_out_of_fold_logits(scored):
     run, folder = scored
     oof = logits_of(pd.read_parquet(run.oof))
     assert (oof.std() > 1e-3).all()  # images differ by more than what is allowed below
     for view_set in ("none", "dihedral"):
-        ours = logits_of(pd.read_parquet(folder / Condition("none", 0, False, view_set).file_name))
+        ours = logits_of(pd.read_parquet(folder / Variant("none", 0, False, view_set).file_name))
         expected = oof[oof.index.get_level_values("view_set") == view_set]
         pd.testing.assert_frame_equal(ours, expected, atol=1e-5, rtol=0, check_dtype=False)
 
@@ -62,21 +69,21 @@ def test_undamaged_images_get_their_out_of_fold_logits(scored):
 def test_every_condition_is_there_and_of_all_images(scored):
     run, folder = scored
     tables = tables_of(folder)
-    assert set(tables) == {Condition(*damage, *way).file_name for damage in FEW for way in WAYS}
-    assert {Condition.of_file(folder / name).file_name for name in tables} == set(tables)
+    assert set(tables) == {Variant(*corruption, *way).file_name for corruption in FEW for way in WAYS}
+    assert {Variant.of_file(folder / name).file_name for name in tables} == set(tables)
     images = set(pd.read_parquet(run.oof)["image_id"])
     assert all(set(table["image_id"]) == images and len(table) == len(images) for table in tables.values())
 
 
-def test_damage_and_denoising_change_logits(scored):
-    tables = {Condition.of_file(scored[1] / name): table for name, table in tables_of(scored[1]).items()}
-    plain = logits_of(tables[Condition("none", 0, False, "none")])
-    mild, strong = (logits_of(tables[Condition("noise", s, False, "none")]) for s in (1, 4))
+def test_corruption_and_denoising_change_logits(scored):
+    tables = {Variant.of_file(scored[1] / name): table for name, table in tables_of(scored[1]).items()}
+    plain = logits_of(tables[Variant("none", 0, False, "none")])
+    mild, strong = (logits_of(tables[Variant("noise", s, False, "none")]) for s in (1, 4))
     assert 0 < (mild - plain).abs().to_numpy().mean() < (strong - plain).abs().to_numpy().mean()
-    denoised = tables[Condition("noise", 4, True, "none")]
+    denoised = tables[Variant("noise", 4, True, "none")]
     assert denoised["changed"].all()
     assert (logits_of(denoised) - strong).abs().to_numpy().max() > 0
-    assert not any(table["changed"].any() for condition, table in tables.items() if not condition.denoised)
+    assert not any(table["changed"].any() for variant, table in tables.items() if not variant.denoised)
 
 
 def test_few_images_are_drawn_by_class_over_patients():
@@ -99,7 +106,7 @@ def test_few_images_are_drawn_by_class_over_patients():
 
 
 def test_a_limit_holds_for_every_condition(run):
-    folder = score_conditions(run, FEW[:2], limit=9, views=False, accelerator="cpu")
+    folder = score_corruptions(run, FEW[:2], limit=9, views=False, accelerator="cpu")
     drawn = [sorted(table["image_id"]) for table in tables_of(folder).values()]
     assert len(drawn) == 4 and all(ids == drawn[0] for ids in drawn) and len(drawn[0]) == 9
 
@@ -119,9 +126,9 @@ def test_a_killed_test_goes_on_to_the_same_bits(run, scored, monkeypatch, whole_
 
     monkeypatch.setattr(corruptions, "written_whole", until_killed)
     with pytest.raises(KeyboardInterrupt):
-        score_conditions(run, FEW, accelerator="cpu")
+        score_corruptions(run, FEW, accelerator="cpu")
     monkeypatch.undo()
-    folder = score_conditions(run, FEW, accelerator="cpu")
+    folder = score_corruptions(run, FEW, accelerator="cpu")
     assert folder.name == scored[1].name
     assert_same_tables(tables_of(folder), tables_of(scored[1]))
 
@@ -129,25 +136,25 @@ def test_a_killed_test_goes_on_to_the_same_bits(run, scored, monkeypatch, whole_
 def test_what_is_scored_is_not_scored_again(scored, monkeypatch):
     monkeypatch.setattr(corruptions, "_ensembles", None)  # whoever needs a network fails
     run, folder = scored
-    assert score_conditions(run, FEW, accelerator="cpu") == folder
-    assert score_conditions(run, FEW[:1], views=False, accelerator="cpu") == folder
+    assert score_corruptions(run, FEW, accelerator="cpu") == folder
+    assert score_corruptions(run, FEW[:1], views=False, accelerator="cpu") == folder
 
 
 def test_conditions_add_up_and_other_images_or_weights_do_not_mix(run, scored):
-    folder = score_conditions(run, FEW[:3], views=False, accelerator="cpu")
-    assert score_conditions(run, FEW, accelerator="cpu") == folder
+    folder = score_corruptions(run, FEW[:3], views=False, accelerator="cpu")
+    assert score_corruptions(run, FEW, accelerator="cpu") == folder
     assert_same_tables(tables_of(folder), tables_of(scored[1]))
-    assert score_conditions(run, FEW[:1], limit=6, views=False, accelerator="cpu") != folder
-    assert score_conditions(run, FEW[:1], seed=1, views=False, accelerator="cpu") != folder
+    assert score_corruptions(run, FEW[:1], limit=6, views=False, accelerator="cpu") != folder
+    assert score_corruptions(run, FEW[:1], seed=1, views=False, accelerator="cpu") != folder
     one, other, *_ = sorted(run.folder.glob("members/*/*/weights.safetensors"))
     shutil.copy(one, other)
     seal(run.folder)
-    assert score_conditions(run, FEW[:1], views=False, accelerator="cpu") != folder
+    assert score_corruptions(run, FEW[:1], views=False, accelerator="cpu") != folder
 
 
 def test_worker_processes_change_nothing(run, scored, monkeypatch):
     monkeypatch.setattr(corruptions, "WORKERS_PAY_FROM", 1)
-    folder = score_conditions(run, FEW, accelerator="cpu", num_workers=2)
+    folder = score_corruptions(run, FEW, accelerator="cpu", num_workers=2)
     assert_same_tables(tables_of(folder), tables_of(scored[1]))
 
 
@@ -157,9 +164,9 @@ def test_worker_processes_change_nothing(run, scored, monkeypatch):
 def test_a_dataset_that_moved_can_be_named(run, tiny_dataset):
     reseal_json(run.provenance, dataset="gone/away")
     with pytest.raises(RunError, match="gone/away") as error:
-        score_conditions(run, FEW[:1], views=False, accelerator="cpu")
+        score_corruptions(run, FEW[:1], views=False, accelerator="cpu")
     assert "--dataset" in error.value.hint
-    score_conditions(run, FEW[:1], views=False, accelerator="cpu", dataset=tiny_dataset.folder)
+    score_corruptions(run, FEW[:1], views=False, accelerator="cpu", dataset=tiny_dataset.folder)
 
 
 def test_an_image_that_changed_is_named(run, tiny_dataset, tmp_path):
@@ -170,25 +177,25 @@ def test_an_image_that_changed_is_named(run, tiny_dataset, tmp_path):
     shutil.copytree(tiny_dataset.folder / root, tmp_path / "p")
     (tmp_path / "p" / first["path"]).write_bytes(b"another")
     with pytest.raises(DataError, match="is not the file") as error:
-        score_conditions(run, FEW[:1], views=False, accelerator="cpu", dataset=moved)
+        score_corruptions(run, FEW[:1], views=False, accelerator="cpu", dataset=moved)
     assert first["path"] in error.value.message
 
 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"kinds": ["rain"]}, "rain"),
+        ({"corruptions": ["rain"]}, "rain"),
         ({"severities": [9]}, "9"),
         ({"limit": -3}, "-3"),
         ({"severities": [0]}, "severity above 0"),
-        ({"kinds": []}, "kind of damage"),
+        ({"corruptions": []}, "corruption"),
     ],
 )
 def test_what_there_is_not_is_refused(run, options, named):
     with pytest.raises(NonetError, match=named) as error:
         nonet.evaluate_robustness(run, **options)
     assert error.value.hint
-    assert not run.corruptions.exists()
+    assert not run.robustness.exists()
 
 
 # Tables, figure, report
@@ -197,7 +204,7 @@ def test_what_there_is_not_is_refused(run, options, named):
 @pytest.fixture(scope="module")
 def drawn_conditions(tmp_path_factory):
     """Logits made up: noise hurts, denoising takes half of the harm away, views change nothing."""
-    folder = tmp_path_factory.mktemp("conditions")
+    folder = tmp_path_factory.mktemp("variants")
     rng = np.random.default_rng(0)
     label = rng.integers(0, 3, 90)
     harm, base = rng.normal(size=(90, 3)), rng.normal(size=(90, 3)) * 0.3 + 2 * np.eye(3)[label]
@@ -211,12 +218,12 @@ def drawn_conditions(tmp_path_factory):
             "architecture": "one",
         }
     )
-    for kind, severity in list_damages(["noise"], [1, 3]):
+    for kind, severity in list_corruptions(["noise"], [1, 3]):
         for denoised, views in WAYS:
             logits = base + harm * severity * (0.5 if denoised else 1)
             table = about.assign(view_set=views, changed=denoised and severity > 1)
             table[["logit_EO", "logit_LY", "logit_SNE"]] = logits
-            table.to_parquet(folder / Condition(kind, severity, denoised, views).file_name, index=False)
+            table.to_parquet(folder / Variant(kind, severity, denoised, views).file_name, index=False)
     return folder
 
 
@@ -224,7 +231,9 @@ def test_scores_are_those_of_scikit_learn(drawn_conditions):
     scores = robustness_tables(drawn_conditions, num_resamples=200).scores
     assert len(scores) == 12
     for row in scores.itertuples():
-        table = pd.read_parquet(drawn_conditions / Condition(row.kind, row.severity, row.denoised, row.views).file_name)
+        table = pd.read_parquet(
+            drawn_conditions / Variant(row.corruption, row.severity, row.denoised, row.views).file_name
+        )
         called = np.array(["EO", "LY", "SNE"])[table.filter(like="logit_").to_numpy().argmax(1)]
         assert row.macro_f1 == pytest.approx(f1_score(table["label"], called, average="macro"))
         assert row.macro_f1_low <= row.macro_f1 <= row.macro_f1_high
@@ -234,17 +243,19 @@ def test_scores_are_those_of_scikit_learn(drawn_conditions):
 
 def test_differences_are_paired_and_say_what_helps(drawn_conditions):
     found = robustness_tables(drawn_conditions, num_resamples=200)
-    value = found.scores.set_index(["kind", "severity", "denoised", "views"])["macro_f1"]
+    value = found.scores.set_index(["corruption", "severity", "denoised", "views"])["macro_f1"]
     by_name = dict(iter(found.differences.groupby("comparison")))
-    assert {name: len(rows) for name, rows in by_name.items()} == {DENOISING: 6, VIEWS: 6, DAMAGE: 8}
+    assert {name: len(rows) for name, rows in by_name.items()} == {DENOISING: 6, VIEWS: 6, CORRUPTION: 8}
     for row in by_name[DENOISING].itertuples():
         assert row.denoised
-        gap = value[row.kind, row.severity, True, row.views] - value[row.kind, row.severity, False, row.views]
+        gap = (
+            value[row.corruption, row.severity, True, row.views] - value[row.corruption, row.severity, False, row.views]
+        )
         assert row.difference == pytest.approx(gap)
     helped = by_name[DENOISING].query("severity == 3 and views == 'none'").iloc[0]
     assert helped["difference_low"] > 0
     assert (by_name[VIEWS][["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
-    assert (by_name[DAMAGE].query("severity == 3")["difference_high"] < 0).all()
+    assert (by_name[CORRUPTION].query("severity == 3")["difference_high"] < 0).all()
 
 
 def test_members_count_as_they_do_in_predictions(drawn_conditions, tmp_path):
@@ -268,9 +279,9 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 def test_table_figure_and_report_come_of_one_call(run):
     found = nonet.evaluate_robustness(
-        run, limit=12, kinds=["jpeg", "blur"], severities=[2], num_resamples=50, accelerator="cpu"
+        run, limit=12, corruptions=["jpeg", "blur"], severities=[2], num_resamples=50, accelerator="cpu"
     )
-    assert list(found.scores["kind"].unique()) == ["none", "blur", "jpeg"]
+    assert list(found.scores["corruption"].unique()) == ["none", "blur", "jpeg"]
     kept = read_robustness(run)
     pd.testing.assert_frame_equal(kept.scores, found.scores, check_dtype=False)
     pd.testing.assert_frame_equal(kept.differences, found.differences, check_dtype=False)
@@ -278,7 +289,7 @@ def test_table_figure_and_report_come_of_one_call(run):
     for _ in range(2):  # the section stays when the run is evaluated again
         nonet.evaluate(run, num_resamples=50)
         report = (run.evaluation / "report.html").read_text(encoding="utf-8")
-        assert "Undamaged, macro-F1 is" in report and "12 of the held-out images" in report
+        assert "Macro-F1 of clean images is" in report and "12 of the held-out images" in report
     assert (run.evaluation / "figures" / "robustness.svg").exists()
     lines = format_robustness(found).splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["none", "0"], ["blur", "2"], ["jpeg", "2"]]

@@ -205,29 +205,29 @@ def test_nothing_is_most_of_what_is_rejected_where_nothing_is(found):
     assert text.startswith("5.0 % of known cells") and "most often" not in text
 
 
-def damaged(rows):
-    """Findings on damage without views: (kind, severity, macro-F1, upper end of its difference)."""
+def corrupted(rows):
+    """Findings on corruptions without views: (corruption, severity, macro-F1, upper end of its difference)."""
     common = {"denoised": False, "views": "none"}
-    scores = [{"kind": "none", "severity": 0, "macro_f1": 0.5}]
-    scores += [{"kind": kind, "severity": severity, "macro_f1": f1} for kind, severity, f1, _ in rows]
+    scores = [{"corruption": "none", "severity": 0, "macro_f1": 0.5}]
+    scores += [{"corruption": kind, "severity": severity, "macro_f1": f1} for kind, severity, f1, _ in rows]
     gaps = [
-        {"kind": k, "severity": s, "difference": f1 - 0.5, "difference_low": f1 - 0.6, "difference_high": high}
+        {"corruption": k, "severity": s, "difference": f1 - 0.5, "difference_low": f1 - 0.6, "difference_high": high}
         for k, s, f1, high in rows
     ]
     return Robustness(
-        pd.DataFrame(scores).assign(**common), pd.DataFrame(gaps).assign(comparison="damaged − undamaged", **common)
+        pd.DataFrame(scores).assign(**common), pd.DataFrame(gaps).assign(comparison="corrupted − clean", **common)
     )
 
 
-def test_damage_is_told_up_to_the_severity_that_was_tried(found):
-    mild = damaged([("blur", 1, 0.49, 0.01), ("jpeg", 1, 0.5, 0.02)])
-    text = report_text.degradation(dataclasses.replace(found, robustness=mild))
-    assert text.endswith("Even at the strongest tried (severity 1), no kind of damage lowers it for sure.")
+def test_corruptions_are_judged_at_the_highest_severity_tested(found):
+    mild = corrupted([("blur", 1, 0.49, 0.01), ("jpeg", 1, 0.5, 0.02)])
+    text = report_text.robustness(dataclasses.replace(found, robustness=mild))
+    assert text.endswith("Even at the highest severity tested (1), no corruption lowers it for certain.")
 
 
-def test_each_kind_of_damage_is_told_at_its_own_strongest(found):
+def test_each_corruption_is_judged_at_its_own_highest_severity(found):
     rows = [("blur", 1, 0.45, -0.01), ("blur", 2, 0.25, -0.2), ("jpeg", 4, 0.5, 0.1), ("shot_noise", 4, 0.375, -0.1)]
-    text = report_text.degradation(dataclasses.replace(found, robustness=damaged(rows)))
+    text = report_text.robustness(dataclasses.replace(found, robustness=corrupted(rows)))
     assert "(severity 2 of blur, 4 of shot noise, 4 of jpeg)" in text
     assert "most is lost to blur (0.25), shot noise (0.38). No loss can be shown for jpeg." in text
 

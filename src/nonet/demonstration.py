@@ -30,7 +30,7 @@ NUM_TRAINING_IMAGES, NUM_TEST_IMAGES, NUM_PATIENTS = 1200, 400, 24
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found: Table 1 out of fold, the score on the degraded test set, and where the report is."""
+    """What the demo found: Table 1 out of fold, the score on the corrupted test set, and where the report is."""
 
     table: pd.DataFrame
     test_macro_f1: float
@@ -46,7 +46,7 @@ def demo(
     settings: list[str] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> DemoResult:
-    """Draw cells, check, denoise, fold, train nine tiny networks, evaluate, and predict a degraded test set.
+    """Draw cells, check, denoise, fold, train nine tiny networks, evaluate, and predict a corrupted test set.
 
     Parameters
     ----------
@@ -64,15 +64,15 @@ def demo(
     _require_same(out, {"seed": seed, "training images": num_training_images, "test images": num_test_images})
     say("1. Draw: thirteen classes, every patient with a stain, a light and a focus of its own.")
     drawn = {
-        "training": _draw(out / "drawn" / "training", num_training_images, seed=2 * seed, degrade=False),
-        "test": _draw(out / "drawn" / "test", num_test_images, seed=2 * seed + 1, degrade=True),
+        "training": _draw(out / "drawn" / "training", num_training_images, seed=2 * seed, corrupt=False),
+        "test": _draw(out / "drawn" / "test", num_test_images, seed=2 * seed + 1, corrupt=True),
     }
     say("2. Check: a manifest of every image; what cannot be read is listed, not lost.")
     dataset = build_dataset([f"drawn=csv:{drawn['training'] / 'images.csv'}"], out / "dataset")
     say(dataset.summary())
     say(str(check_dataset(dataset)))
     recipe = load_recipe("demo", [f"train.seed={seed}", f"folds.seed={seed}", *(settings or [])])
-    say("3. Denoise: how noisy is the degraded test set, and what does non-local means leave of it?")
+    say("3. Denoise: how noisy is the corrupted test set, and what does non-local means leave of it?")
     say(_denoising(drawn["test"], recipe))
     say("4. Folds: three, by patient, in a file that may be edited.")
     say(_fold(dataset, recipe))
@@ -81,7 +81,7 @@ def demo(
     say("6. Evaluate: each cell by members that never saw its patient.")
     table = evaluate(run)
     say(format_table(table))
-    say("7. Predict the degraded test set, other patients, and compare with the truth.")
+    say("7. Predict the corrupted test set, other patients, and compare with the truth.")
     predictions = predict(run, drawn["test"] / "images", out=out / "predictions")
     scores = _score(predictions.table(), pd.read_csv(drawn["test"] / "truth.csv"))
     say(str(predictions))
@@ -106,21 +106,21 @@ def _require_same(out: Path, asked: dict[str, int]) -> None:
     write_json(file, asked)
 
 
-def _draw(folder: Path, num_images: int, *, seed: int, degrade: bool) -> Path:
-    asked = {"num_images": num_images, "num_patients": NUM_PATIENTS, "seed": seed, "degrade": degrade}
+def _draw(folder: Path, num_images: int, *, seed: int, corrupt: bool) -> Path:
+    asked = {"num_images": num_images, "num_patients": NUM_PATIENTS, "seed": seed, "corrupt": corrupt}
     marker = folder / "phantom.json"
     if (folder / "truth.csv").exists() and marker.exists():
         drawn = read_json(marker)
         if all(drawn.get(key) == value for key, value in asked.items()):
             return folder  # of an earlier call
     return draw_dataset(
-        folder, num_images=num_images, num_patients=NUM_PATIENTS, size_px=96, seed=seed, degrade=degrade
+        folder, num_images=num_images, num_patients=NUM_PATIENTS, size_px=96, seed=seed, corrupt=corrupt
     )
 
 
 def _denoising(drawn: Path, recipe) -> str:
     truth = pd.read_csv(drawn / "truth.csv")
-    noisy = truth[truth["degradation"] == "noise"].groupby("severity").head(8)
+    noisy = truth[truth["corruption"] == "noise"].groupby("severity").head(8)
     rows = []
     for severity, group in noisy.groupby("severity"):
         images = [load_rgb(drawn / path) for path in group["path"]]
@@ -152,10 +152,10 @@ def _fold(dataset: Dataset, recipe) -> str:
 
 
 def _score(predicted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """Macro-F1 of the test set, as a whole and by degradation: of the most probable class, however doubtful."""
+    """Macro-F1 of the test set, as a whole and by corruption: of the most probable class, however doubtful."""
     predicted = predicted.assign(path=[f"images/{Path(name).name}" for name in predicted["image"]])
     both = truth.merge(predicted, on="path", validate="one_to_one")
-    severity = both["degradation"].fillna("none") + " " + both["severity"].astype(str)
+    severity = both["corruption"].fillna("none") + " " + both["severity"].astype(str)
     rows = [("all", both), *both.groupby(severity)]
     return pd.DataFrame(
         {

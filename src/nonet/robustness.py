@@ -1,4 +1,4 @@
-"""`nonet evaluate RUN --robustness`: damage held-out images, score them, and write a table and a figure."""
+"""`nonet evaluate RUN --robustness`: corrupt held-out images, score them, and write a table and a figure."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -7,12 +7,12 @@ from os import PathLike
 from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import Run, write_text
 from nonet.data.manifest import Dataset
-from nonet.data.preprocess.corruptions import KINDS
+from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.evaluation.bootstrap import require_possible
 from nonet.evaluation.robustness import Robustness, robustness_tables
 from nonet.evaluation.run_data import read_ensemble
-from nonet.inference.corrupted_images import list_damages
-from nonet.inference.corruptions import score_conditions
+from nonet.inference.corrupted_images import list_corruptions
+from nonet.inference.corruptions import score_corruptions
 from nonet.page.figures import in_house_style, svg_text
 from nonet.report.figures import robustness_figure
 
@@ -26,7 +26,7 @@ def evaluate_robustness(
     *,
     dataset: str | PathLike | Dataset | None = None,
     limit: int | None = LIMIT,
-    kinds: Sequence[str] | None = None,
+    corruptions: Sequence[str] | None = None,
     severities: Iterable[int] | None = None,
     views: bool = True,
     seed: int = 0,
@@ -35,7 +35,7 @@ def evaluate_robustness(
     accelerator: str = "auto",
     num_workers: int | None = None,
 ) -> Robustness:
-    """Score held-out images damaged on purpose: by kind and severity, denoised and not, without and with views.
+    """Score held-out images corrupted on purpose, by corruption and severity: denoised and not, without and with views.
 
     Each image is scored by the members that never saw its patient, as out-of-fold logits are. Conditions that are
     finished are kept: stopped or killed, the same call goes on, and a call with other kinds, severities or views adds
@@ -45,14 +45,14 @@ def evaluate_robustness(
     ----------
     run : a trained run.
     dataset : the run's dataset, where it does not lie where it did.
-    limit : images, drawn as evenly over classes as they allow, over all patients, the same for every condition; None
+    limit : images, drawn as evenly over classes as they allow, over all patients, the same for every variant; None
         or 0 takes all.
-    kinds, severities : of damage, of `nonet.data.preprocess.corruptions.KINDS` and 1 to 4; all of them where None.
+    corruptions, severities : keys of `CORRUPTIONS` in nonet.data.preprocess.corruptions, and 1 to 4; all where None.
     views : look at each image in the recipe's views as well, which takes several times as long.
-    seed : of the images drawn, the damage, and the bootstrap.
+    seed : of the images drawn, their corruption, and the bootstrap.
     num_resamples, confidence : of the bootstrap over patients (over images where patients are unknown).
     accelerator : "auto", "cpu", "gpu".
-    num_workers : processes that damage and denoise; by default one a core where there are enough images.
+    num_workers : processes that corrupt and denoise; by default one a core where there are enough images.
 
     Returns
     -------
@@ -61,14 +61,14 @@ def evaluate_robustness(
 
     Raises
     ------
-    DataError, where a kind, a severity or an option of the bootstrap cannot be, or an image cannot be read; RunError,
+    DataError, where a corruption, a severity or a bootstrap option is invalid, or an image is unreadable; RunError,
     where the run is not trained to the end or its dataset is not found.
     """
     require_possible(num_resamples=num_resamples, confidence=confidence)  # not after an hour of scoring
     run = Run(run)
-    folder = score_conditions(
+    folder = score_corruptions(
         run,
-        list_damages(kinds, severities),
+        list_corruptions(corruptions, severities),
         dataset=dataset,
         limit=limit,
         views=views,
@@ -79,13 +79,13 @@ def evaluate_robustness(
     options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     found = robustness_tables(folder, weights=read_ensemble(run)[1], **options)
     _write(run, found)
-    logger.info("Scored %d conditions: %s", len(found.scores), run.robustness)
+    logger.info("Scored %d variants: %s", len(found.scores), run.robustness)
     return found
 
 
 def _write(run: Run, found: Robustness) -> None:
     """Write the figure and the tables; the scores come last, as they say that all is there."""
-    titles = {kind: kind.replace("_", " ") for kind in KINDS}
+    titles = {name: name.replace("_", " ") for name in CORRUPTIONS}
     figure = in_house_style(robustness_figure, found.scores, titles)
     write_text(run.evaluation / "figures" / "robustness.svg", svg_text(figure, "robustness"))
     write_csv(run.robustness_differences, found.differences)

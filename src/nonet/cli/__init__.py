@@ -87,7 +87,7 @@ def train(
 
 
 @dataclass(frozen=True)
-class DamageOptions:
+class RobustnessOptions:
     """Options of `evaluate --robustness`.
 
     Parameters
@@ -95,9 +95,9 @@ class DamageOptions:
     dataset
         The run's dataset, if it was moved since training.
     limit
-        Number of images to degrade, drawn evenly over classes and patients; 0 takes all.
-    kinds
-        Kinds of degradation. Default: all of noise, blur, illumination, shot_noise, motion_blur, colour, jpeg.
+        Number of images to corrupt, drawn evenly over classes and patients; 0 takes all.
+    corruptions
+        Corruptions. Default: all of noise, blur, illumination, shot_noise, motion_blur, colour, jpeg.
     severities
         Severities, 1 to 4. Default: all.
     views
@@ -105,12 +105,12 @@ class DamageOptions:
     accelerator
         What to compute on: the best there is (auto), cpu, or a GPU (gpu; cuda and mps name its kind).
     workers
-        Number of processes that degrade and denoise. Default: one per core.
+        Number of processes that corrupt and denoise. Default: one per core.
     """
 
     dataset: DatasetFolder | None = None
     limit: int = 500
-    kinds: Names | None = None
+    corruptions: Names | None = None
     severities: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None
     views: bool = True
     accelerator: Accelerator = "auto"
@@ -148,7 +148,7 @@ def evaluate(
     confidence: float = 0.95,
     seed: int = 0,
     robustness: bool = False,
-    damage: Annotated[DamageOptions, Parameter(name="*")] = DamageOptions(),
+    robust: Annotated[RobustnessOptions, Parameter(name="*")] = RobustnessOptions(),
 ) -> None:
     """Score a run on the images held out from each member, and write tables, figures, a report and cards.
 
@@ -163,38 +163,39 @@ def evaluate(
     confidence
         Confidence level of the intervals.
     seed
-        Random seed of the bootstrap, and of the images drawn and their degradation.
+        Random seed of the bootstrap, and of the images drawn and their corruption.
     robustness
-        Also score held-out images that are degraded on purpose, by kind and severity, denoised and not. If
-        interrupted, run it again to resume; other kinds are added to earlier ones. The options below apply to it only.
+        Also score held-out images that are corrupted on purpose, by corruption and severity, denoised and not. If
+        interrupted, run it again to resume; other corruptions are added to earlier ones. The options below apply
+        to it only.
     """
     from nonet.evaluation.tables import format_table
 
-    if (given := damage.given()) and not robustness:
+    if (given := robust.given()) and not robustness:
         raise NonetError(f"--{given[0]} applies to --robustness only.", hint="Add --robustness.")
     options = {"num_resamples": resamples, "confidence": confidence, "seed": seed}
     if robustness:
-        _evaluate_robustness(run, damage, options)
+        _evaluate_robustness(run, robust, options)
     table = nonet.evaluate(run, **options)
     say(format_table(table))
     say(f"Report: {Path(run) / 'evaluation' / 'report.html'}; beside it model_card.md and datasheet.md")
 
 
-def _evaluate_robustness(run: Path, damage: DamageOptions, options: dict) -> None:
+def _evaluate_robustness(run: Path, robust: RobustnessOptions, options: dict) -> None:
     from nonet.evaluation.robustness import format_robustness
 
     found = nonet.evaluate_robustness(
         run,
-        dataset=damage.dataset,
-        limit=damage.limit,
-        kinds=split_commas(damage.kinds),
-        severities=damage.severities,
-        views=damage.views,
-        accelerator=damage.accelerator,
-        num_workers=damage.workers,
+        dataset=robust.dataset,
+        limit=robust.limit,
+        corruptions=split_commas(robust.corruptions),
+        severities=robust.severities,
+        views=robust.views,
+        accelerator=robust.accelerator,
+        num_workers=robust.workers,
         **options,
     )
-    say(f"Macro-F1 of degraded images, {found.scores['images'].iloc[0]:,} drawn by class:")
+    say(f"Macro-F1 of corrupted images, {found.scores['images'].iloc[0]:,} drawn by class:")
     say(format_robustness(found))
     say()
 

@@ -1,4 +1,4 @@
-"""How scores fall as images get worse, and whether denoising and views help: tables from logits by condition."""
+"""How scores fall as images get worse, and whether denoising and views help: tables from logits by variant."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.integrity import read_checked_parquet, reading
 from nonet.artifacts.run import Run
 from nonet.calibration.member_weights import Weights
-from nonet.data.preprocess.corruptions import KINDS
+from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import macro_f1_score
 from nonet.evaluation.oof import OutOfFold, align_oof
 from nonet.evaluation.tables import format_interval
-from nonet.inference.corrupted_images import NO_VIEWS, UNDAMAGED, Condition
+from nonet.inference.corrupted_images import CLEAN, NO_VIEWS, Variant
 
-DENOISING, VIEWS, DAMAGE = "denoised − as is", "with views − without", "damaged − undamaged"
+DENOISING, VIEWS, CORRUPTION = "denoised − as is", "with views − without", "corrupted − clean"
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Robustness:
 
     Attributes
     ----------
-    scores : one row a condition. Columns: kind, severity, denoised (bool), views, macro_f1 with `_low` and `_high`,
+    scores : one row a variant. Columns: corruption, severity, denoised (bool), views, macro_f1 with `_low` and `_high`,
         share_changed (of the images, by denoising), images, patients (known ones), groups (what the bootstrap drew),
         confidence.
-    differences : paired differences in macro-F1. Columns: comparison (`DENOISING`, `VIEWS` or `DAMAGE`), the
-        condition that comes first in it as above, difference, difference_low, difference_high.
+    differences : paired differences in macro-F1. Columns: comparison (`DENOISING`, `VIEWS` or `CORRUPTION`), the
+        variant that comes first in it as above, difference, difference_low, difference_high.
     """
 
     scores: pd.DataFrame
@@ -47,24 +47,24 @@ def robustness_tables(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Robustness:
-    """Score every condition in a folder of out-of-fold logits on the same resampled patients.
+    """Score every variant in a folder of out-of-fold logits on the same resampled patients.
 
     Parameters
     ----------
-    folder : as `nonet.inference.corruptions.score_conditions` returns it.
+    folder : as `nonet.inference.corruptions.score_corruptions` returns it.
     weights : of the members, as `align_oof` takes them.
     num_resamples, confidence, seed : of the bootstrap over patients (over images where patients are unknown).
 
     Raises
     ------
-    RunError, where the folder holds no condition, or they are not of the same images.
+    RunError, where the folder holds no variant, or they are not of the same images.
     """
-    conditions, predicted, shares, first = [], [], [], None
-    for condition, oof, share in _read(Path(folder), weights):
+    variants, predicted, shares, first = [], [], [], None
+    for variant, oof, share in _read(Path(folder), weights):
         first = oof if first is None else first
         if not np.array_equal(oof.image_id, first.image_id):
-            raise RunError(f"{folder}: {condition.file_name} is of other images.", hint="Delete it and run again.")
-        conditions.append(condition)
+            raise RunError(f"{folder}: {variant.file_name} is of other images.", hint="Delete it and run again.")
+        variants.append(variant)
         predicted.append(oof.final_logits.argmax(axis=-1))
         shares.append(share)
     if first is None:
@@ -75,13 +75,13 @@ def robustness_tables(
         "macro_f1"
     ]
     low, high = percentile_interval(resampled, confidence=confidence)
-    scores = _columns(conditions).assign(macro_f1=value, macro_f1_low=low, macro_f1_high=high, share_changed=shares)
+    scores = _columns(variants).assign(macro_f1=value, macro_f1_low=low, macro_f1_high=high, share_changed=shares)
     scores = scores.assign(
         images=len(first.true), patients=first.num_patients, groups=confusions.num_groups, confidence=confidence
     )
-    pairs = _pairs(conditions)
+    pairs = _pairs(variants)
     gaps = [percentile_interval(resampled[:, i] - resampled[:, j], confidence=confidence) for _, i, j in pairs]
-    differences = _columns([conditions[i] for _, i, _ in pairs]).assign(
+    differences = _columns([variants[i] for _, i, _ in pairs]).assign(
         difference=[value[i] - value[j] for _, i, j in pairs],
         difference_low=[float(low) for low, _ in gaps],
         difference_high=[float(high) for _, high in gaps],
@@ -91,7 +91,7 @@ def robustness_tables(
 
 
 def read_robustness(run: Run) -> Robustness | None:
-    """Return what an earlier test of robustness left in a run; None where there was none, or none of any damage."""
+    """Return what an earlier test of robustness left in a run; None where there was none, or none with a corruption."""
     if not (run.robustness.is_file() and run.robustness_differences.is_file()):
         return None
     tables = []
@@ -101,92 +101,92 @@ def read_robustness(run: Run) -> Robustness | None:
             tables.append(read_csv(path, keep_default_na=False, na_values=[""]))
             tables[-1]["severity"]
     found = Robustness(*tables)
-    return found if (found.differences["comparison"] == DAMAGE).any() else None
+    return found if (found.differences["comparison"] == CORRUPTION).any() else None
 
 
 def denoising_rows(found: Robustness) -> list[dict]:
-    """Return, for each damage without views: macro-F1 as is and denoised, and their difference with its interval."""
-    plain = found.scores[found.scores["views"] == NO_VIEWS].set_index(["kind", "severity", "denoised"])
+    """Return macro-F1 as is and denoised, and their difference, of each corruption without views."""
+    plain = found.scores[found.scores["views"] == NO_VIEWS].set_index(["corruption", "severity", "denoised"])
     gaps = found.differences
     gaps = gaps[(gaps["comparison"] == DENOISING) & (gaps["views"] == NO_VIEWS)]
     rows = []
     for row in gaps.to_dict("records"):
-        key = (row["kind"], row["severity"])
+        key = (row["corruption"], row["severity"])
         both = {"as_is": plain.loc[(*key, False)], "denoised": plain.loc[(*key, True)]}
         rows.append(row | both | {"share_changed": float(plain.loc[(*key, True), "share_changed"])})
     return rows
 
 
-def damage_rows(found: Robustness, *, denoised: bool) -> tuple[float, list[dict]]:
-    """Return macro-F1 of the undamaged images, and for each damage its macro-F1 and the loss with its interval.
+def corruption_rows(found: Robustness, *, denoised: bool) -> tuple[float, list[dict]]:
+    """Return macro-F1 of the clean images, and for each corruption its macro-F1 and the loss with its interval.
 
     Without views, denoised or not as asked; where only the other way was tested, that.
 
     Returns
     -------
-    The score, and dicts of kind, severity, macro_f1, difference, difference_low and difference_high.
+    The score, and dicts of corruption, severity, macro_f1, difference, difference_low and difference_high.
     """
     scores = found.scores[found.scores["views"] == NO_VIEWS]
     way = denoised if (scores["denoised"] == denoised).any() else not denoised
-    scores = scores[scores["denoised"] == way].set_index(["kind", "severity"])
+    scores = scores[scores["denoised"] == way].set_index(["corruption", "severity"])
     gaps = found.differences
-    gaps = gaps[(gaps["comparison"] == DAMAGE) & (gaps["views"] == NO_VIEWS) & (gaps["denoised"] == way)]
-    columns = ["kind", "severity", "difference", "difference_low", "difference_high"]
+    gaps = gaps[(gaps["comparison"] == CORRUPTION) & (gaps["views"] == NO_VIEWS) & (gaps["denoised"] == way)]
+    columns = ["corruption", "severity", "difference", "difference_low", "difference_high"]
     rows = [
-        row | {"macro_f1": float(scores.loc[(row["kind"], row["severity"]), "macro_f1"])}
+        row | {"macro_f1": float(scores.loc[(row["corruption"], row["severity"]), "macro_f1"])}
         for row in gaps[columns].to_dict("records")
     ]
-    return float(scores.loc[(UNDAMAGED, 0), "macro_f1"]), rows
+    return float(scores.loc[(CLEAN, 0), "macro_f1"]), rows
 
 
 def format_robustness(found: Robustness) -> str:
-    """Lay the scores out for a terminal: one line a damage, one column a way to look at it."""
+    """Lay the scores out for a terminal: a line per corruption and severity, a column per variant."""
     ways = found.scores[["denoised", "views"]].drop_duplicates().sort_values(["views", "denoised"])
     ways = sorted(ways.itertuples(index=False, name=None), key=lambda way: (way[1] != NO_VIEWS, way))
     heads = [f"{'denoised' if denoised else 'as is'}, views {views}" for denoised, views in ways]
     lines = [["", "severity", *heads]]
     scores = found.scores.set_index(["denoised", "views"])
-    for (kind, severity), part in scores.groupby(["kind", "severity"], sort=False):
+    for (corruption, severity), part in scores.groupby(["corruption", "severity"], sort=False):
         cells = []
         for way in ways:
             row = part.loc[way] if way in part.index else None
             cells.append("" if row is None else format_interval(row.macro_f1, row.macro_f1_low, row.macro_f1_high))
-        lines.append([kind, str(severity), *cells])
+        lines.append([corruption, str(severity), *cells])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
-def _read(folder: Path, weights: Weights | None) -> Iterator[tuple[Condition, OutOfFold, float]]:
-    """Yield each condition, its logits, and the share of images that denoising changed; one table at a time."""
-    order = [UNDAMAGED, *KINDS]
-    conditions = [Condition.of_file(path) for path in folder.glob("[!.]*.parquet")]
-    for condition in sorted(
-        conditions, key=lambda c: (order.index(c.kind), c.severity, c.view_set != NO_VIEWS, c.denoised)
+def _read(folder: Path, weights: Weights | None) -> Iterator[tuple[Variant, OutOfFold, float]]:
+    """Yield each variant, its logits, and the share of images that denoising changed; one table at a time."""
+    order = [CLEAN, *CORRUPTIONS]
+    variants = [Variant.of_file(path) for path in folder.glob("[!.]*.parquet")]
+    for variant in sorted(
+        variants, key=lambda c: (order.index(c.corruption), c.severity, c.view_set != NO_VIEWS, c.denoised)
     ):
-        table = read_checked_parquet(folder / condition.file_name)
-        yield condition, align_oof(table, weights=weights), float(table["changed"].mean())
+        table = read_checked_parquet(folder / variant.file_name)
+        yield variant, align_oof(table, weights=weights), float(table["changed"].mean())
 
 
-def _columns(conditions: list[Condition]) -> pd.DataFrame:
+def _columns(variants: list[Variant]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "kind": [c.kind for c in conditions],
-            "severity": [c.severity for c in conditions],
-            "denoised": [c.denoised for c in conditions],
-            "views": [c.view_set for c in conditions],
+            "corruption": [c.corruption for c in variants],
+            "severity": [c.severity for c in variants],
+            "denoised": [c.denoised for c in variants],
+            "views": [c.view_set for c in variants],
         }
     )
 
 
-def _pairs(conditions: list[Condition]) -> list[tuple[str, int, int]]:
-    """Return (comparison, first, second): numbers of conditions that differ in one thing."""
-    number = {condition: i for i, condition in enumerate(conditions)}
+def _pairs(variants: list[Variant]) -> list[tuple[str, int, int]]:
+    """Return (comparison, first, second): numbers of variants that differ in one thing."""
+    number = {variant: i for i, variant in enumerate(variants)}
     pairs = []
-    for i, c in enumerate(conditions):
+    for i, c in enumerate(variants):
         others = [
-            (DENOISING, c.denoised, Condition(c.kind, c.severity, False, c.view_set)),
-            (VIEWS, c.view_set != NO_VIEWS, Condition(c.kind, c.severity, c.denoised, NO_VIEWS)),
-            (DAMAGE, c.severity > 0, Condition(UNDAMAGED, 0, c.denoised, c.view_set)),
+            (DENOISING, c.denoised, Variant(c.corruption, c.severity, False, c.view_set)),
+            (VIEWS, c.view_set != NO_VIEWS, Variant(c.corruption, c.severity, c.denoised, NO_VIEWS)),
+            (CORRUPTION, c.severity > 0, Variant(CLEAN, 0, c.denoised, c.view_set)),
         ]
         pairs += [(name, i, number[other]) for name, asked, other in others if asked and other in number]
-    return sorted(pairs, key=lambda pair: (DENOISING, VIEWS, DAMAGE).index(pair[0]))
+    return sorted(pairs, key=lambda pair: (DENOISING, VIEWS, CORRUPTION).index(pair[0]))

@@ -1,4 +1,4 @@
-"""What a test of robustness is made of: which images, under which conditions. No torch here: workers import it."""
+"""What a test of robustness is made of: which images, in which variants. No torch here: workers import it."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -11,19 +11,19 @@ import pandas as pd
 from nonet.data.images.decode import load_rgb
 from nonet.data.images.files import read_file
 from nonet.data.preprocess.cache import CHECK, Crop, prepare_crops
-from nonet.data.preprocess.corruptions import KINDS, SEVERITIES, degrade
+from nonet.data.preprocess.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from nonet.errors import DataError
 from nonet.recipe import Denoise
 
-UNDAMAGED = "none"
+CLEAN = "none"
 NO_VIEWS = "none"
 
 
 @dataclass(frozen=True, order=True)
-class Condition:
-    """One way to look at every image: damaged how, denoised or not, in which views."""
+class Variant:
+    """One version of the held-out images: which corruption and severity, denoised or not, which views."""
 
-    kind: str
+    corruption: str
     severity: int
     denoised: bool
     view_set: str
@@ -31,37 +31,39 @@ class Condition:
     @property
     def file_name(self) -> str:
         """Under which its out-of-fold logits are kept."""
-        return f"{self.kind}.{self.severity}.{'denoised' if self.denoised else 'as_is'}.{self.view_set}.parquet"
+        return f"{self.corruption}.{self.severity}.{'denoised' if self.denoised else 'as_is'}.{self.view_set}.parquet"
 
     @classmethod
-    def of_file(cls, path: Path) -> "Condition":
-        """Return the condition whose `file_name` this is."""
-        kind, severity, denoised, view_set = path.stem.split(".")
-        return cls(kind, int(severity), denoised == "denoised", view_set)
+    def of_file(cls, path: Path) -> "Variant":
+        """Return the variant whose `file_name` this is."""
+        corruption, severity, denoised, view_set = path.stem.split(".")
+        return cls(corruption, int(severity), denoised == "denoised", view_set)
 
 
-def list_damages(kinds: Sequence[str] | None = None, severities: Iterable[int] | None = None) -> list[tuple[str, int]]:
-    """Return (kind, severity) of what is to be tried, undamaged first; all kinds and severities where None.
+def list_corruptions(
+    corruptions: Sequence[str] | None = None, severities: Iterable[int] | None = None
+) -> list[tuple[str, int]]:
+    """Return the (corruption, severity) pairs to test, clean images first; all of them where None.
 
     Raises
     ------
-    DataError, naming what there is not, or where nothing is left that would do damage.
+    DataError where a name or a severity is unknown, or none is left.
     """
-    kinds = list(KINDS) if kinds is None else list(dict.fromkeys(kinds))
+    corruptions = list(CORRUPTIONS) if corruptions is None else list(dict.fromkeys(corruptions))
     severities = SEVERITIES[1:] if severities is None else sorted({int(severity) for severity in severities} - {0})
-    for kind in kinds:
-        if kind not in KINDS:
-            raise DataError(f'There is no degradation "{kind}".', hint=f"Choose from {', '.join(KINDS)}.")
+    for corruption in corruptions:
+        if corruption not in CORRUPTIONS:
+            raise DataError(f'There is no corruption "{corruption}".', hint=f"Choose from {', '.join(CORRUPTIONS)}.")
     for severity in severities:
         if severity not in SEVERITIES:
             raise DataError(f"There is no severity {severity}.", hint="Choose from 1, 2, 3 and 4.")
-    if not kinds or not severities:
-        what = "kind of damage" if not kinds else "severity above 0"
+    if not corruptions or not severities:
+        what = "corruption" if not corruptions else "severity above 0"
         raise DataError(
-            f"There is no {what} to try: undamaged images alone tell nothing of robustness.",
-            hint=f"Name kinds out of {', '.join(KINDS)}, and severities from 1 to 4; or leave both out for all.",
+            f"There is no {what} to try: clean images alone say nothing about robustness.",
+            hint=f"Choose from {', '.join(CORRUPTIONS)}, and severities 1 to 4; or leave both out for all.",
         )
-    return [(UNDAMAGED, 0), *[(kind, severity) for kind in kinds for severity in severities]]
+    return [(CLEAN, 0), *[(corruption, severity) for corruption in corruptions for severity in severities]]
 
 
 def draw_images(images: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
@@ -102,19 +104,19 @@ def seed_of(image_id: str, seed: int) -> int:
 
 
 @dataclass(frozen=True)
-class Damaged:
-    """A worker's task: one image, how to damage it, and the ways to prepare it."""
+class CorruptionTask:
+    """A worker's task: one image, how to corrupt it, and the ways to prepare it."""
 
     path: Path
     sha256: str
-    kind: str
+    corruption: str
     severity: int
     seed: int
     crops: tuple[Crop, ...]
     settings: tuple[Denoise, ...]
 
 
-def damage_and_prepare(task: Damaged) -> list[dict[Crop, np.ndarray]]:
+def corrupt_and_prepare(task: CorruptionTask) -> list[dict[Crop, np.ndarray]]:
     """Return, for each of the task's denoise settings, crop → uint8 (size, size, 3).
 
     Raises
@@ -129,5 +131,5 @@ def damage_and_prepare(task: Damaged) -> list[dict[Crop, np.ndarray]]:
         raise DataError(f"{task.path} is not the file that the run was trained on.", hint=CHECK)
     image = load_rgb(data)
     if task.severity:
-        image = degrade(image, task.kind, task.severity, seed=task.seed)
+        image = corrupt(image, task.corruption, task.severity, seed=task.seed)
     return [prepare_crops(image, task.crops, settings) for settings in task.settings]

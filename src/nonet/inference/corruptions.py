@@ -1,7 +1,7 @@
-"""Held-out images, damaged on purpose, seen by the members that never saw their patients: logits by condition.
+"""Held-out images, corrupted on purpose, seen by the members that never saw their patients: logits by variant.
 
-Each condition is a small table like oof.parquet. A finished one is kept, so that a killed test goes on behind it and
-a later call adds conditions. The tables lie in a folder named after all that decides them: images, weights, seed.
+Each variant is a small table like oof.parquet. A finished one is stored, so that a killed test resumes after it and
+a later call adds variants. The tables lie in a folder named after all that decides them: images, weights, seed.
 """
 
 import hashlib
@@ -22,9 +22,16 @@ from nonet.artifacts.storage import TEMPORARY
 from nonet.calibration.ensemble_file import read_description
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.cache import VERSION, WORKERS_PAY_FROM, Crop, worker_pool
-from nonet.data.preprocess.corruptions import KINDS
+from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.errors import DamagedError, RunError
-from nonet.inference.corrupted_images import NO_VIEWS, Condition, Damaged, damage_and_prepare, draw_images, seed_of
+from nonet.inference.corrupted_images import (
+    NO_VIEWS,
+    CorruptionTask,
+    Variant,
+    corrupt_and_prepare,
+    draw_images,
+    seed_of,
+)
 from nonet.models.accelerators import require_devices
 from nonet.progress import progress
 from nonet.recipe import Predict, Recipe, load_recipe
@@ -42,17 +49,17 @@ _ABOUT = ["image_id", "label", "patient", "source", "fold"]
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Images of one fold, damaged alike; the last of its damage completes a table."""
+    """Images of one fold, corrupted alike; the last chunk of a corruption completes its tables."""
 
-    damage: tuple[str, int]
+    corruption: tuple[str, int]
     view_sets: tuple[str, ...]
     rows: pd.DataFrame
     is_last: bool
 
 
-def score_conditions(
+def score_corruptions(
     run: str | Path | Run,
-    damages: Sequence[tuple[str, int]],
+    corruptions: Sequence[tuple[str, int]],
     *,
     dataset: str | Path | Dataset | None = None,
     limit: int | None = None,
@@ -61,22 +68,22 @@ def score_conditions(
     accelerator: str = "auto",
     num_workers: int | None = None,
 ) -> Path:
-    """Compute out-of-fold logits of damaged images, denoised and not, without and with views.
+    """Compute out-of-fold logits of corrupted images, denoised and not, without and with views.
 
     Parameters
     ----------
     run : a run trained to the end.
-    damages : (kind, severity), as `list_damages` returns them.
+    corruptions : (corruption, severity), as `list_corruptions` returns them.
     dataset : the run's dataset, where it does not lie where it did.
     limit : images, drawn by class (see `draw_images`); None or 0 takes all that are evaluated.
     views : look at each image in the recipe's views too (in the dihedral ones, where it has none).
-    seed : of the draw and the damage.
+    seed : of the draw and the corruption.
     accelerator : "auto", "cpu", "gpu".
-    num_workers : processes that damage and denoise; by default one a core where there are enough images.
+    num_workers : processes that corrupt and denoise; by default one a core where there are enough images.
 
     Returns
     -------
-    The folder of the tables, each named by its condition: all that were ever made of these images and weights.
+    The folder of the tables, each named by its variant: all that were ever made of these images and weights.
 
     Raises
     ------
@@ -90,9 +97,9 @@ def score_conditions(
     images = draw_images(images, limit, seed)
     sets = _view_sets(recipe, views)
     folder = _folder(run, recipe, images, seed)
-    chunks = list(_chunks(folder, images, damages, list(sets)))
+    chunks = list(_chunks(folder, images, corruptions, list(sets)))
     if not chunks:
-        logger.info("Every condition is scored already: %s", folder)
+        logger.info("Every variant is scored already: %s", folder)
         return folder
     from nonet.models.views import views_of  # only now: torch takes many seconds to import
 
@@ -109,18 +116,18 @@ def score_conditions(
 def _score(
     folder: Path,
     chunks: list[_Chunk],
-    tasks: Iterator[list[Damaged]],
+    tasks: Iterator[list[CorruptionTask]],
     ensembles: dict[int, "Ensemble"],
     view_sets: dict[str, "list[View]"],
     num_workers: int | None,
 ) -> None:
-    """Damage, prepare and score chunk by chunk; write a damage's tables once its last chunk is scored."""
+    """Corrupt, prepare and score chunk by chunk; write a corruption's tables once its last chunk is scored."""
     num_left = sum(len(chunk.rows) for chunk in chunks)
     count = num_processors() if num_workers is None else num_workers
     num_processes = count if num_left >= WORKERS_PAY_FROM else 1
     prepared_chunks = closing(map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool))
-    parts: dict[Condition, list[pd.DataFrame]] = {}
-    with prepared_chunks as prepared, progress(total=num_left, description="damaged images", unit="images") as bar:
+    parts: dict[Variant, list[pd.DataFrame]] = {}
+    with prepared_chunks as prepared, progress(total=num_left, description="corrupted images", unit="images") as bar:
         for chunk, both in zip(chunks, prepared):
             ensemble = ensembles[chunk.rows["fold"].iloc[0]]
             for name in chunk.view_sets:
@@ -173,7 +180,7 @@ def _folder(run: Run, recipe: Recipe, images: pd.DataFrame, seed: int) -> Path:
         "weights": {path.relative_to(run.folder / "members").parent.as_posix(): sha256_of(path) for path in members},
         "denoise": recipe.denoise.model_dump(exclude={"enabled"}),
         "views": recipe.predict.model_dump(exclude={"views"}),
-        "strengths": {kind: about.strengths for kind, about in KINDS.items()},
+        "strengths": {corruption: about.strengths for corruption, about in CORRUPTIONS.items()},
         "version": VERSION,
     }
     digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
@@ -186,15 +193,15 @@ def _folder(run: Run, recipe: Recipe, images: pd.DataFrame, seed: int) -> Path:
 
 
 def _chunks(
-    folder: Path, images: pd.DataFrame, damages: Sequence[tuple[str, int]], view_sets: list[str]
+    folder: Path, images: pd.DataFrame, corruptions: Sequence[tuple[str, int]], view_sets: list[str]
 ) -> Iterator[_Chunk]:
-    """Yield what is left to do, damage by damage; within one, fold by fold, as each fold has members of its own."""
-    for damage in damages:
+    """Yield what is left to do, by corruption and then by fold, as each fold has members of its own."""
+    for corruption in corruptions:
         # Denoised and not are always made together: the same batches give the same bits, killed in between or not.
         missing = tuple(
             name
             for name in view_sets
-            if not all(_is_whole(folder / Condition(*damage, denoised, name).file_name) for denoised in (False, True))
+            if not all(_is_whole(folder / Variant(*corruption, denoised, name).file_name) for denoised in (False, True))
         )
         if not missing:
             continue
@@ -204,11 +211,11 @@ def _chunks(
             for start in range(0, len(rows), CHUNK_SIZE)
         ]
         for number, rows in enumerate(cut):
-            yield _Chunk(damage, missing, rows, number == len(cut) - 1)
+            yield _Chunk(corruption, missing, rows, number == len(cut) - 1)
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a condition's table is there; a damaged one is removed, so that it is made again."""
+    """Whether a variant's table is there; a damaged one is removed, so that it is made again."""
     if not path.exists():
         return False
     try:
@@ -237,16 +244,20 @@ def _ensembles(
     }
 
 
-def _tasks(chunk: _Chunk, dataset: Dataset, crops: tuple[Crop, ...], settings: tuple, seed: int) -> list[Damaged]:
+def _tasks(
+    chunk: _Chunk, dataset: Dataset, crops: tuple[Crop, ...], settings: tuple, seed: int
+) -> list[CorruptionTask]:
     return [
-        Damaged(dataset.path_of(row.image_id), row.sha256, *chunk.damage, seed_of(row.image_id, seed), crops, settings)
+        CorruptionTask(
+            dataset.path_of(row.image_id), row.sha256, *chunk.corruption, seed_of(row.image_id, seed), crops, settings
+        )
         for row in chunk.rows.itertuples()
     ]
 
 
-def _prepare_chunk(tasks: list[Damaged]) -> tuple[dict[Crop, np.ndarray], dict[Crop, np.ndarray], np.ndarray]:
+def _prepare_chunk(tasks: list[CorruptionTask]) -> tuple[dict[Crop, np.ndarray], dict[Crop, np.ndarray], np.ndarray]:
     """Return crop → uint8 (n, size, size, 3), as they are and denoised, and whether denoising changed each, (n,)."""
-    pairs = [damage_and_prepare(task) for task in tasks]
+    pairs = [corrupt_and_prepare(task) for task in tasks]
     as_is, denoised = ({crop: np.stack([pair[i][crop] for pair in pairs]) for crop in pairs[0][0]} for i in (0, 1))
     changed = np.zeros(len(tasks), dtype=bool)
     for crop in as_is:
@@ -270,7 +281,7 @@ def _logits(
 
 
 def _add(
-    parts: dict[Condition, list[pd.DataFrame]],
+    parts: dict[Variant, list[pd.DataFrame]],
     chunk: _Chunk,
     view_set: str,
     plain: np.ndarray,
@@ -278,10 +289,10 @@ def _add(
     changed: np.ndarray,
     ensemble: "Ensemble",
 ) -> None:
-    """Append a chunk's rows to the tables of its two conditions: one row a member and image."""
+    """Append a chunk's rows to the tables of its two variants: one row a member and image."""
     about = chunk.rows[_ABOUT].reset_index(drop=True)
     for denoised, logits in ((False, plain), (True, clean)):
-        rows = parts.setdefault(Condition(*chunk.damage, denoised, view_set), [])
+        rows = parts.setdefault(Variant(*chunk.corruption, denoised, view_set), [])
         for member, of_member in zip(ensemble.members, logits, strict=True):
             architecture = member.name.split("/")[0]
             columns = {f"logit_{code}": of_member[:, k] for k, code in enumerate(ensemble.classes)}
@@ -289,7 +300,7 @@ def _add(
             rows.append(pd.concat([table, pd.DataFrame(columns)], axis=1))
 
 
-def _write(folder: Path, parts: dict[Condition, list[pd.DataFrame]]) -> None:
-    for condition, rows in parts.items():
-        with written_whole(folder / condition.file_name) as path:
+def _write(folder: Path, parts: dict[Variant, list[pd.DataFrame]]) -> None:
+    for variant, rows in parts.items():
+        with written_whole(folder / variant.file_name) as path:
             pd.concat(rows).to_parquet(path, index=False, write_page_checksum=True)

@@ -15,7 +15,7 @@ from nonet.data.sources import SOURCES
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.oof import NO_VIEWS
 from nonet.evaluation.results import Measured
-from nonet.evaluation.robustness import damage_rows
+from nonet.evaluation.robustness import corruption_rows
 from nonet.evaluation.tables import HEADINGS, format_interval
 from nonet.page.markdown import Markdown, escape, markdown_environment, table
 from nonet.page.numbers import percent, percent_range, score
@@ -201,14 +201,14 @@ def _calibration(found: Measured) -> Markdown:
 def _robustness(found: Measured) -> Markdown | None:
     if found.robustness is None:
         return None
-    _, rows = damage_rows(found.robustness, denoised=found.data.denoise.enabled)
+    _, rows = corruption_rows(found.robustness, denoised=found.data.denoise.enabled)
     severities = sorted({row["severity"] for row in rows})
-    scores = {(row["kind"], row["severity"]): score(row["macro_f1"]) for row in rows}
+    scores = {(row["corruption"], row["severity"]): score(row["macro_f1"]) for row in rows}
     body = [
-        [kind.replace("_", " "), *(scores.get((kind, level), "–") for level in severities)]
-        for kind in dict.fromkeys(row["kind"] for row in rows)
+        [corruption.replace("_", " "), *(scores.get((corruption, level), "–") for level in severities)]
+        for corruption in dict.fromkeys(row["corruption"] for row in rows)
     ]
-    header = ["damage", *(f"severity {level}" for level in severities)]
+    header = ["corruption", *(f"severity {level}" for level in severities)]
     return table(header, body, align="l" + "r" * len(severities))
 
 

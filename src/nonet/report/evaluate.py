@@ -10,7 +10,7 @@ import pandas as pd
 from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import Run, write_text
 from nonet.cells import lineage_blocks
-from nonet.data.preprocess.corruptions import KINDS
+from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words
 from nonet.evaluation.mistakes import Expanded
@@ -120,7 +120,7 @@ def _draw(found: Measured) -> dict[str, str]:
     if isinstance(found.calibration, MeasuredCalibration):
         drawings["reliability"] = draw(reliability_figure, found.calibration.bins)
     if found.robustness is not None:
-        titles = {kind: kind.replace("_", " ") for kind in KINDS}
+        titles = {name: name.replace("_", " ") for name in CORRUPTIONS}
         drawings["robustness"] = draw(figures.robustness_figure, found.robustness.scores, titles)
     texts = {name: svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
     return texts if found.issues is None else texts | {FIGURE: draw_issues(found.issues)}

@@ -139,25 +139,25 @@ def training_figure(
 
 
 def robustness_figure(scores: pd.DataFrame, about: Mapping[str, str]) -> Figure:
-    """Draw macro-F1 against severity, a panel a kind, with intervals as bands; each begins at the undamaged images.
+    """Draw macro-F1 against severity, a panel per corruption, with intervals as bands; each begins at the clean images.
 
     Parameters
     ----------
-    scores : kind ("none" for the undamaged), severity, denoised, views, macro_f1, macro_f1_low and macro_f1_high.
-    about : {kind: title}, in the order of the panels.
+    scores : corruption ("none" for clean images), severity, denoised, views, macro_f1, macro_f1_low and macro_f1_high.
+    about : {corruption: title}, in the order of the panels.
     """
-    kinds = [kind for kind in about if kind in set(scores["kind"])]
-    num_columns = min(4, max(1, len(kinds)))
-    num_rows = max(1, -(-len(kinds) // num_columns))
+    corruptions = [name for name in about if name in set(scores["corruption"])]
+    num_columns = min(4, max(1, len(corruptions)))
+    num_rows = max(1, -(-len(corruptions) // num_columns))
     figure = Figure(figsize=(2.35 * num_columns + 0.6, 2.2 * num_rows + 0.5), layout="constrained")
     panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
     ways = sorted(set(zip(scores["views"], scores["denoised"])), key=lambda way: (way[0] != "none", *way))
     labelled = {}
-    for place, (axes, kind) in enumerate(zip(panels, kinds)):
+    for place, (axes, corruption) in enumerate(zip(panels, corruptions)):
         for views, denoised in ways:
             of_way = scores[(scores["views"] == views) & (scores["denoised"] == denoised)]
-            line = of_way[of_way["kind"].isin([kind, "none"])].sort_values("severity")
-            if not (line["kind"] == kind).any():
+            line = of_way[of_way["corruption"].isin([corruption, "none"])].sort_values("severity")
+            if not (line["corruption"] == corruption).any():
                 continue
             colour = PALETTE[int(denoised)]
             # Denoising often changes nothing: what is beneath is drawn broad, so that both are seen.
@@ -173,7 +173,7 @@ def robustness_figure(scores: pd.DataFrame, about: Mapping[str, str]) -> Figure:
                 axes.fill_between(
                     line["severity"], line["macro_f1_low"], line["macro_f1_high"], color=colour, alpha=0.13, linewidth=0
                 )
-        axes.set_title(about[kind], fontsize=8.5)
+        axes.set_title(about[corruption], fontsize=8.5)
         axes.set_xlabel("severity")
         axes.set_xlim(-0.2, max(scores["severity"]) + 0.2)
         if place % num_columns == 0:
@@ -182,7 +182,7 @@ def robustness_figure(scores: pd.DataFrame, about: Mapping[str, str]) -> Figure:
         axes.set_axisbelow(True)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_ylim(bottom=0)
-    for axes in panels[len(kinds) :]:
+    for axes in panels[len(corruptions) :]:
         axes.set_visible(False)
     if labelled:
         figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=len(labelled))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.cells import lineage_blocks, name_of
-from nonet.data.preprocess.corruptions import KINDS
+from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.evaluation.issues import Issues, commonest
 from nonet.evaluation.mistakes import expanded_in_words, mistakes_in_words
 from nonet.evaluation.ood import rejection_words
@@ -29,7 +29,7 @@ _QUESTIONS = (
     report_text.confusions,
     report_text.trust,
     report_text.rejected,
-    report_text.degradation,
+    report_text.robustness,
     report_text.doubted_labels,
     report_text.networks,
     report_text.images,
@@ -49,7 +49,7 @@ _FIGURE_TEXT = {
     "training_curves": "Loss and macro-F1 by epoch for every network.",
     "reliability": "Share of right calls by probability, before and after calibration.",
     "label_issues": "Label issues by given and suggested class, beside the confusion matrix; see issues.csv.",
-    "robustness": "Macro-F1 against the severity of each kind of damage; the numbers are in robustness.csv.",
+    "robustness": "Macro-F1 against the severity of each corruption; the numbers are in robustness.csv.",
 }
 
 
@@ -96,8 +96,8 @@ def _shown(found: Measured) -> dict:
         "limits": report_text.limits(found),
         "mistakes": mistakes_in_words(found.mistakes),
         "expanded": None if found.expanded is None else expanded_in_words(found.expanded),
-        "damages": denoising_rows(found.robustness) if found.robustness is not None else [],
-        "kinds": KINDS,
+        "corruptions": denoising_rows(found.robustness) if found.robustness is not None else [],
+        "about_corruptions": CORRUPTIONS,
         "calibration": calibration_words(found.calibration),
         "rejection": rejection_words(found.rejection, data.calibrate.false_alarm),
         "issues": _issues(found.issues) if found.issues is not None else None,

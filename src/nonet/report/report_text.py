@@ -13,7 +13,7 @@ from nonet.cells import GRANULOCYTE_STAGES
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words, restarted_words
 from nonet.evaluation.results import Measured
-from nonet.evaluation.robustness import damage_rows
+from nonet.evaluation.robustness import corruption_rows
 from nonet.evaluation.tables import FEW_PATIENTS
 from nonet.page.numbers import number, percent, signed
 from nonet.report import phrases
@@ -207,25 +207,27 @@ def _begun(share: str) -> str:
     return share.replace("<", "Less than ").replace(">", "More than ")
 
 
-def degradation(found: Measured) -> str:
-    """Say which damage to images costs most."""
+def robustness(found: Measured) -> str:
+    """Say which corruption of images costs most."""
     if found.robustness is None:
         return "Not measured for this run: nonet evaluate RUN --robustness does it."
-    undamaged, rows = damage_rows(found.robustness, denoised=found.data.denoise.enabled)
-    by_kind = {row["kind"]: row for row in sorted(rows, key=lambda row: row["severity"])}  # the strongest of each
-    strongest = sorted(by_kind.values(), key=lambda row: row["macro_f1"])
+    clean, rows = corruption_rows(found.robustness, denoised=found.data.denoise.enabled)
+    by_corruption = {
+        row["corruption"]: row for row in sorted(rows, key=lambda row: row["severity"])
+    }  # the strongest of each
+    strongest = sorted(by_corruption.values(), key=lambda row: row["macro_f1"])
     tops = {row["severity"] for row in strongest}
     at = (
         f"{tops.pop()}"
         if len(tops) == 1
-        else ", ".join(f"{r['severity']} of {phrases.words(r['kind'])}" for r in strongest)
+        else ", ".join(f"{r['severity']} of {phrases.words(r['corruption'])}" for r in strongest)
     )
     costs = [row for row in strongest if row["difference_high"] < 0]
-    begin = f"Undamaged, macro-F1 is {undamaged:.2f} on the images drawn for this."
+    begin = f"Macro-F1 of clean images is {clean:.2f} (on those drawn for this test)."
     if not costs:
-        return f"{begin} Even at the strongest tried (severity {at}), no kind of damage lowers it for sure."
-    listed = ", ".join(f"{phrases.words(row['kind'])} ({row['macro_f1']:.2f})" for row in costs[:_MOST])
-    harmless = [phrases.words(row["kind"]) for row in strongest if row["difference_high"] >= 0]
+        return f"{begin} Even at the highest severity tested ({at}), no corruption lowers it for certain."
+    listed = ", ".join(f"{phrases.words(row['corruption'])} ({row['macro_f1']:.2f})" for row in costs[:_MOST])
+    harmless = [phrases.words(row["corruption"]) for row in strongest if row["difference_high"] >= 0]
     text = f"{begin} At the strongest tried (severity {at}), most is lost to {listed}."
     return text + (f" No loss can be shown for {', '.join(harmless)}." if harmless else "")
 
@@ -375,7 +377,7 @@ def limits(found: Measured) -> list[str]:
             "prediction sets and unidentified cells holds for predictions after it is: first nonet calibrate RUN."
         )
     if found.moves_priors and found.robustness is not None:
-        sentences.append("Scores under damage are of the ensemble as trained, with class priors not moved.")
+        sentences.append("Scores of corrupted images are of the ensemble as trained, without prior correction.")
     if data.recipe.get("train", {}).get("keep") == "best":
         sentences.append(
             "Each network's epoch was chosen by its score on the fold it is then scored on "

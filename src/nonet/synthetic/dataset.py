@@ -19,16 +19,16 @@ from PIL import Image
 from nonet.artifacts.run import written_whole
 from nonet.artifacts.storage import claim, writing_to
 from nonet.cells import CLASSES, GRANULOCYTE_STAGES
-from nonet.data.preprocess.corruptions import degrade
+from nonet.data.preprocess.corruptions import corrupt
 from nonet.errors import DataError, StorageError
 from nonet.progress import progress
 from nonet.synthetic.cells import draw_maturity, morphology
 from nonet.synthetic.paint import Painted, PatientLook, paint, paint_red_cells, patient_look
-from nonet.synthetic.plan import DEGRADATIONS, NEIGHBOURS, SEVERITIES, Plan, imbalanced_counts, plan_dataset
+from nonet.synthetic.plan import DRAWN_CORRUPTIONS, NEIGHBOURS, SEVERITIES, Plan, imbalanced_counts, plan_dataset
 from nonet.workers import map_in_order, num_processors
 
 __all__ = [
-    "DEGRADATIONS",
+    "DRAWN_CORRUPTIONS",
     "NEIGHBOURS",
     "SEVERITIES",
     "CellMasks",
@@ -47,7 +47,7 @@ TRUTH_HEADER = (
     "true_label",
     "given_label",
     "label_error",
-    "degradation",
+    "corruption",
     "severity",
     "patient",
     "maturity",
@@ -152,14 +152,14 @@ def draw_dataset(
     size_px: int = 96,
     seed: int = 0,
     label_error_rate: float = 0.0,
-    degrade: bool = False,
+    corrupt: bool = False,
     split: str | None = None,
     num_workers: int | None = None,
 ) -> Path:
     """Draw a labelled data set of many patients, with what is wrong in it on record.
 
     Writes `images/cell_00001.png` … in an order that tells nothing, `images.csv` (path, label, patient, split: what a
-    laboratory would hand over) and `truth.csv` (true and given label, whether they differ, degradation and severity,
+    laboratory would hand over) and `truth.csv` (true and given label, whether they differ, corruption and severity,
     patient, maturity). The same arguments give the same bytes, whatever `num_workers`.
 
     Parameters
@@ -171,7 +171,7 @@ def draw_dataset(
     size_px : side of the images.
     seed : of everything.
     label_error_rate : share in [0, 1) of the images that are given the label of a neighbouring class (`NEIGHBOURS`).
-    degrade : leave about a quarter of the images pristine and degrade the others by noise, blur or illumination at
+    corrupt : leave about a quarter of the images pristine and corrupt the others by noise, blur or illumination at
         severity 1–3.
     split : the value of the column `split`, if any.
     num_workers : processes; None takes every core for more than 500 images. They are spawned, so a script must call
@@ -185,7 +185,7 @@ def draw_dataset(
     ------
     DataError, naming the argument that does not suit.
     """
-    plans = plan_dataset(num_images, num_patients, seed, label_error_rate, degrade)
+    plans = plan_dataset(num_images, num_patients, seed, label_error_rate, corrupt)
     if size_px < 16:
         raise DataError(f"size_px is {size_px}: nothing could be told from it.", "Choose at least 16.")
     if num_workers is not None and num_workers < 1:
@@ -193,7 +193,7 @@ def draw_dataset(
     out = Path(out)
     _make_room(out)
     settings = {"num_images": num_images, "num_patients": num_patients, "size_px": size_px, "seed": seed}
-    settings |= {"label_error_rate": label_error_rate, "degrade": degrade, "split": split}
+    settings |= {"label_error_rate": label_error_rate, "corrupt": corrupt, "split": split}
     (out / _MARKER).write_text(json.dumps({"written_by": "nonet.synthetic.dataset.draw_dataset", **settings}, indent=1))
     (out / "images").mkdir(exist_ok=True)
     _draw_all(out, plans, size_px, num_workers)
@@ -205,7 +205,7 @@ def draw_dataset(
 def _truth_row(plan: Plan) -> tuple:
     maturity = "" if plan.maturity is None else f"{plan.maturity:.4f}"
     is_error = int(plan.true_label != plan.given_label)
-    shown = (plan.true_label, plan.given_label, is_error, plan.degradation, plan.severity, plan.patient, maturity)
+    shown = (plan.true_label, plan.given_label, is_error, plan.corruption, plan.severity, plan.patient, maturity)
     return (plan.path, *shown)
 
 
@@ -244,7 +244,7 @@ def _draw_and_save(out: Path, size_px: int, plans: list[Plan]) -> int:
             maturity=plan.maturity,
         )
         if plan.severity:
-            image = degrade(image, plan.degradation, plan.severity, seed=plan.seed)
+            image = corrupt(image, plan.corruption, plan.severity, seed=plan.seed)
         with writing_to(out):
             Image.fromarray(image).save(out / plan.path)
     return len(plans)

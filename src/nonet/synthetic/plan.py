@@ -8,8 +8,8 @@ from nonet.cells import CLASSES
 from nonet.errors import DataError
 from nonet.synthetic.cells import draw_maturity
 
-#: What drawn cells are spoiled by, of the kinds in `nonet.data.preprocess.corruptions`, and how strongly.
-DEGRADATIONS = ("noise", "blur", "illumination")
+#: Corruptions of drawn cells, of those in `nonet.data.preprocess.corruptions`, and how strongly.
+DRAWN_CORRUPTIONS = ("noise", "blur", "illumination")
 SEVERITIES = (0, 1, 2, 3)
 
 #: Classes that people confuse: neighbouring stages, and lookalikes. Planted label errors go to one of these.
@@ -52,7 +52,7 @@ _PRISTINE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Plan:
-    """One image to draw. `degradation` is "none" where `severity` is 0."""
+    """One image to draw. `corruption` is "none" where `severity` is 0."""
 
     path: str
     true_label: str
@@ -61,7 +61,7 @@ class Plan:
     patient_seed: int
     seed: int
     maturity: float | None
-    degradation: str
+    corruption: str
     severity: int
 
 
@@ -104,7 +104,7 @@ def imbalanced_counts(total: int, minimum: int = 4) -> dict[str, int]:
 
 
 def plan_dataset(
-    num_images: int | dict[str, int], num_patients: int, seed: int, label_error_rate: float, degrade: bool
+    num_images: int | dict[str, int], num_patients: int, seed: int, label_error_rate: float, corrupt: bool
 ) -> list[Plan]:
     """Draw the lots of a whole data set, in the order of its files; see `phantom.draw_dataset`."""
     counts = _checked_counts(num_images)
@@ -123,9 +123,9 @@ def plan_dataset(
     digits = max(5, len(str(len(cells))))
     plans = []
     for i, (label, patient) in enumerate(cells):
-        kind, severity = "none", 0
-        if degrade and rng.random() >= _PRISTINE_SHARE:
-            kind, severity = str(rng.choice(DEGRADATIONS)), int(rng.integers(1, 4))
+        corruption, severity = "none", 0
+        if corrupt and rng.random() >= _PRISTINE_SHARE:
+            corruption, severity = str(rng.choice(DRAWN_CORRUPTIONS)), int(rng.integers(1, 4))
         plans.append(
             Plan(
                 path=f"images/cell_{i + 1:0{digits}d}.png",
@@ -135,7 +135,7 @@ def plan_dataset(
                 patient_seed=int(patient_seeds[patient]),
                 seed=int(image_seeds[i]),
                 maturity=draw_maturity(label, rng),
-                degradation=kind,
+                corruption=corruption,
                 severity=severity,
             )
         )

@@ -1,6 +1,6 @@
 """What goes wrong between a cell and its picture: sensor noise, defocus, a moved stage, uneven light, compression.
 
-The one place for the kinds and their strengths: drawn cells, tests of robustness and the augmentation of training
+The one place for the corruptions and their strengths: drawn cells, tests of robustness and the augmentation of training
 (which works on whole batches on a device) take kernels and arithmetic from here.
 """
 
@@ -24,7 +24,7 @@ _CAST = 0.26  # how far the colour of uneven light is off, as a share of its fal
 
 
 @dataclass(frozen=True)
-class Degradation:
+class Corruption:
     """One way to spoil an image.
 
     `strengths` are those of severities 1 to 4, in `unit`; `apply` takes float32 values (h, w, 3) in 0–255, a strength
@@ -37,13 +37,13 @@ class Degradation:
     apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
 
-def degrade(image: np.ndarray, kind: str, severity: int, *, seed: int) -> np.ndarray:
+def corrupt(image: np.ndarray, corruption: str, severity: int, *, seed: int) -> np.ndarray:
     """Degrade an image in a known way.
 
     Parameters
     ----------
     image : uint8 array (h, w, 3).
-    kind : one of `KINDS`, which says what each does and how strongly.
+    corruption : one of `CORRUPTIONS`, which says what each does and how strongly.
     severity : 0–4; 0 returns the image as it is.
     seed : 0 or more; of the noise, and of the direction and colour of light and movement.
 
@@ -53,18 +53,18 @@ def degrade(image: np.ndarray, kind: str, severity: int, *, seed: int) -> np.nda
 
     Raises
     ------
-    DataError, where kind or severity is none of these or the image is no 8-bit RGB image.
+    DataError, where corruption or severity is none of these or the image is no 8-bit RGB image.
     """
-    if kind not in KINDS:
-        raise DataError(f"There is no degradation {kind!r}.", f"Choose from {', '.join(KINDS)}.")
+    if corruption not in CORRUPTIONS:
+        raise DataError(f"There is no corruption {corruption!r}.", f"Choose from {', '.join(CORRUPTIONS)}.")
     if severity not in SEVERITIES:
         raise DataError(f"severity is {severity}.", "Choose from 0 (none), 1, 2, 3 and 4.")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise DataError(f"The image is {image.dtype} {image.shape}.", "Give an 8-bit RGB image, (h, w, 3).")
     if severity == 0:
         return image
-    rng = np.random.default_rng([seed, list(KINDS).index(kind), severity])
-    chosen = KINDS[kind]
+    rng = np.random.default_rng([seed, list(CORRUPTIONS).index(corruption), severity])
+    chosen = CORRUPTIONS[corruption]
     values = chosen.apply(image.astype(np.float32), chosen.strengths[severity - 1], rng)
     return _as_pixels(values)
 
@@ -154,32 +154,32 @@ def _as_pixels(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-#: The order decides the generator's numbers: a new kind goes to the end.
-KINDS = {
-    "noise": Degradation("Gaussian noise of the sensor", "sigma in 8-bit grey levels", (6.0, 12.0, 24.0, 48.0), _noise),
-    "blur": Degradation(
+#: The order decides the generator's numbers: a new corruption goes to the end.
+CORRUPTIONS = {
+    "noise": Corruption("Gaussian noise of the sensor", "sigma in 8-bit grey levels", (6.0, 12.0, 24.0, 48.0), _noise),
+    "blur": Corruption(
         "defocus, as a Gaussian blur", "sigma in px of a 360-px frame", (3.25, 6.5, 11.5, 18.0), _defocus
     ),
-    "illumination": Degradation(
+    "illumination": Corruption(
         "light that falls off to one side and has a tint",
         "share of the light missing on the dark side; the tint is off by a quarter of it",
         (0.2, 0.4, 0.65, 0.85),
         _uneven_light,
     ),
-    "shot_noise": Degradation(
+    "shot_noise": Corruption(
         "noise of few photons, most where it is bright",
         "sigma of white in 8-bit grey levels",
         (6.0, 12.0, 24.0, 48.0),
         _shot_noise,
     ),
-    "motion_blur": Degradation(
+    "motion_blur": Corruption(
         "a stage or slide that moved", "length in px of a 360-px frame", (9.0, 17.0, 29.0, 45.0), _movement
     ),
-    "colour": Degradation(
+    "colour": Corruption(
         "another balance of colours and less contrast",
         "share by which one channel is too dark, half of it by which another is too bright, and contrast that is lost",
         (0.08, 0.16, 0.28, 0.4),
         _off_colour,
     ),
-    "jpeg": Degradation("lossy compression", "JPEG quality, 100 is best", (50.0, 25.0, 12.0, 6.0), _jpeg),
+    "jpeg": Corruption("lossy compression", "JPEG quality, 100 is best", (50.0, 25.0, 12.0, 6.0), _jpeg),
 }
