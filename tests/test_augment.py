@@ -277,23 +277,3 @@ def test_stain_changes_each_dye_by_a_factor_within_its_range():
 def test_no_stain_gain_changes_nothing():
     changed = augment(pictures(), Augment(**OFF, stain_probability=1, stain_gain=0), draws(6))
     torch.testing.assert_close(changed, pictures(), atol=1e-2, rtol=0)
-
-
-def test_a_curriculum_grows_from_its_first_severity_to_the_settings():
-    settings = Augment(first_severity=0.25, noise_sigma=8, blur_sigma_px=2, motion_blur_px=9, brightness=0.2)
-    first, middle = settings.at(0), settings.at(0.5)
-    assert (first.noise_sigma, first.blur_sigma_px, first.brightness) == (2, 0.5, 0.05)
-    assert first.noise_sigma < middle.noise_sigma < settings.noise_sigma
-    assert first.motion_blur_px == 3
-    assert settings.at(1) == settings
-    assert first.noise_probability == settings.noise_probability
-    assert Augment().at(0) == Augment()
-
-
-@given(any_settings, st.floats(0, 1), st.floats(0, 1))
-def test_settings_of_every_epoch_are_settings(chosen, first, part):
-    at = chosen.model_copy(update={"first_severity": first}).at(part)
-    assert Augment.model_validate(at.model_dump()) == at
-    assert at.noise_sigma <= chosen.noise_sigma
-    assert at.blur_sigma_px <= chosen.blur_sigma_px
-    assert at.motion_blur_px <= chosen.motion_blur_px

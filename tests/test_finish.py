@@ -128,10 +128,8 @@ def test_the_shares_that_training_drew_are_of_all_trained_images():
     manifest = pd.DataFrame({"image_id": list("abcdef"), "label": ["A", "B", "A", "B", "B", None], "evaluate": True})
     folds = pd.DataFrame({"image_id": list("abcdef"), "fold": [0, 0, 1, 1, np.nan, 1]})
     recipe = load_recipe("plain")
-    shares = trained_shares(manifest, folds, ["A", "B"], recipe.sampling, recipe.loss)
+    shares = trained_shares(manifest, folds, ["A", "B"], recipe.sampling)
     assert shares == pytest.approx([1 / 3, 2 / 3])
-    balanced = load_recipe("plain", ["loss.logit_adjustment=1"]).loss
-    assert trained_shares(manifest, folds, ["A", "B"], recipe.sampling, balanced) == pytest.approx([1 / 2, 1 / 2])
 
 
 def test_external_images_weigh_in_these_shares_as_they_are_drawn_held_out_or_not():
@@ -139,7 +137,6 @@ def test_external_images_weigh_in_these_shares_as_they_are_drawn_held_out_or_not
     manifest = pd.DataFrame({"image_id": list("abcde"), "label": list("ABBBA"), "evaluate": [1, 1, 0, 1, 0]})
     manifest["evaluate"] = manifest["evaluate"].astype(bool)
     sampling = load_recipe("plain", ["sampling.external_weight=0.5"]).sampling
-    loss = load_recipe("plain").loss
     for fold, expected in (
         # Fold 0 trains on c, d, e: A 0.5 of 2; fold 1 on a, b, c, e: A 1.5 of 3.
         ([0, 0, np.nan, 1, np.nan], (0.5 / 2 + 1.5 / 3) / 2),
@@ -147,5 +144,5 @@ def test_external_images_weigh_in_these_shares_as_they_are_drawn_held_out_or_not
         ([0, 0, 0, 1, 1], (0.5 / 1.5 + 1 / 2.5) / 2),
     ):
         folds = pd.DataFrame({"image_id": list("abcde"), "fold": fold})
-        shares = trained_shares(manifest, folds, ["A", "B"], sampling, loss)
+        shares = trained_shares(manifest, folds, ["A", "B"], sampling)
         assert shares == pytest.approx([expected, 1 - expected])

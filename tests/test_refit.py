@@ -213,7 +213,7 @@ def test_refitted_heads_have_learned_equal_class_priors():
     manifest = pd.DataFrame({"image_id": list("abcdef"), "label": ["A", "B", "A", "B", "B", None], "evaluate": True})
     folds = pd.DataFrame({"image_id": list("abcdef"), "fold": [0, 0, 1, 1, np.nan, 1]})
     recipe = load_recipe("plain")
-    shares = trained_shares(manifest, folds, ["A", "B", "C"], recipe.sampling, recipe.loss, refit=True)
+    shares = trained_shares(manifest, folds, ["A", "B", "C"], recipe.sampling, refit=True)
     assert shares == pytest.approx([1 / 2, 1 / 2, 0])
 
 

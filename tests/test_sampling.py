@@ -95,7 +95,7 @@ def test_a_class_absent_from_the_fold_is_no_hindrance():
     assert set(labels[draw_epoch(labels, Sampling(), seed=0)]) <= {0, 2}
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "square_root", "effective_number"])
+@pytest.mark.parametrize("sampler", ["uniform", "effective_number"])
 def test_the_seed_decides_the_order(sampler):
     labels = np.arange(100) % 3
     draw = [draw_epoch(labels, Sampling(sampler=sampler), seed=s) for s in (1, 1, 2)]
@@ -123,15 +123,7 @@ def test_seeds_differ_by_every_part_and_its_place():
     assert derive_seed(0, "a", 1) == seeds[0]
 
 
-def test_the_square_root_sampler_draws_a_class_as_often_as_the_root_of_its_images():
-    labels = np.repeat([0, 1, 2], [400, 100, 4])
-    np.testing.assert_allclose(training_prior(labels, 3, Sampling(sampler="square_root")), np.array([20, 10, 2]) / 32)
-    drawn = np.concatenate([draw_epoch(labels, Sampling(sampler="square_root"), seed=s) for s in range(60)])
-    share = np.bincount(labels[drawn]) / len(drawn)
-    np.testing.assert_allclose(share, np.array([20, 10, 2]) / 32, atol=0.01)
-
-
-@pytest.mark.parametrize("sampler", ["uniform", "square_root", "effective_number"])
+@pytest.mark.parametrize("sampler", ["uniform", "effective_number"])
 def test_external_images_are_drawn_as_often_as_their_weight_says(sampler):
     labels, external = np.zeros(100, dtype=int), np.arange(100) < 50
     settings = Sampling(sampler=sampler, external_weight=0.25)

@@ -16,10 +16,10 @@ from nonet.data.folds import make_folds
 from nonet.errors import RecipeError, RunError, StorageError, WeightsError
 from nonet.models.device import make_fabric
 from nonet.models.network import make_classifier
-from nonet.recipe import Optimiser, load_recipe
+from nonet.recipe import load_recipe
 from nonet.training import member as member_module
 from nonet.training.launch import train
-from nonet.training.member import MemberTraining, learning_rate, parameter_groups
+from nonet.training.member import MemberTraining, learning_rate
 
 
 def history_of(run, fold=0, architecture="vit_mini"):
@@ -49,21 +49,6 @@ def test_the_learning_rate_rises_evenly_before_the_cosine():
     rates = [learning_rate(step, 110, first=1e-3, last=0, warmup_steps=9) for step in range(110)]
     np.testing.assert_allclose(rates[:10], np.arange(1, 11) * 1e-4)
     np.testing.assert_allclose(rates[9:], [learning_rate(step, 101, first=1e-3, last=0) for step in range(101)])
-
-
-def test_layers_learn_the_more_slowly_the_nearer_they_are_to_the_image(make_recipe):
-    recipe = make_recipe()
-    network, _ = make_classifier(recipe.models.architectures[0], recipe.models, 4)
-    groups = parameter_groups(network, Optimiser(layer_decay=0.5, head_rate=3))
-    scale = {id(parameter): group["lr_scale"] for group in groups for parameter in group["params"]}
-    assert set(scale) == {id(parameter) for parameter in network.parameters()}
-    blocks = [scale[id(block.norm1.weight)] for block in network.backbone.blocks]
-    np.testing.assert_allclose(np.divide(blocks[1:], blocks[:-1]), 2)
-    assert scale[id(network.backbone.patch_embed.proj.weight)] < blocks[0]
-    assert {scale[id(parameter)] for parameter in network.head.parameters()} == {3}
-    assert max(scale[id(parameter)] for parameter in network.backbone.parameters()) == 1
-    plain = parameter_groups(network, Optimiser())
-    assert {group["lr_scale"] for group in plain} == {1}
 
 
 def test_a_run_holds_what_the_design_says(tiny_run, tiny_dataset):
@@ -105,7 +90,6 @@ def test_each_image_is_predicted_by_the_member_that_never_saw_it(tiny_run, tiny_
 
 def test_the_logits_kept_are_those_of_the_weights_kept(tiny_run, tiny_dataset, make_recipe):
     from nonet.data.preprocess.cache import Crop, prepare_crops
-    from nonet.models.network import make_classifier
 
     recipe = make_recipe()
     network, _ = make_classifier("vit_mini", recipe.models, 3)

@@ -76,8 +76,6 @@ class Models(Section):
     The paper's "4 blocks" may be these three with that layer, or four before it: [512, 256, 128, 64]."""
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout at the end of each of these blocks."""
-    drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Stochastic depth: how often the last block is skipped in training, earlier ones less; left out: as published."""
     refit_head: bool = False
     """In the end, fit a linear head to the features of the training images, every class counting alike (Kang 2020)."""
 
@@ -99,9 +97,8 @@ class Models(Section):
 class Sampling(Section):
     """How batches are drawn from the training images."""
 
-    sampler: Literal["effective_number", "square_root", "uniform"] = "effective_number"
-    """'effective_number' draws rare classes about as often as common ones, 'square_root' a class as often as the square
-    root of its images; 'uniform' goes through each image once."""
+    sampler: Literal["effective_number", "uniform"] = "effective_number"
+    """'effective_number' draws rare classes about as often as common ones; 'uniform' goes through each image once."""
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
     """Of the effective number (1 - beta^n) / (1 - beta); 0 draws by image, towards 1 by 1/n."""
     external_weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
@@ -117,13 +114,6 @@ class Loss(Section):
     """Weight of the positive side (sigmoid form: 1 - alpha for the negative side). No effect on cross_entropy."""
     gamma: Annotated[float, Field(ge=0, le=100)] = 2.0
     """Focusing: 0 gives (weighted) cross-entropy. No effect on cross_entropy."""
-    logit_adjustment: Annotated[float, Field(ge=0, le=100)] = 0.0
-    """Logits are raised by this times the log of each class's share of the draws, in training only (Menon 2021): with
-    cross_entropy and 1, balanced soft-max."""
-    stage_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of a granulocyte's label that goes to the stages before and after its own (PMY, MY, MMY, BNE, SNE)."""
-    lineage_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """Of a second loss, the cross-entropy of lineages, whose probability is the sum over their classes."""
 
 
 class Optimiser(Section):
@@ -137,10 +127,6 @@ class Optimiser(Section):
     """AdamW's running-average coefficients."""
     warmup_epochs: Annotated[float, Field(ge=0, le=100_000)] = 0.0
     """The learning rate rises evenly from 0 over these, and then follows the cosine. The paper has none."""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Each layer of the backbone learns this many times as fast as the one behind it; 1: all alike."""
-    head_rate: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """The head learns this many times as fast as the backbone's last layer."""
     weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.01
     """Decoupled weight decay, on every parameter."""
 
@@ -218,22 +204,6 @@ class Augment(Section):
     """Of the blue and the red dye being made stronger or weaker, each for itself, an image."""
     stain_gain: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Each dye's optical density is multiplied by 1 - stain_gain to 1 + stain_gain."""
-    first_severity: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Strength of noise, blur, light and stain in the first epoch; it grows evenly to 1 in the last. 1: constant."""
-
-    def at(self, part: float) -> "Augment":
-        """Return the settings of an epoch: part is 0 in the first, 1 in the last."""
-        severity = self.first_severity + (1 - self.first_severity) * part
-        if severity == 1:
-            return self
-        strengths = ("noise_sigma", "brightness", "contrast", "stain_gain")
-        return self.model_copy(
-            update={name: getattr(self, name) * severity for name in strengths}
-            | {
-                "blur_sigma_px": max(min(0.1, self.blur_sigma_px), self.blur_sigma_px * severity),
-                "motion_blur_px": 2 * max(1, round(self.motion_blur_px // 2 * severity)) + 1,
-            }
-        )
 
     @model_validator(mode="after")
     def _one_mixing_a_batch(self):

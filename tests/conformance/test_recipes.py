@@ -26,7 +26,7 @@ class TestEveryRecipe:
         for section, field in Recipe.model_fields.items():
             if hasattr(field.annotation, "model_fields"):
                 left_out = set(field.annotation.model_fields) - set(written[section])
-                assert left_out <= {"image_size_px", "drop_path_rate"}
+                assert left_out <= {"image_size_px"}
 
     def test_its_networks_and_loss_exist(self, name):
         recipe = load_recipe(name)

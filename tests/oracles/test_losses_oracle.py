@@ -2,13 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from nonet.recipe import Loss
-from nonet.training.losses import TrainingLoss, focal_sigmoid, focal_softmax, loss_of
+from nonet.training.losses import focal_sigmoid, focal_softmax, loss_of
 
 
 def logits_and_labels(n=64, classes=13, spread=4.0):
@@ -84,44 +83,3 @@ def test_the_loss_is_computed_in_float32():
         low = loss_of(Loss(name=name), logits.bfloat16(), labels)
         assert low.dtype == torch.float32
         torch.testing.assert_close(low, loss_of(Loss(name=name), logits.bfloat16().float(), labels))
-
-
-CODES = ["BNE", "LY", "MMY", "SNE", "VLY"]
-PRIOR = np.array([0.1, 0.4, 0.05, 0.4, 0.05])
-
-
-def training_loss(**settings):
-    return TrainingLoss(Loss(name="cross_entropy", **settings), CODES, PRIOR, torch.device("cpu"))
-
-
-def test_without_additions_the_training_loss_is_the_loss():
-    logits, labels = torch.randn(6, 5), torch.eye(5)[[0, 1, 2, 3, 4, 0]]
-    torch.testing.assert_close(training_loss()(logits, labels), loss_of(Loss(name="cross_entropy"), logits, labels))
-
-
-def test_logit_adjustment_of_one_is_balanced_softmax():
-    """Ren et al., NeurIPS 2020: the soft-max's terms are weighed by the class's share."""
-    logits, true = torch.randn(6, 5, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 4, 0])
-    weighed = torch.tensor(PRIOR) * logits.exp()
-    expected = -(weighed[range(6), true] / weighed.sum(1)).log()
-    found = training_loss(logit_adjustment=1)(logits, torch.eye(5)[true])
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_stage_smoothing_gives_to_the_stages_beside_and_to_no_other_class():
-    loss = training_loss(stage_smoothing=0.2)
-    np.testing.assert_allclose(loss.soften[0], [0.8, 0, 0.1, 0.1, 0], atol=1e-6)  # BNE lies between MMY and SNE
-    np.testing.assert_allclose(loss.soften[2], [0.2, 0, 0.8, 0, 0], atol=1e-6)  # MMY is first, as MY and PMY lack
-    np.testing.assert_allclose(loss.soften[1], [0, 1, 0, 0, 0])
-
-
-def test_the_lineage_loss_asks_for_the_sum_over_a_lineage():
-    logits, label = torch.randn(1, 5), torch.eye(5)[[1]]
-    proba = torch.softmax(logits, 1)[0]
-    added = training_loss(lineage_weight=2.0)(logits, label) - training_loss()(logits, label)
-    assert added.item() == pytest.approx(-2 * torch.log(proba[1] + proba[4]).item(), rel=1e-5)
-
-
-def test_a_class_that_is_never_drawn_leaves_the_loss_finite():
-    loss = TrainingLoss(Loss(logit_adjustment=1), CODES, np.array([0.5, 0.5, 0, 0, 0]), torch.device("cpu"))
-    assert torch.isfinite(loss(torch.randn(2, 5), torch.eye(5)[[0, 1]])).all()

@@ -16,7 +16,7 @@ from nonet.calibration.ensemble_file import read_description
 from nonet.calibration.member_weights import Weights, folds_that_count, member_weights
 from nonet.errors import RunError
 from nonet.evaluation.oof import OutOfFold, align_oof
-from nonet.recipe import Calibrate, Denoise, Loss, Sampling
+from nonet.recipe import Calibrate, Denoise, Sampling
 from nonet.training.ensemble import trained_shares
 
 logger = logging.getLogger("nonet")
@@ -133,7 +133,6 @@ def read_run(run: Run) -> RunData:
         text = run.recipe.read_text(encoding="utf-8")
         recipe = tomllib.loads(text)
     sampling = Sampling.model_validate(recipe.get("sampling", {}))
-    loss = Loss.model_validate(recipe.get("loss", {}))
     refit = bool(recipe.get("models", {}).get("refit_head", False))
     dones = _read_dones(run, provenance)
     return RunData(
@@ -144,7 +143,7 @@ def read_run(run: Run) -> RunData:
         recipe=recipe,
         provenance=provenance,
         ensemble=ensemble,
-        trained_shares=trained_shares(manifest, folds, oof.classes, sampling, loss, refit=refit),
+        trained_shares=trained_shares(manifest, folds, oof.classes, sampling, refit=refit),
         histories=_read_histories(run, dones),
         samples=_optional(_read_samples, run),
         num_never_held_out=counts["never_held_out"],

@@ -157,10 +157,8 @@ def crop_of(architecture: str, models: Models) -> Crop:
     return Crop(models.image_size_px or get_backbone(architecture).image_size_px, centre)
 
 
-def make_backbone(name: str, image_size_px: int | None = None, *, drop_path_rate: float | None = None) -> "nn.Module":
+def make_backbone(name: str, image_size_px: int | None = None) -> "nn.Module":
     """Build a backbone without its classifier and with random weights: images (n, 3, s, s) → features (n, f).
-
-    `drop_path_rate` is that of the last block (stochastic depth; Huang et al., ECCV 2016) instead of its own.
 
     Raises
     ------
@@ -173,8 +171,6 @@ def make_backbone(name: str, image_size_px: int | None = None, *, drop_path_rate
     options = dict(backbone.options)
     if backbone.takes_size:
         options["img_size"] = image_size_px or backbone.image_size_px
-    if drop_path_rate is not None:
-        options["drop_path_rate"] = drop_path_rate
     try:
         return timm.create_model(backbone.timm_name, pretrained=False, num_classes=0, **options)
     except (AssertionError, ValueError, RuntimeError) as error:

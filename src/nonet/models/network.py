@@ -59,7 +59,7 @@ def make_classifier(
     The network, and where its pretrained weights came from with their licence (None without).
     """
     entry = get_backbone(architecture)
-    backbone = make_backbone(architecture, crop_of(architecture, models).size_px, drop_path_rate=models.drop_path_rate)
+    backbone = make_backbone(architecture, crop_of(architecture, models).size_px)
     origin = None
     if models.weights == "pretrained" and not trained:
         origin = load_pretrained(backbone, architecture, models.weight_files.get(architecture))

@@ -18,7 +18,7 @@ from nonet.calibration.nucleus_rule import fit_nucleus_rule
 from nonet.calibration.ood import fit_rejection
 from nonet.data.folds import patient_or_image
 from nonet.errors import RecipeError, RunError
-from nonet.recipe import Calibrate, Loss, Recipe, Sampling, load_recipe
+from nonet.recipe import Calibrate, Recipe, Sampling, load_recipe
 from nonet.training.repair import set_aside_ensemble
 from nonet.training.sampling import drawn_shares
 
@@ -118,7 +118,7 @@ def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Cal
     classes = description["classes"]
     manifest, folds = pd.read_parquet(run.manifest), read_csv(run.folds, dtype={"image_id": str})
     held_out, notes = _held_out(run, recipe, description, manifest)
-    shares = trained_shares(manifest, folds, classes, recipe.sampling, recipe.loss, refit=recipe.models.refit_head)
+    shares = trained_shares(manifest, folds, classes, recipe.sampling, refit=recipe.models.refit_head)
     fitted = fit_calibration(held_out, settings, shares, classes)
     fitted.notes.extend(notes)
     rejection = fit_rejection(held_out.ood_score, held_out.group, held_out.fold, false_alarm=settings.false_alarm)
@@ -136,14 +136,12 @@ def trained_shares(
     folds: pd.DataFrame,
     classes: Sequence[str],
     sampling: Sampling,
-    loss: Loss,
     *,
     refit: bool = False,
 ) -> np.ndarray:
     """Return the class priors that a run's members learned, (C,): the shares that training drew, as `drawn_shares`.
 
-    A loss that adjusts logits takes its part of them away: of balanced soft-max, equal priors are left. So they are of
-    heads that were refitted.
+    Heads that were refitted learned equal ones.
     """
     rows = manifest.set_index("image_id").reindex(folds["image_id"])
     label, external = rows["label"], rows["evaluate"].eq(False).to_numpy()
@@ -151,9 +149,8 @@ def trained_shares(
     number = label[known].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64)
     fold = folds["fold"].to_numpy(dtype=float)[known]
     drawn = drawn_shares(number, fold, len(classes), sampling, external[known])
-    power = 0 if refit else 1 - loss.logit_adjustment
-    left = np.where(drawn > 0, np.maximum(drawn, 1e-300) ** power, 0.0)
-    return left / left.sum()
+    learned = (drawn > 0).astype(np.float64) if refit else drawn
+    return learned / learned.sum()
 
 
 def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFrame) -> tuple[HeldOut, list[str]]:

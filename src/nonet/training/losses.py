@@ -1,10 +1,8 @@
 """Losses on soft labels: logits (n, c) and labels (n, c) that sum to 1 → one number an image, (n,)."""
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
-from nonet.cells import CELLS, GRANULOCYTE_STAGES
 from nonet.recipe import Loss
 
 
@@ -46,50 +44,3 @@ LOSSES = {"focal_sigmoid": focal_sigmoid, "focal_softmax": focal_softmax, "cross
 def loss_of(settings: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the loss that the recipe names, one number an image, in float32."""
     return LOSSES[settings.name](logits.float(), labels, alpha=settings.alpha, gamma=settings.gamma)
-
-
-class TrainingLoss:
-    """The recipe's loss with what is added to it in training: adjusted logits, softened stages, lineages.
-
-    Parameters
-    ----------
-    settings : the recipe's [loss] section.
-    classes : codes, in the order of the logits.
-    prior : each class's share of the draws, (classes,); classes that are never drawn have 0.
-    """
-
-    def __init__(self, settings: Loss, classes: list[str], prior: np.ndarray, device: torch.device):
-        self.settings = settings
-        # A class that is never drawn has no finite logarithm, and no image whose loss could suffer from it.
-        shift = settings.logit_adjustment * np.log(np.maximum(prior, 1e-9))
-        self.shift = torch.tensor(shift, dtype=torch.float32, device=device)
-        self.soften = torch.tensor(_neighbouring_stages(classes, settings.stage_smoothing), device=device)
-        self.lineages = torch.tensor(_lineages(classes), device=device)
-
-    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Logits (n, c) and labels (n, c) that sum to 1 → one number an image, (n,)."""
-        logits, settings = logits.float() + self.shift, self.settings
-        loss = loss_of(settings, logits, labels @ self.soften if settings.stage_smoothing else labels)
-        if settings.lineage_weight:
-            of_lineages = torch.log(F.softmax(logits, 1) @ self.lineages + torch.finfo(logits.dtype).tiny)
-            loss = loss - settings.lineage_weight * ((labels @ self.lineages) * of_lineages).sum(1)
-        return loss
-
-
-def _neighbouring_stages(classes: list[str], share: float) -> np.ndarray:
-    """Row k: what class k's label becomes, float32 (c, c). Stages that the classes lack are stepped over."""
-    soften = np.eye(len(classes), dtype=np.float32)
-    stages = [classes.index(code) for code in GRANULOCYTE_STAGES if code in classes]
-    for place, stage in enumerate(stages):
-        beside = [*stages[max(place - 1, 0) : place], *stages[place + 1 : place + 2]]
-        if beside:
-            soften[stage, stage] = 1 - share
-            soften[stage, beside] = share / len(beside)
-    return soften
-
-
-def _lineages(classes: list[str]) -> np.ndarray:
-    """Which lineage each class belongs to, float32 (c, lineages); a label of one's own is a lineage by itself."""
-    lineage = [CELLS[code].lineage if code in CELLS else code for code in classes]
-    names = list(dict.fromkeys(lineage))
-    return np.eye(len(names), dtype=np.float32)[[names.index(name) for name in lineage]]

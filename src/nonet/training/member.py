@@ -12,21 +12,20 @@ import time
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from timm.optim import param_groups_layer_decay
 from tqdm import tqdm
 
 from nonet.artifacts.run import Member, write_text
-from nonet.models.network import Classifier, make_classifier
+from nonet.models.network import make_classifier
 from nonet.models.views import no_views, to_device
 from nonet.progress import progress
-from nonet.recipe import Optimiser, Recipe
+from nonet.recipe import Recipe
 from nonet.training.augment import Draws, augment, mix
 from nonet.training.ema import WeightAverage
 from nonet.training.liveness import why_dead
-from nonet.training.losses import TrainingLoss, loss_of
+from nonet.training.losses import loss_of
 from nonet.training.member_data import MemberData
 from nonet.training.outcome import Viewer, macro_f1, work_out, write_outcome
-from nonet.training.sampling import cut_batches, derive_seed, draw_epoch, training_prior
+from nonet.training.sampling import cut_batches, derive_seed, draw_epoch
 from nonet.training.sharing import take_from_first
 from nonet.training.state import read_state, write_state
 
@@ -45,17 +44,6 @@ def learning_rate(step: int, num_steps: int, *, first: float, last: float, warmu
     return last + (first - last) * (1 + math.cos(math.pi * part)) / 2
 
 
-def parameter_groups(network: Classifier, settings: Optimiser) -> list[dict]:
-    """Divide the network's parameters by how fast they learn: each group's `lr_scale`, 1 at the backbone's end."""
-    groups = [{"params": list(network.backbone.parameters()), "lr_scale": 1.0}]
-    if settings.layer_decay < 1:
-        layers = param_groups_layer_decay(
-            network.backbone, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
-        )
-        groups = [{"params": layer["params"], "lr_scale": layer["lr_scale"]} for layer in layers]
-    return [*groups, {"params": list(network.head.parameters()), "lr_scale": settings.head_rate}]
-
-
 class MemberTraining:
     """The state of one member's training and the steps that move it on."""
 
@@ -64,8 +52,6 @@ class MemberTraining:
         self.seconds = 0.0
         self.earlier_attempts: list[dict] = []  # that died: {"epochs", "reason"}
         self.external = ~data.table["evaluate"].to_numpy(dtype=bool)[data.train]
-        prior = training_prior(data.labels[data.train], len(data.classes), recipe.sampling, self.external)
-        self.loss = TrainingLoss(recipe.loss, data.classes, prior, fabric.device)
         self._begin()
 
     def _begin(self) -> None:
@@ -77,7 +63,7 @@ class MemberTraining:
             network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
         settings = self.recipe.optimiser
         optimiser = torch.optim.AdamW(
-            parameter_groups(network, settings),
+            network.parameters(),
             lr=settings.learning_rate_first,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
@@ -189,7 +175,7 @@ class MemberTraining:
             warmup_steps=round(settings.warmup_epochs * self.steps_an_epoch),
         )
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * group["lr_scale"]
+            group["lr"] = self.rate
         self.optimiser.step()
         self.average.update(self.network.module)
         return loss
@@ -207,7 +193,7 @@ class MemberTraining:
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         share_images, share_labels = images[rank::world], labels[rank::world]
-        loss = self.loss(self.network(share_images), share_labels).sum() * (world / len(rows))
+        loss = loss_of(self.recipe.loss, self.network(share_images), share_labels).sum() * (world / len(rows))
         self.fabric.backward(loss)
         value = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
         if not math.isfinite(value):
@@ -220,9 +206,8 @@ class MemberTraining:
         labels = torch.from_numpy(self.data.labels[rows]).to(device)
         labels = torch.nn.functional.one_hot(labels, num_classes).to(torch.float32)
         draws = Draws(len(rows), device, self._seed("augment", self.epoch, self.step))
-        settings = self.recipe.augment.at(self.epoch / max(self.recipe.train.epochs - 1, 1))
-        images = augment(images, settings, draws)
-        images, labels = mix(images, labels, settings, draws)
+        images = augment(images, self.recipe.augment, draws)
+        images, labels = mix(images, labels, self.recipe.augment, draws)
         return images.contiguous(memory_format=torch.channels_last), labels
 
     @property

@@ -63,11 +63,9 @@ def chances(labels: np.ndarray, settings: Sampling, external: np.ndarray | None 
     """
     counts = np.bincount(labels)
     present = np.flatnonzero(counts)
-    weights = np.zeros(len(counts))
+    weights = np.ones(len(counts))
     if settings.sampler == "effective_number":
         weights[present] = effective_number_weights(counts[present], beta=settings.beta)
-    else:
-        weights[present] = counts[present] ** (-0.5 if settings.sampler == "square_root" else 0.0)
     chance = weights[labels]
     if external is not None:
         chance = np.where(external, settings.external_weight * chance, chance)
