@@ -66,8 +66,8 @@ def test_a_run_holds_what_the_design_says(tiny_run, tiny_dataset):
         assert sorted(p.name for p in member.folder.iterdir()) == [
             "DONE",
             "features.npz",
-            "ood.npz",
             "history.jsonl",
+            "ood.npz",
             "oof.parquet",
             "weights.safetensors",
         ]
