@@ -24,7 +24,7 @@ from nonet.evaluation.tables import confusion_table, difference_table, per_class
 
 
 @dataclass(frozen=True)
-class Measured:
+class Results:
     """The findings on a run, all on the same resampled patients, and of what `predict` would say of each image.
 
     Where class priors are moved, that is by what the other folds teach, and so are headline, per_class, confusion,
@@ -111,7 +111,7 @@ class Measured:
         return "images" if unknown == len(self.data.oof.true) else "patients, and images whose patient is unknown"
 
 
-def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> Measured:
+def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> Results:
     """Read a run and measure all there is to measure; nothing is written.
 
     Raises
@@ -135,7 +135,7 @@ def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, se
     low, high = bootstrap_intervals(confusions, {"accuracy": _accuracy}, **options)["accuracy"]
     floor = measure_floor(confusions, oof.classes, **options)
     has_issues = len(oof.classes) > 1 and not floor.nothing_learned
-    return Measured(
+    return Results(
         data=data,
         table=table,
         per_class=per_class_table(oof, predicted=predicted, **options),

@@ -14,7 +14,7 @@ from nonet.cells import in_order_of_maturation, name_of
 from nonet.data.sources import SOURCES
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.oof import NO_VIEWS
-from nonet.evaluation.results import Measured
+from nonet.evaluation.results import Results
 from nonet.evaluation.robustness import corruption_rows
 from nonet.evaluation.tables import HEADINGS, format_interval
 from nonet.page.markdown import Markdown, escape, markdown_environment, table
@@ -28,7 +28,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 TO_FILL_IN = "To be filled in"
 
 
-def render_cards(found: Measured) -> dict[str, str]:
+def render_cards(found: Results) -> dict[str, str]:
     """Return {file name: Markdown text} of the model card and the datasheet."""
     pages = markdown_environment(_TEMPLATES)
     pages.filters["fill_in"] = lambda what: Markdown(f"**{TO_FILL_IN}:** {escape(what)}")
@@ -39,7 +39,7 @@ def render_cards(found: Measured) -> dict[str, str]:
     }
 
 
-def _shared(found: Measured) -> dict:
+def _shared(found: Results) -> dict:
     data, manifest = found.data, found.data.manifest
     return {
         "name": data.name,
@@ -67,7 +67,7 @@ def _sources_in_words(images: pd.DataFrame) -> str:
     return ", ".join(f"{source} ({count:,})" for source, count in images["source"].value_counts().items())
 
 
-def _source(name: str, found: Measured) -> dict:
+def _source(name: str, found: Results) -> dict:
     """Return what is known of a source; `about` is None where it is not a published set that nonet knows."""
     manifest = found.data.manifest
     images = manifest[manifest["source"].astype(str) == name]
@@ -110,7 +110,7 @@ def _sizes_in_words(images: pd.DataFrame) -> str:
     )
 
 
-def _class_rows(found: Measured) -> list[list]:
+def _class_rows(found: Results) -> list[list]:
     """Return code, name, scored images and patients, external images and patients of each class of the run."""
     external, scored, rows = found.data.external, found.per_class.set_index("code"), []
     for code in in_order_of_maturation(scored.index):
@@ -123,7 +123,7 @@ def _class_rows(found: Measured) -> list[list]:
     return rows
 
 
-def _model(found: Measured) -> dict:
+def _model(found: Results) -> dict:
     """Return what only the model card shows."""
     data = found.data
     measured = isinstance(found.calibration, MeasuredCalibration)
@@ -154,7 +154,7 @@ def _model(found: Measured) -> dict:
     }
 
 
-def _weights(found: Measured) -> list[list]:
+def _weights(found: Results) -> list[list]:
     data, rows = found.data, []
     for name, num in data.oof.num_folds.items():
         origin = data.origins.get(name, "not recorded in this run folder")
@@ -162,7 +162,7 @@ def _weights(found: Measured) -> list[list]:
     return rows
 
 
-def _overall(found: Measured) -> Markdown:
+def _overall(found: Results) -> Markdown:
     rows = [
         [_row_name(row, found), row["views"], *(_cell(row, name) for name in HEADINGS)]
         for row in found.table.to_dict("records")
@@ -170,12 +170,12 @@ def _overall(found: Measured) -> Markdown:
     return table(["", "views", *HEADINGS.values()], rows, align="ll" + "r" * len(HEADINGS))
 
 
-def _row_name(row: Mapping, found: Measured) -> str:
+def _row_name(row: Mapping, found: Results) -> str:
     """Return a row's name, with its number of images where a dead member leaves it fewer than others."""
     return row["name"] if row["images"] == found.headline["images"] else f"{row['name']}, {row['images']:,} images"
 
 
-def _by_class(found: Measured) -> Markdown:
+def _by_class(found: Results) -> Markdown:
     rows = [
         [
             row["code"],
@@ -191,14 +191,14 @@ def _by_class(found: Measured) -> Markdown:
     return table(["class", "name", "images", "patients", "precision", "recall", "F1", "note"], rows, align="llrrrrrl")
 
 
-def _calibration(found: Measured) -> Markdown:
+def _calibration(found: Results) -> Markdown:
     row, rows = found.calibration.measures.iloc[0], []
     for name, title in (("ece", "expected calibration error"), ("brier", "Brier score"), ("nll", "log loss")):
         rows.append([title, _cell(row, f"{name}_before"), _cell(row, f"{name}_after")])
     return table(["lower is better", "before", "after"], rows, align="lrr")
 
 
-def _robustness(found: Measured) -> Markdown | None:
+def _robustness(found: Results) -> Markdown | None:
     if found.robustness is None:
         return None
     _, rows = corruption_rows(found.robustness, denoised=found.data.denoise.enabled)
@@ -231,7 +231,7 @@ def _settings(settings: Mapping) -> dict | None:
     return {"base": words, "table": table(["setting", "there", "here"], rows, align="lll") if rows else None}
 
 
-def _dataset(found: Measured, sources: list[dict]) -> dict:
+def _dataset(found: Results, sources: list[dict]) -> dict:
     """Return what only the datasheet shows."""
     data, oof = found.data, found.data.oof
     manifest, record = data.manifest, data.record

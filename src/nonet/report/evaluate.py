@@ -15,7 +15,7 @@ from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words
 from nonet.evaluation.mistakes import Expanded
 from nonet.evaluation.ood import write_rejection
-from nonet.evaluation.results import Measured, measure
+from nonet.evaluation.results import Results, measure
 from nonet.page.figures import class_counts_figure, in_house_style, sample_figure, svg_text
 from nonet.report import figures
 from nonet.report.calibration_pages import reliability_figure, write_calibration
@@ -96,7 +96,7 @@ def _write_expanded(folder: Path, expanded: Expanded | None) -> None:
     write_csv(mistakes, expanded.mistakes)
 
 
-def _draw(found: Measured) -> dict[str, str]:
+def _draw(found: Results) -> dict[str, str]:
     """Return {file stem: SVG text} of every figure that the run has the data for."""
     draw, data = in_house_style, found.data
     drawings = {

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import name_of
-from nonet.evaluation.results import Measured
+from nonet.evaluation.results import Results
 from nonet.evaluation.tables import FEW_PATIENTS
 
 
-def between(values: tuple[float, float, float], found: Measured, *, places: int, factor: float = 1) -> str:
+def between(values: tuple[float, float, float], found: Results, *, places: int, factor: float = 1) -> str:
     _, low, high = values
     if np.isnan(low):
         return ""

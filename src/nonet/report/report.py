@@ -12,7 +12,7 @@ from nonet.evaluation.issues import Issues, commonest
 from nonet.evaluation.mistakes import expanded_in_words, mistakes_in_words
 from nonet.evaluation.ood import rejection_words
 from nonet.evaluation.oof import ENSEMBLE, NO_VIEWS
-from nonet.evaluation.results import Measured
+from nonet.evaluation.results import Results
 from nonet.evaluation.robustness import denoising_rows
 from nonet.evaluation.run_data import RunData
 from nonet.evaluation.tables import HEADINGS
@@ -53,7 +53,7 @@ _FIGURE_TEXT = {
 }
 
 
-def render_report(found: Measured, drawings: Mapping[str, str]) -> str:
+def render_report(found: Results, drawings: Mapping[str, str]) -> str:
     """Return the report as HTML text; `drawings` are {name: SVG text}."""
     pages = environment(_TEMPLATES)
     pages.filters.update(interval=_interval)
@@ -65,7 +65,7 @@ def render_report(found: Measured, drawings: Mapping[str, str]) -> str:
     )
 
 
-def _shown(found: Measured) -> dict:
+def _shown(found: Results) -> dict:
     """Return what the sections are filled with."""
     data, oof, table = found.data, found.data.oof, found.table
     codes = list(found.per_class["code"])

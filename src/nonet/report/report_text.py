@@ -12,7 +12,7 @@ from nonet.calibration.conformal import MIN_GROUPS_OF_CLASS
 from nonet.cells import GRANULOCYTE_STAGES
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words, restarted_words
-from nonet.evaluation.results import Measured
+from nonet.evaluation.results import Results
 from nonet.evaluation.robustness import corruption_rows
 from nonet.evaluation.tables import FEW_PATIENTS
 from nonet.page.numbers import number, percent, signed
@@ -28,7 +28,7 @@ _MOST = 3  # examples in a sentence
 _TOO_MANY = 0.25  # a larger share of labels is never wrong in a dataset that people made with care
 
 
-def expectation(found: Measured) -> str:
+def expectation(found: Results) -> str:
     """Say what share of a new patient's cells will be named rightly, and how patients differ.
 
     Before that, where it is so, that the networks are no better than a constant.
@@ -37,7 +37,7 @@ def expectation(found: Measured) -> str:
     return _expectation(found) if floor is None else f"{floor} {_expectation(found)}"
 
 
-def _expectation(found: Measured) -> str:
+def _expectation(found: Results) -> str:
     accuracy, head = found.accuracy, found.headline
     begin = "At best, of" if reasons_for_optimism(found) else "Of"
     text = (
@@ -57,7 +57,7 @@ def _expectation(found: Measured) -> str:
     return text
 
 
-def _spread_of_patients(found: Measured) -> tuple[float | None, float | None]:
+def _spread_of_patients(found: Results) -> tuple[float | None, float | None]:
     """Return the 10th and 90th percentile of patients' shares of cells named rightly; None from too few patients."""
     oof = found.data.oof
     known = np.array([patient is not None for patient in oof.patient])
@@ -69,7 +69,7 @@ def _spread_of_patients(found: Measured) -> tuple[float | None, float | None]:
     return tuple(float(share) for share in shares.quantile([0.1, 0.9]))
 
 
-def judgement(found: Measured) -> str:
+def judgement(found: Results) -> str:
     """Say which classes cannot be judged, or only with care, and why."""
     table = found.per_class
     absent, few, care = unjudged(table)
@@ -111,7 +111,7 @@ def _why_care(row: dict) -> str:
     return reason
 
 
-def confusions(found: Measured) -> str:
+def confusions(found: Results) -> str:
     """Say which classes are taken for which, and how many mistakes lie between neighbouring stages."""
     mistakes = commonest_mistakes(found)
     if not mistakes:
@@ -134,7 +134,7 @@ def confusions(found: Measured) -> str:
     return text
 
 
-def commonest_mistakes(found: Measured, *, most: int | None = 5) -> list[dict]:
+def commonest_mistakes(found: Results, *, most: int | None = 5) -> list[dict]:
     """Return the ensemble's commonest confusions: true, predicted, count, and share of the true class."""
     counts = found.confusion.to_numpy()
     images, wrong = counts.sum(axis=1), counts.copy()
@@ -148,7 +148,7 @@ def commonest_mistakes(found: Measured, *, most: int | None = 5) -> list[dict]:
     ]
 
 
-def _near_mistakes(found: Measured) -> tuple[int, int]:
+def _near_mistakes(found: Results) -> tuple[int, int]:
     """Return how many mistakes are between neighbouring stages of granulopoiesis, and how many there are."""
     counts = found.confusion
     pairs = [pair for pair in pairwise(GRANULOCYTE_STAGES) if set(pair) <= set(counts.index)]
@@ -156,7 +156,7 @@ def _near_mistakes(found: Measured) -> tuple[int, int]:
     return near, int(counts.to_numpy().sum() - np.trace(counts.to_numpy()))
 
 
-def trust(found: Measured) -> str:
+def trust(found: Results) -> str:
     """Say how well probabilities are calibrated and how many cells stay unidentified, on patients not fitted on."""
     calibration = found.calibration
     if not isinstance(calibration, MeasuredCalibration):
@@ -186,7 +186,7 @@ def trust(found: Measured) -> str:
     return text
 
 
-def rejected(found: Measured) -> str:
+def rejected(found: Results) -> str:
     """Say how many known cells are rejected as an unknown cell type."""
     if isinstance(found.rejection, str):
         return (
@@ -207,7 +207,7 @@ def _begun(share: str) -> str:
     return share.replace("<", "Less than ").replace(">", "More than ")
 
 
-def robustness(found: Measured) -> str:
+def robustness(found: Results) -> str:
     """Say which corruption of images costs most."""
     if found.robustness is None:
         return "Not measured for this run: nonet evaluate RUN --robustness does it."
@@ -232,7 +232,7 @@ def robustness(found: Measured) -> str:
     return text + (f" No loss can be shown for {', '.join(harmless)}." if harmless else "")
 
 
-def doubted_labels(found: Measured) -> str:
+def doubted_labels(found: Results) -> str:
     """Say how many labels are issues, and of which classes."""
     issues = found.issues
     if issues is None:
@@ -263,7 +263,7 @@ def doubted_labels(found: Measured) -> str:
     )
 
 
-def networks(found: Measured) -> str:
+def networks(found: Results) -> str:
     """Say whether these patients show that several architectures, or views, are worth it."""
     table, differences = found.table, found.differences
     single = table[table["architecture"].isin(found.data.oof.architectures)]
@@ -291,7 +291,7 @@ def _verdict(row: pd.Series) -> str:
     return f"{signed(row['difference'])} macro-F1{interval}, {words}"
 
 
-def images(found: Measured) -> str:
+def images(found: Results) -> str:
     """Say how many images the rarest and the commonest scored class have, and how many are trained on only."""
     scored = found.per_class[found.per_class["images"] > 0]
     least, most = scored.loc[scored["images"].idxmin()], scored.loc[scored["images"].idxmax()]
@@ -304,7 +304,7 @@ def images(found: Measured) -> str:
     return text + (f". {num_external:,} more are trained on,{held_out} and not scored." if num_external else ".")
 
 
-def training(found: Measured) -> str:
+def training(found: Results) -> str:
     """Say how many networks were still getting better when they stopped."""
     data = found.data
     living = [table for member, table in data.histories.items() if not data.done.get(member, {}).get("dead")]
@@ -317,7 +317,7 @@ def training(found: Measured) -> str:
     return " ".join([text, restarted_words(data), *dead_words(data)]).replace("  ", " ").strip()
 
 
-def reasons_for_optimism(found: Measured) -> list[str]:
+def reasons_for_optimism(found: Results) -> list[str]:
     """Say why the scores look better than the next patient's would, a sentence each; empty where none is known."""
     data, reasons = found.data, []
     if data.recipe.get("folds", {}).get("by") == "image":
@@ -342,7 +342,7 @@ def reasons_for_optimism(found: Measured) -> list[str]:
     return reasons
 
 
-def limits(found: Measured) -> list[str]:
+def limits(found: Results) -> list[str]:
     """Say what the scores do not cover, one sentence each."""
     data, sentences = found.data, dead_words(found.data)
     absent, few, _ = unjudged(found.per_class)
