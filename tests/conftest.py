@@ -4,7 +4,9 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
-from pictures import draw_pictures
+
+from helpers.command_line import nonet, refused  # noqa: F401  (fixtures)
+from helpers.pictures import draw_pictures
 
 # Before torch is imported, and for processes that tests start: these networks are too small for threads to pay, and
 # threads that wait for each other on a busy machine are slow.

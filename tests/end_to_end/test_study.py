@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sealing import reseal_json
 
 import nonet
+from helpers.sealing import reseal_json
 
 ARCHITECTURES = ("swinv2_mini", "convnextv2_mini", "vit_mini")
 

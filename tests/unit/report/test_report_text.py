@@ -1,0 +1,274 @@
+"""What report and card say of a run, in sentences that its numbers make."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.run_folders import make_run
+from helpers.sealing import seal
+from nonet.artifacts.run import Run
+from nonet.evaluation.results import measure
+from nonet.evaluation.robustness import Robustness
+from nonet.page.numbers import signed
+from nonet.report import report_text
+from nonet.report.calibration_pages import calibration_words
+from nonet.report.evaluate import evaluate
+
+
+def measured(run):
+    return measure(Run(run), num_resamples=50)
+
+
+def rewrite(run, change):
+    """Change the labels' logits, label or patient of the out-of-fold table by image."""
+    oof = pd.read_parquet(run / "oof.parquet")
+    change(oof).to_parquet(run / "oof.parquet")
+    seal(run)
+
+
+def predict(oof, rows, code):
+    logits = [column for column in oof if column.startswith("logit_")]
+    oof.loc[rows, logits] = 0.0
+    oof.loc[rows, f"logit_{code}"] = 9.0
+    return oof
+
+
+def with_data(found, **changes):
+    return dataclasses.replace(found, data=dataclasses.replace(found.data, **changes))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return measured(make_run(tmp_path_factory.mktemp("runs") / "run", num_images=1500))
+
+
+def test_a_new_patient_is_told_the_share_of_cells_and_how_patients_differ(found):
+    text, oof = report_text.expectation(found), found.data.oof
+    right = found.predicted == oof.true
+    assert text.startswith(f"Of 100 cells of a new patient, expect about {100 * right.mean():.0f} ")
+    shares = [right[oof.patient == p].mean() for p in set(oof.patient) if (oof.patient == p).sum() >= 20]
+    at_most, at_least = map(
+        int, re.search(r"at most (\d+) of 100 right and one in ten at least (\d+)\.", text).groups()
+    )
+    for held in (np.array(shares) <= at_most / 100, np.array(shares) >= at_least / 100):
+        assert held.mean() >= 0.1 and held.sum() <= 0.1 * len(shares) + 2
+
+
+@pytest.mark.parametrize(
+    ("num_wrong", "said"),
+    [(0, "eight in ten hardly differ"), (20, "at most 0 of 100 right and one in ten at least 100")],
+)
+def test_no_patient_has_more_than_all_cells_right_or_fewer_than_none(found, num_wrong, said):
+    oof = found.data.oof
+    wrong = np.isin(oof.patient, sorted(set(oof.patient))[:num_wrong])
+    logits = np.eye(len(oof.classes))[(oof.true + wrong) % len(oof.classes)]
+    named = dataclasses.replace(oof, logits=logits[None, None], view_sets=[oof.final_view_set])
+    text = report_text.expectation(with_data(found, oof=named))
+    assert said in text and "than 100" not in text
+
+
+def test_patients_are_not_compared_where_their_cells_are_few(tmp_path):
+    text = report_text.expectation(measured(make_run(tmp_path / "run", num_images=200)))
+    assert "one in ten" not in text
+
+
+def test_folds_by_image_are_the_best_to_hope_for(tmp_path):
+    assert report_text.expectation(measured(make_run(tmp_path / "run", by="image"))).startswith("At best, of 100 cells")
+
+
+def test_classes_of_few_patients_are_named_with_the_reason(tmp_path):
+    run = make_run(tmp_path / "run", classes=["EO", "LY", "SNE"], num_patients=30)
+    rewrite(run, lambda oof: oof.assign(patient=oof["patient"].where(oof["label"] != "EO", "P001")))
+    found = measured(run)
+    num = int((found.data.oof.true == found.data.oof.classes.index("EO")).sum())
+    text = report_text.judgement(found)
+    assert text.startswith(f"Cannot be judged: EO: {num} images of 1 patient.")
+    assert re.search(r"Best of the others: (LY|SNE) \(F1", text)
+
+
+def test_pairs_that_are_confused_and_classes_that_are_lost(tmp_path):
+    run = make_run(tmp_path / "run", classes=["LY", "MMY", "MY", "SNE"], num_patients=30)
+
+    def change(oof):
+        for code in ("LY", "MMY", "SNE"):
+            oof = predict(oof, oof["label"] == code, code)
+        return predict(oof, oof["label"] == "MY", "MMY")
+
+    rewrite(run, change)
+    found = measured(run)
+    num = int(found.confusion.loc["MY", "MMY"])
+    text = report_text.confusions(found)
+    assert text.startswith(f"Most often: MY taken for MMY ({num:,} cells, 100 % of MY).")
+    assert "one and the same other class: MY (MMY)." in text
+    assert f"Of {num:,} mistakes 100 % are between neighbouring stages" in text
+
+
+def test_no_mistake_no_pair(tmp_path):
+    run = make_run(tmp_path / "run", classes=["LY", "SNE"])
+    rewrite(run, lambda oof: predict(predict(oof, oof["label"] == "LY", "LY"), oof["label"] == "SNE", "SNE"))
+    assert report_text.confusions(measured(run)) == "No cell was taken for another class."
+
+
+def test_doubted_labels_are_those_of_the_file(found):
+    text = report_text.doubted_labels(found)
+    assert f"Look first at {len(found.issues.table):,} of {len(found.data.oof.true):,} labels" in text
+    code, num = next(iter(found.issues.table["given"].value_counts().items()))
+    assert f"most are labelled {code} ({num:,})" in text
+
+
+def test_verdict_on_the_ensemble_follows_the_interval(found):
+    row = found.differences.iloc[0]
+    text = report_text.networks(found)
+    rows = found.differences[found.differences["comparison"].str.startswith("ensemble − ")]
+    row = next(row for _, row in rows.iterrows() if row["comparison"].removeprefix("ensemble − ") in text)
+    assert row["difference"] == rows["difference"].min()  # the best single one
+    word = "better" if row["difference_low"] > 0 else "worse" if row["difference_high"] < 0 else "not settled"
+    assert f"({signed(row['difference_low'])} to {signed(row['difference_high'])}), {word}" in text
+
+
+def test_trust_is_of_the_cross_fitted_measures(found):
+    text = report_text.trust(found)
+    overall, doubt = found.calibration.measures.iloc[0], found.calibration.doubt
+    after, before = 100 * overall["ece_after"], 100 * overall["ece_before"]
+    assert re.findall(r"by (\d+\.\d)", text) == [f"{after:.1f}", f"{before:.1f}"]
+    assert f"{100 * (1 - doubt['share_identified']):.0f} % of the cells stay unidentified" in text
+
+
+@pytest.mark.parametrize(("before", "after", "worse"), [(0.10, 0.13, True), (0.13, 0.10, False), (0.1, 0.1, False)])
+def test_calibration_that_made_it_worse_is_told_as_such(found, before, after, worse):
+    measures = found.calibration.measures.copy()
+    measures.loc[measures.index[0], ["ece_before", "ece_after"]] = before, after
+    changed = dataclasses.replace(found.calibration, measures=measures)
+    text = report_text.trust(dataclasses.replace(found, calibration=changed))
+    assert text.startswith("Calibration made the probabilities worse") == worse
+    assert calibration_words(changed)["worse"][:1] == (["expected calibration error"] if worse else [])
+
+
+SENTENCE = re.compile(r"[^.;]*(?:\.\d[^.;]*)*[.;]")
+
+
+def test_no_sentence_mixes_percent_and_fraction_of_cells(found):
+    """A share of cells is in percent; F1 and differences of it, which are not shares, are fractions."""
+    for text in (report_text.trust(found), report_text.rejected(found), report_text.doubted_labels(found)):
+        for sentence in SENTENCE.findall(text):
+            assert not ("%" in sentence and re.search(r"\b0\.\d", sentence)), sentence
+            assert "of 100" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("identified", "said"),
+    [
+        (0.0, "All cells stay unidentified, as no class reaches a probability of 50 %."),
+        (0.004, "More than 99 % of the cells stay unidentified"),
+        (0.999, "Less than 1 % of the cells stay unidentified"),
+    ],
+)
+def test_cells_that_stay_unidentified_are_none_some_or_all(found, identified, said):
+    right = np.nan if identified == 0 else 0.75
+    doubt = found.calibration.doubt.copy()
+    doubt["share_identified"], doubt["accuracy_identified"] = identified, right
+    text = report_text.trust(
+        dataclasses.replace(found, calibration=dataclasses.replace(found.calibration, doubt=doubt))
+    )
+    assert said in text and "nan" not in text
+    assert ("75 % are right" in text) == (identified > 0)
+
+
+def test_the_report_has_no_share_of_no_cell(tmp_path):
+    run = make_run(tmp_path / "run", classes=["EO", "LY", "SNE"], num_images=900)
+    with (run / "recipe.toml").open("a") as recipe:
+        recipe.write("\n[calibrate]\nmin_confidence = 1.0\n")
+    seal(run)
+    evaluate(run, num_resamples=20)
+    html = (run / "evaluation" / "report.html").read_text(encoding="utf-8")
+    assert "All cells stay unidentified" in html and "That is every cell: none is identified." in html
+    card = (run / "evaluation" / "model_card.md").read_text(encoding="utf-8")
+    assert "nan" not in re.sub(r"<[^>]*>", " ", html).lower().split() and " nan " not in card
+
+
+def rejection_of(shares, images=100):
+    table = pd.DataFrame({"class": list(shares), "share": list(shares.values()), "images": images})
+    return table.assign(rejected=(table["share"] * images).round().astype(int))
+
+
+def test_nothing_is_most_of_what_is_rejected_where_nothing_is(found):
+    text = report_text.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.0, "EO": 0.0, "LY": 0.0})))
+    assert text == "None of 100 known cells are rejected as an unknown cell type (target 2 %)."
+    text = report_text.rejected(
+        dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "EO": 0.01, "LY": 0.04}))
+    )
+    assert text.endswith("; most often LY (4.0 %).")
+    text = report_text.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "LY": 0.05})))
+    assert text.startswith("5.0 % of known cells") and "most often" not in text
+
+
+def corrupted(rows):
+    """Findings on corruptions without views: (corruption, severity, macro-F1, upper end of its difference)."""
+    common = {"denoised": False, "views": "none"}
+    scores = [{"corruption": "none", "severity": 0, "macro_f1": 0.5}]
+    scores += [{"corruption": kind, "severity": severity, "macro_f1": f1} for kind, severity, f1, _ in rows]
+    gaps = [
+        {"corruption": k, "severity": s, "difference": f1 - 0.5, "difference_low": f1 - 0.6, "difference_high": high}
+        for k, s, f1, high in rows
+    ]
+    return Robustness(
+        pd.DataFrame(scores).assign(**common), pd.DataFrame(gaps).assign(comparison="corrupted − clean", **common)
+    )
+
+
+def test_corruptions_are_judged_at_the_highest_severity_tested(found):
+    mild = corrupted([("blur", 1, 0.49, 0.01), ("jpeg", 1, 0.5, 0.02)])
+    text = report_text.robustness(dataclasses.replace(found, robustness=mild))
+    assert text.endswith("Even at the highest severity tested (1), no corruption lowers it for certain.")
+
+
+def test_each_corruption_is_judged_at_its_own_highest_severity(found):
+    rows = [("blur", 1, 0.45, -0.01), ("blur", 2, 0.25, -0.2), ("jpeg", 4, 0.5, 0.1), ("shot_noise", 4, 0.375, -0.1)]
+    text = report_text.robustness(dataclasses.replace(found, robustness=corrupted(rows)))
+    assert "(severity 2 of blur, 4 of shot noise, 4 of jpeg)" in text
+    assert "most is lost to blur (0.25), shot noise (0.38). No loss can be shown for jpeg." in text
+
+
+def test_a_class_of_one_image_of_unknown_patient_cannot_be_judged(tmp_path):
+    run = make_run(tmp_path / "run", classes=["EO", "LY", "MO", "SNE"], num_images=300)
+
+    def change(oof):
+        oof = oof.assign(patient=None)
+        for code, num in (("EO", 1), ("MO", 5)):
+            kept = oof.loc[oof["label"] == code, "image_id"].drop_duplicates().sort_values().iloc[:num]
+            oof["label"] = oof["label"].mask((oof["label"] == code) & ~oof["image_id"].isin(kept), "LY")
+            oof = predict(oof, oof["label"] == code, code)
+        return oof
+
+    rewrite(run, change)
+    found = measured(run)
+    text = report_text.judgement(found)
+    assert text.startswith("Cannot be judged: EO: 1 image. ")
+    assert "To be judged with care: MO (5 images, F1 anywhere from " in text
+    assert re.search(r"Best of the others: (LY|SNE) \(F1", text)
+    limit = next(sentence for sentence in report_text.limits(found) if sentence.startswith("EO (eosinophil): "))
+    assert "fewer than 3 images, patients unknown" in limit
+
+
+def test_many_images_of_one_patient_are_not_judged_for_one_more_of_an_unknown(tmp_path):
+    run = make_run(tmp_path / "run", classes=["EO", "LY", "SNE"], num_patients=30)
+
+    def change(oof):
+        of_class = oof["label"] == "EO"
+        oof = oof.assign(patient=oof["patient"].mask(of_class, "P001"))
+        return oof.assign(patient=oof["patient"].mask(oof["image_id"] == oof.loc[of_class, "image_id"].min(), None))
+
+    rewrite(run, change)
+    found = measured(run)
+    assert re.match(r"Cannot be judged: EO: \d+ images, not all of known patients\.", report_text.judgement(found))
+    limit = next(sentence for sentence in report_text.limits(found) if sentence.startswith("EO (eosinophil): "))
+    assert "fewer than 3 patients, an image of unknown patient counted as one" in limit
+
+
+def test_curves_of_refitted_networks_are_said_to_be_of_the_heads_before(found):
+    assert "refitted" not in report_text.training(found)
+    refitted = found.data.recipe | {"models": {"refit_head": True}}
+    assert "of the heads before they were refitted" in report_text.training(with_data(found, recipe=refitted))

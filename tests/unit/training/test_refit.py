@@ -1,0 +1,222 @@
+"""Refitted heads, against scikit-learn's own probabilities."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import nonet
+from helpers.pictures import draw_pictures
+from nonet.calibration.calibrator import softmax
+from nonet.data.build import build_dataset
+from nonet.evaluation.run_data import read_run
+from nonet.recipe import load_recipe
+from nonet.training import outcome as outcome_module
+from nonet.training.ensemble import trained_shares
+from nonet.training.features import features_of
+from nonet.training.launch import train
+from nonet.training.refit import fit_linear_head
+
+
+def drawn(num_classes, *, first=120):
+    """Twenty features of overlapping classes, ever fewer of each: training features and labels, and others to ask."""
+    counts = [first // (k + 1) for k in range(num_classes)]
+    options = {"n_features": 20, "n_informative": 10, "n_classes": num_classes, "n_clusters_per_class": 1}
+    features, labels = make_classification(2000, class_sep=0.7, random_state=0, **options)
+    kept = np.concatenate([np.flatnonzero(labels == k)[:count] for k, count in enumerate(counts)])
+    return features[kept].astype(np.float32), labels[kept], features.astype(np.float32)
+
+
+def logits_of(head, features):
+    weight, bias = head
+    return features.astype(np.float64) @ weight.T + bias
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_it_is_scikit_learns_balanced_logistic_regression_of_standardised_features(num_classes):
+    features, labels, asked = drawn(num_classes)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000))
+    expected = reference.fit(features, labels).predict_proba(asked)
+    found = softmax(logits_of(fit_linear_head(features, labels, num_classes, c=0.1), asked))
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    assert np.ptp(expected) > 0.1
+
+
+def test_an_image_of_twice_the_weight_counts_as_two_of_its_class():
+    features, labels, asked = drawn(3)
+    weights = np.where(np.arange(len(labels)) % 2, 2.0, 1.0)
+    twice = np.repeat(np.arange(len(labels)), weights.astype(int))
+    expected = logits_of(fit_linear_head(features[twice], labels[twice], 3, c=0.1 * len(labels) / len(twice)), asked)
+    found = logits_of(fit_linear_head(features, labels, 3, weights=weights, c=0.1), asked)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    unweighted = logits_of(fit_linear_head(features, labels, 3, c=0.1), asked)
+    assert np.abs(unweighted - expected).max() > 0.1
+
+
+def test_images_of_no_weight_change_nothing():
+    features, labels, _ = drawn(4)
+    kept = labels < 3
+    expected = fit_linear_head(features[kept], labels[kept], 4)
+    for one, other in zip(fit_linear_head(features, labels, 4, weights=kept.astype(float)), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_class_without_images_is_as_unlikely_as_the_least_likely_of_the_others():
+    features, labels, asked = drawn(3)
+    head = fit_linear_head(features, labels, 5)
+    logits = logits_of(head, features)
+    np.testing.assert_allclose(logits[:, 3:], logits[:, :3].min(1).mean(), rtol=1e-4)
+    assert set(logits_of(head, asked).argmax(1)) == {0, 1, 2}
+
+
+def test_a_feature_all_but_constant_in_training_is_not_blown_up():
+    features, labels, _ = drawn(3)
+    features = np.column_stack([features, np.zeros(len(features), np.float32)])
+    features[np.flatnonzero(labels == 2)[0], -1] = 1e-4
+    weight, _ = fit_linear_head(features, labels, 3)
+    assert np.abs(weight[:, -1]).max() < np.abs(weight[:, :-1]).max()
+
+
+def test_of_one_class_it_answers_that_class():
+    weight, bias = fit_linear_head(np.ones((4, 2), np.float32), np.full(4, 2), 3)
+    assert (np.ones((1, 2)) @ weight.T + bias).argmax() == 2
+
+
+def test_without_images_the_head_is_not_finite():
+    head = fit_linear_head(np.zeros((0, 2), np.float32), np.zeros(0, int), 2)
+    assert np.isnan(np.concatenate([part.ravel() for part in head])).all()
+
+
+def test_images_whose_features_are_not_finite_are_left_out_and_told(
+    tiny_dataset, make_recipe, tmp_path, monkeypatch, caplog
+):
+    """One such image would spoil the head for all."""
+    real = outcome_module.features_of
+
+    def features_of_one_overflowing(network, images, rows, **options):
+        features = real(network, images, rows, **options)
+        features[0, 0] = np.inf if len(rows) == 20 else features[0, 0]  # training images of a fold of 30
+        return features
+
+    monkeypatch.setattr(outcome_module, "features_of", features_of_one_overflowing)
+    recipe = make_recipe("models.refit_head=true", "folds.num_folds=3", "train.epochs=1")
+    with caplog.at_level("WARNING", logger="nonet"):
+        run = train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
+    told = [r.getMessage() for r in caplog.records if "are not finite" in r.getMessage()]
+    assert [text.partition(":")[0] for text in told] == [f"vit_mini/fold-{k}" for k in range(3)]
+    assert "features of 1 of 20 training images" in told[0]
+    columns = [f"logit_{code}" for code in tiny_dataset.classes]
+    assert np.isfinite(pd.read_parquet(run.oof)[columns].to_numpy()).all()
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_dataset, make_recipe, tmp_path_factory):
+    """The same training, as it is and with heads refitted."""
+    folder = tmp_path_factory.mktemp("refit")
+    return [
+        train(make_recipe(f"models.refit_head={refit}"), tiny_dataset, out=folder / refit, accelerator="cpu")
+        for refit in ("false", "true")
+    ]
+
+
+def test_a_refitted_run_keeps_the_backbone_and_has_a_linear_head(runs):
+    plain, refitted = (safetensors.torch.load_file(run.member("vit_mini", 0).weights) for run in runs)
+    of_backbone = {name for name in plain if name.startswith("backbone.")}
+    assert {name for name in refitted if not name.startswith("head.")} == of_backbone
+    assert all((plain[name] == refitted[name]).all() for name in of_backbone)
+    assert {name: tuple(refitted[name].shape)[:1] for name in refitted if name.startswith("head.")} == {
+        "head.0.weight": (3,),
+        "head.0.bias": (3,),
+    }
+
+
+def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
+    """The head of each fold, fitted anew from outside, gives the logits that oof.parquet holds."""
+    run, number = runs[1], {code: k for k, code in enumerate(tiny_dataset.classes)}
+    ensemble = nonet.load(run, accelerator="cpu")
+    table = pd.read_csv(run.folds, dtype={"image_id": str}).merge(tiny_dataset.manifest, on="image_id")
+    labels = table["label"].map(number).to_numpy()
+    oof = pd.read_parquet(run.oof)
+    oof = {name: rows.set_index("image_id") for name, rows in oof.groupby("view_set")}
+    columns = [f"logit_{code}" for code in tiny_dataset.classes]
+    for member in ensemble.members:
+        paths = [tiny_dataset.path_of(image_id) for image_id in table["image_id"]]
+        images = np.stack([ensemble.prepare(path)[member.crop] for path in paths])
+        features = features_of(member.network, images, np.arange(len(images)), device=torch.device("cpu"))
+        held_out = (table["fold"] == int(member.name[-1])).to_numpy()
+        head = fit_linear_head(features[~held_out], labels[~held_out], 3)
+        names = table["image_id"][held_out]
+        found = oof["none"].loc[names, columns].to_numpy()
+        np.testing.assert_allclose(found, logits_of(head, features[held_out]), atol=1e-3)
+        # Over views, the mean of the head's logits is the head's logit of the mean features.
+        turned = [np.rot90(images[held_out], turns, (1, 2)) for turns in range(4)]
+        views = turned + [np.ascontiguousarray(one[:, :, ::-1]) for one in turned]
+        rows, device = np.arange(held_out.sum()), torch.device("cpu")
+        mean = np.mean(
+            [features_of(member.network, np.ascontiguousarray(v), rows, device=device) for v in views], axis=0
+        )
+        np.testing.assert_allclose(oof["dihedral"].loc[names, columns].to_numpy(), logits_of(head, mean), atol=1e-3)
+
+
+def test_external_images_weigh_as_the_recipe_says(make_recipe, tmp_path):
+    """Without weight they are as if they were not there, for the head as for training."""
+    own = draw_pictures(tmp_path / "own", {"EO": 6, "LY": 12, "SNE": 12})
+    more = draw_pictures(tmp_path / "more", {"EO": 8, "LY": 8, "SNE": 8}, seed=1)
+    dataset = build_dataset([f"own=csv:{own}", f"more=csv:{more}"], tmp_path / "dataset", external="more")
+    recipe = make_recipe("models.refit_head=true", "sampling.external_weight=0", "train.epochs=1")
+    run = train(recipe, dataset, out=tmp_path / "run", accelerator="cpu")
+    ensemble = nonet.load(run, accelerator="cpu")
+    table = pd.read_csv(run.folds, dtype={"image_id": str}).merge(dataset.manifest, on="image_id")
+    labels = table["label"].map({code: k for k, code in enumerate(dataset.classes)}).to_numpy()
+    member = ensemble.members[0]
+    images = np.stack([ensemble.prepare(dataset.path_of(image_id))[member.crop] for image_id in table["image_id"]])
+    features = features_of(member.network, images, np.arange(len(images)), device=torch.device("cpu"))
+    for kept, same in [((table["fold"] == 1).to_numpy(), True), ((table["fold"] != 0).to_numpy(), False)]:
+        weight, _ = fit_linear_head(features[kept], labels[kept], 3)
+        assert np.allclose(member.network.head[0].weight.numpy(), weight, atol=1e-4) == same
+
+
+def test_such_a_run_is_calibrated_evaluated_and_predicts_where_it_is_copied(runs, tiny_dataset, tmp_path):
+    assert "ensemble" in set(nonet.evaluate(runs[1])["name"])
+    copied = shutil.copytree(runs[1].folder, tmp_path / "copy")
+    probabilities = [
+        nonet.load(r, accelerator="cpu").predict_proba(tiny_dataset.paths()[:4]) for r in (runs[1], copied)
+    ]
+    np.testing.assert_array_equal(*probabilities)
+
+
+def test_a_killed_refitting_is_done_again(tiny_dataset, make_recipe, runs, tmp_path, monkeypatch):
+    real = outcome_module.safetensors.torch.save_file
+
+    def cut_short(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outcome_module.safetensors.torch, "save_file", cut_short)
+    recipe = make_recipe("models.refit_head=true")
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
+    monkeypatch.setattr(outcome_module.safetensors.torch, "save_file", real)
+    run = train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
+    for fold in (0, 1):
+        weights = [r.member("vit_mini", fold).weights.read_bytes() for r in (run, runs[1])]
+        assert weights[0] == weights[1]
+
+
+def test_refitted_heads_have_learned_equal_class_priors():
+    manifest = pd.DataFrame({"image_id": list("abcdef"), "label": ["A", "B", "A", "B", "B", None], "evaluate": True})
+    folds = pd.DataFrame({"image_id": list("abcdef"), "fold": [0, 0, 1, 1, np.nan, 1]})
+    recipe = load_recipe("plain")
+    shares = trained_shares(manifest, folds, ["A", "B", "C"], recipe.sampling, refit=True)
+    assert shares == pytest.approx([1 / 2, 1 / 2, 0])
+
+
+def test_evaluation_knows_of_these_priors(runs):
+    """12 of 30 images are of the first class: what uniform drawing would have taught, and refitting does not."""
+    assert read_run(runs[1]).trained_shares == pytest.approx([1 / 3] * 3)
