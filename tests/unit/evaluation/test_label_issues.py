@@ -1,4 +1,7 @@
-"""Confident learning: what the paper says by hand, noise of a known kind found again, and bad input refused."""
+"""Label issues: what the paper says by hand, planted noise found again, bad input refused, threads kept apart."""
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -11,15 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import nonet
 from nonet.errors import DataError
-from nonet.evaluation.label_issues import (
-    FILTERS,
-    QUALITIES,
-    class_thresholds,
-    confident_joint,
-    estimate_joint,
-    find_label_issues,
-    label_quality,
-)
+from nonet.evaluation.label_issues import FILTERS, QUALITIES, find_label_issues, label_quality
 
 #: Three images of class 0, the last one looks like 1; two of class 1; class 2 has no image.
 LABELS = np.array([0, 0, 0, 1, 1])
@@ -37,13 +32,10 @@ def noisy(transition, *, num_images=20_000, skill=2.5, seed=0):
     return true, given, proba / proba.sum(axis=1, keepdims=True)
 
 
-def test_the_confident_joint_by_hand():
-    np.testing.assert_allclose(class_thresholds(LABELS, PROBA), [1.7 / 3, 1.05 / 2, 2])
-    # 0.9 and 0.7 are confidently 0; 0.85 of the third is confidently 1; the last image is confidently nothing.
-    np.testing.assert_array_equal(confident_joint(LABELS, PROBA), [[2, 1, 0], [0, 1, 0], [0, 0, 1]])
-    np.testing.assert_array_equal(confident_joint(LABELS, PROBA, calibrate=True), [[2, 1, 0], [0, 2, 0], [0, 0, 0]])
-    np.testing.assert_allclose(estimate_joint(LABELS, PROBA), [[0.4, 0.2, 0], [0, 0.4, 0], [0, 0, 0]])
+def test_issues_by_hand():
+    # Thresholds are 1.7 / 3 and 1.05 / 2: the third image (0.85) is confidently class 1, the last one of no class.
     np.testing.assert_array_equal(find_label_issues(LABELS, PROBA), [2])
+    np.testing.assert_array_equal(find_label_issues(LABELS, PROBA, filter_by="confident_learning"), [2])
     np.testing.assert_array_equal(find_label_issues(LABELS, PROBA, filter_by="predicted_neq_given"), [2, 4])
 
 
@@ -52,12 +44,9 @@ def test_quality_by_hand():
     np.testing.assert_allclose(label_quality(LABELS, PROBA, method="self_confidence"), [0.9, 0.7, 0.1, 0.8, 0.25])
 
 
-def test_the_joint_of_known_noise_is_found_again():
+def test_planted_noise_is_found_again():
     transition = np.array([[0.9, 0.1, 0], [0, 1, 0], [0.05, 0.15, 0.8]])
     true, given, proba = noisy(transition)
-    actual = np.zeros((3, 3))
-    np.add.at(actual, (given, true), 1 / len(true))
-    np.testing.assert_allclose(estimate_joint(given, proba), actual, atol=0.02)
     issues = find_label_issues(given, proba)
     wrong = given != true
     assert wrong[issues].mean() > 0.9
@@ -92,6 +81,31 @@ def test_both_is_what_two_filters_agree_on():
     assert found["both"] == found["prune_by_noise_rate"] & found["prune_by_class"]
     assert found["both"] != found["prune_by_noise_rate"]
     assert all(issues <= found["predicted_neq_given"] for issues in found.values())
+
+
+@pytest.mark.parametrize("filter_by", FILTERS)
+def test_absent_and_single_classes_are_normal_and_silent(filter_by):
+    proba = np.array([[0.9, 0.1, 0, 0], [0.2, 0.8, 0, 0], [0.1, 0.8, 0.1, 0], [0, 0.1, 0.9, 0], [0.8, 0.2, 0, 0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert set(find_label_issues([0, 1, 0, 2, 0], proba, filter_by=filter_by)) <= {2}
+        for label in (0, 3):
+            assert find_label_issues([label] * 5, proba, filter_by=filter_by).size == 0
+
+
+def test_lists_and_half_precision_are_taken():
+    np.testing.assert_array_equal(find_label_issues(LABELS.tolist(), PROBA.tolist()), [2])
+    np.testing.assert_array_equal(find_label_issues(LABELS.astype(np.uint8), PROBA.astype(np.float16)), [2])
+
+
+def test_threads_do_not_disturb_each_other():
+    noise = np.full((4, 4), 0.05) + 0.8 * np.eye(4)
+    inputs = [noisy(noise, num_images=3000, seed=seed)[1:] for seed in range(4)]
+    alone = [find_label_issues(*arrays) for arrays in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for found, expected in zip(pool.map(lambda arrays: find_label_issues(*arrays), inputs), alone, strict=True):
+                np.testing.assert_array_equal(found, expected)
 
 
 @pytest.fixture(scope="module")
@@ -134,22 +148,23 @@ def test_planted_errors_of_drawn_cells_are_found(drawn):
 @pytest.mark.parametrize(
     ("labels", "proba", "words"),
     [
-        ([0, 1], [[0.5, 0.5]], r"shape \(2,\) and probabilities of \(1, 2\)"),
+        ([0, 1], [[0.5, 0.5]], r"shape \(2,\) and probabilities of shape \(1, 2\)"),
         ([], np.zeros((0, 2)), "at least one image"),
         ([0], [[1.0]], "two classes"),
-        ([0, 2], [[0.5, 0.5]] * 2, "first that of image 1: 2.*0 to 1"),
-        ([-1, 0], [[0.5, 0.5]] * 2, "first that of image 0: -1"),
+        ([0, 2], [[0.5, 0.5]] * 2, "first is that of image 1: 2.*0 to 1"),
+        ([-1, 0], [[0.5, 0.5]] * 2, "first is that of image 0: -1"),
         (["SNE", "LY"], [[0.5, 0.5]] * 2, "class numbers.*SNE"),
         ([0.0, 1.0], [[0.5, 0.5]] * 2, "class numbers"),
         ([0, 1], [[0.5, 0.5], [0.5, 0.4]], "image 1.*sums to 0.9"),
-        ([0, 1], [[0.5, 0.5], [np.nan, 0.5]], "1 rows are no probabilities.*image 1"),
+        ([0, 1], [[0.5, 0.5], [np.nan, 0.5]], "1 rows are not probability.*image 1"),
         ([0, 1], [[1.5, -0.5], [0.5, 0.5]], "image 0"),
         ([0, 1], [[np.inf, 0.5], [0.5, 0.5]], "image 0"),
-        ([0, 1], [["a", "b"], ["c", "d"]], "are numbers"),
+        ([0, 1], [[1.0009, 0], [0.5, 0.5]], "image 0"),
+        ([0, 1], [["a", "b"], ["c", "d"]], "must be numbers"),
     ],
 )
 def test_bad_input_is_refused(labels, proba, words):
-    for function in (find_label_issues, confident_joint, estimate_joint, class_thresholds, label_quality):
+    for function in (find_label_issues, label_quality):
         with pytest.raises(DataError, match=f"(?s){words}"):
             function(labels, proba)
 
