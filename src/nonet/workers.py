@@ -13,7 +13,7 @@ from threading import Thread
 
 from nonet.errors import DataError
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 GUARD = "In a script, put the calls under `if __name__ == '__main__':`."
 
@@ -119,7 +119,7 @@ def map_in_order(
     try:
         pool = make_pool(num_workers) if num_workers > 1 else None
     except NoWorkersError as error:
-        log.warning(f"{error.message} The work is done in one process. {error.hint}")
+        logger.warning(f"{error.message} The work is done in one process. {error.hint}")
         pool = None
     if pool is None:
         yield from map(function, tasks)

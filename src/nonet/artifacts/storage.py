@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from nonet.artifacts.system_files import is_leftover
 from nonet.errors import RunError, StorageError
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 #: Written first into each folder that nonet fills, so that it is known as nonet's also where a command was cut short.
 MARKER = ".nonet.json"
@@ -105,7 +105,7 @@ def _lock(path: Path, *, timeout: float) -> Iterator[None]:
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                 raise in_words(error, path) from error
-            log.warning(
+            logger.warning(
                 f"The file system of {path.parent} has no locks. Make sure that no other nonet writes there meanwhile."
             )
         yield

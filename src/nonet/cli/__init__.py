@@ -19,7 +19,7 @@ from nonet.cli.words import Accelerator, DatasetFolder, Names, RunFolder, in_col
 from nonet.data.opening import require_dataset
 from nonet.errors import NonetError, did_you_mean, printable
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 app = App(
     name="nonet",
@@ -360,8 +360,8 @@ def main() -> None:
     """Run the command line; an error of the user's is a message, not a traceback."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Words("%(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     sys.exit(exit_status_of(_command))
 
 
@@ -374,7 +374,7 @@ class _Words(logging.Formatter):
 
 def _command() -> None:
     try:
-        with logging_redirect_tqdm(loggers=[log]):  # a line of the log does not cut through a progress bar
+        with logging_redirect_tqdm(loggers=[logger]):  # a line of the log does not cut through a progress bar
             app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise _wrong_use(error) from error

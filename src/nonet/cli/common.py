@@ -8,7 +8,7 @@ from cyclopts import App, Group, Parameter
 from nonet.errors import NonetError
 from nonet.progress import hide_progress
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 
 def add_common_options(app: App) -> None:
@@ -36,13 +36,13 @@ def add_common_options(app: App) -> None:
         if quiet and verbose:
             raise NonetError("--quiet and --verbose contradict each other.", hint="Give one of them.")
         hide_progress(quiet)
-        log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+        logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
         if verbose:
-            for handler in log.handlers:
+            for handler in logger.handlers:
                 handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
         app(words, exit_on_error=False, print_error=False)
 
 
 def is_quiet() -> bool:
     """Return whether --quiet was given."""
-    return log.getEffectiveLevel() > logging.INFO
+    return logger.getEffectiveLevel() > logging.INFO

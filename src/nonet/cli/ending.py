@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from nonet.artifacts.storage import in_words
 from nonet.errors import NonetError, printable
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 STOPPED = "Stopped. Run the same command again to continue."
 
@@ -52,7 +52,7 @@ def exit_status_of(command: Callable[[], object]) -> int:
 def say_error(error: NonetError) -> int:
     """Print an error of the user's, and return the exit status that goes with it."""
     print(f"error: {printable(error)}", file=sys.stderr)
-    log.debug("It was raised here:", exc_info=error)
+    logger.debug("It was raised here:", exc_info=error)
     return 2
 
 

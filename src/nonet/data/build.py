@@ -36,7 +36,7 @@ from nonet.data.sources.vocabulary import read_alike
 from nonet.data.unpack import remove_stale, unpack, unpacked_root
 from nonet.errors import DataError, UnreadableNowError
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 NOT_NOW = "could not be read now"  # a reason in excluded.csv that may pass
 
@@ -232,7 +232,7 @@ def _save(dataset: Dataset, decided: pd.DataFrame | None, decisions: str | Path 
     remove_stale(dataset.folder, {Path(root).as_posix() for root in dataset.description["roots"].values()})
     folds = dataset.folder / "folds.csv"
     if folds.exists():
-        log.info(f"{folds} is kept from before, and will be obeyed; delete it unless it is still wanted.")
+        logger.info(f"{folds} is kept from before, and will be obeyed; delete it unless it is still wanted.")
 
 
 def _listed(names: str | list[str]) -> list[str]:

@@ -24,7 +24,7 @@ from nonet.data.images.files import FINAL
 from nonet.errors import DamagedError, RunError, StorageError
 from nonet.inference.inputs import Input
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 CHUNK_SIZE = 64
 _OURS = {
@@ -117,7 +117,7 @@ class PredictionFolder:
         """Note what is being predicted; refuse to mix it with another prediction half done."""
         kept = self.kept_plan()
         if not kept and self.plan_file.exists():
-            log.warning(f"{self.plan_file} is damaged. The images are predicted anew.")
+            logger.warning(f"{self.plan_file} is damaged. The images are predicted anew.")
         differing = [key for key in _differing(kept, plan) if key not in _OF_THE_END]
         if kept and "finished" not in kept and self.parts.exists() and differing:
             raise RunError(
@@ -147,7 +147,7 @@ class PredictionFolder:
         if unknown or not (file.is_file() or file.is_symlink()) or _is_whole(file, kept):
             return
         aside = set_aside(file, "changed")
-        log.warning(f"{file} is not what {self.plan_file.name} says was written. It is kept as {aside.name}.")
+        logger.warning(f"{file} is not what {self.plan_file.name} says was written. It is kept as {aside.name}.")
 
     def note(self, plan: dict, **facts: object) -> None:
         """Write plan.json with what has become known."""

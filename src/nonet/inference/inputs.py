@@ -25,7 +25,7 @@ from nonet.data.sources.walk import Entry, walk
 from nonet.errors import DataError
 from nonet.recipe import Denoise
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 _LISTS = (".tsv", ".tab", ".txt", ".lst")  # endings of text files that people list images in
 
@@ -126,7 +126,7 @@ def _of_folder(folder: Path) -> list[Input]:
         )
     if passed_over:
         num_files = "1 file was" if len(passed_over) == 1 else f"{len(passed_over):,} files were"
-        log.warning(f"{num_files} passed over as no image{rest}.")
+        logger.warning(f"{num_files} passed over as no image{rest}.")
     return [Input(str(file), file) for file in sorted(taken)]
 
 

@@ -15,7 +15,7 @@ from nonet.recipe import Predict, Recipe, load_recipe
 if TYPE_CHECKING:
     from nonet.inference.ensemble import Ensemble
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class OpenedRun:
         from nonet.inference.ensemble import Ensemble  # only now: torch takes many seconds to import
 
         if all(member.get("reason") for member in self.description["members"] if member["weight"] > 0):
-            log.warning(f"All networks of {self.run} died in training, so its predictions are worth nothing.")
+            logger.warning(f"All networks of {self.run} died in training, so its predictions are worth nothing.")
         return Ensemble(self.run, self.recipe, self.description, accelerator=accelerator)
 
 
@@ -70,7 +70,7 @@ def open_run(run: str | Path | Run) -> OpenedRun:
         try:
             require_unchanged(run, file)
         except RunError as error:
-            log.warning(error)
+            logger.warning(error)
     for entry in description["members"]:
         weights = run.member(entry["architecture"], entry["fold"]).weights
         if entry["weight"] > 0 and not weights.exists():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nonet.inference.ensemble import Ensemble
     from nonet.models.views import View
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 
 def predict(
@@ -62,7 +62,7 @@ def predict(
     adapt_priors : estimate how common each class is among these images, all together, and lean towards that; see
         `nonet.calibration.priors.estimate_priors`. A cell's label then depends on the other images, which plan.json and
         the column `priors` say. For samples of quite another mix that look the same; on the next patients of one
-        hospital it made predictions worse (docs/log.md).
+        hospital it made predictions worse (docs/logger.md).
     accelerator : "auto", "cpu", "gpu".
     num_workers : processes that read and denoise; by default one a core where there are enough images.
 
@@ -91,7 +91,7 @@ def predict(
     from nonet.models.views import views_of
 
     if not ensemble.rejection.is_fitted:
-        log.warning(f"No image is rejected as an unknown cell type. {' '.join(ensemble.rejection.notes)}")
+        logger.warning(f"No image is rejected as an unknown cell type. {' '.join(ensemble.rejection.notes)}")
     if adapt_priors:
         require_adaptable(ensemble, len(inputs))
     with folder.alone():

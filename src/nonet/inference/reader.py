@@ -11,7 +11,7 @@ from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.inputs import Input, try_to_prepare
 from nonet.workers import GUARD, NoWorkersError, Workers, num_processors
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 WORKERS_PAY_FROM = 256  # images; a worker process takes two seconds to start
 _AHEAD = 2  # chunks; what is prepared waits in memory
@@ -48,7 +48,7 @@ class Reader:
             try:
                 self._pool = worker_pool(self._num_workers)
             except NoWorkersError as error:
-                log.warning(f"{error.message} Images are read in one process. {error.hint}")
+                logger.warning(f"{error.message} Images are read in one process. {error.hint}")
         return self
 
     def __exit__(self, *about: object) -> None:
@@ -101,7 +101,7 @@ class Reader:
         except BrokenProcessPool:
             self._renew()
             error = f"{task[0]} could not be read now: the process that read it was killed. Was memory short?"
-            log.warning(error)
+            logger.warning(error)
             return UnreadableNowError(error)
 
     def _renew(self) -> None:

@@ -22,7 +22,7 @@ from nonet.inference.labels import NOT_NOW, UNREADABLE
 if TYPE_CHECKING:
     from nonet.inference.ensemble import Ensemble
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 #: Columns of predictions.csv that hold no number.
 WORDS = ("image", "label", "best", "reason", "set", "note", "priors", "error")
@@ -107,7 +107,7 @@ def about_priors(priors: np.ndarray | None, ensemble: "Ensemble") -> dict:
     if priors is None:
         return {}
     shares = dict(zip(ensemble.classes, priors.round(4).tolist()))
-    log.warning(f"Class priors were estimated from the images together: {USES_IMAGES_TOGETHER}. {shares}")
+    logger.warning(f"Class priors were estimated from the images together: {USES_IMAGES_TOGETHER}. {shares}")
     return {"class_priors": shares, "note": USES_IMAGES_TOGETHER}
 
 

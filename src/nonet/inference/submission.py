@@ -9,7 +9,7 @@ from nonet.cells import UNIDENTIFIED
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 
 def require_format(format: str, *, sample_submission: object, unreadable_label: object) -> None:
@@ -123,10 +123,10 @@ def write_submission(
                 f"{unreadable['error'].iloc[0]} No submission was written.",
                 hint="Mend these images (predictions.csv lists them), or submit a class for them: --unreadable-label.",
             )
-        log.warning(f"{len(unreadable)} unreadable images are submitted as {unreadable_label}.")
+        logger.warning(f"{len(unreadable)} unreadable images are submitted as {unreadable_label}.")
     unidentified = int((chosen["label"] == UNIDENTIFIED).sum())
     if unidentified:
-        log.warning(f"{unidentified:,} unidentified images are submitted as their most probable class.")
+        logger.warning(f"{unidentified:,} unidentified images are submitted as their most probable class.")
     labels = chosen["best"].where(chosen["best"].isin(classes), unreadable_label)
     lines = [f"{one},{label}" for one, label in zip(ids, labels, strict=True)]
     write_text(path, "\n".join(["ID,labels", *lines]) + "\n")

@@ -22,7 +22,7 @@ from nonet.recipe import Calibrate, Recipe, Sampling, load_recipe
 from nonet.training.repair import set_aside_ensemble
 from nonet.training.sampling import drawn_shares
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 
 def finish(run: Run, recipe: Recipe, classes: list[str], titles: dict[str, str], members: Sequence[Member]) -> None:
@@ -70,7 +70,7 @@ def _entries(run: Run, tables: Mapping[Member, pd.DataFrame]) -> list[dict]:
             hint="Train into another --out with a lower optimiser.learning_rate_first, optimiser.warmup_epochs, or "
             "train.precision=32-true.",
         )
-    log.warning(
+    logger.warning(
         f"All {len(entries)} networks of {run} are dead, first {first.name}: it {entries[0]['reason']}. Their "
         "predictions are worth nothing; the report is written nonetheless. Check the labels, lower "
         "optimiser.learning_rate_first, or set optimiser.warmup_epochs."
@@ -127,7 +127,7 @@ def _write_calibrated(run: Run, recipe: Recipe, description: dict, settings: Cal
     kept["calibration"]["settings"] = settings.model_dump()
     write_json(run.ensemble, kept)
     for note in [*fitted.notes, *rejection.notes, *nucleus.notes]:
-        log.info(note)
+        logger.info(note)
     return fitted
 
 

@@ -36,7 +36,7 @@ from nonet.workers import end_with_parent
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 NUM_SAMPLES_PER_CLASS = 8  # in the report's sample grid
 
@@ -96,7 +96,7 @@ def train(
 
         fabric = make_fabric(accelerator=accelerator, devices=devices, precision=recipe.train.precision)
         for note in notes:
-            log.warning(note)
+            logger.warning(note)
         _train_what_is_left(fabric, run, recipe, dataset, folds)
     return run
 
@@ -293,7 +293,7 @@ def train_members(fabric: "Fabric", job: Job) -> None:
             member.folder.mkdir(parents=True, exist_ok=True)
         training = MemberTraining(member, _data_of(job, member), job.recipe, fabric)
         if training.origin and fabric.is_global_zero:
-            log.info(training.origin)
+            logger.info(training.origin)
         training.run()
         fabric.barrier()
         bar.update()
@@ -320,7 +320,7 @@ def _write_samples(run: Run, recipe: Recipe, dataset: Dataset, table: pd.DataFra
     try:
         images = _prepare(recipe, dataset, picked)
     except DataError as error:
-        log.warning(f"{error.message} Reports go without sample images.")
+        logger.warning(f"{error.message} Reports go without sample images.")
         return
     array = images[max(images, key=lambda crop: (crop.centre, crop.size_px))]  # as much as any member sees
     with written_whole(run.samples) as path, path.open("wb") as file:

@@ -29,7 +29,7 @@ from nonet.training.sampling import cut_batches, derive_seed, draw_epoch
 from nonet.training.sharing import take_from_first
 from nonet.training.state import read_state, write_state
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 
 class Diverged(Exception):
@@ -137,7 +137,7 @@ class MemberTraining:
             self._end_epoch(len(cut))
             last = self.history[-1]
             bar.set_postfix(macro_f1=f"{last['val_macro_f1']:.3f}", epoch=self.epoch, refresh=False)
-            log.debug(
+            logger.debug(
                 f"{self.member.name}, epoch {self.epoch}: training loss {last['train_loss']:.4f}, "
                 f"held-out macro-F1 {last['val_macro_f1']:.3f}, {self.seconds:.0f} s"
             )
@@ -159,7 +159,7 @@ class MemberTraining:
 
     def _begin_again(self, reason: str) -> None:
         if self.fabric.is_global_zero:
-            log.warning(f"{self.member.name} {reason}. It is trained again from another seed.{self._advice}")
+            logger.warning(f"{self.member.name} {reason}. It is trained again from another seed.{self._advice}")
         self.earlier_attempts.append({"epochs": self.epoch, "reason": reason})
         self._begin()
         self._save()
@@ -298,7 +298,7 @@ class MemberTraining:
             return None
         if dead is not None:
             tried = f"in the last of {self.attempt + 1} attempts" if self.attempt else "and train.max_restarts is 0"
-            log.warning(f"{self.member.name} {dead}, {tried}. It does not count.{self._advice}")
+            logger.warning(f"{self.member.name} {dead}, {tried}. It does not count.{self._advice}")
         self._write_history()  # again: a kill may have come between the last state and it
         write_outcome(
             viewer,

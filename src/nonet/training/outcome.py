@@ -26,7 +26,7 @@ from nonet.training.member_data import MemberData
 from nonet.training.refit import fit_linear_head
 from nonet.training.sharing import compute_together
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 #: Training images, drawn at random, that say where features lie: enough for any network's, and quick with any dataset.
 MAX_IMAGES_OF_SPACE = 20_000
@@ -135,7 +135,7 @@ def _fit_head(viewer: Viewer, features: np.ndarray, external: np.ndarray) -> tup
     counts = np.where(external, viewer.recipe.sampling.external_weight, 1.0)
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
-        log.warning(
+        logger.warning(
             f"{viewer.member.name}: features of {(~finite).sum():,} of {len(finite):,} training images are not "
             "finite. The head is refitted without these images."
         )

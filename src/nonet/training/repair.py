@@ -18,7 +18,7 @@ from nonet.artifacts.run import Member, Run, heal_hint, set_aside
 from nonet.calibration.ensemble_file import check_description
 from nonet.errors import DamagedError, RunError
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 
 def begun_with(run: Run) -> dict | None:
@@ -34,7 +34,7 @@ def begun_with(run: Run) -> dict | None:
         return read_provenance(run)["fingerprints"]
     except DamagedError as error:
         if run.provenance.exists() or run.has_members:
-            log.warning(f"{error.message} It is written anew.")
+            logger.warning(f"{error.message} It is written anew.")
     found: list[dict] = []
     for done in sorted(run.folder.glob("members/*/fold-*/DONE")):
         try:
@@ -55,7 +55,7 @@ def beginning_is_whole(run: Run) -> bool:
     try:
         require_unchanged(run, run.manifest, run.folds, run.dataset_record)
     except DamagedError as error:
-        log.warning(f"{error.message} It is written anew.")
+        logger.warning(f"{error.message} It is written anew.")
         return False
     return True
 
@@ -78,7 +78,7 @@ def heal_members(run: Run, members: Sequence[Member]) -> None:
         try:
             require_member(member)
         except DamagedError as error:
-            log.warning(f"{error.message} {member.name} is trained again.")
+            logger.warning(f"{error.message} {member.name} is trained again.")
             for file in (member.done, member.weights, member.oof, member.features, member.ood, member.history):
                 file.unlink(missing_ok=True)
             continue
@@ -97,7 +97,7 @@ def _restore_done(member: Member, kept: object) -> None:
         write_sealed(member.done, kept)
         try:
             require_member(member)
-            log.warning(f"{error.message} {member.done} is written anew, as the member's files are whole.")
+            logger.warning(f"{error.message} {member.done} is written anew, as the member's files are whole.")
         except DamagedError:
             member.done.unlink() if before is None else member.done.write_bytes(before)
 
@@ -108,10 +108,10 @@ def _drop_history(member: Member) -> None:
         require_whole(member.history, read_done(member)["files"].get(member.history.name), hint="")
     except DamagedError as error:
         if member.history.exists():
-            log.warning(f"{error.message} It is removed; reports go without this member's curves.")
+            logger.warning(f"{error.message} It is removed; reports go without this member's curves.")
             member.history.unlink()
     except RunError as error:  # it cannot be read now, which is no reason to stop
-        log.warning(error.message)
+        logger.warning(error.message)
 
 
 def samples_are_whole(run: Run) -> bool:
@@ -120,10 +120,10 @@ def samples_are_whole(run: Run) -> bool:
         require_whole(run.samples, read_checksums(run)["files"].get(run.samples.name), hint="")
     except DamagedError as error:
         if run.samples.exists():
-            log.warning(f"{error.message} It is written anew.")
+            logger.warning(f"{error.message} It is written anew.")
         return False
     except RunError as error:  # it cannot be read now; without pictures a run is still a run
-        log.warning(error.message)
+        logger.warning(error.message)
     return True
 
 
@@ -136,4 +136,4 @@ def set_aside_ensemble(run: Run) -> None:
     except (*UNPARSABLE, TypeError, AttributeError, DamagedError) as error:
         aside = set_aside(run.ensemble, "damaged")
         what = error.message if isinstance(error, DamagedError) else f"{run.ensemble}: {error}."
-        log.warning(f"{what} A new one is written; the old one is {aside}.")
+        logger.warning(f"{what} A new one is written; the old one is {aside}.")

@@ -11,7 +11,7 @@ from nonet.artifacts.integrity import fingerprints_of, reading
 from nonet.artifacts.run import Member, written_whole
 from nonet.errors import DamagedError
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 DIGEST_SIZE = 32  # bytes of SHA-256, before what torch.save wrote
 
@@ -44,11 +44,11 @@ def read_state(member: Member, device: torch.device) -> dict | None:
             return _read(path, member, device)
         except DamagedError as error:
             path.unlink(missing_ok=True)  # another process of this training may have been first
-            log.warning(error.message)
+            logger.warning(error.message)
             if path == member.previous_state or not member.previous_state.exists():
-                log.warning(f"No whole state of {member.name} is left: its training starts anew.")
+                logger.warning(f"No whole state of {member.name} is left: its training starts anew.")
             else:
-                log.warning(f"{member.name} resumes from the state before.")
+                logger.warning(f"{member.name} resumes from the state before.")
     return None
 
 

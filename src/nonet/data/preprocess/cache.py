@@ -25,7 +25,7 @@ from nonet.errors import DataError, UnreadableNowError
 from nonet.progress import progress, slowly
 from nonet.workers import GUARD, Workers, map_in_order, num_processors, spawned_pool
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 CHUNK_SIZE = 64
 WORKERS_PAY_FROM = 256  # images; a worker process takes seconds to start
@@ -281,7 +281,7 @@ class Cache:
             except DataError:
                 damaged.append(sha)
         if damaged:
-            log.warning(
+            logger.warning(
                 f"{self.pixels} is damaged: {len(damaged):,} of {len(wanted):,} images are not what was written. They "
                 "are prepared anew."
             )

@@ -15,7 +15,7 @@ from nonet.data.sources.packed import as_png, stamp_of
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 #: Side of a crop over the longer side of its box: some surroundings, as cell images of analysers have.
 CONTEXT = 1.2
@@ -114,7 +114,7 @@ class BoxedImages:
                 yield from ((path, DataError(f"its field: {error.message}")) for path in crops)
                 continue
             if read.note:
-                log.warning(f"{field}: {read.note}")
+                logger.warning(f"{field}: {read.note}")
             pixels = read.pixels
             for path in crops:
                 left, top, right, bottom = self.places[path][1].square(pixels.shape[1], pixels.shape[0])

@@ -14,7 +14,7 @@ from nonet.data.sources.download import fetch_file
 from nonet.errors import DataError, did_you_mean
 from nonet.progress import progress
 
-log = logging.getLogger("nonet")
+logger = logging.getLogger("nonet")
 
 _OURS = {
     "kind": "download",
@@ -94,7 +94,7 @@ def fetch_source(name: str, out: str | Path, *, variant: str | None = None) -> F
     require_ours(out, **_OURS)
     download = source.download(variant)
     if not download.verified:
-        log.info(f"{source.name}: not verified. {download.evidence}")
+        logger.info(f"{source.name}: not verified. {download.evidence}")
     files = _from_hub(source, download, out) if download.hub_name else _from_address(source, download, out)
     verified = download.verified and download.checksum is not None
     fetched = Fetched(source, out, files, verified)
