@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 import torch
 from kept import digest
+from scipy.special import softmax
 from sklearn.metrics import f1_score
 
 import nonet
 from nonet.artifacts.run import written_whole
-from nonet.calibration.calibrator import softmax
 from nonet.data.preprocess.cache import prepare_images
 from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
@@ -182,7 +182,7 @@ def other_heads(ensemble, table: pd.DataFrame, work: Path, head: Callable, *, vi
 def with_voice(logits: np.ndarray, voice: np.ndarray, true: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Add a voice, as loud as was best on the other folds. (n, classes)."""
     mixed = np.empty_like(logits)
-    first, second = (np.log(softmax(x)) for x in (logits, voice))
+    first, second = (np.log(softmax(x, axis=-1)) for x in (logits, voice))
     for k in np.unique(fold):
         others = fold != k
         best = max(VOICES, key=lambda weight: _macro_f1(true[others], (first + weight * second)[others]))

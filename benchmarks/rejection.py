@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import torch
 from kept import digest
+from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 import nonet
 from nonet.artifacts.run import Run, written_whole
 from nonet.calibration import ood_scores
-from nonet.calibration.calibrator import softmax
 from nonet.calibration.fitting import fit_temperature
 from nonet.data.images.decode import load_rgb
 from nonet.data.preprocess.cache import prepare_crops, prepare_images
@@ -241,7 +241,7 @@ def doubtful(rows: pd.DataFrame, logits: np.ndarray, ensemble) -> np.ndarray:
     fold, found = rows["scored_by"].to_numpy(), np.zeros(len(rows), dtype=bool)
     for k in np.unique(fold):
         others = known & (fold != k)
-        confidence = softmax(logits[fold == k] / fit_temperature(logits[others], true[others])).max(1)
+        confidence = softmax(logits[fold == k] / fit_temperature(logits[others], true[others]), axis=-1).max(1)
         found[fold == k] = confidence < ensemble.recipe.calibrate.min_confidence
     return found
 

@@ -28,6 +28,11 @@ def num_processors() -> int:
     return max(1, cpu_count())
 
 
+def worker_count(num_workers: int | None) -> int:
+    """Return a number of workers as requested, at least 1; where it is None, one per processor."""
+    return max(1, num_processors() if num_workers is None else num_workers)
+
+
 class NoWorkersError(DataError):
     """Processes cannot be started here; the same work can be done in this one."""
 

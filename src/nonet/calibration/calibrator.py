@@ -14,13 +14,6 @@ import numpy as np
 MAX_NUMBER = 1_000_000
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits (…, classes), float64."""
-    logits = np.asarray(logits, dtype=np.float64)
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
-
-
 @dataclass(frozen=True)
 class Calibration:
     """How logits become probabilities, sets of classes, and "unidentified". Without arguments it changes nothing.

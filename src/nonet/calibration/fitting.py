@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
-from nonet.calibration.calibrator import Calibration, softmax
+from nonet.calibration.calibrator import Calibration
 from nonet.calibration.conformal import MIN_GROUPS_OF_CLASS, MIN_IMAGES_OF_CLASS, fit_thresholds, own_thresholds
 from nonet.calibration.priors import choose_strength, class_shares, prior_shift
 from nonet.recipe import Calibrate
@@ -97,7 +97,7 @@ def fit_calibration(
         coverage=settings.coverage,
         notes=_notes(held_out, classes),
     )
-    proba = softmax(fitted.apply(held_out.logits))
+    proba = softmax(fitted.apply(held_out.logits), axis=-1)
     thresholds = fit_thresholds(proba, held_out.true, held_out.group, coverage=settings.coverage)
     return replace(fitted, class_priors=proba.mean(axis=0), thresholds=thresholds)
 

@@ -122,6 +122,13 @@ def patient_or_image(rows: pd.DataFrame) -> pd.Series:
     return rows["patient"].where(rows["patient"].notna(), "image " + rows["image_id"])
 
 
+def spread_over_patients(images: pd.DataFrame, random_state: int | np.random.Generator) -> pd.DataFrame:
+    """Shuffle images so that a class's first image of each patient comes before any patient's second one."""
+    shuffled = images.sample(frac=1, random_state=random_state)
+    turn = shuffled.groupby([shuffled["label"], patient_or_image(shuffled)]).cumcount()
+    return shuffled.iloc[turn.to_numpy().argsort(kind="stable")]
+
+
 def _groups(rows: pd.DataFrame, by: str = "patient") -> pd.Series:
     """Name what must stay in one fold: the images of a patient, and the versions of an image."""
     # By image, exact copies must not part; build_dataset removes them, a manifest by hand may have them.

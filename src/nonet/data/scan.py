@@ -9,7 +9,7 @@ import pandas as pd
 from nonet.data.images.decode import ImageFacts, describe_image
 from nonet.errors import DataError
 from nonet.progress import progress
-from nonet.workers import num_processors
+from nonet.workers import worker_count
 
 _DEEP = r"^(?:3 x )?[IF]|16|32|64"  # modes of more than 8 bits a value
 AT_ONCE = 4096  # images waiting; bounds memory, not speed
@@ -27,9 +27,8 @@ def describe_images(
         unlike processes they start at once and need no `if __name__ == "__main__"` in the caller's script.
     description : of the progress bar.
     """
-    num_threads = max(1, num_processors() if num_workers is None else num_workers)
     found: list[ImageFacts | DataError] = []
-    pool = ThreadPoolExecutor(num_threads)
+    pool = ThreadPoolExecutor(worker_count(num_workers))
     try:
         with progress(total=len(paths), description=description, unit="images") as bar:
             for start in range(0, len(paths), AT_ONCE):

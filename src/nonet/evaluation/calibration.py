@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from scipy.special import softmax
 
-from nonet.calibration.calibrator import softmax
 from nonet.calibration.conformal import own_thresholds, prediction_sets
 from nonet.calibration.fitting import HeldOut, fit_calibration, negative_log_likelihood
 from nonet.calibration.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
@@ -106,8 +106,8 @@ def measure_calibration(
     fitted = cross_fit(held_out, settings, trained_shares, oof.classes, rejected=rejected)
     if isinstance(fitted, str):
         return fitted
-    after = softmax(fitted.logits)
-    measures, bins = _measure(oof, (softmax(logits), after), (logits, fitted.logits), options)
+    after = softmax(fitted.logits, axis=-1)
+    measures, bins = _measure(oof, (softmax(logits, axis=-1), after), (logits, fitted.logits), options)
     row = None
     if fitted.moves_priors:
         row = pd.DataFrame({"name": [CALIBRATED], "architecture": [CALIBRATED], "views": [oof.final_view_set]})
@@ -150,7 +150,7 @@ def cross_fit(
         temperatures.append(fitted.temperature)
         strengths.append(fitted.prior_strength)
         logits[rows] = fitted.apply(held_out.logits[rows])
-        proba = softmax(logits[rows])
+        proba = softmax(logits[rows], axis=-1)
         inside[rows] = prediction_sets(proba, fitted.thresholds)
         chosen = fitted
         if settings.prior_strength != "choose":

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
-from nonet.calibration.calibrator import softmax
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, GRANULOPOIESIS, LYMPHOPOIESIS
 from nonet.evaluation.label_issues import find_label_issues
 from nonet.evaluation.metrics import confusion_matrix
@@ -137,7 +137,7 @@ def measure_expanded(
     predicted, num = expanded.final_logits.argmax(axis=1), len(expanded.classes)
     issues = None
     if num > 1:
-        issues = external[find_label_issues(expanded.true, softmax(expanded.final_logits / temperature))]
+        issues = external[find_label_issues(expanded.true, softmax(expanded.final_logits / temperature, axis=-1))]
     return Expanded(
         confusion=confusion_table(confusion_matrix(expanded.true, predicted, num), expanded.classes),
         mistakes=mistakes_table(expanded, names=names),

@@ -6,13 +6,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from nonet.artifacts.logit_columns import logit_classes, logit_columns
 from nonet.calibration.member_weights import Weights, folds_that_count, mean_over_members, weights_by_image
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import GroupConfusions, confusions_by_group
 
 ENSEMBLE = "ensemble"
 NO_VIEWS = "none"
-LOGIT = "logit_"
 _TRAIN_AGAIN = 'Run "nonet train RECIPE DATASET --out RUN" again: it completes what is missing.'
 
 
@@ -90,11 +90,6 @@ class OutOfFold:
         return confusions_by_group(self.true, predicted, self.group, len(self.classes))
 
 
-def logit_classes(oof: pd.DataFrame) -> list[str]:
-    """Return the classes of the logit columns, in their order."""
-    return [column.removeprefix(LOGIT) for column in oof.columns if column.startswith(LOGIT)]
-
-
 def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: Weights | None = None) -> OutOfFold:
     """Turn the long table of out-of-fold logits into arrays.
 
@@ -124,7 +119,7 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
     architectures = sorted(oof["architecture"].unique())
     fold = first["fold"].to_numpy(dtype=np.int64)
     _check_complete(oof, view_sets, architectures, image_id, fold, weights)
-    columns = [LOGIT + code for code in classes]
+    columns = logit_columns(classes)
     groups = dict(list(oof.set_index("image_id").groupby(["view_set", "architecture"])))
     logits = np.stack(
         [
@@ -190,10 +185,11 @@ def _class_numbers(images: pd.DataFrame, classes: list[str]) -> np.ndarray:
 
 
 def _check_logits(oof: pd.DataFrame, classes: list[str]) -> None:
-    absent = [code for code in classes if LOGIT + code not in oof]
+    available = logit_classes(oof)
+    absent = [code for code in classes if code not in available]
     if absent:
         raise RunError(f"The out-of-fold table has no logits of {', '.join(absent)}.", _TRAIN_AGAIN)
-    finite = np.isfinite(oof[[LOGIT + code for code in classes]].to_numpy()).all(axis=1)
+    finite = np.isfinite(oof[logit_columns(classes)].to_numpy()).all(axis=1)
     if not finite.all():
         row = oof[~finite].iloc[0]
         raise RunError(

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from nonet.artifacts.logit_columns import logit_columns
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import SCORES, macro_f1_score, per_class_scores
-from nonet.evaluation.oof import ENSEMBLE, LOGIT, NO_VIEWS, OutOfFold, align_oof
+from nonet.evaluation.oof import ENSEMBLE, NO_VIEWS, OutOfFold, align_oof
 from nonet.page.numbers import number
 
 #: How a score is headed where people read it.
@@ -202,7 +203,7 @@ def ensemble_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> pd.Data
     parts = []
     for place, views in enumerate(aligned.view_sets):
         mean = aligned.ensemble_logits[place]
-        logits = pd.DataFrame(mean, index=about.index, columns=[LOGIT + code for code in aligned.classes])
+        logits = pd.DataFrame(mean, index=about.index, columns=logit_columns(aligned.classes))
         parts.append(about.assign(architecture=ENSEMBLE, view_set=views).join(logits).reset_index())
     return pd.concat(parts, ignore_index=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nonet.data.folds import spread_over_patients
 from nonet.data.images.decode import load_rgb
 from nonet.data.images.files import read_file
 from nonet.data.preprocess.cache import CHECK, Crop, prepare_crops
@@ -89,11 +90,7 @@ def draw_images(images: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFr
         raise DataError(f"The limit of images is {limit}.", hint="Give a number of images, or 0 for all.")
     if not limit or limit >= len(images):
         return images
-    shuffled = images.sample(frac=1, random_state=np.random.default_rng([seed, 0x0B]))
-    patient = shuffled["patient"].where(shuffled["patient"].notna(), shuffled["image_id"])
-    # A class's first image of each patient comes before any second one.
-    turn = shuffled.groupby([shuffled["label"], patient]).cumcount()
-    ordered = shuffled.assign(_turn=turn).sort_values("_turn", kind="stable").drop(columns="_turn")
+    ordered = spread_over_patients(images, random_state=np.random.default_rng([seed, 0x0B]))
     place = ordered.groupby("label").cumcount()
     return images.loc[sorted(ordered.index[place.argsort(kind="stable")[:limit]], key=images.index.get_loc)]
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.artifacts.integrity import read_checked_parquet, read_provenance, require_unchanged
+from nonet.artifacts.logit_columns import logit_classes, logit_columns
 from nonet.artifacts.run import Run, sha256_of, write_json, written_whole
 from nonet.artifacts.storage import TEMPORARY
 from nonet.calibration.ensemble_file import read_description
@@ -35,7 +36,7 @@ from nonet.inference.corrupted_images import (
 from nonet.models.accelerators import require_devices
 from nonet.progress import progress
 from nonet.recipe import Predict, Recipe, load_recipe
-from nonet.workers import map_in_order, num_processors
+from nonet.workers import map_in_order, worker_count
 
 if TYPE_CHECKING:
     from nonet.inference.ensemble import Ensemble
@@ -123,8 +124,7 @@ def _score(
 ) -> None:
     """Corrupt, prepare and score chunk by chunk; write a corruption's tables once its last chunk is scored."""
     num_left = sum(len(chunk.rows) for chunk in chunks)
-    count = num_processors() if num_workers is None else num_workers
-    num_processes = count if num_left >= WORKERS_PAY_FROM else 1
+    num_processes = worker_count(num_workers) if num_left >= WORKERS_PAY_FROM else 1
     prepared_chunks = closing(map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool))
     parts: dict[Variant, list[pd.DataFrame]] = {}
     with prepared_chunks as prepared, progress(total=num_left, description="corrupted images", unit="images") as bar:
@@ -148,9 +148,8 @@ def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str], list[tuple[str, in
     manifest = pd.read_parquet(run.manifest, columns=["image_id", "evaluate", "sha256"])
     images = oof.drop_duplicates("image_id")[_ABOUT].merge(manifest, on="image_id", validate="one_to_one")
     images = images[images["evaluate"].astype(bool) & images["label"].notna()].sort_values("image_id")
-    classes = [column.removeprefix("logit_") for column in oof.columns if column.startswith("logit_")]
     members = sorted(set(zip(oof["architecture"], oof["fold"].astype(int))))
-    return images.drop(columns="evaluate").reset_index(drop=True), load_recipe(run.recipe), classes, members
+    return images.drop(columns="evaluate").reset_index(drop=True), load_recipe(run.recipe), logit_classes(oof), members
 
 
 def _open_dataset(run: Run, dataset: str | Path | Dataset | None) -> Dataset:
@@ -295,9 +294,9 @@ def _add(
         rows = parts.setdefault(Variant(*chunk.corruption, denoised, view_set), [])
         for member, of_member in zip(ensemble.members, logits, strict=True):
             architecture = member.name.split("/")[0]
-            columns = {f"logit_{code}": of_member[:, k] for k, code in enumerate(ensemble.classes)}
+            columns = pd.DataFrame(of_member, columns=logit_columns(ensemble.classes))
             table = about.assign(architecture=architecture, view_set=view_set, changed=changed & denoised)
-            rows.append(pd.concat([table, pd.DataFrame(columns)], axis=1))
+            rows.append(pd.concat([table, columns], axis=1))
 
 
 def _write(folder: Path, parts: dict[Variant, list[pd.DataFrame]]) -> None:

@@ -9,10 +9,11 @@ import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
+from scipy.special import softmax
 
 from nonet.artifacts.integrity import read_done, require_whole
 from nonet.artifacts.run import Run, heal_hint
-from nonet.calibration.calibrator import Calibration, softmax
+from nonet.calibration.calibrator import Calibration
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import MemberScore, Rejection
 from nonet.data.images.nucleus import any_nucleus
@@ -144,7 +145,7 @@ class Ensemble:
 
     def predict_proba(self, images: Sequence, *, views: str | int | None = None) -> np.ndarray:
         """Probabilities (n, classes), soft-max of the logits: of the classes, for a cell that is one of them."""
-        return softmax(self.predict_logits(images, views=views))
+        return softmax(self.predict_logits(images, views=views), axis=-1)
 
     def predict_ood(self, images: Sequence) -> np.ndarray:
         """Return how far out of distribution each image is, (n,): the share of known cells with a lower score, 0 … 1.
@@ -161,7 +162,7 @@ class Ensemble:
         `best` gives the most probable class of every image, however doubtful or unlike the training images.
         """
         logits, ood_percentile, nucleus = self._predict(images, views)
-        return self.label(softmax(logits), ood_percentile, nucleus)["best" if best else "label"].tolist()
+        return self.label(softmax(logits, axis=-1), ood_percentile, nucleus)["best" if best else "label"].tolist()
 
     def predict_set(self, images: Sequence, *, views: str | int | None = None) -> list[list[str]]:
         """Classes that each image may be, most probable first: they hold the true one in a share of
@@ -178,7 +179,7 @@ class Ensemble:
                 hint=f'"nonet calibrate {self.run}" fits them where there are enough images and patients.',
             )
         logits, ood_percentile, nucleus = self._predict(images, views)
-        proba = softmax(logits)
+        proba = softmax(logits, axis=-1)
         outside = self.label(proba, ood_percentile, nucleus)["reason"].isin([UNKNOWN_CELL_TYPE, NO_NUCLEUS])
         sets = sets_of(proba, self.classes, self.calibration)
         return [[] if out else one for one, out in zip(sets, outside, strict=True)]

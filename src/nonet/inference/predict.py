@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
+from nonet.artifacts.logit_columns import logit_columns
 from nonet.artifacts.run import Run, now
-from nonet.calibration.calibrator import softmax
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.folder import PredictionFolder, about_images, state_digest, states_of
 from nonet.inference.inputs import Input, find_inputs
@@ -201,7 +202,7 @@ def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, vie
         logits[readable] = ensemble.combine(of_members)
         winner = logits[readable].argmax(1)
         of_members = ensemble.calibration.apply(of_members)
-        of_winner = softmax(of_members)[:, np.arange(len(winner)), winner]
+        of_winner = softmax(of_members, axis=-1)[:, np.arange(len(winner)), winner]
         spread[readable] = of_winner.std(0)
         agreement[readable] = np.where(finite, (of_members.argmax(2) == winner).mean(0), np.nan)
     table = pd.DataFrame(
@@ -216,5 +217,4 @@ def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, vie
             "retry": [isinstance(one, UnreadableNowError) for one in prepared],
         }
     )
-    columns = {f"logit_{code}": logits[:, k].astype(np.float32) for k, code in enumerate(classes)}
-    return pd.concat([table, pd.DataFrame(columns)], axis=1)
+    return pd.concat([table, pd.DataFrame(logits.astype(np.float32), columns=logit_columns(classes))], axis=1)

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from nonet.data.preprocess.cache import Crop, worker_pool
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.inputs import Input, try_to_prepare
-from nonet.workers import GUARD, NoWorkersError, Workers, num_processors
+from nonet.workers import GUARD, NoWorkersError, Workers, worker_count
 
 logger = logging.getLogger("nonet")
 
@@ -39,7 +39,7 @@ class Reader:
         prepare: Callable = try_to_prepare,
     ):
         self._crops, self._denoise, self._prepare = crops, denoise, prepare
-        count = num_processors() if num_workers is None else num_workers
+        count = worker_count(num_workers)
         self._num_workers = count if num_images >= WORKERS_PAY_FROM and count > 1 else 0
         self._pool: Workers | None = None
 

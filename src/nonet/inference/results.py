@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.special import softmax
 
 from nonet.artifacts.csv_files import read_csv, to_csv
+from nonet.artifacts.logit_columns import logit_columns
 from nonet.artifacts.run import written_whole
-from nonet.calibration.calibrator import softmax
 from nonet.calibration.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
 from nonet.errors import DataError, RunError
 from nonet.inference.folder import CHUNK_SIZE, PredictionFolder
@@ -86,10 +87,10 @@ def require_adaptable(ensemble: "Ensemble", num_images: int) -> None:
 
 def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ensemble") -> np.ndarray:
     """Estimate the priors of all known cells together; their logits are held at once, 4 bytes a class and image."""
-    columns = [f"logit_{code}" for code in ensemble.classes] + ["ood_percentile", "nucleus"]
+    columns = [*logit_columns(ensemble.classes), "ood_percentile", "nucleus"]
     parts = [folder.read_part(i)[columns] for i in range(-(-num_images // CHUNK_SIZE))]
     table = pd.concat(parts, ignore_index=True)
-    logits = table[columns[:-2]].to_numpy()
+    logits = table[columns[:-2]].to_numpy(dtype=np.float64)
     rejected = ensemble.rejection.rejects(table["ood_percentile"].to_numpy())
     rejected |= ensemble.nucleus.finds_none(table["nucleus"].to_numpy(dtype=bool))
     known = ~np.isnan(logits).any(axis=1) & ~rejected
@@ -99,7 +100,7 @@ def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ens
             f"{np.isnan(logits).any(axis=1).sum()} are unreadable and {rejected.sum()} of an unknown cell type.",
             hint="Predict more images of the sample together, or leave it out; what is predicted is kept.",
         )
-    return estimate_priors(softmax(logits[known]), ensemble.calibration.class_priors)
+    return estimate_priors(softmax(logits[known], axis=-1), ensemble.calibration.class_priors)
 
 
 def about_priors(priors: np.ndarray | None, ensemble: "Ensemble") -> dict:
@@ -120,7 +121,7 @@ def join(
     -------
     How many have no label, by why; and the places of the images to try again.
     """
-    logit_columns = [f"logit_{code}" for code in ensemble.classes]
+    of_logits = logit_columns(ensemble.classes)
     reasons, to_retry, writer = Counter(), [], None
     with written_whole(folder.csv) as csv_path, written_whole(folder.logits) as path:
         with csv_path.open("w", encoding="utf-8", newline="") as file:
@@ -128,12 +129,12 @@ def join(
                 part = folder.read_part(number)
                 to_retry += (number * CHUNK_SIZE + np.flatnonzero(part["retry"])).tolist()
                 if priors is not None:
-                    part[logit_columns] += log_ratio(priors, ensemble.calibration.class_priors).astype(np.float32)
+                    part[of_logits] += log_ratio(priors, ensemble.calibration.class_priors).astype(np.float32)
                     part["priors"] = "estimated from these images"
-                rows = _rows(part, softmax(part[logit_columns].to_numpy()), ensemble)
+                rows = _rows(part, softmax(part[of_logits].to_numpy(dtype=np.float64), axis=-1), ensemble)
                 reasons.update(rows["reason"])
                 to_csv(rows, file, header=number == 0, float_format="%.6f")
-                logits = pa.Table.from_pandas(part[["image", *logit_columns]], preserve_index=False)
+                logits = pa.Table.from_pandas(part[["image", *of_logits]], preserve_index=False)
                 logits = logits.replace_schema_metadata(None)
                 writer = writer or pq.ParquetWriter(path, logits.schema)
                 writer.write_table(logits)

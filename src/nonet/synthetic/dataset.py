@@ -25,7 +25,7 @@ from nonet.progress import progress
 from nonet.synthetic.cells import draw_maturity, morphology
 from nonet.synthetic.paint import Painted, PatientLook, paint, paint_red_cells, patient_look
 from nonet.synthetic.plan import DRAWN_CORRUPTIONS, NEIGHBOURS, SEVERITIES, Plan, imbalanced_counts, plan_dataset
-from nonet.workers import map_in_order, num_processors
+from nonet.workers import map_in_order, worker_count
 
 __all__ = [
     "DRAWN_CORRUPTIONS",
@@ -222,13 +222,13 @@ def _make_room(out: Path) -> None:
 
 
 def _draw_all(out: Path, plans: list[Plan], size_px: int, num_workers: int | None) -> None:
-    if num_workers is None:
-        num_workers = num_processors() if len(plans) > _NUM_IMAGES_WORTH_PROCESSES else 1
+    if num_workers is None and len(plans) <= _NUM_IMAGES_WORTH_PROCESSES:
+        num_workers = 1
     chunks = (plans[start : start + _CHUNK_SIZE] for start in range(0, len(plans), _CHUNK_SIZE))
     draw_and_save = partial(_draw_and_save, out, size_px)
     with (
         progress(total=len(plans), description="drawing cells", unit="images", delay=2, leave=False) as bar,
-        closing(map_in_order(draw_and_save, chunks, num_workers)) as drawn,
+        closing(map_in_order(draw_and_save, chunks, worker_count(num_workers))) as drawn,
     ):
         for num_drawn in drawn:
             bar.update(num_drawn)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.integrity import note_checksums, read_done, require_unchanged
+from nonet.artifacts.logit_columns import logit_classes, logit_columns
 from nonet.artifacts.run import FORMAT_VERSION, Member, Run, write_json, written_whole
 from nonet.calibration.calibrator import Calibration
 from nonet.calibration.ensemble_file import read_description
@@ -61,7 +62,7 @@ def _entries(run: Run, tables: Mapping[Member, pd.DataFrame]) -> list[dict]:
     if any(entry["weight"] for entry in entries):
         return entries
     for entry, table in zip(entries, tables.values()):
-        logits = table[[column for column in table.columns if column.startswith("logit_")]]
+        logits = table[logit_columns(logit_classes(table))]
         entry["weight"] = 1.0 if np.isfinite(logits.to_numpy()).all() else 0.0
     first = next(iter(tables))
     if not any(entry["weight"] for entry in entries):
@@ -163,7 +164,7 @@ def _held_out(run: Run, recipe: Recipe, description: dict, manifest: pd.DataFram
     evaluated = manifest.loc[manifest["evaluate"].astype(bool) & manifest["label"].isin(classes), "image_id"]
     table = table[(table["view_set"] == recipe.predict.views) & table["image_id"].isin(set(evaluated))]
     table = table[table["fold"].isin(folds_that_count(weights))]
-    columns = [f"logit_{code}" for code in classes] + ["ood_score", "nucleus"]
+    columns = [*logit_columns(classes), "ood_score", "nucleus"]
     # Infinite where a member, of a nonet that did not know of rejection, cannot say: no mean over the others hides it.
     table["ood_score"] = table["ood_score"].fillna(np.inf) if "ood_score" in table else np.inf
     table["nucleus"] = table["nucleus"].astype(float) if "nucleus" in table else np.nan

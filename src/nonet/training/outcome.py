@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from sklearn.metrics import f1_score
 
 from nonet.artifacts.integrity import write_done
+from nonet.artifacts.logit_columns import logit_columns
 from nonet.artifacts.run import Member, written_whole
 from nonet.calibration.ood import fit_member_score
 from nonet.data.folds import patient_or_image
@@ -178,8 +179,8 @@ def _oof_table(viewer: Viewer, outcome: Outcome, ood_score: np.ndarray) -> pd.Da
     # Of the image as it is, whatever the views.
     seen = {"ood_score": ood_score.astype(np.float32), "nucleus": _shows_nucleus(viewer)}
     for view_set, logits in outcome.logits.items():
-        columns = {f"logit_{code}": logits[:, i].astype(np.float32) for i, code in enumerate(data.classes)}
-        tables.append(pd.concat([about.assign(view_set=view_set, **seen), pd.DataFrame(columns)], axis=1))
+        columns = pd.DataFrame(logits.astype(np.float32), columns=logit_columns(data.classes))
+        tables.append(pd.concat([about.assign(view_set=view_set, **seen), columns], axis=1))
     return pd.concat(tables)
 
 

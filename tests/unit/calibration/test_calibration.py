@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
 
 from helpers.posteriors import held_out, true_posteriors
-from nonet.calibration.calibrator import Calibration, softmax
+from nonet.calibration.calibrator import Calibration
 from nonet.calibration.conformal import fit_thresholds, lowest_probability, own_thresholds, prediction_sets
 from nonet.calibration.fitting import HeldOut, fit_calibration, fit_temperature, negative_log_likelihood
 from nonet.calibration.priors import choose_strength, estimate_priors, log_ratio, prior_shift
@@ -30,11 +31,11 @@ def test_the_temperature_is_the_likeliest():
     h = held_out(n=500, temperature=3.0)
 
     def loss(log_temperature):
-        return log_loss(h.true, softmax(h.logits / np.exp(log_temperature)), labels=range(4))
+        return log_loss(h.true, softmax(h.logits / np.exp(log_temperature), axis=-1), labels=range(4))
 
     best = minimize_scalar(loss, bracket=(0, 1)).x
     assert np.log(fit_temperature(h.logits, h.true)) == pytest.approx(best, abs=1e-3)
-    proba = softmax(h.logits)
+    proba = softmax(h.logits, axis=-1)
     assert negative_log_likelihood(h.logits, h.true).mean() == pytest.approx(log_loss(h.true, proba, labels=range(4)))
 
 
@@ -47,10 +48,10 @@ def test_a_shift_of_full_strength_gives_bayes_rule():
     """Logits of equal priors, moved by 1, are those of the natural priors; moved back by -1 from these, equal again."""
     natural, equal = np.array([0.6, 0.3, 0.08, 0.02]), np.full(4, 0.25)
     logits, _ = true_posteriors(200, equal)
-    moved = softmax(logits + prior_shift(1.0, equal, natural))
-    expected = softmax(logits) * natural
+    moved = softmax(logits + prior_shift(1.0, equal, natural), axis=-1)
+    expected = softmax(logits, axis=-1) * natural
     assert np.allclose(moved, expected / expected.sum(1, keepdims=True))
-    assert np.allclose(softmax(np.log(moved) + prior_shift(-1.0, natural, natural)), softmax(logits))
+    assert np.allclose(softmax(np.log(moved) + prior_shift(-1.0, natural, natural), axis=-1), softmax(logits, axis=-1))
     assert np.allclose(prior_shift(0.0, equal, natural), 0)
     halves = prior_shift(0.5, equal, natural)
     assert np.allclose(2 * halves, prior_shift(1.0, equal, natural))
@@ -95,13 +96,13 @@ def test_em_finds_the_priors_of_a_new_sample(seed):
     rng = np.random.default_rng(seed)
     trained, new = np.full(4, 0.25), rng.dirichlet([2, 2, 2, 2])
     logits, _ = true_posteriors(6000, new, separation=2.0, seed=seed)
-    proba = softmax(logits - np.log(new))  # what a network of equal priors says of these cells
+    proba = softmax(logits - np.log(new), axis=-1)  # what a network of equal priors says of these cells
     assert estimate_priors(proba, trained) == pytest.approx(new, abs=0.03)
 
 
 def test_em_raises_the_likelihood_and_stays_where_nothing_changed():
     logits, _ = true_posteriors(3000, (0.7, 0.2, 0.05, 0.05))
-    proba, start = softmax(logits - np.log([0.7, 0.2, 0.05, 0.05])), np.full(4, 0.25)
+    proba, start = softmax(logits - np.log([0.7, 0.2, 0.05, 0.05]), axis=-1), np.full(4, 0.25)
 
     def likelihood(priors):
         return np.log(proba @ (priors / start)).mean()
@@ -136,8 +137,10 @@ def test_the_threshold_is_conformals_order_statistic(n, coverage, seed):
 def test_sets_cover_as_often_as_was_asked_for_on_new_images():
     fitted_on, new = held_out(seed=1), held_out(n=20_000, seed=2)
     for coverage in (0.8, 0.95):
-        thresholds = fit_thresholds(softmax(fitted_on.logits), fitted_on.true, fitted_on.group, coverage=coverage)
-        proba, rows = softmax(new.logits), np.arange(len(new.true))
+        thresholds = fit_thresholds(
+            softmax(fitted_on.logits, axis=-1), fitted_on.true, fitted_on.group, coverage=coverage
+        )
+        proba, rows = softmax(new.logits, axis=-1), np.arange(len(new.true))
         reached = (proba >= thresholds)[rows, new.true]
         assert reached.mean() == pytest.approx(coverage, abs=0.02)
         for k in range(4):  # each class, the rare ones too
@@ -154,11 +157,11 @@ def test_small_classes_share_a_threshold_and_it_covers_them_together():
     )
     own = own_thresholds(fitted_on.true, fitted_on.group, 4)
     assert own == [0, 1]
-    thresholds = fit_thresholds(softmax(fitted_on.logits), fitted_on.true, fitted_on.group, coverage=0.9)
+    thresholds = fit_thresholds(softmax(fitted_on.logits, axis=-1), fitted_on.true, fitted_on.group, coverage=0.9)
     assert thresholds[2] == thresholds[3]
     assert len(set(thresholds[:3])) == 3
     small = new.true >= 2
-    covered = (softmax(new.logits) >= thresholds)[np.arange(len(new.true)), new.true]
+    covered = (softmax(new.logits, axis=-1) >= thresholds)[np.arange(len(new.true)), new.true]
     assert covered[small].mean() == pytest.approx(0.9, abs=0.08)
 
 
@@ -179,7 +182,7 @@ def test_a_calibration_is_fitted_and_survives_its_file():
     again = Calibration.of(fitted.describe(CLASSES), CLASSES)
     assert again.describe(CLASSES) == fitted.describe(CLASSES)
     assert (again.apply(h.logits) == fitted.apply(h.logits)).all()
-    assert fitted.class_priors == pytest.approx(softmax(fitted.apply(h.logits)).mean(0))
+    assert fitted.class_priors == pytest.approx(softmax(fitted.apply(h.logits), axis=-1).mean(0))
     assert (fitted.coverage, fitted.min_confidence) == (0.8, 0.6)
     assert "3,000 images of 60 patients" in fitted.notes[0]
 
@@ -190,8 +193,8 @@ def test_the_temperature_alone_changes_no_decision_and_full_strength_equals_natu
     equal = HeldOut(
         h.logits - 0.4 * np.log([0.55, 0.3, 0.1, 0.05]), h.true, h.group, h.fold
     )  # as balanced training has it
-    moved = softmax(fit(equal, prior_strength=1.0).apply(equal.logits))
-    assert moved == pytest.approx(softmax(h.logits / 0.4), abs=0.05)
+    moved = softmax(fit(equal, prior_strength=1.0).apply(equal.logits), axis=-1)
+    assert moved == pytest.approx(softmax(h.logits / 0.4, axis=-1), abs=0.05)
     assert fit(equal, prior_strength=0.0).bias is None
 
 
@@ -219,4 +222,4 @@ def test_switched_off_is_off():
     h = held_out(temperature=3.0)
     fitted = fit(h, temperature=False, min_confidence=0.0)
     assert fitted.temperature == 1
-    assert (softmax(fitted.apply(h.logits)).max(1) >= fitted.min_confidence).all()
+    assert (softmax(fitted.apply(h.logits), axis=-1).max(1) >= fitted.min_confidence).all()

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss
 
 from helpers.posteriors import held_out
 from helpers.run_folders import make_run
-from nonet.calibration.calibrator import softmax
 from nonet.calibration.fitting import HeldOut, fit_calibration
 from nonet.evaluation.calibration import cross_fit, measure_calibration
 from nonet.evaluation.oof import align_oof
@@ -53,7 +53,7 @@ def measured():
 
 def test_scores_before_are_those_of_the_references(measured):
     h, found = measured
-    proba, overall = softmax(h.logits), found.measures.iloc[0]
+    proba, overall = softmax(h.logits, axis=-1), found.measures.iloc[0]
     assert overall["nll_before"] == pytest.approx(log_loss(h.true, proba))
     by_class = found.measures.set_index("class")
     references = [brier_score_loss(h.true == k, proba[:, k]) for k in range(4)]
@@ -72,7 +72,7 @@ def test_scores_after_are_of_what_the_other_folds_taught(measured):
     for fold in range(3):
         rows = h.fold == fold
         logits[rows] = fit_calibration(h.where(~rows), Calibrate(), EQUAL, CLASSES).apply(h.logits[rows])
-    assert found.measures.iloc[0]["nll_after"] == pytest.approx(log_loss(h.true, softmax(logits)))
+    assert found.measures.iloc[0]["nll_after"] == pytest.approx(log_loss(h.true, softmax(logits, axis=-1)))
     assert found.measures.iloc[0]["ece_after"] < 0.05 < found.measures.iloc[0]["ece_before"]
 
 
@@ -104,7 +104,7 @@ def test_coverage_and_size_are_counted(measured):
 
 def test_doubt_is_scored_on_all_and_on_the_identified(measured):
     h, found = measured
-    proba = softmax(found.fitted.logits)
+    proba = softmax(found.fitted.logits, axis=-1)
     best, named = proba.argmax(1), proba.max(1) >= 0.5
     assert 0.5 < named.mean() < 0.99
     assert found.doubt["share_identified"] == pytest.approx(named.mean())
@@ -125,7 +125,7 @@ def test_a_class_that_is_never_identified_stays_in_the_mean():
     patient = np.arange(1600) // 40
     h = HeldOut(logits, true, np.array([f"P{p}" for p in patient]), patient % 3)
     found = measure_calibration(oof_of(h), Calibrate(), EQUAL, **FEW)
-    proba = softmax(found.fitted.logits)
+    proba = softmax(found.fitted.logits, axis=-1)
     best, named = proba.argmax(1), proba.max(1) >= 0.5
     assert not (true[named] == 3).any()
     expected = f1_score(true[named], best[named], labels=range(4), average="macro", zero_division=0)
@@ -150,7 +150,7 @@ def test_reliability_bins_hold_every_image_once(measured):
     h, found = measured
     for when, logits in (("before", h.logits), ("after", found.fitted.logits)):
         bins = found.bins[found.bins["when"] == when]
-        proba = softmax(logits)
+        proba = softmax(logits, axis=-1)
         assert bins["images"].sum() == len(h.true)
         assert np.average(bins["confidence"], weights=bins["images"]) == pytest.approx(proba.max(1).mean())
         assert np.average(bins["accuracy"], weights=bins["images"]) == pytest.approx((proba.argmax(1) == h.true).mean())

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import safetensors.torch
 from PIL import Image
+from scipy.special import softmax
 
 from helpers.networks import with_random_weights
 from helpers.sealing import seal
-from nonet.calibration.calibrator import softmax
 from nonet.calibration.priors import estimate_priors
 from nonet.errors import DataError, RunError
 from nonet.inference.folder import CHUNK_SIZE
@@ -143,7 +143,7 @@ def test_adapting_to_the_mix_of_the_sample_is_asked_for_marked_and_done(run, ens
     assert (table["best"] == [ensemble.classes[k] for k in moved.argmax(1)]).mean() > 0.95
     assert np.abs(moved - proba).max() > 0.02
     logits = pd.read_parquet(tmp_path / "out" / "logits.parquet").iloc[:, 1:].to_numpy()
-    assert softmax(logits) == pytest.approx(moved, abs=1e-3)
+    assert softmax(logits, axis=-1) == pytest.approx(moved, abs=1e-3)
 
 
 def test_spread_and_agreement_are_between_members(ensemble, cells, tmp_path):

@@ -6,11 +6,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from helpers.run_folders import ARCHITECTURES, make_run
 from helpers.sealing import seal
 from nonet.artifacts.run import Run
-from nonet.calibration.calibrator import Calibration, softmax
+from nonet.calibration.calibrator import Calibration
 from nonet.errors import RecipeError, RunError
 from nonet.recipe import load_recipe
 from nonet.training.ensemble import calibrate, finish, trained_shares
@@ -66,7 +67,7 @@ def test_it_is_fitted_on_evaluated_images_averaged_by_the_members_weights(run):
         name: rows.set_index("image_id").sort_index()[columns].to_numpy(dtype=float)
         for name, rows in oof[oof["view_set"] == "dihedral"].groupby("architecture")
     }
-    expected = softmax(0.75 * of[ARCHITECTURES[0]] + 0.25 * of[ARCHITECTURES[1]]).mean(0)
+    expected = softmax(0.75 * of[ARCHITECTURES[0]] + 0.25 * of[ARCHITECTURES[1]], axis=-1).mean(0)
     assert fitted.class_priors == pytest.approx(expected)
 
 

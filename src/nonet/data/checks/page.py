@@ -13,6 +13,7 @@ from nonet.artifacts.run import write_json, write_text
 from nonet.data.checks.near_duplicates import MIN_SIMILARITY
 from nonet.data.checks.run import PAIR_KINDS, Checks
 from nonet.data.checks.shortcuts import ORDER
+from nonet.data.folds import spread_over_patients
 from nonet.data.images.decode import load_rgb
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.cache import Crop, prepare_crops
@@ -139,11 +140,8 @@ def _in_words(crop: Crop, is_own_size: bool) -> str:
 def _samples(dataset: Dataset) -> tuple[list[np.ndarray], list[str]]:
     """Return some images of each class, of as many patients as there are, the same ones each time."""
     labelled = dataset.manifest[dataset.manifest["label"].notna()]
-    shuffled = labelled.sample(frac=1, random_state=0)
-    turn = shuffled.groupby(["label", shuffled["patient"].fillna(shuffled["image_id"])]).cumcount()
-    order = shuffled.assign(_turn=turn).sort_values("_turn", kind="stable")
     images, labels = [], []
-    for code, part in order.groupby("label"):
+    for code, part in spread_over_patients(labelled, random_state=0).groupby("label"):
         for image_id in part["image_id"].head(_PER_CLASS):
             if (image := _loaded(dataset, image_id)) is not None:
                 images.append(image)

@@ -23,7 +23,7 @@ from nonet.data.preprocess.denoise import denoise, estimate_sigma, warm_up
 from nonet.data.preprocess.stain import normalise_colours
 from nonet.errors import DataError, UnreadableNowError
 from nonet.progress import progress, slowly
-from nonet.workers import GUARD, Workers, map_in_order, num_processors, spawned_pool
+from nonet.workers import GUARD, Workers, map_in_order, spawned_pool, worker_count
 
 logger = logging.getLogger("nonet")
 
@@ -331,8 +331,7 @@ def _fill(
     """Prepare images chunk by chunk, each in the crops that lack it: (path, SHA-256, crops)."""
     chunks = [todo[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
     tasks = ((chunk, settings) for chunk in chunks)
-    count = num_processors() if num_workers is None else num_workers
-    num_processes = min(count, len(chunks)) if len(todo) >= WORKERS_PAY_FROM else 1
+    num_processes = min(worker_count(num_workers), len(chunks)) if len(todo) >= WORKERS_PAY_FROM else 1
     total, description = over
     with (
         progress(total=total, initial=total - len(todo), description=description, unit="images") as bar,
