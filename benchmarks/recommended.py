@@ -22,12 +22,13 @@ from kept import digest
 from probe import probe
 
 import nonet
+from nonet.artifacts.logit_columns import logit_columns
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score, per_class_scores
-from nonet.evaluation.oof import ENSEMBLE
+from nonet.evaluation.oof import align_oof
 from nonet.evaluation.results import measure
-from nonet.evaluation.tables import ensemble_oof, format_table
+from nonet.evaluation.tables import format_table
 
 HERE = Path(__file__).parent
 RECIPES = {
@@ -86,9 +87,12 @@ def main() -> None:
 
 
 def _final(oof: pd.DataFrame) -> pd.DataFrame:
-    """Return the ensemble's rows of the view set that predictions are made with."""
-    table = ensemble_oof(oof)
-    return table[(table["architecture"] == ENSEMBLE) & (table["view_set"] == "dihedral")]
+    """Return image_id, label, patient and the ensemble's logits with the views that predictions are made with."""
+    aligned = align_oof(oof)
+    about = oof.drop_duplicates("image_id").set_index("image_id").loc[aligned.image_id, ["label", "patient"]]
+    logits = aligned.ensemble_logits[aligned.view_sets.index("dihedral")]
+    columns = logit_columns(aligned.classes)
+    return about.join(pd.DataFrame(logits, index=about.index, columns=columns)).reset_index()
 
 
 def report(dataset, methods: dict[str, pd.DataFrame], runs: dict, tables: dict, arguments) -> str:

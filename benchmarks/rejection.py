@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import ood_candidates
 import pandas as pd
 import torch
 from kept import digest
@@ -133,16 +134,16 @@ def _forward(member, stores: tuple) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def candidates(features, logits, labels, train: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return each score of the images `rows`, fitted on the images `train`."""
     known, asked, size = features[train], features[rows], features.shape[1]
-    gaussians = ood_scores.fit_class_gaussians(known, labels[train])
-    few = ood_scores.fit_class_gaussians(known, labels[train], num_axes=64)
+    gaussians = ood_candidates.fit_class_gaussians(known, labels[train])
+    few = ood_candidates.fit_class_gaussians(known, labels[train], num_axes=64)
     scores = {
-        "1 − max soft-max": ood_scores.max_softmax_score(logits[rows]),
-        "energy": ood_scores.energy_score(logits[rows]),
-        "−max logit": ood_scores.max_logit_score(logits[rows]),
+        "1 − max soft-max": ood_candidates.max_softmax_score(logits[rows]),
+        "energy": ood_candidates.energy_score(logits[rows]),
+        "−max logit": ood_candidates.max_logit_score(logits[rows]),
         "Mahalanobis, all axes": np.sqrt(gaussians.mahalanobis(asked)),
         "Mahalanobis, 64 axes": np.sqrt(few.mahalanobis(asked)),
         "relative Mahalanobis, 64 axes": few.relative_mahalanobis(asked),
-        "50th neighbour": ood_scores.neighbour_score(known, asked),
+        "50th neighbour": ood_candidates.neighbour_score(known, asked),
     }
     for share in (1 / 16, 1 / 4, 1 / 2):
         space = ood_scores.fit_principal_space(known, num_axes=round(share * size))

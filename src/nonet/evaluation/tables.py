@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from nonet.artifacts.logit_columns import logit_columns
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
 from nonet.evaluation.metrics import SCORES, macro_f1_score, per_class_scores
@@ -181,31 +180,6 @@ def difference_table(
         low, high = percentile_interval(drawn[:, 0] - drawn[:, 1], confidence=confidence)
         table.append((name, value[0] - value[1], float(low), float(high)))
     return pd.DataFrame(table, columns=columns)
-
-
-def ensemble_oof(oof: pd.DataFrame, classes: list[str] | None = None) -> pd.DataFrame:
-    """Average the architectures' logits for each image and view set.
-
-    The sum runs over architectures in alphabetical order in float64, so that the order of the table's rows does not
-    change a bit of the result.
-
-    Parameters
-    ----------
-    oof : as in `align_oof`.
-
-    Returns
-    -------
-    A table like `oof`, with `architecture` "ensemble": one row for each image and view set, logits float64.
-    """
-    aligned = align_oof(oof, classes)
-    about = oof.assign(image_id=oof["image_id"].astype(str)).drop_duplicates("image_id").set_index("image_id")
-    about = about.loc[aligned.image_id, [c for c in ("label", "patient", "source", "fold") if c in about]]
-    parts = []
-    for place, views in enumerate(aligned.view_sets):
-        mean = aligned.ensemble_logits[place]
-        logits = pd.DataFrame(mean, index=about.index, columns=logit_columns(aligned.classes))
-        parts.append(about.assign(architecture=ENSEMBLE, view_set=views).join(logits).reset_index())
-    return pd.concat(parts, ignore_index=True)
 
 
 def confusion_table(confusion: np.ndarray, classes: list[str]) -> pd.DataFrame:

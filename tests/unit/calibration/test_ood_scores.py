@@ -2,68 +2,26 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.spatial.distance import mahalanobis
-from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from nonet.calibration.ood_scores import (
-    energy_score,
-    fit_class_gaussians,
-    fit_principal_space,
-    fit_prototypes,
-    max_logit_score,
-    max_softmax_score,
-    nearest_prototype,
-    neighbour_score,
-)
+from nonet.calibration.ood_scores import fit_principal_space, fit_prototypes, nearest_prototype
 
 
 @pytest.fixture(scope="module")
 def features():
-    """Training features of three classes with one covariance, (240, 12), their labels, and others, (30, 12)."""
+    """Training features of three classes with one covariance, (240, 12), and others, (30, 12)."""
     rng = np.random.default_rng(0)
     mixing, means, labels = rng.normal(size=(12, 12)), 3 * rng.normal(size=(3, 12)), np.repeat([0, 1, 2], 80)
-    return means[labels] + rng.normal(size=(240, 12)) @ mixing, labels, 4 * rng.normal(size=(30, 12))
-
-
-def test_scores_of_logits_are_torchs():
-    logits = np.random.default_rng(1).normal(0, 50, (20, 5)).astype(np.float32)
-    tensor = torch.from_numpy(logits).double()
-    np.testing.assert_allclose(energy_score(logits), -torch.logsumexp(tensor, 1), rtol=1e-12)
-    np.testing.assert_allclose(max_softmax_score(logits), 1 - tensor.softmax(1).amax(1), atol=1e-12)
-    np.testing.assert_allclose(max_logit_score(logits), -tensor.amax(1))
-
-
-def test_distances_are_scipys_under_ledoit_and_wolfs_covariance(features):
-    training, labels, others = features
-    means = np.stack([training[labels == k].mean(0) for k in range(3)])
-    precision = LedoitWolf(assume_centered=True).fit(training - means[labels]).precision_
-    expected = [[mahalanobis(x, mean, precision) ** 2 for mean in means] for x in others]
-    fitted = fit_class_gaussians(training, labels)
-    np.testing.assert_allclose(fitted.distances(others), expected, rtol=1e-9)
-    np.testing.assert_allclose(fitted.mahalanobis(others), np.min(expected, axis=1), rtol=1e-9)
-    total = LedoitWolf().fit(training).precision_
-    background = [mahalanobis(x, training.mean(0), total) ** 2 for x in others]
-    np.testing.assert_allclose(
-        fitted.relative_mahalanobis(others), np.min(expected, axis=1) - background, rtol=1e-6, atol=1e-6
-    )
-
-
-def test_distances_in_principal_axes_are_those_of_pca(features):
-    training, labels, others = features
-    pca = PCA(5).fit(training)
-    expected = fit_class_gaussians(pca.transform(training), labels).mahalanobis(pca.transform(others))
-    np.testing.assert_allclose(fit_class_gaussians(training, labels, num_axes=5).mahalanobis(others), expected)
+    return means[labels] + rng.normal(size=(240, 12)) @ mixing, 4 * rng.normal(size=(30, 12))
 
 
 def test_the_residual_is_what_pca_cannot_reconstruct(features):
-    training, _, others = features
+    training, others = features
     for num_axes in (1, 4, 11):
         pca = PCA(num_axes).fit(training)
         expected = np.linalg.norm(others - pca.inverse_transform(pca.transform(others)), axis=1)
@@ -78,26 +36,17 @@ def test_a_space_of_few_images_still_leaves_something_outside(num_images, num_ax
     assert (space.residual(rng.normal(size=(5, 4))) > 0).all()
 
 
-def test_the_neighbour_is_scikit_learns(features):
-    training, _, others = features
-    near = NearestNeighbors(n_neighbors=7).fit(normalize(training))
-    expected = near.kneighbors(normalize(others))[0][:, 6]
-    np.testing.assert_allclose(neighbour_score(training, others, k=7), expected, rtol=1e-4)
-    nearest = neighbour_score(training[:3], others, k=50)  # no more than there are
-    np.testing.assert_allclose(nearest, neighbour_score(training[:3], others, k=3))
-
-
 def test_the_nearest_prototype_is_the_nearest_neighbour_among_them(features):
-    training, _, others = features
+    training, others = features
     prototypes = fit_prototypes(training, num_prototypes=8)
     np.testing.assert_allclose(np.linalg.norm(prototypes, axis=1), 1, rtol=1e-6)
-    expected = neighbour_score(prototypes, others, k=1)
+    expected = NearestNeighbors(n_neighbors=1).fit(prototypes).kneighbors(normalize(others))[0][:, 0]
     np.testing.assert_allclose(nearest_prototype(prototypes, others), expected, rtol=1e-4, atol=1e-4)
     assert np.isnan(nearest_prototype(prototypes, np.full((1, 12), np.nan))).all()
 
 
 def test_prototypes_are_the_directions_there_are(features):
-    training, _, _ = features
+    training, _ = features
     rng = np.random.default_rng(3)
     directions = np.linalg.qr(rng.normal(size=(12, 12)))[0][:3]
     bundles = np.repeat(directions, 50, axis=0) * rng.uniform(1, 9, (150, 1)) + rng.normal(size=(150, 12)) * 0.01
@@ -115,9 +64,8 @@ def test_features_beside_those_of_training_are_told_apart():
     def known(n):
         return rng.normal(size=(n, 4)) @ axes[:4] * 3 + rng.normal(size=(n, 12)) * 0.1
 
-    training, labels, held_out = known(200), rng.integers(3, size=200), known(100)
+    training, held_out = known(200), known(100)
     others = known(100) + rng.normal(size=(100, 8)) @ axes[4:]
     truth = np.repeat([0, 1], 100)
-    space, gaussians = fit_principal_space(training, num_axes=4), fit_class_gaussians(training, labels)
-    for score in (space.residual, gaussians.mahalanobis):
-        assert roc_auc_score(truth, np.concatenate([score(held_out), score(others)])) > 0.99
+    residual = fit_principal_space(training, num_axes=4).residual
+    assert roc_auc_score(truth, np.concatenate([residual(held_out), residual(others)])) > 0.99
