@@ -26,9 +26,9 @@ from machine import machine_in_words
 
 from nonet.artifacts.integrity import note_checksums, write_done, write_sealed
 from nonet.artifacts.run import FORMAT_VERSION, Run, sha256_of
+from nonet.calibration.calibrate import calibrate
 from nonet.cells import CLASSES
 from nonet.recipe import load_recipe
-from nonet.training.ensemble import calibrate
 
 HERE = Path(__file__).parent
 ARCHITECTURES = ("swinv2_tiny", "convnextv2_tiny", "dinobloom_small")

@@ -22,7 +22,7 @@ _HOME = {
     "list_backbones": "nonet.models.listing",
     "train": "nonet.training.launch",
     "Run": "nonet.artifacts.run",
-    "calibrate": "nonet.training.ensemble",
+    "calibrate": "nonet.calibration.calibrate",
     "evaluate": "nonet.report.evaluate",
     "evaluate_robustness": "nonet.robustness",
     "table": "nonet.evaluation.across_runs",

@@ -1,6 +1,7 @@
 from typing import Final
 
 from nonet.artifacts.run import Run as Run
+from nonet.calibration.calibrate import calibrate as calibrate
 from nonet.data.build import build_dataset as build_dataset
 from nonet.data.manifest import Dataset as Dataset
 from nonet.data.sources.catalogue import describe_source as describe_source
@@ -24,7 +25,6 @@ from nonet.report.evaluate import evaluate as evaluate
 from nonet.report.issues import issues as issues
 from nonet.robustness import evaluate_robustness as evaluate_robustness
 from nonet.synthetic.dataset import draw_dataset as draw_dataset
-from nonet.training.ensemble import calibrate as calibrate
 from nonet.training.launch import train as train
 
 __version__: Final[str]

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from os import PathLike
 
 from nonet.artifacts.csv_files import write_csv
+from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run, write_text
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.evaluation.bootstrap import require_possible
 from nonet.evaluation.robustness import Robustness, robustness_tables
-from nonet.evaluation.run_data import read_ensemble
 from nonet.inference.corrupted_images import list_corruptions
 from nonet.inference.corruptions import score_corruptions
 from nonet.page.figures import in_house_style, svg_text
@@ -77,7 +77,7 @@ def evaluate_robustness(
         num_workers=num_workers,
     )
     options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
-    found = robustness_tables(folder, weights=read_ensemble(run)[1], **options)
+    found = robustness_tables(folder, weights=EnsembleFile.read(run).weights, **options)
     _write(run, found)
     logger.info("Scored %d variants: %s", len(found.scores), run.robustness)
     return found

@@ -8,10 +8,10 @@ import pytest
 
 import nonet
 from nonet.artifacts.run import Run
+from nonet.calibration.calibrate import calibrate
 from nonet.errors import DamagedError, RunError, StorageError
 from nonet.evaluation.run_data import read_run
 from nonet.inference.load import load
-from nonet.training.ensemble import calibrate
 from nonet.training.launch import train
 from nonet.training.member import MemberTraining
 

@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from helpers.run_folders import ARCHITECTURES, make_run
 from helpers.sealing import seal
 from nonet.artifacts.run import Run
+from nonet.calibration.calibrate import calibrate
 from nonet.calibration.fitting import HeldOut, fit_calibration
 from nonet.calibration.member_weights import mean_over_members
 from nonet.calibration.ood import fit_rejection
@@ -23,7 +24,6 @@ from nonet.report import report_text
 from nonet.report.cards import render_cards
 from nonet.report.evaluate import evaluate
 from nonet.report.report import render_report
-from nonet.training.ensemble import calibrate
 
 FEW = {"num_resamples": 50}
 UNEQUAL = {(name, fold): float((2 * i + fold) % 4) for i, name in enumerate(ARCHITECTURES) for fold in range(3)}
@@ -41,8 +41,7 @@ def describe(run, weights=None, **settings):
         "format_version": 1,
         "classes": classes,
         "members": members,
-        "temperature": 1.0,
-        "class_priors": None,
+        "trained_priors": json.loads((run / "ensemble.json").read_text())["trained_priors"],
     }
     (run / "ensemble.json").write_text(json.dumps(description | {"calibration": {"settings": settings}}))
     seal(run)
@@ -56,7 +55,7 @@ def add_ood_score(run, seed=0):
     score = {i: rng.normal() + 4 * (rng.random() < 1 / 12) for i in sorted(set(oof["image_id"]))}
     own = {key: rng.normal(0, 0.3) for key in sorted(set(zip(oof["image_id"], oof["architecture"])))}
     oof["ood_score"] = [score[i] + own[i, a] for i, a in zip(oof["image_id"], oof["architecture"])]
-    oof.to_parquet(run / "oof.parquet")
+    oof.assign(nucleus=True).to_parquet(run / "oof.parquet")
     seal(run)
 
 
@@ -169,7 +168,7 @@ def as_predicted(found, settings):
     for fold in range(3):
         here = oof.fold == fold
         others = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold).where(~here)
-        fitted = fit_calibration(others, settings, found.data.trained_shares, oof.classes)
+        fitted = fit_calibration(others, settings, found.data.trained_priors, oof.classes)
         rejection = fit_rejection(
             oof.ood_score[~here], oof.group[~here], oof.fold[~here], false_alarm=settings.false_alarm
         )

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from helpers.pictures import draw_pictures
+from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run
-from nonet.calibration.ensemble_file import read_description
+from nonet.calibration.calibrate import calibrate
 from nonet.data.build import build_dataset
 from nonet.errors import DataError, RunError
 from nonet.inference.ensemble import Ensemble
@@ -20,7 +21,6 @@ from nonet.inference.predict import predict
 from nonet.models.views import to_device
 from nonet.recipe import load_recipe
 from nonet.report.evaluate import evaluate
-from nonet.training.ensemble import calibrate
 from nonet.training.launch import train
 
 
@@ -113,7 +113,7 @@ def test_half_precision_rejects_what_single_does(run, strange, drawn):
     paths = [*sorted(strange.glob("*.png")), *sorted(drawn.rglob("*.png"))]
     single = load(run, accelerator="cpu")
     recipe = load_recipe(single.recipe, ["train.precision=bf16-mixed"])
-    half = Ensemble(run, recipe, read_description(run), accelerator="cpu")
+    half = Ensemble(run, recipe, EnsembleFile.read(run), accelerator="cpu")
     percentile, of_half = single.predict_ood(paths), half.predict_ood(paths)
     np.testing.assert_allclose(of_half, percentile, atol=1e-3)
     assert (single.rejection.rejects(percentile) != half.rejection.rejects(of_half)).sum() <= 1

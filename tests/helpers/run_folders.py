@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 
 from helpers.sealing import seal
+from nonet.artifacts.ensemble_file import per_class
 from nonet.cells import CLASSES
+from nonet.settings import Sampling
+from nonet.training.ensemble import trained_priors
 
 ARCHITECTURES = ("convnextv2_tiny", "dinobloom_s", "swinv2_tiny")
 NAMES = {"convnextv2_tiny": "ConvNeXtV2-Tiny", "dinobloom_s": "DinoBloom-S", "swinv2_tiny": "SwinV2-Tiny"}
@@ -55,7 +58,8 @@ def make_run(folder, *, num_images=600, num_patients=40, num_external=80, classe
     begun = {"classes": classes, "architectures": ARCHITECTURES, "num_folds": 3, "fingerprints": {}}
     (folder / "provenance.json").write_text(json.dumps(versions | begun))
     members = [{"architecture": a, "fold": k, "weight": 1.0} for k in range(3) for a in ARCHITECTURES]
-    about = {"format_version": 1, "classes": classes, "titles": NAMES, "members": members, "temperature": 1.0}
+    priors = per_class(classes, trained_priors(manifest, table, classes, Sampling()))
+    about = {"format_version": 1, "classes": classes, "titles": NAMES, "members": members, "trained_priors": priors}
     (folder / "ensemble.json").write_text(json.dumps(about))
     sample_label = np.repeat(classes, 6)
     images = _cells(rng, len(sample_label))

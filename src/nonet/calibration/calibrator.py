@@ -1,17 +1,17 @@
-"""What makes probabilities out of an ensemble's logits, as `ensemble.json` keeps it. NumPy in, NumPy out.
+"""What makes probabilities out of an ensemble's logits, as ensemble.json stores it. NumPy in, NumPy out.
 
     probabilities = softmax(logits / temperature + bias)
 
 `fitting` fits it on out-of-fold logits, `conformal` its prediction sets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-#: Of any number in a calibration: with larger ones logits would overflow.
-MAX_NUMBER = 1_000_000
+from nonet.artifacts.ensemble_file import CalibrationSection, EnsembleFile, per_class
+from nonet.settings import Calibrate
 
 
 @dataclass(frozen=True)
@@ -46,70 +46,37 @@ class Calibration:
         return scaled if self.bias is None else scaled + self.bias
 
     def __str__(self) -> str:
-        moved = f", class priors moved by {self.prior_strength:+g}" if self.bias is not None else ""
+        corrected = f", prior correction of strength {self.prior_strength:+g}" if self.bias is not None else ""
         sets = "" if self.coverage is None else f", prediction sets for {self.coverage:.0%}"
-        return f"temperature {self.temperature:.3f}{moved}{sets}."
-
-    def describe(self, classes: Sequence[str]) -> dict:
-        """Return it as `ensemble.json` keeps it: two keys at the top, the rest under "calibration"."""
-        return {
-            "temperature": self.temperature,
-            "class_priors": _by_class(self.class_priors, classes),
-            "calibration": {
-                "prior_strength": self.prior_strength,
-                "bias": _by_class(self.bias, classes),
-                "min_confidence": self.min_confidence,
-                "coverage": self.coverage,
-                "thresholds": _by_class(self.thresholds, classes),
-                "notes": self.notes,
-            },
-        }
+        return f"temperature {self.temperature:.3f}{corrected}{sets}."
 
     @classmethod
-    def of(cls, description: Mapping, classes: Sequence[str]) -> "Calibration":
-        """Read it from what `ensemble.json` holds, that of an older nonet too.
-
-        Raises
-        ------
-        ValueError, saying what is wrong: people may edit the file.
-        """
-        temperature = _number("temperature", description["temperature"])
-        if not temperature >= 1 / MAX_NUMBER:
-            raise ValueError(f"temperature is {temperature}, and must be more than 0 (at least {1 / MAX_NUMBER:g})")
-        kept = description.get("calibration") or {}
-        if not isinstance(kept, Mapping):
-            raise ValueError(f"calibration is {kept!r}, and must be a table")
-        coverage = kept.get("coverage")
-        min_confidence = _number("min_confidence", kept.get("min_confidence", 0.0))
-        if not 0 <= min_confidence <= 1:
-            raise ValueError(f"min_confidence is {min_confidence}, and must lie between 0 and 1")
+    def from_ensemble(cls, ensemble: EnsembleFile) -> "Calibration":
+        """Return the calibration that ensemble.json holds."""
+        section = ensemble.calibration
         return cls(
-            temperature=temperature,
-            prior_strength=_number("prior_strength", kept.get("prior_strength", 0.0)),
-            bias=_array("bias", kept.get("bias"), classes),
-            class_priors=_array("class_priors", description.get("class_priors"), classes),
-            min_confidence=min_confidence,
-            coverage=None if coverage is None else _number("coverage", coverage),
-            thresholds=_array("thresholds", kept.get("thresholds"), classes),
-            notes=[str(note) for note in kept.get("notes", [])],
+            temperature=float(ensemble.temperature),
+            bias=ensemble.array(section.bias),
+            prior_strength=float(section.prior_strength),
+            class_priors=ensemble.array(ensemble.class_priors),
+            min_confidence=float(section.min_confidence),
+            coverage=section.coverage,
+            thresholds=ensemble.array(section.thresholds),
+            notes=list(section.notes),
         )
 
-
-def _by_class(values: np.ndarray | None, classes: Sequence[str]) -> dict[str, float] | None:
-    return None if values is None else {code: float(value) for code, value in zip(classes, values, strict=True)}
-
-
-def _array(what: str, values: object, classes: Sequence[str]) -> np.ndarray | None:
-    if values is None:
-        return None
-    if not isinstance(values, Mapping) or set(values) != set(classes):
-        raise ValueError(f"{what} must have one number a class")
-    return np.array([_number(f"{what} of {code}", values[code]) for code in classes])
-
-
-def _number(what: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{what} is {value!r}, and must be a number")
-    if not abs(value) <= MAX_NUMBER:  # an int may be too large for a float
-        raise ValueError(f"{what} is {value}, and must be finite, at most {MAX_NUMBER:,}")
-    return float(value)
+    def to_ensemble(self, classes: Sequence[str], settings: Calibrate | None = None) -> dict:
+        """Return the values of `EnsembleFile` that hold it; `settings` are those that it was fitted with."""
+        return {
+            "temperature": self.temperature,
+            "class_priors": per_class(classes, self.class_priors),
+            "calibration": CalibrationSection(
+                prior_strength=self.prior_strength,
+                bias=per_class(classes, self.bias),
+                min_confidence=self.min_confidence,
+                coverage=self.coverage,
+                thresholds=per_class(classes, self.thresholds),
+                notes=self.notes,
+                settings=settings,
+            ),
+        }

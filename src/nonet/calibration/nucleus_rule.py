@@ -1,9 +1,10 @@
 """Whether an image without anything that could be a nucleus is unidentified. NumPy in, NumPy out."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from nonet.artifacts.ensemble_file import EnsembleFile, NucleusSection
 
 #: Where more of the known cells than this show no nucleus, the images are of another kind: none is asked for one.
 MOST_WITHOUT = 0.01
@@ -26,25 +27,14 @@ class NucleusRule:
         """Say which images are unidentified for it, bool (n,), of which show what could be a nucleus."""
         return ~np.asarray(shows, dtype=bool) & self.required
 
-    def describe(self) -> dict:
-        """Return it as `ensemble.json` keeps it, under the key "nucleus"."""
-        return {"required": self.required, "notes": self.notes}
-
     @classmethod
-    def of(cls, description: Mapping) -> "NucleusRule":
-        """Read it from what `ensemble.json` holds.
+    def from_ensemble(cls, ensemble: EnsembleFile) -> "NucleusRule":
+        """Return the rule that ensemble.json holds."""
+        return cls(ensemble.nucleus.required, list(ensemble.nucleus.notes))
 
-        Raises
-        ------
-        ValueError, saying what is wrong: people may edit the file.
-        """
-        kept = description.get("nucleus", {"required": False})
-        if not isinstance(kept, Mapping) or not isinstance(kept.get("required"), bool):
-            raise ValueError(f"nucleus is {kept!r}, and must be a table in which required is true or false")
-        notes = kept.get("notes", [])
-        if not isinstance(notes, list):
-            raise ValueError(f"notes is {notes!r}, and must be a list of sentences")
-        return cls(kept["required"], [str(note) for note in notes])
+    def to_section(self) -> NucleusSection:
+        """Return the section of ensemble.json that holds it."""
+        return NucleusSection(required=self.required, notes=self.notes)
 
 
 def fit_nucleus_rule(shows: np.ndarray | None, *, required: bool) -> NucleusRule:

@@ -7,13 +7,13 @@ percentile of known cells, so that the threshold is the share of known cells tha
 out-of-distribution image is needed for it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
+from nonet.artifacts.ensemble_file import NUM_QUANTILES, EnsembleFile, RejectionSection
 from nonet.artifacts.run import written_whole
 from nonet.calibration.fitting import MIN_GROUPS, MIN_IMAGES
 from nonet.calibration.ood_scores import (
@@ -26,7 +26,7 @@ from nonet.calibration.ood_scores import (
 from nonet.errors import RunError
 
 #: Shares of known cells at which `Rejection` keeps the score: finer at the end where thresholds lie.
-SHARES = np.concatenate([np.arange(100) / 100, 0.99 + np.arange(1, 11) / 1000])
+SHARES = np.concatenate([np.arange(100) / 100, 0.99 + np.arange(1, NUM_QUANTILES - 99) / 1000])
 #: Smallest spread that a part of the score is divided by, as a share of the features' length. Where known cells vary by
 #: less, kernels and devices differ as much as cells do, and dividing by their spread would blow that up.
 SMALLEST_SPREAD = 0.01
@@ -176,39 +176,17 @@ class Rejection:
         """Say of which percentiles an image is none of the classes, bool (n,)."""
         return np.asarray(percentile) > 1 - self.false_alarm
 
-    def describe(self) -> dict:
-        """Return it as `ensemble.json` keeps it, under the key "rejection"."""
-        quantiles = None if self.quantiles is None else [float(q) for q in self.quantiles]
-        return {"false_alarm": self.false_alarm, "quantiles": quantiles, "notes": self.notes}
-
     @classmethod
-    def of(cls, description: Mapping) -> "Rejection":
-        """Read it from what `ensemble.json` holds, that of an older nonet too.
+    def from_ensemble(cls, ensemble: EnsembleFile) -> "Rejection":
+        """Return the rejection that ensemble.json holds."""
+        section = ensemble.rejection
+        quantiles = None if section.quantiles is None else np.array(section.quantiles, dtype=np.float64)
+        return cls(float(section.false_alarm), quantiles, list(section.notes))
 
-        Raises
-        ------
-        ValueError, saying what is wrong: people may edit the file.
-        """
-        kept = description.get("rejection")
-        if kept is None:
-            return cls(notes=["This run was made by a nonet that did not know of rejection."])
-        if not isinstance(kept, Mapping):
-            raise ValueError(f"rejection is {kept!r}, and must be a table")
-        false_alarm, quantiles = kept.get("false_alarm"), kept.get("quantiles")
-        number = isinstance(false_alarm, (int, float)) and not isinstance(false_alarm, bool)
-        if not number or not 0 <= false_alarm <= 1:
-            raise ValueError(f"false_alarm is {false_alarm!r}, and must be a number between 0 and 1")
-        if quantiles is not None:
-            try:
-                quantiles = np.asarray(quantiles, dtype=np.float64)
-            except (TypeError, ValueError):
-                quantiles = np.zeros(0)
-            if quantiles.shape != SHARES.shape or not (np.diff(quantiles) >= 0).all():
-                raise ValueError(f"quantiles must be {len(SHARES)} numbers that do not fall")
-        notes = kept.get("notes", [])
-        if not isinstance(notes, list):
-            raise ValueError(f"notes is {notes!r}, and must be a list of sentences")
-        return cls(float(false_alarm), quantiles, [str(note) for note in notes])
+    def to_section(self) -> RejectionSection:
+        """Return the section of ensemble.json that holds it."""
+        quantiles = None if self.quantiles is None else [float(q) for q in self.quantiles]
+        return RejectionSection(false_alarm=self.false_alarm, quantiles=quantiles, notes=self.notes)
 
 
 def fit_rejection(score: np.ndarray, group: np.ndarray, fold: np.ndarray, *, false_alarm: float) -> Rejection:

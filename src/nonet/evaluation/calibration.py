@@ -80,7 +80,7 @@ class MeasuredCalibration:
 def measure_calibration(
     oof: OutOfFold,
     settings: Calibrate,
-    trained_shares: np.ndarray,
+    trained_priors: np.ndarray,
     *,
     rejected: np.ndarray | None = None,
     num_resamples: int = 2000,
@@ -92,7 +92,7 @@ def measure_calibration(
     Parameters
     ----------
     oof : out-of-fold logits. settings : the [calibrate] that ensemble.json was fitted with.
-    trained_shares : (C,), the share of each class among the images that training drew.
+    trained_priors : (C,), the share of each class among the images that training drew.
     rejected : bool (n,), the images rejected as unknown cell types by thresholds of the other folds; None: none is.
 
     Returns
@@ -103,7 +103,7 @@ def measure_calibration(
     logits = oof.final_logits
     rejected = np.zeros(len(oof.true), dtype=bool) if rejected is None else rejected
     held_out = HeldOut(logits, oof.true, oof.group, oof.fold)
-    fitted = cross_fit(held_out, settings, trained_shares, oof.classes, rejected=rejected)
+    fitted = cross_fit(held_out, settings, trained_priors, oof.classes, rejected=rejected)
     if isinstance(fitted, str):
         return fitted
     after = softmax(fitted.logits, axis=-1)
@@ -127,7 +127,7 @@ def measure_calibration(
 def cross_fit(
     held_out: HeldOut,
     settings: Calibrate,
-    trained_shares: np.ndarray,
+    trained_priors: np.ndarray,
     classes: list[str],
     *,
     rejected: np.ndarray | None = None,
@@ -144,7 +144,7 @@ def cross_fit(
     for fold in folds:
         rows = held_out.fold == fold
         others = held_out.where(~rows)
-        fitted = fit_calibration(others, settings, trained_shares, classes)
+        fitted = fit_calibration(others, settings, trained_priors, classes)
         if fitted.thresholds is None:
             return "Measured on no fold, as the others together are too few. " + " ".join(fitted.notes)
         temperatures.append(fitted.temperature)
@@ -154,7 +154,7 @@ def cross_fit(
         inside[rows] = prediction_sets(proba, fitted.thresholds)
         chosen = fitted
         if settings.prior_strength != "choose":
-            chosen = fit_calibration(others, choosing, trained_shares, classes)
+            chosen = fit_calibration(others, choosing, trained_priors, classes)
         shifted[rows] = chosen.apply(held_out.logits[rows]).argmax(1)
         if known[rows].sum() >= MIN_IMAGES_TO_ADAPT:
             priors = estimate_priors(proba[known[rows]], fitted.class_priors)

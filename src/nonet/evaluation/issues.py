@@ -82,7 +82,7 @@ def ensemble_proba(data: RunData, fitted: CrossFitted | str | None = None) -> np
     oof = data.oof
     if fitted is None and data.calibrate.prior_strength != 0:
         held_out = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold)
-        fitted = cross_fit(held_out, data.calibrate, data.trained_shares, oof.classes)
+        fitted = cross_fit(held_out, data.calibrate, data.trained_priors, oof.classes)
     if isinstance(fitted, CrossFitted) and fitted.moves_priors:
         return softmax(fitted.logits, axis=1)
     return softmax(oof.final_logits / data.temperature, axis=1)

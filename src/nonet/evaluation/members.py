@@ -2,25 +2,26 @@
 
 from collections.abc import Iterable
 
+from nonet.artifacts.ensemble_file import MemberEntry
 from nonet.evaluation.run_data import RunData
 
 
 def dead_words(data: RunData) -> list[str]:
     """Say of each member whose network is dead why, and what that means for the scores; a sentence or two each."""
-    entries = [entry for entry in data.ensemble.get("members", []) if entry.get("reason")]
-    out = [_sentence(data, entry) for entry in entries if not entry["weight"]]
-    kept = [entry for entry in entries if entry["weight"]]
-    if kept and len(kept) + len(out) == len(data.ensemble["members"]):
+    entries = [entry for entry in data.ensemble.members if entry.reason]
+    out = [_sentence(data, entry) for entry in entries if not entry.weight]
+    kept = [entry for entry in entries if entry.weight]
+    if kept and len(kept) + len(out) == len(data.ensemble.members):
         return [f"All networks died in training: {_sentence(data, kept[0])}", *out]
     return out + [f"{_sentence(data, entry)} It counts nonetheless: ensemble.json gives it weight." for entry in kept]
 
 
-def _sentence(data: RunData, entry: dict) -> str:
-    done = data.done.get((entry["architecture"], entry["fold"]), {})
+def _sentence(data: RunData, entry: MemberEntry) -> str:
+    done = data.done.get((entry.architecture, entry.fold), {})
     attempts = len(done.get("earlier_attempts") or []) + 1
     tried = f", in each of {attempts} attempts with different seeds" if attempts > 1 else ""
-    end = "" if entry["weight"] else " It does not count: no score and no prediction rests on it."
-    return f"{_name(data, entry['architecture'], entry['fold'])} {entry['reason']}{tried}.{end}"
+    end = "" if entry.weight else " It does not count: no score and no prediction rests on it."
+    return f"{_name(data, entry.architecture, entry.fold)} {entry.reason}{tried}.{end}"
 
 
 def restarted_words(data: RunData) -> str:

@@ -4,13 +4,13 @@ Out-of-fold scores are standardised by the other patients of a fold (`MemberScor
 that of the other folds.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from nonet.artifacts.csv_files import write_csv
+from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import fit_rejection
 from nonet.cells import in_order_of_maturation, name_of
@@ -78,14 +78,11 @@ def rejected_out_of_fold(oof: OutOfFold, false_alarm: float) -> np.ndarray | str
     return rejected
 
 
-def without_nucleus_out_of_fold(oof: OutOfFold, ensemble: Mapping) -> np.ndarray:
+def without_nucleus_out_of_fold(oof: OutOfFold, ensemble: EnsembleFile) -> np.ndarray:
     """Return which images are unidentified as they show no nucleus, bool (n,), by the rule of ensemble.json."""
     if oof.nucleus is None:
         return np.zeros(len(oof.true), dtype=bool)
-    try:
-        return NucleusRule.of(ensemble).finds_none(oof.nucleus)
-    except ValueError:  # edited so that predict refuses it
-        return np.zeros(len(oof.true), dtype=bool)
+    return NucleusRule.from_ensemble(ensemble).finds_none(oof.nucleus)
 
 
 def rejection_table(

@@ -6,8 +6,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from nonet.artifacts.ensemble_file import Weights
 from nonet.artifacts.logit_columns import logit_classes, logit_columns
-from nonet.calibration.member_weights import Weights, folds_that_count, mean_over_members, weights_by_image
+from nonet.calibration.member_weights import folds_that_count, mean_over_members, weights_by_image
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import GroupConfusions, confusions_by_group
 

@@ -9,7 +9,7 @@ import pandas as pd
 from nonet.artifacts.run import Run
 from nonet.calibration.calibrator import Calibration
 from nonet.calibration.fitting import HeldOut, fit_calibration
-from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
+from nonet.calibration.nucleus_rule import fit_nucleus_rule
 from nonet.calibration.ood import Rejection, fit_rejection
 from nonet.evaluation.bootstrap import bootstrap_intervals, confusions_by_group
 from nonet.evaluation.calibration import CALIBRATED, MeasuredCalibration, measure_calibration
@@ -80,13 +80,10 @@ class Results:
         Then `predict` decides by another calibration than the one that is measured here across folds.
         """
         oof, asked = self.data.oof, self.data.calibrate
-        try:
-            kept, rejection = Calibration.of(self.data.ensemble, oof.classes), Rejection.of(self.data.ensemble)
-            asks_for_nucleus = NucleusRule.of(self.data.ensemble).required
-        except (KeyError, TypeError, ValueError):  # there is none, or it was edited so that predict refuses it
-            return True
+        kept, rejection = Calibration.from_ensemble(self.data.ensemble), Rejection.from_ensemble(self.data.ensemble)
+        asks_for_nucleus = self.data.ensemble.nucleus.required
         held_out = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold)
-        fitted = fit_calibration(held_out, asked, self.data.trained_shares, oof.classes)
+        fitted = fit_calibration(held_out, asked, self.data.trained_priors, oof.classes)
         ood_score = np.full(len(oof.true), np.nan) if oof.ood_score is None else oof.ood_score
         refitted = fit_rejection(ood_score, oof.group, oof.fold, false_alarm=asked.false_alarm)
         pairs = [(fitted.temperature, kept.temperature), (fitted.bias, kept.bias), (fitted.thresholds, kept.thresholds)]
@@ -125,7 +122,7 @@ def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, se
     rejected = rejected_out_of_fold(oof, data.calibrate.false_alarm)
     without_nucleus = without_nucleus_out_of_fold(oof, data.ensemble)
     unidentified = without_nucleus if isinstance(rejected, str) else rejected | without_nucleus
-    calibration = measure_calibration(oof, data.calibrate, data.trained_shares, rejected=unidentified, **options)
+    calibration = measure_calibration(oof, data.calibrate, data.trained_priors, rejected=unidentified, **options)
     if isinstance(calibration, MeasuredCalibration):
         differences = pd.concat([differences, calibration.differences], ignore_index=True)
         table = pd.concat([table, calibration.row], ignore_index=True)

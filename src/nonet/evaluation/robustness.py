@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from nonet.artifacts.csv_files import read_csv
+from nonet.artifacts.ensemble_file import Weights
 from nonet.artifacts.integrity import read_checked_parquet, reading
 from nonet.artifacts.run import Run
-from nonet.calibration.member_weights import Weights
 from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval

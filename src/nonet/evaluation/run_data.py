@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from nonet.artifacts.csv_files import read_csv
+from nonet.artifacts.ensemble_file import EnsembleFile, Weights
 from nonet.artifacts.integrity import read_done, read_json, reading, require_unchanged, require_whole
 from nonet.artifacts.run import Member, Run, heal_hint
-from nonet.calibration.ensemble_file import read_description
-from nonet.calibration.member_weights import Weights, folds_that_count, member_weights
+from nonet.calibration.member_weights import folds_that_count
 from nonet.errors import RunError
 from nonet.evaluation.oof import OutOfFold, align_oof
-from nonet.recipe import Calibrate, Denoise, Sampling
-from nonet.training.ensemble import trained_shares
+from nonet.recipe import Calibrate, Denoise
 
 logger = logging.getLogger("nonet")
 
@@ -26,12 +25,11 @@ logger = logging.getLogger("nonet")
 class RunData:
     """A run as its evaluation needs it; what the folder lacks of the optional parts is empty or None.
 
-    `ensemble` is ensemble.json; `done` what each member's DONE says; `trained_shares` the share of each class among
-    the images that training drew; `record` what `nonet.data.dataset_record` kept of the dataset; `origins` where each
-    architecture's weights were from, with their licence: a sentence, None where it began from random numbers, and no
-    entry where no member says. `weights` are the members' in the ensemble, None where ensemble.json does not say: then
-    all count alike; `num_not_judged` is how many evaluated images all members with a weight were trained on, so that
-    they are not scored. `expanded` has all images held out, external ones too; None where none of these was held out.
+    `ensemble` is ensemble.json; `done` what each member's DONE says; `record` what `data.dataset_record` stored of
+    the dataset; `origins` where each architecture's weights were from, with their licence: a sentence, None where it
+    began from random numbers, and no entry where no member says. `num_not_judged` is how many evaluated images all
+    members with a weight were trained on, so that they are not scored. `expanded` has all images held out, external
+    ones too; None where none of these was held out.
     """
 
     name: str
@@ -40,8 +38,7 @@ class RunData:
     recipe_text: str
     recipe: dict
     provenance: dict
-    ensemble: dict
-    trained_shares: np.ndarray
+    ensemble: EnsembleFile
     histories: dict[tuple[str, int], pd.DataFrame]
     samples: tuple[np.ndarray, np.ndarray] | None
     num_never_held_out: int
@@ -55,7 +52,7 @@ class RunData:
     @property
     def titles(self) -> dict[str, str]:
         """How to print an architecture's key."""
-        return self.ensemble.get("titles", {})
+        return self.ensemble.titles
 
     def kept_epoch(self, member: tuple[str, int]) -> int | None:
         """Which epoch's network a member keeps: as its DONE says, else as the recipe does; None of one without any."""
@@ -82,13 +79,17 @@ class RunData:
     @property
     def temperature(self) -> float:
         """By which the ensemble divides its logits."""
-        return float(self.ensemble.get("temperature", 1.0))
+        return float(self.ensemble.temperature)
 
     @property
     def calibrate(self) -> Calibrate:
         """The settings that ensemble.json was calibrated with; those of the recipe where it was not."""
-        fitted = (self.ensemble.get("calibration") or {}).get("settings")
-        return Calibrate.model_validate(fitted or self.recipe.get("calibrate", {}))
+        return self.ensemble.calibration.settings or Calibrate.model_validate(self.recipe.get("calibrate", {}))
+
+    @property
+    def trained_priors(self) -> np.ndarray:
+        """Share of each class in what training drew, float64 (classes,)."""
+        return self.ensemble.array(self.ensemble.trained_priors)
 
     @cached_property
     def evaluated(self) -> pd.DataFrame:
@@ -117,7 +118,8 @@ def read_run(run: Run) -> RunData:
     out-of-fold logits are incomplete.
     """
     run.require()
-    ensemble, weights = read_ensemble(run)
+    ensemble = EnsembleFile.read(run)
+    weights = ensemble.weights
     provenance = require_unchanged(run, run.oof, run.manifest, run.folds)
     hint = heal_hint(run)
     with reading(run.manifest, hint=hint):
@@ -128,12 +130,10 @@ def read_run(run: Run) -> RunData:
     with reading(run.oof, hint=hint):
         table = pd.read_parquet(run.oof)
         table, expanded, counts = _held_out(table, manifest, folds, run, folds_that_count(weights))
-    oof = align_oof(table, ensemble["classes"], weights=weights)
+    oof = align_oof(table, ensemble.classes, weights=weights)
     with reading(run.recipe, hint=hint):
         text = run.recipe.read_text(encoding="utf-8")
         recipe = tomllib.loads(text)
-    sampling = Sampling.model_validate(recipe.get("sampling", {}))
-    refit = bool(recipe.get("models", {}).get("refit_head", False))
     dones = _read_dones(run, provenance)
     return RunData(
         name=run.folder.resolve().name,
@@ -143,7 +143,6 @@ def read_run(run: Run) -> RunData:
         recipe=recipe,
         provenance=provenance,
         ensemble=ensemble,
-        trained_shares=trained_shares(manifest, folds, oof.classes, sampling, refit=refit),
         histories=_read_histories(run, dones),
         samples=_optional(_read_samples, run),
         num_never_held_out=counts["never_held_out"],
@@ -151,7 +150,7 @@ def read_run(run: Run) -> RunData:
         weights=weights,
         record=_optional(_read_record, run),
         origins=_origins(dones),
-        expanded=None if expanded is None else align_oof(expanded, ensemble["classes"], weights=weights),
+        expanded=None if expanded is None else align_oof(expanded, ensemble.classes, weights=weights),
         done={(member.architecture, member.fold): done for member, done in dones.items()},
     )
 
@@ -195,17 +194,6 @@ def _held_out(
     expanded = table[(marked | held_out)[row]] if (held_out & ~marked).any() else None
     counts = {"never_held_out": (marked & ~held_out).sum(), "not_judged": (marked & held_out & ~due).sum()}
     return evaluated, expanded, {name: int(count) for name, count in counts.items()}
-
-
-def read_ensemble(run: Run) -> tuple[dict, Weights]:
-    """Return ensemble.json, and its members' weights.
-
-    Raises
-    ------
-    RunError, saying what is wrong with them: people may edit the file.
-    """
-    description = read_description(run)
-    return description, member_weights(description)
 
 
 def _read_histories(run: Run, dones: dict[Member, dict]) -> dict[tuple[str, int], pd.DataFrame]:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import read_checked_parquet, read_provenance, require_unchanged
 from nonet.artifacts.logit_columns import logit_classes, logit_columns
 from nonet.artifacts.run import Run, sha256_of, write_json, written_whole
 from nonet.artifacts.storage import TEMPORARY
-from nonet.calibration.ensemble_file import read_description
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.cache import VERSION, WORKERS_PAY_FROM, Crop, worker_pool
 from nonet.data.preprocess.corruptions import CORRUPTIONS
@@ -142,7 +142,7 @@ def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str], list[tuple[str, in
     """Return the images that count, with fold and hash; the recipe, the classes in the order of the logits, and the
     members (architecture, fold) that have any.
     """
-    read_description(run)  # of a run that is not trained to the end, its error says so
+    EnsembleFile.read(run)  # of a run that is not trained to the end, its error says so
     require_unchanged(run, run.oof, run.manifest)
     oof = pd.read_parquet(run.oof)
     manifest = pd.read_parquet(run.manifest, columns=["image_id", "evaluate", "sha256"])

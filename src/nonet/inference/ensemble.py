@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from scipy.special import softmax
 
+from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.artifacts.integrity import read_done, require_whole
 from nonet.artifacts.run import Run, heal_hint
 from nonet.calibration.calibrator import Calibration
@@ -48,19 +49,19 @@ class Ensemble:
     Made by `nonet.load`. `classes` is the column order of every array returned.
     """
 
-    def __init__(self, run: Run, recipe: Recipe, description: dict, *, accelerator: str = "auto"):
+    def __init__(self, run: Run, recipe: Recipe, ensemble: EnsembleFile, *, accelerator: str = "auto"):
         self.run, self.recipe = run, recipe
-        self.classes: list[str] = description["classes"]
-        self.calibration = Calibration.of(description, self.classes)
-        self.rejection = Rejection.of(description)
-        self.nucleus = NucleusRule.of(description)
+        self.file, self.classes = ensemble, ensemble.classes
+        self.calibration = Calibration.from_ensemble(ensemble)
+        self.rejection = Rejection.from_ensemble(ensemble)
+        self.nucleus = NucleusRule.from_ensemble(ensemble)
         self.fabric = make_fabric(accelerator=accelerator, precision=recipe.train.precision)
         keep_freed_memory()
-        self.members = [self._load(member) for member in description["members"] if member["weight"] > 0]
+        self.members = [self._load(entry) for entry in ensemble.members if entry.weight > 0]
         self.crops = sorted({member.crop for member in self.members})
 
-    def _load(self, entry: dict) -> LoadedMember:
-        member = self.run.member(entry["architecture"], entry["fold"])
+    def _load(self, entry: MemberEntry) -> LoadedMember:
+        member = self.run.member(entry.architecture, entry.fold)
         done, hint = read_done(member), heal_hint(self.run)
         require_whole(member.weights, done["files"].get(member.weights.name), hint=hint)
         models = self.recipe.models
@@ -77,7 +78,7 @@ class Ensemble:
             require_whole(member.ood, done["files"].get(member.ood.name), hint=hint)
             ood = MemberScore.read(member.ood)
         crop = crop_of(member.architecture, models)
-        return LoadedMember(member.name, member.weights, network, crop, entry["weight"], ood)
+        return LoadedMember(member.name, member.weights, network, crop, entry.weight, ood)
 
     @property
     def member_weights(self) -> np.ndarray:

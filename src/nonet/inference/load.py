@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import require_unchanged
 from nonet.artifacts.run import Run, heal_hint
-from nonet.calibration.ensemble_file import read_description
 from nonet.errors import DamagedError, RecipeError, RunError
 from nonet.models.accelerators import require_devices
 from nonet.recipe import Predict, Recipe, load_recipe
@@ -20,23 +20,23 @@ logger = logging.getLogger("nonet")
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A run trained to the end: its recipe, and ensemble.json as `description`."""
+    """A run trained to the end: its recipe, and ensemble.json."""
 
     run: Run
     recipe: Recipe
-    description: dict
+    ensemble: EnsembleFile
 
     @property
     def classes(self) -> list[str]:
-        return self.description["classes"]
+        return self.ensemble.classes
 
     def load(self, accelerator: str) -> "Ensemble":
         """Load its networks."""
         from nonet.inference.ensemble import Ensemble  # only now: torch takes many seconds to import
 
-        if all(member.get("reason") for member in self.description["members"] if member["weight"] > 0):
+        if all(member.reason for member in self.ensemble.members if member.weight > 0):
             logger.warning(f"All networks of {self.run} died in training, so its predictions are worth nothing.")
-        return Ensemble(self.run, self.recipe, self.description, accelerator=accelerator)
+        return Ensemble(self.run, self.recipe, self.ensemble, accelerator=accelerator)
 
 
 def load(run: str | Path | Run, *, accelerator: str = "auto") -> "Ensemble":
@@ -64,18 +64,18 @@ def open_run(run: str | Path | Run) -> OpenedRun:
     """
     run = Run(run)
     run.require()
-    description = read_description(run)
+    ensemble = EnsembleFile.read(run)
     require_unchanged(run)
     for file in (run.manifest, run.folds):  # not needed to predict; but what the run says of itself is wrong then
         try:
             require_unchanged(run, file)
         except RunError as error:
             logger.warning(error)
-    for entry in description["members"]:
-        weights = run.member(entry["architecture"], entry["fold"]).weights
-        if entry["weight"] > 0 and not weights.exists():
+    for entry in ensemble.members:
+        weights = run.member(entry.architecture, entry.fold).weights
+        if entry.weight > 0 and not weights.exists():
             raise DamagedError(f"{weights} is missing.", hint=heal_hint(run))
-    return OpenedRun(run, load_recipe(run.recipe), description)
+    return OpenedRun(run, load_recipe(run.recipe), ensemble)
 
 
 def parse_views(views: str | int | None, settings: Predict) -> Predict:

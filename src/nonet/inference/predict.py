@@ -140,9 +140,9 @@ def _plan(ensemble: "Ensemble", views: dict) -> dict:
         "recipe": hashlib.sha256(ensemble.recipe.to_toml().encode()).hexdigest(),
         "views": views,
         "members": [f"{member.name}={member.weight}" for member in ensemble.members],
-        "calibration": ensemble.calibration.describe(ensemble.classes),
-        "rejection": ensemble.rejection.describe(),
-        "nucleus": ensemble.nucleus.describe(),
+        "ensemble": ensemble.file.model_dump(
+            mode="json", include={"temperature", "class_priors", "calibration", "rejection", "nucleus"}
+        ),
     }
 
 

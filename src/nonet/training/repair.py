@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Sequence
 
+from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import (
-    UNPARSABLE,
     read_checksums,
     read_done,
     read_json,
@@ -15,7 +15,6 @@ from nonet.artifacts.integrity import (
     write_sealed,
 )
 from nonet.artifacts.run import Member, Run, heal_hint, set_aside
-from nonet.calibration.ensemble_file import check_description
 from nonet.errors import DamagedError, RunError
 
 logger = logging.getLogger("nonet")
@@ -132,8 +131,7 @@ def set_aside_ensemble(run: Run) -> None:
     if not run.ensemble.exists():
         return
     try:
-        check_description(read_json(run.ensemble, hint=""), read_provenance(run))
-    except (*UNPARSABLE, TypeError, AttributeError, DamagedError) as error:
+        EnsembleFile.read(run)
+    except DamagedError as error:
         aside = set_aside(run.ensemble, "damaged")
-        what = error.message if isinstance(error, DamagedError) else f"{run.ensemble}: {error}."
-        logger.warning(f"{what} A new one is written; the old one is {aside}.")
+        logger.warning(f"{error.message} A new one is written; the old one is {aside}.")

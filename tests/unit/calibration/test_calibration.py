@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
 
 from helpers.posteriors import held_out, true_posteriors
+from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.calibration.calibrator import Calibration
 from nonet.calibration.conformal import fit_thresholds, lowest_probability, own_thresholds, prediction_sets
 from nonet.calibration.fitting import HeldOut, fit_calibration, fit_temperature, negative_log_likelihood
@@ -179,8 +180,13 @@ def test_a_calibration_is_fitted_and_survives_its_file():
     h = held_out(temperature=2.5)
     fitted = fit(h, prior_strength=-0.5, coverage=0.8, min_confidence=0.6)
     assert fitted.temperature == pytest.approx(2.5, rel=0.15)
-    again = Calibration.of(fitted.describe(CLASSES), CLASSES)
-    assert again.describe(CLASSES) == fitted.describe(CLASSES)
+    ensemble = EnsembleFile(
+        classes=CLASSES,
+        members=[MemberEntry(architecture="vit_mini", fold=0, weight=1)],
+        trained_priors=dict.fromkeys(CLASSES, 0.25),
+    ).updated(**fitted.to_ensemble(CLASSES))
+    again = Calibration.from_ensemble(EnsembleFile.model_validate_json(ensemble.model_dump_json()))
+    assert again.to_ensemble(CLASSES) == fitted.to_ensemble(CLASSES)
     assert (again.apply(h.logits) == fitted.apply(h.logits)).all()
     assert fitted.class_priors == pytest.approx(softmax(fitted.apply(h.logits), axis=-1).mean(0))
     assert (fitted.coverage, fitted.min_confidence) == (0.8, 0.6)

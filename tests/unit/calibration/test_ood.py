@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import zscore
 
+from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.calibration.ood import SHARES, MemberScore, Rejection, fit_member_score, fit_rejection
 from nonet.calibration.ood_scores import PrincipalSpace, nearest_prototype
 from nonet.errors import RunError
@@ -78,13 +79,19 @@ def test_no_false_alarm_is_no_rejection():
     assert not fitted.rejects(fitted.percentile(np.array([1e9]))).any()
 
 
+ENSEMBLE = EnsembleFile(
+    classes=["LY"], members=[MemberEntry(architecture="vit_mini", fold=0, weight=1)], trained_priors={"LY": 1.0}
+)
+
+
 def test_what_ensemble_json_keeps_is_what_was_fitted():
     fitted = fit_rejection(np.random.default_rng(0).normal(size=500), groups(500), folds(500), false_alarm=0.05)
-    again = Rejection.of({"rejection": fitted.describe()})
+    ensemble = ENSEMBLE.updated(rejection=fitted.to_section())
+    again = Rejection.from_ensemble(EnsembleFile.model_validate_json(ensemble.model_dump_json()))
     np.testing.assert_array_equal(again.percentile(np.linspace(-5, 5)), fitted.percentile(np.linspace(-5, 5)))
     assert again.false_alarm == 0.05
     assert again.notes == fitted.notes
-    assert not Rejection.of({}).is_fitted  # of an older nonet
+    assert not Rejection.from_ensemble(ENSEMBLE).is_fitted
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,7 @@ def test_what_ensemble_json_keeps_is_what_was_fitted():
 )
 def test_an_edited_file_is_checked(kept):
     with pytest.raises(ValueError):
-        Rejection.of({"rejection": kept})
+        Rejection.from_ensemble(ENSEMBLE.updated(rejection=kept))
 
 
 def test_a_members_score_is_standardised_on_what_was_held_out_and_kept_as_it_is(tmp_path):

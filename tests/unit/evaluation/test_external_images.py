@@ -11,11 +11,11 @@ from helpers.layouts import draw
 from helpers.run_folders import make_run
 from helpers.sealing import seal
 from nonet.artifacts.run import Run
+from nonet.calibration.calibrate import calibrate
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, in_order_of_maturation
 from nonet.errors import RunError
 from nonet.evaluation.mistakes import PLACES, mistakes_in_words, place_of
 from nonet.report.evaluate import evaluate
-from nonet.training.ensemble import calibrate
 
 FAST = {"num_resamples": 50}
 
@@ -143,6 +143,7 @@ def test_calibration_is_fitted_on_evaluated_images_alone(runs, tmp_path):
         copied = Run(shutil.copytree(run, tmp_path / str(number)))
         text = copied.recipe.read_text() + '[models]\narchitectures = ["swinv2_tiny"]\n[predict]\nviews = "dihedral"\n'
         copied.recipe.write_text(text)
+        pd.read_parquet(copied.oof).assign(ood_score=0.0, nucleus=True).to_parquet(copied.oof)
         fitted.append(calibrate(seal(copied)))
     assert fitted[0].temperature == fitted[1].temperature != 1
     np.testing.assert_array_equal(fitted[0].thresholds, fitted[1].thresholds)

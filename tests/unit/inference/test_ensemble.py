@@ -264,11 +264,11 @@ def test_without_thresholds_there_are_no_sets(ensemble, paths):
 @pytest.mark.parametrize(
     ("calibration", "words"),
     [
-        ([1], "must be a table"),
-        ({"bias": {"LY": 1}}, "bias must have one number a class"),
-        ({"bias": {"LY": 1, "EO": 0, "SNE": "much"}}, "bias of SNE is 'much'"),
+        ([1], "calibration"),
+        ({"bias": {"LY": 1}}, "bias must have one number per class"),
+        ({"bias": {"LY": 1, "EO": 0, "SNE": "much"}}, "bias.SNE is 'much'"),
         ({"min_confidence": 50}, "min_confidence is 50"),
-        ({"thresholds": [0, 1, 2]}, "thresholds must have one number a class"),
+        ({"thresholds": [0, 1, 2]}, "thresholds"),
     ],
 )
 def test_a_calibration_that_cannot_be_is_refused(run_copy, calibration, words):
@@ -309,7 +309,7 @@ def test_missing_and_damaged_weights_are_named(run_copy):
 
 def test_weights_of_another_number_of_classes_are_refused(run_copy):
     describe(run_copy, classes=["EO", "LY", "SNE", "XX"])
-    with pytest.raises(RunError, match="its classes are"):
+    with pytest.raises(RunError, match="per class"):
         load(run_copy, accelerator="cpu")
 
 
@@ -342,7 +342,7 @@ def test_a_description_that_is_none_is_no_traceback(run_copy, text):
 )
 def test_weights_that_cannot_be_are_refused(run_copy, weights):
     weigh(run_copy, *weights)
-    with pytest.raises(RunError, match="weights must be 0 or more"):
+    with pytest.raises(RunError, match=r"ensemble.json"):
         load(run_copy, accelerator="cpu")
 
 

@@ -350,8 +350,9 @@ def untrained_run(folder, *, image_size_px):
     safetensors.torch.save_file(network.state_dict(), member / "weights.safetensors")
     (folder / "recipe.toml").write_text(recipe.to_toml())
     members = [{"architecture": "convnextv2_mini", "fold": 0, "weight": 1.0}]
-    description = {"format_version": 1, "classes": ["EO", "LY", "SNE"], "members": members, "temperature": 1.0}
-    (folder / "ensemble.json").write_text(json.dumps(description))
+    classes = ["EO", "LY", "SNE"]
+    description = {"classes": classes, "members": members, "trained_priors": dict.fromkeys(classes, 1 / 3)}
+    (folder / "ensemble.json").write_text(json.dumps(description | {"format_version": 1}))
     begun = {"architectures": ["convnextv2_mini"], "num_folds": 1, "fingerprints": {}}
     (folder / "provenance.json").write_text(json.dumps(begun | {"classes": description["classes"]}))
     return seal(folder)

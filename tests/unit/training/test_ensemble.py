@@ -10,23 +10,28 @@ from scipy.special import softmax
 
 from helpers.run_folders import ARCHITECTURES, make_run
 from helpers.sealing import seal
+from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run
+from nonet.calibration.calibrate import calibrate
 from nonet.calibration.calibrator import Calibration
 from nonet.errors import RecipeError, RunError
 from nonet.recipe import load_recipe
-from nonet.training.ensemble import calibrate, finish, trained_shares
+from nonet.training.ensemble import finish, trained_priors
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A run folder of an older nonet: three architectures, 40 patients, no calibration."""
+    """A run folder without a calibration: three architectures, 40 patients."""
     folder = make_run(tmp_path / "run", num_images=900)
     names = ", ".join(f'"{name}"' for name in ARCHITECTURES)
     (folder / "recipe.toml").write_text(f'name = "old"\n[models]\narchitectures = [{names}]\n')
     members = [{"architecture": a, "fold": k, "weight": 1.0} for k in range(3) for a in ARCHITECTURES]
     classes = sorted(pd.read_parquet(folder / "manifest.parquet")["label"].unique())
-    description = {"classes": classes, "titles": {}, "members": members, "temperature": 1.0, "class_priors": None}
-    (folder / "ensemble.json").write_text(json.dumps(description | {"format_version": 1}))
+    priors = json.loads((folder / "ensemble.json").read_text())["trained_priors"]
+    description = {"format_version": 1, "classes": classes, "members": members, "trained_priors": priors}
+    (folder / "ensemble.json").write_text(json.dumps(description))
+    oof = pd.read_parquet(folder / "oof.parquet")
+    oof.assign(ood_score=0.0, nucleus=True).to_parquet(folder / "oof.parquet")
     return seal(folder)
 
 
@@ -40,19 +45,16 @@ def weigh(run, weights):
     run.ensemble.write_text(json.dumps(kept | {"members": members}))
 
 
-def test_a_run_of_an_older_nonet_is_calibrated_and_the_rest_of_its_file_kept(run):
+def test_a_run_is_calibrated_and_the_rest_of_its_file_is_unchanged(run):
     before = described(run)
     fitted = calibrate(run)
     after = described(run)
-    assert {key: after[key] for key in ("classes", "members", "titles")} == {
-        key: before[key] for key in ("classes", "members", "titles")
-    }
+    for key in ("classes", "members", "trained_priors"):
+        assert after[key] == before[key]
     assert after["temperature"] == fitted.temperature != 1
     assert sum(after["class_priors"].values()) == pytest.approx(1)
-    assert (
-        Calibration.of(after, after["classes"]).describe(after["classes"])["calibration"].items()
-        <= after["calibration"].items()
-    )
+    again = Calibration.from_ensemble(EnsembleFile.read(run))
+    assert again.thresholds == pytest.approx(fitted.thresholds, rel=0, abs=0) and again.notes == fitted.notes
     assert "900 images of 40 patients" in fitted.notes[0]
 
 
@@ -115,7 +117,7 @@ def test_unknown_patients_and_folds_by_image_are_said(run):
 def test_training_calibrates_and_leaves_weights_that_were_given_since(tiny_run, make_recipe, tmp_path):
     description = described(tiny_run)
     assert "too few" in " ".join(description["calibration"]["notes"])
-    assert (description["temperature"], description["class_priors"]) == (1.0, None)
+    assert description["temperature"] == 1.0 and "class_priors" not in description
     assert description["titles"]
     copied = Run(shutil.copytree(tiny_run.folder, tmp_path / "copy"))
     copied.ensemble.write_text(json.dumps(description | {"temperature": 3.0}))
@@ -129,7 +131,7 @@ def test_the_shares_that_training_drew_are_of_all_trained_images():
     manifest = pd.DataFrame({"image_id": list("abcdef"), "label": ["A", "B", "A", "B", "B", None], "evaluate": True})
     folds = pd.DataFrame({"image_id": list("abcdef"), "fold": [0, 0, 1, 1, np.nan, 1]})
     recipe = load_recipe("plain")
-    shares = trained_shares(manifest, folds, ["A", "B"], recipe.sampling)
+    shares = trained_priors(manifest, folds, ["A", "B"], recipe.sampling)
     assert shares == pytest.approx([1 / 3, 2 / 3])
 
 
@@ -145,5 +147,5 @@ def test_external_images_weigh_in_these_shares_as_they_are_drawn_held_out_or_not
         ([0, 0, 0, 1, 1], (0.5 / 1.5 + 1 / 2.5) / 2),
     ):
         folds = pd.DataFrame({"image_id": list("abcde"), "fold": fold})
-        shares = trained_shares(manifest, folds, ["A", "B"], sampling)
+        shares = trained_priors(manifest, folds, ["A", "B"], sampling)
         assert shares == pytest.approx([expected, 1 - expected])

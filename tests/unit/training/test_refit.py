@@ -19,7 +19,7 @@ from nonet.data.build import build_dataset
 from nonet.evaluation.run_data import read_run
 from nonet.recipe import load_recipe
 from nonet.training import outcome as outcome_module
-from nonet.training.ensemble import trained_shares
+from nonet.training.ensemble import trained_priors
 from nonet.training.features import features_of
 from nonet.training.launch import train
 from nonet.training.refit import fit_linear_head
@@ -213,10 +213,10 @@ def test_refitted_heads_have_learned_equal_class_priors():
     manifest = pd.DataFrame({"image_id": list("abcdef"), "label": ["A", "B", "A", "B", "B", None], "evaluate": True})
     folds = pd.DataFrame({"image_id": list("abcdef"), "fold": [0, 0, 1, 1, np.nan, 1]})
     recipe = load_recipe("plain")
-    shares = trained_shares(manifest, folds, ["A", "B", "C"], recipe.sampling, refit=True)
+    shares = trained_priors(manifest, folds, ["A", "B", "C"], recipe.sampling, refit=True)
     assert shares == pytest.approx([1 / 2, 1 / 2, 0])
 
 
 def test_evaluation_knows_of_these_priors(runs):
     """12 of 30 images are of the first class: what uniform drawing would have taught, and refitting does not."""
-    assert read_run(runs[1]).trained_shares == pytest.approx([1 / 3] * 3)
+    assert read_run(runs[1]).trained_priors == pytest.approx([1 / 3] * 3)

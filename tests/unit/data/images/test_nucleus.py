@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
 from nonet.cells import CLASSES
 from nonet.data.images.nucleus import shows_nucleus
@@ -124,6 +125,9 @@ def test_a_pale_nucleus_on_a_yellowish_slide_is_found_beside_white():
     assert shows_nucleus(pixels)
 
 
+MEMBER = MemberEntry(architecture="vit_mini", fold=0, weight=1)
+
+
 def test_images_of_another_kind_are_not_asked_for_a_nucleus():
     assert fit_nucleus_rule(np.ones(300, dtype=bool), required=True).required
     assert fit_nucleus_rule(np.arange(300) > 2, required=True).required  # 1 %
@@ -137,10 +141,12 @@ def test_images_of_another_kind_are_not_asked_for_a_nucleus():
 
 def test_what_ensemble_json_keeps_is_what_was_decided():
     rule = fit_nucleus_rule(np.ones(300, dtype=bool), required=True)
-    assert NucleusRule.of({"nucleus": json.loads(json.dumps(rule.describe()))}) == rule
-    for edited in ("yes", {"required": "yes"}, {"required": True, "notes": "none"}, {}):
+    ensemble = EnsembleFile(classes=["LY"], members=[MEMBER], trained_priors={"LY": 1.0}, nucleus=rule.to_section())
+    again = EnsembleFile.model_validate_json(ensemble.model_dump_json())
+    assert NucleusRule.from_ensemble(again) == rule
+    for edited in ("yes", {"required": "yes"}, {"required": True, "notes": "none"}, {"required": True, "reuired": 1}):
         with pytest.raises(ValueError):
-            NucleusRule.of({"nucleus": edited})
+            ensemble.updated(nucleus=edited)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +199,7 @@ def test_held_out_images_pass_the_same_check(run, tmp_path):
     from nonet.evaluation.ood import rejection_table, without_nucleus_out_of_fold
     from nonet.evaluation.oof import align_oof
 
-    table, ensemble = pd.read_parquet(run.oof), json.loads(run.ensemble.read_text())
+    table, ensemble = pd.read_parquet(run.oof), EnsembleFile.read(run)
     assert table["nucleus"].dtype == bool and table["nucleus"].all()
     first = table["image_id"].iloc[0]
     oof = align_oof(table.assign(nucleus=table["image_id"] != first))
@@ -201,14 +207,14 @@ def test_held_out_images_pass_the_same_check(run, tmp_path):
     assert oof.image_id[without].tolist() == [first]
     row = rejection_table(oof, np.zeros(len(oof.true), dtype=bool), without, num_resamples=20).iloc[0]
     assert (row["rejected"], row["without_nucleus"]) == (1, 1)
-    off = ensemble | {"nucleus": {"required": False, "notes": []}}
+    off = ensemble.updated(nucleus={"required": False})
     assert not without_nucleus_out_of_fold(oof, off).any()
 
 
 def test_it_can_be_turned_off(run, frames, tmp_path):
     from nonet.artifacts.run import Run
+    from nonet.calibration.calibrate import calibrate
     from nonet.inference.load import load
-    from nonet.training.ensemble import calibrate
 
     copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
     calibrate(copy, settings=["calibrate.require_nucleus=false", "calibrate.min_confidence=0"])

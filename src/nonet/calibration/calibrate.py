@@ -1,0 +1,141 @@
+"""`nonet calibrate`: fit what ensemble.json says of logits on a run's out-of-fold logits."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nonet.artifacts.ensemble_file import EnsembleFile
+from nonet.artifacts.integrity import require_unchanged
+from nonet.artifacts.logit_columns import logit_columns
+from nonet.artifacts.run import Run
+from nonet.calibration.calibrator import Calibration
+from nonet.calibration.fitting import HeldOut, fit_calibration
+from nonet.calibration.member_weights import folds_that_count, mean_over_members, weights_by_image
+from nonet.calibration.nucleus_rule import fit_nucleus_rule
+from nonet.calibration.ood import fit_rejection
+from nonet.data.folds import patient_or_image
+from nonet.errors import RecipeError
+from nonet.recipe import Recipe, load_recipe
+from nonet.settings import Calibrate
+
+logger = logging.getLogger("nonet")
+
+
+def calibrate(run: str | Path | Run, *, settings: list[str] | None = None) -> Calibration:
+    """Fit temperature, prior correction, prediction sets and rejection on a run's out-of-fold logits.
+
+    Training does this at its end. Do it again with other settings, or after editing the weights in ensemble.json, which
+    it rewrites. Scores of `evaluate` change only where priors are corrected.
+
+    Parameters
+    ----------
+    run : str, Path or Run
+        A trained run.
+    settings : list of str, optional
+        Changes to [calibrate], like "calibrate.coverage=0.95". What an earlier call changed stays changed; all else is
+        as in the recipe.
+
+    Returns
+    -------
+    Calibration
+        Its notes say what could not be fitted.
+
+    Raises
+    ------
+    RunError
+        If the run is not trained to the end.
+    RecipeError
+        If a setting is of another section.
+    """
+    run = Run(run)
+    run.require()
+    others = [setting for setting in settings or [] if not setting.strip().startswith("calibrate.")]
+    if others:
+        raise RecipeError(
+            f'"{others[0]}" is not a setting of calibration.',
+            hint="Those begin with calibrate, like calibrate.coverage=0.95; others need a new training.",
+        )
+    ensemble = EnsembleFile.read(run)
+    require_unchanged(run, run.oof, run.manifest, run.folds)
+    recipe = load_recipe(run.recipe, settings)  # a wrong setting is an error before anything is fitted
+    earlier = ensemble.calibration.settings or load_recipe(run.recipe).calibrate
+    changed = recipe.model_copy(update={"calibrate": earlier})
+    return write_calibrated(run, recipe, ensemble, load_recipe(changed, settings).calibrate)
+
+
+def write_calibrated(run: Run, recipe: Recipe, ensemble: EnsembleFile, settings: Calibrate) -> Calibration:
+    """Fit everything that is fitted out of fold, and write ensemble.json with it.
+
+    Parameters
+    ----------
+    run : Run
+        With oof.parquet and manifest.parquet.
+    recipe : Recipe
+        Of the run.
+    ensemble : EnsembleFile
+        Classes, members and trained priors; the rest is replaced.
+    settings : Calibrate
+        What to fit.
+
+    Returns
+    -------
+    Calibration
+    """
+    held_out, notes = _held_out(run, recipe, ensemble)
+    trained_priors = ensemble.array(ensemble.trained_priors)
+    fitted = fit_calibration(held_out, settings, trained_priors, ensemble.classes)
+    fitted.notes.extend(notes)
+    rejection = fit_rejection(held_out.ood_score, held_out.group, held_out.fold, false_alarm=settings.false_alarm)
+    nucleus = fit_nucleus_rule(held_out.nucleus, required=settings.require_nucleus)
+    ensemble.updated(
+        **fitted.to_ensemble(ensemble.classes, settings),
+        rejection=rejection.to_section(),
+        nucleus=nucleus.to_section(),
+    ).write(run)
+    for note in [*fitted.notes, *rejection.notes, *nucleus.notes]:
+        logger.info(note)
+    return fitted
+
+
+def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut, list[str]]:
+    """Return the evaluated images' logits, averaged over members by their weights, with notes.
+
+    Images of a fold whose members all have weight 0 are left out, as they are by `evaluate`.
+    """
+    classes, weights = ensemble.classes, ensemble.weights
+    table, manifest = pd.read_parquet(run.oof), pd.read_parquet(run.manifest)
+    evaluated = manifest.loc[manifest["evaluate"].astype(bool) & manifest["label"].isin(classes), "image_id"]
+    table = table[(table["view_set"] == recipe.predict.views) & table["image_id"].isin(set(evaluated))]
+    table = table[table["fold"].isin(folds_that_count(weights))]
+    columns = [*logit_columns(classes), "ood_score", "nucleus"]
+    table["ood_score"] = table["ood_score"].fillna(np.inf)  # of a member that has no score: no mean hides it
+    table["nucleus"] = table["nucleus"].astype(float)
+    first = table.drop_duplicates("image_id").sort_values("image_id")
+    of_each = dict(list(table.set_index("image_id").groupby("architecture")[columns]))
+    values = np.empty((len(of_each), len(first), len(columns)))
+    for number, rows in enumerate(of_each.values()):
+        values[number] = rows.reindex(first["image_id"]).to_numpy(dtype=np.float64)  # NaN of a dead member
+    means = mean_over_members(values, weights_by_image(weights, list(of_each), first["fold"].to_numpy()))
+    held_out = HeldOut(
+        logits=means[:, :-2],
+        true=first["label"].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64),
+        group=patient_or_image(first).to_numpy(dtype=str),
+        fold=first["fold"].to_numpy(dtype=np.int64),
+        ood_score=means[:, -2],
+        nucleus=None if np.isnan(means[:, -1]).any() else means[:, -1] > 0,  # some member that counts sees one
+    )
+    return held_out, _caveats(recipe, first)
+
+
+def _caveats(recipe: Recipe, images: pd.DataFrame) -> list[str]:
+    caveats = []
+    if recipe.folds.by == "image":
+        caveats.append("Folds are by image, so probabilities and sets promise more than the next patient will keep.")
+    unknown = int(images["patient"].isna().sum())
+    if unknown:
+        caveats.append(
+            f"The patient of {unknown:,} of {len(images):,} images is unknown; each counts as one by itself."
+        )
+    return caveats
