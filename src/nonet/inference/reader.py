@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 
 from nonet.data.preprocess.cache import Crop, worker_pool
@@ -89,7 +89,7 @@ class Reader:
             results = [one for future in futures for one in future.result()]
             if len(results) == len(tasks):
                 return results
-        except BrokenProcessPool:
+        except (BrokenProcessPool, CancelledError):  # cancelled where processes were renewed for an earlier chunk
             pass
         self._renew()
         return [self._alone(task) for task in tasks]
