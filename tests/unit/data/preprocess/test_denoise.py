@@ -213,7 +213,7 @@ def test_compiles_where_no_folder_can_be_written(monkeypatch):
 def test_another_process_compiles_nothing(tmp_path):
     look = (
         "from nonet.data.preprocess.denoise import warm_up\n"
-        "from nonet.data import denoise_kernels as kernels\n"
+        "from nonet.data.preprocess import denoise_kernels as kernels\n"
         "warm_up()\n"
         "stats = [k.stats for k in (kernels.diagonal_details, kernels.values_near_median, kernels.non_local_means)]\n"
         "print(*[(sum(s.cache_hits.values()), sum(s.cache_misses.values())) for s in stats])\n"
