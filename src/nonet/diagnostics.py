@@ -71,7 +71,8 @@ def _device() -> Finding:
         return Finding("ok", f"{what}: precision auto is {precision}")
     if torch.backends.mps.is_available():
         return Finding(
-            "ok", "Apple GPU (mps): precision auto is 32-true. nonet is not tested on it; else --accelerator cpu"
+            "ok",
+            "Apple GPU (mps): precision auto is 32-true. nonet is not tested on it; otherwise use `accelerator=cpu`",
         )
     small = [name for name in list_recipes() if not _needs_gpu(load_recipe(name).models)]
     large = [name for name in list_recipes() if name not in small]
@@ -108,7 +109,7 @@ def _repeatable_write() -> Finding:
             second.write_text("b")
             first.replace(second)
     except OSError as error:
-        return Finding("note", f"{Path.cwd()} cannot be written ({error.strerror}): give --out elsewhere")
+        return Finding("note", f"{Path.cwd()} cannot be written ({error.strerror}): give another `out`")
     return Finding("ok", f"{Path.cwd()} can be written")
 
 

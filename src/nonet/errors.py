@@ -32,7 +32,7 @@ class UnreadableNowError(DataError):
 
 
 class RecipeError(NonetError):
-    """A recipe, or a setting given with --set, is not valid."""
+    """A recipe, or a setting, is not valid."""
 
 
 class WeightsError(NonetError):

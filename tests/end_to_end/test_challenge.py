@@ -71,7 +71,7 @@ def test_a_truncated_test_image_prevents_a_submission_unless_it_is_given_a_class
     ensemble = nonet.load(study.run, accelerator="cpu")
     with pytest.raises(nonet.NonetError, match=f"1 IDs have no label, first .*{cut.name}") as caught:
         nonet.predict(ensemble, copied / "phase2" / "test", views=1, **options)
-    assert "--unreadable-label" in caught.value.hint
+    assert "unreadable_label" in caught.value.hint
     assert not (tmp_path / "out" / "submission.csv").exists()
     nonet.predict(ensemble, copied / "phase2" / "test", views=1, unreadable_label="SNE", **options)
     submitted = pd.read_csv(tmp_path / "out" / "submission.csv", dtype=str).set_index("ID")["labels"]

@@ -165,7 +165,7 @@ def test_a_dataset_that_moved_can_be_named(run, tiny_dataset):
     reseal_json(run.provenance, dataset="gone/away")
     with pytest.raises(RunError, match="gone/away") as error:
         score_corruptions(run, FEW[:1], views=False, accelerator="cpu")
-    assert "--dataset" in error.value.hint
+    assert "`dataset`" in error.value.hint
     score_corruptions(run, FEW[:1], views=False, accelerator="cpu", dataset=tiny_dataset.folder)
 
 

@@ -320,5 +320,5 @@ def require_same(kept: dict, asked: dict, run: Run, details: str = "") -> None:
     if differing:
         raise RunError(
             f"{run} was begun with another {' and '.join(differing)}{': ' + details if details else ''}.",
-            hint="Give another --out, or put back what changed. Nothing was overwritten.",
+            hint="Give another `out`, or put back what changed. Nothing was overwritten.",
         )

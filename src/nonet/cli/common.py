@@ -12,7 +12,7 @@ logger = logging.getLogger("nonet")
 
 
 def add_common_options(app: App) -> None:
-    """Let a program take --quiet and --verbose, and --install-completion. Call `app.meta` instead of `app` then."""
+    """Add --quiet, --verbose and --install-completion to a program; call `app.meta` instead of `app` from then on."""
     app.meta.group_parameters = Group("Options of every command", sort_key=0)
     app.register_install_completion_command(
         help="Teach your shell (bash, zsh, fish or PowerShell) to complete nonet's commands and options."
@@ -24,22 +24,23 @@ def add_common_options(app: App) -> None:
         quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
         verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative=())] = False,
     ) -> None:
-        """Run the command that the other words make up.
+        """Run a command.
 
         Parameters
         ----------
-        quiet
+        quiet : bool
             Print results, warnings and errors only: no progress, no notes.
-        verbose
+        verbose : bool
             Print details as well, such as the scores of every epoch, each line with the time.
         """
         if quiet and verbose:
-            raise NonetError("--quiet and --verbose contradict each other.", hint="Give one of them.")
+            raise NonetError("--quiet and --verbose contradict each other.", hint="Give only one of them.")
         hide_progress(quiet)
         logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
         if verbose:
             for handler in logger.handlers:
-                handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+                if handler.formatter is not None:
+                    handler.setFormatter(type(handler.formatter)("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
         app(words, exit_on_error=False, print_error=False)
 
 

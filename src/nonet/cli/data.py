@@ -1,48 +1,42 @@
-"""The verbs of `nonet data`: each calls the public function that it is named after."""
+"""The commands of `nonet data`."""
 
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 import nonet
-from nonet.cli.ending import say
-from nonet.cli.words import DatasetFolder, Names, in_columns, split_commas
+from nonet.cli.options import DatasetFolder, Names, documented_by, split_commas
+from nonet.cli.output import in_columns, say
 from nonet.errors import NonetError
 
-verbs = App(name="data", help="Make and check datasets.")
 
-
-@verbs.command
+@documented_by()
 def sources(name: str | None = None) -> None:
-    """List the data sets that nonet reads, or say everything about one: labels, licence, what to get, where to put it.
-
+    """
     Parameters
     ----------
-    name
-        One of them.
+    name : str
+        A source to describe. Default: list them all.
     """
     say(in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
 
 
-@verbs.command
+@documented_by("fetch_source")
 def fetch(name: str, *, out: Path, variant: str | None = None) -> None:
-    """Download a published data set and check it. If interrupted, run the same command again to resume.
-
+    """
     Parameters
     ----------
-    name
-        Name of a source; "nonet data sources" lists them and says which can be fetched.
-    out
+    name : str
+        Name of a source; "nonet data sources" lists them and says which can be downloaded.
+    out : path
         Folder to download to; "nonet data build NAME:FOLDER" reads it.
-    variant
-        Which variant, for example 224 of bloodmnist. Default: the first.
     """
     say(nonet.fetch_source(name, out, variant=variant))
 
 
-@verbs.command
+@documented_by("build_dataset")
 def build(
     *sources: str,
     out: Path,
@@ -56,44 +50,16 @@ def build(
     layout: str | None = None,
     patient_from: str | None = None,
     num_folds: int | None = None,
-    workers: int | None = None,
+    num_workers: int | None = None,
 ) -> None:
-    """Make a dataset from one or more sources: read every image, write the manifest, summarise it.
-
-    Leaks and shortcuts that would spoil training are reported, with pictures in checks.html, before folds are drawn.
-
+    """
     Parameters
     ----------
-    sources
-        KIND:PATH or NAME=KIND:PATH; KIND is folder (a subfolder a class), csv (path,label and, where known,
+    sources : str
+        KIND:PATH or NAME=KIND:PATH; KIND is folder (a subfolder per class), csv (path,label and, where known,
         patient,source,split), wbcbench (the challenge's folder) or another that "nonet data sources" lists.
-    out
-        The dataset's folder. Images stay where they are; those inside tables or photographs of fields are written here.
-    classes
-        Class codes to keep, or 13 for nonet's thirteen; other labels are left out and listed. By default all labels;
-        what a published set has beyond the thirteen is left out unless it is named here.
-    external
-        Names of sources to train on but leave out of every score.
-    paper
-        Names of sources of which only those images are kept that the paper takes.
-    decisions
-        CSV from review: image_id (or path), decision (keep, drop, relabel), label, note. Applied first and recorded.
-    columns
-        Of csv sources, where their columns have other names: path=filename,label=cell_type,patient=case.
-    root
-        Of csv sources, the folder that paths are relative to; by default the table's own.
-    labels
-        CSV with columns from,to that renames labels of the sources; where "to" is empty, their images are left out.
-    layout
-        Of folder sources, what each level of folders names: CLASS/PATIENT, SPLIT/CLASS, PATIENT/*/CLASS. By default
-        classes, below train, val, test where folders are named so.
-    patient_from
-        Regular expression that finds the patient in an image's path: its first group, as in "(P[0-9]+)_". For images
-        of folder and csv sources whose patient is not given.
-    num_folds
-        Number of folds you will train with: classes with fewer patients are reported. Default: 3, as in the recipes.
-    workers
-        Number of processes that read images. Default: one per core.
+    columns : str
+        For csv sources whose columns have other names: path=filename,label=cell_type,patient=case.
     """
     dataset = nonet.build_dataset(
         list(sources),
@@ -108,34 +74,26 @@ def build(
         layout=layout,
         patient_from=patient_from,
         num_folds=num_folds,
-        num_workers=workers,
+        num_workers=num_workers,
     )
     say(dataset.summary())
 
 
-@verbs.command
-def check(dataset: DatasetFolder, *, num_folds: int | None = None, workers: int | None = None) -> None:
-    """Read every image of a dataset again and report missing, changed and unreadable ones. Exit status 1 if any.
-
-    Then the checks of the build: near duplicates across patients, labels or splits, labels that can be told from size,
-    border or file order, classes too small to score; in words, in DATASET/checks.html and in checks.json.
-
+@documented_by("check_dataset")
+def check(dataset: DatasetFolder, *, num_folds: int | None = None, num_workers: int | None = None) -> None:
+    """
     Parameters
     ----------
-    dataset
+    dataset : path
         Folder made by "nonet data build".
-    num_folds
-        Number of folds you will train with: classes with fewer patients are reported. Default: 3, as in the recipes.
-    workers
-        Number of processes that read images. Default: one per core.
     """
-    report = nonet.check_dataset(dataset, num_folds=num_folds, num_workers=workers)
+    report = nonet.check_dataset(dataset, num_folds=num_folds, num_workers=num_workers)
     say(report)
     if not report.ok:
         sys.exit(1)
 
 
-@verbs.command
+@documented_by()
 def folds(
     dataset: DatasetFolder,
     *,
@@ -144,21 +102,20 @@ def folds(
     seed: int = 0,
     hold_out_external: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Write DATASET/folds.csv, to inspect or edit by hand; "nonet train" uses it.
-
+    """
     Parameters
     ----------
-    dataset
+    dataset : path
         Folder made by "nonet data build".
-    num_folds
+    num_folds : int
         Number of folds.
-    by
-        patient keeps a patient's cells together; image does not.
-    seed
+    by : {"patient", "image"}
+        patient keeps all cells of a patient in one fold; image does not.
+    seed : int
         Random seed of the shuffle.
-    hold_out_external
-        Divide the images of sources named by --external, too. The recipe must have folds.hold_out_external = true, as
-        "paper" has.
+    hold_out_external : bool
+        Also assign external images (see --external of "nonet data build") to folds. The recipe must set
+        folds.hold_out_external = true, as "paper" does.
     """
     from nonet.data.folds import make_folds, write_folds
 
@@ -168,6 +125,6 @@ def folds(
     )
     path = Path(dataset) / "folds.csv"
     if path.exists():
-        raise NonetError(f"{path} is there already.", hint="Delete it first, if it is not wanted.")
+        raise NonetError(f"{path} exists already.", hint="Delete it first to make new folds.")
     write_folds(path, made)
     say("\n".join([f"{path}: {num_folds} folds by {by}.", *notes]))

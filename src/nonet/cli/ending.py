@@ -1,4 +1,4 @@
-"""How a command ends: its output can be shown anywhere, and an error of the user's is words and an exit status."""
+"""How a command ends: an error of the user's becomes a message and an exit status, and output fits every terminal."""
 
 import contextlib
 import logging
@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from nonet.artifacts.storage import in_words
+from nonet.cli.options import with_options
 from nonet.errors import NonetError, printable
 
 logger = logging.getLogger("nonet")
@@ -21,9 +22,19 @@ class _Terminated(KeyboardInterrupt):
 
 
 def exit_status_of(command: Callable[[], object]) -> int:
-    """Run a command and return its exit status: 0, what it exits with, 2 for an error, 130 or 143 where it is stopped.
+    """Run a command and return its exit status.
 
     An error of the user's, a full disk or Ctrl-C is a message on standard error, not a traceback.
+
+    Parameters
+    ----------
+    command : callable
+        Takes no argument.
+
+    Returns
+    -------
+    int
+        0; 2 for an error; 130 or 143 if stopped by Ctrl-C or SIGTERM.
     """
     _print_anything()
     try:
@@ -32,8 +43,8 @@ def exit_status_of(command: Callable[[], object]) -> int:
         sys.stdout.flush()
     except NonetError as error:
         return say_error(error)
-    except BrokenPipeError:  # the reader of a pipe, head say, has seen enough
-        for stream in (sys.stdout, sys.stderr):  # else Python would try once more when it ends, and complain
+    except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
+        for stream in (sys.stdout, sys.stderr):  # else Python would try again at exit, and complain
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
                 continue
@@ -43,26 +54,21 @@ def exit_status_of(command: Callable[[], object]) -> int:
     except OSError as error:
         return say_error(in_words(error))
     except MemoryError:
-        return say_error(NonetError("Memory ran out.", "Close other programs, or give fewer --workers."))
+        return say_error(NonetError("Memory ran out.", "Close other programs, or lower --workers."))
     except KeyboardInterrupt as stop:
         return _stopped(stop)
     return 0
 
 
 def say_error(error: NonetError) -> int:
-    """Print an error of the user's, and return the exit status that goes with it."""
-    print(f"error: {printable(error)}", file=sys.stderr)
-    logger.debug("It was raised here:", exc_info=error)
+    """Print an error, and return its exit status."""
+    print(f"error: {printable(with_options(str(error)))}", file=sys.stderr)
+    logger.debug("Traceback:", exc_info=error)
     return 2
 
 
-def say(text: object = "") -> None:
-    """Print text that may hold names from elsewhere; what a terminal would obey is escaped."""
-    print(printable(text))
-
-
 def _print_anything() -> None:
-    """Let output be redirected to a code page that lacks letters: these become escapes instead of an error."""
+    """Write characters that the terminal's code page lacks as escapes, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -70,7 +76,7 @@ def _print_anything() -> None:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the block by an exception, so that what it began is tidied up."""
+    """Turn SIGTERM into an exception, so that temporary files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

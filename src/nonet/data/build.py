@@ -45,7 +45,7 @@ OURS = {
     "kind": "dataset",
     "main": "dataset.json",
     "keys": {"format_version", "classes", "roots"},
-    "hint": "Give a new or an empty folder as --out, or that of an earlier build.",
+    "hint": "Give a new or an empty folder as `out`, or that of an earlier build.",
 }
 
 
@@ -146,7 +146,7 @@ class _Build:
             own = [listing for listing in self.listings.values() if listing.kind in ("csv", "folder")]
             names = {row["source"] for listing in own for row in listing.rows}
             if not names:
-                raise DataError("No source takes --patient-from.", hint="It is for folder and csv: sources.")
+                raise DataError("No source takes `patient_from`.", hint="It is for folder and csv: sources.")
             patients_from_paths(self.table, patient_from, names, self.notes)
             tidy_patients(self.table, self.notes)
 
@@ -307,7 +307,7 @@ def _require_free_label(table: pd.DataFrame) -> None:
         raise DataError(
             f'{images} labelled "{UNIDENTIFIED}", first {taken["image_id"].iloc[0]}: no class can have '
             "that name, which is what nonet calls cells that it cannot name.",
-            hint="Leave them out with --classes, or give them another label.",
+            hint="Leave them out with `classes`, or give them another label.",
         )
 
 
@@ -327,13 +327,13 @@ def _what_to_do(kinds: set[str]) -> str:
     """Return what to do where no image is left, by the kinds of reasons that there are."""
     hints = {
         "unlabelled": "Give labels: column label, or folders of classes.",
-        "outside": "Paths may not leave the source's folder: for csv, give the folder above all images as --root.",
-        "missing": "For csv, --root names the folder that paths are relative to; by default it is the table's own.",
+        "outside": "Paths may not leave the source's folder: for csv, give the folder above all images as `root`.",
+        "missing": "For csv, `root` names the folder that paths are relative to; by default it is the table's own.",
         "linked folder": "Links to folders are not followed: give the folder that they lead to, or a table.",
-        "label outside the classes": "Check --classes; --labels MAP.csv (from,to) renames labels.",
+        "label outside the classes": "Check `classes`; `labels=MAP.csv` (from,to) renames labels.",
     }
     found = [hint for kind, hint in hints.items() if kind in kinds]
-    return " ".join(found or ["Check the source's path and --classes."])
+    return " ".join(found or ["Check the source's path and `classes`."])
 
 
 def _classes_found(
@@ -347,13 +347,13 @@ def _classes_found(
         if strange and found & set(CLASSES):
             notes.append(
                 f"Labels outside nonet's thirteen classes are classes too: {', '.join(strange)}. "
-                "To leave them out: --classes 13"
+                "To leave them out: `classes=13`"
             )
         return sorted(found)
     empty = sorted(wanted - found)
     if empty and "13" not in ([classes] if isinstance(classes, str) else classes):
         raise DataError(
-            f"{'Class' if len(empty) == 1 else 'Classes'} {', '.join(empty)} of --classes has no image.",
+            f"{'Class' if len(empty) == 1 else 'Classes'} {', '.join(empty)} of `classes` has no image.",
             hint=f"Labels with images: {', '.join(sorted(found))}. What was left out, and why: "
             f"{_example(excluded, empty)}.",
         )

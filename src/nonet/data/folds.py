@@ -245,7 +245,7 @@ def check_folds(folds: pd.DataFrame, manifest: pd.DataFrame, by: str, *, hold_ou
     if len(stray) and not hold_out_external:
         raise DataError(
             f"{len(stray)} images that are not evaluated have a fold, first {stray['image_id'].iloc[0]}.",
-            hint="Leave their fold empty, or hold them out, too: --set folds.hold_out_external=true.",
+            hint="Leave their fold empty, or hold them out, too: folds.hold_out_external=true.",
         )
     unscored = sorted(set(place[place >= 0]) - set(place[table["evaluate"]]))
     if unscored:

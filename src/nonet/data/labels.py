@@ -37,7 +37,7 @@ def tidy_labels(table: pd.DataFrame, wanted: set[str] | None, notes: list[str]) 
     Parameters
     ----------
     table : of the sources; its column label is changed.
-    wanted : labels asked for by --classes, None for all.
+    wanted : labels asked for by `classes`, None for all.
     notes : get a sentence for whatever was changed.
     """
     _drop_unknown(table, notes)
@@ -107,8 +107,8 @@ def _name_codes(table: pd.DataFrame, wanted: set[str] | None, notes: list[str]) 
         twice = [f"{' and '.join(labels)} ({code})" for code, labels in named.items() if len(labels) > 1]
         if twice:
             notes.append(
-                f"Labels that name the same cell are separate classes: {'; '.join(twice)}. To merge them: --classes "
-                "13, or --labels MAP.csv."
+                f"Labels that name the same cell are separate classes: {'; '.join(twice)}. To merge them: `classes=13` "
+                "or `labels=MAP.csv`."
             )
 
 

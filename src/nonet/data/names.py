@@ -25,7 +25,7 @@ def drop_unprintable_labels(table: pd.DataFrame, excluded: list[dict]) -> pd.Dat
         raise DataError(
             f'{len(separated):,} images have a label with "{SET_SEPARATOR}", first {first["image_id"]}: '
             f'"{first["label"]}". The sign stands between the classes of a prediction set.',
-            hint="Rename the class, or choose others with --classes.",
+            hint="Rename the class, or choose others with `classes`.",
         )
     unprintable = labels.map(printable).ne(labels) | labels.str.contains(r"[\n\t]")
     for row in table[unprintable].itertuples():

@@ -68,7 +68,7 @@ def patients_from_paths(table: pd.DataFrame, pattern: str, sources: set[str], no
         compiled = re.compile(pattern)
     except re.error as error:
         raise DataError(
-            f'--patient-from "{pattern}" is not a regular expression: {error}.',
+            f'`patient_from` "{pattern}" is not a regular expression: {error}.',
             hint=r'Like "(P\d+)_", with the patient in parentheses.',
         ) from error
     group = "patient" if "patient" in compiled.groupindex else min(1, compiled.groups)
@@ -77,7 +77,7 @@ def patients_from_paths(table: pd.DataFrame, pattern: str, sources: set[str], no
     found = paths.map(lambda path: (match := compiled.search(path)) and match.group(group)).astype(object)
     found = found.where(found.notna() & found.ne(""), None)
     if here.any() and found.isna().all():
-        raise DataError(f'--patient-from "{pattern}" fits no path, not even {paths.iloc[0]}.')
+        raise DataError(f'`patient_from` "{pattern}" fits no path, not even {paths.iloc[0]}.')
     table.loc[here, "patient"] = found
     without = int(found.isna().sum())
     rest = f"; it does not fit {without:,}, first {paths[found.isna()].iloc[0]}" if without else ""
@@ -232,6 +232,6 @@ def _missing(manifest: pd.DataFrame) -> list[tuple[str, str]]:
         (
             "patients unknown",
             f"{which} patient: each counts as one of its own, and scores may look better than on the next patient. "
-            "Where patients are known, give them: column patient, --layout CLASS/PATIENT or --patient-from.",
+            "Where patients are known, give them: column patient, `layout=CLASS/PATIENT` or `patient_from`.",
         )
     ]

@@ -14,7 +14,7 @@ from nonet.errors import DataError
 
 
 def wanted_classes(classes: str | list[str] | None) -> set[str] | None:
-    """Return the codes that --classes names, "13" standing for nonet's thirteen; None where it is not given."""
+    """Return the codes that `classes` names, "13" standing for nonet's thirteen; None where it is not given."""
     if classes is None:
         return None
     listed = [item.strip() for item in ([classes] if isinstance(classes, str) else classes)]
@@ -50,7 +50,7 @@ def keep_paper(
             continue
         if not taken:
             raise DataError(
-                f"The paper takes no image of {name} ({kinds[name].name}).", hint=f"Leave {name} out of --paper."
+                f"The paper takes no image of {name} ({kinds[name].name}).", hint=f"Leave {name} out of `paper`."
             )
         # What has no code is left out for that reason, which says more.
         has_code = table["label"].notna() & table["only_if_asked"].isna()
@@ -74,7 +74,7 @@ def drop_unasked(table: pd.DataFrame, wanted: set[str] | None, excluded: list[di
     for source, rows in table[unasked].groupby("source"):
         counts = ", ".join(f"{label} {count:,}" for label, count in rows["label"].value_counts().sort_index().items())
         notes.append(
-            f"{source}: without a code of the thirteen and left out: {counts}. To keep one, name it in --classes."
+            f"{source}: without a code of the thirteen and left out: {counts}. To keep one, name it in `classes`."
         )
     return table[~unasked]
 
@@ -94,7 +94,7 @@ def drop_other_labels(
 
 
 def outside_note(labels: pd.Series, wanted: set[str]) -> str:
-    """Return a sentence on labels left out by --classes, with the class that each may mean."""
+    """Return a sentence on labels left out by `classes`, with the class that each may mean."""
     names = {CELLS[code].name: code for code in CLASSES if code in wanted}
     extra = {read_alike(words.split(",")[0]): code for code, words in EXTRA_LABELS.items()}
     told = []
@@ -102,9 +102,9 @@ def outside_note(labels: pd.Series, wanted: set[str]) -> str:
         near = difflib.get_close_matches(read_alike(label), names, n=1, cutoff=0.8)
         why = f" (perhaps {names[near[0]]}, {near[0]})" if near else ""
         if read_alike(label) in extra:
-            why = f" (--classes {extra[read_alike(label)]} keeps it)"
+            why = f" (`classes={extra[read_alike(label)]}` keeps it)"
         told.append(f"{label} {count:,}{why}")
-    return f"Left out as outside --classes: {', '.join(told)}. To rename labels: --labels MAP.csv (from,to)."
+    return f"Left out as outside `classes`: {', '.join(told)}. To rename labels: `labels=MAP.csv` (from,to)."
 
 
 def count_notes(source: Source, listing: Listing) -> list[str]:

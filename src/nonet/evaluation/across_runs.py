@@ -25,7 +25,7 @@ from nonet.page.markdown import table as markdown_table
 logger = logging.getLogger("nonet")
 
 #: How to tell a folder that `table` wrote; it has no JSON file, so that only the marker does.
-_OURS = {"kind": "comparison of runs", "main": "table.csv", "keys": {"nonet"}, "hint": "Give a new folder as --out."}
+_OURS = {"kind": "comparison of runs", "main": "table.csv", "keys": {"nonet"}, "hint": "Give a new folder as `out`."}
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ def _check_logits(oof: pd.DataFrame, classes: list[str]) -> None:
         raise RunError(
             f"{(~finite).sum()} rows of out-of-fold logits are not finite, first image {row['image_id']} by "
             f"{row['architecture']}, fold {row['fold']}, views {row['view_set']}.",
-            "That member diverged, and would again: a run's settings stay. Train into another --out with a lower "
+            "That member diverged, and would again: a run's settings stay. Train into another `out` with a lower "
             "optimiser.learning_rate_first.",
         )
 

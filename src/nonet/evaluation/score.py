@@ -29,7 +29,7 @@ IMAGE_COLUMNS = ("image", "image_id", "id", "path", "file", "filename", "name")
 PREDICTED_COLUMNS = ("best", "label", "labels", "predicted", "prediction", "class")
 LABEL_COLUMNS = ("true_label", "label", "labels", "class")
 #: How to tell a folder that `score` wrote; it has no JSON file, so that only the marker does.
-_OURS = {"kind": "score", "main": "scores.csv", "keys": {"nonet"}, "hint": "Give a new folder as --out."}
+_OURS = {"kind": "score", "main": "scores.csv", "keys": {"nonet"}, "hint": "Give a new folder as `out`."}
 #: Files that a folder of predictions may hold, the first that is there counts.
 _FILES = ("predictions.csv", "submission.csv")
 _MOST = 3  # examples in a sentence

@@ -158,7 +158,7 @@ def _open_dataset(run: Run, dataset: str | Path | Dataset | None) -> Dataset:
         return Dataset.open(dataset)
     place = Path(str(read_provenance(run).get("dataset")))
     if not (place / "dataset.json").exists():
-        raise RunError(f"The dataset of {run} is not at {place}.", hint="Name it with --dataset DATASET.")
+        raise RunError(f"The dataset of {run} is not at {place}.", hint="Give its folder as `dataset`.")
     return Dataset.open(place)
 
 

@@ -31,7 +31,7 @@ _OURS = {
     "kind": "prediction",
     "main": "plan.json",
     "keys": {"weights", "images", "views"},
-    "hint": "Give a new or an empty folder as --out, or that of an earlier prediction.",
+    "hint": "Give a new or an empty folder as `out`, or that of an earlier prediction.",
 }
 #: Settings that act on all parts at the end, so that parts made with another value serve as well.
 _OF_THE_END = {"adapt_priors"}
@@ -74,7 +74,7 @@ class PredictionFolder:
         submission : whether submission.csv is to be written.
         """
         require_ours(self.path, **_OURS)
-        hint = "Move it away, or give another --out."
+        hint = "Move it away, or give another `out`."
         for file in (self.plan_file, self.csv, self.logits, self.submission):
             if file.is_dir():
                 raise StorageError(f"{file} is a folder, where a file of the prediction would be.", hint=hint)
@@ -89,7 +89,7 @@ class PredictionFolder:
         return alone(
             self.path / ".nonet.lock",
             f"Another process is predicting into {self}.",
-            "Wait for it, or give another --out.",
+            "Wait for it, or give another `out`.",
         )
 
     def kept_plan(self) -> dict:
@@ -122,7 +122,7 @@ class PredictionFolder:
         if kept and "finished" not in kept and self.parts.exists() and differing:
             raise RunError(
                 f"{self} holds a prediction half done, with other {' and '.join(differing)}.",
-                hint=f"Give another --out, or delete {self.parts} to give that prediction up.",
+                hint=f"Give another `out`, or delete {self.parts} to give that prediction up.",
             )
         if differing or (kept.get("finished") and not kept.get("pending")):
             self.remove_parts()
@@ -264,7 +264,7 @@ def about_images(folder: PredictionFolder, inputs: Sequence[Input], states: Sequ
             raise RunError(
                 f"{folder} holds a prediction of these images, of which {len(lost):,} cannot be read now, first "
                 f"{inputs[lost[0]].path}.",
-                hint="Run the same command again when they can; to predict without them, give another --out.",
+                hint="Run the same command again when they can; to predict without them, give another `out`.",
             )
     return {"names": names.hexdigest(), "num_images": len(inputs), **state_digest(states, pending)}
 

@@ -155,7 +155,7 @@ def _is_asked_for(entry: Entry) -> bool:
 
 def _require_no_split(item: str, split: str | None) -> None:
     if split is not None:
-        raise DataError(f"--split {split} is of datasets, and {item} is none.", hint="Leave --split out.")
+        raise DataError(f"`split={split}` is for datasets, and {item} is not one.", hint="Leave `split` out.")
 
 
 def _of_dataset(folder: Path, split: str | None) -> list[Input]:

@@ -76,11 +76,11 @@ def require_adaptable(ensemble: "Ensemble", num_images: int) -> None:
     if ensemble.calibration.class_priors is None:
         raise RunError(
             f"{ensemble.run} is not calibrated, so the class priors of new images cannot be estimated.",
-            hint=f'Run "nonet calibrate {ensemble.run}", or leave --adapt-priors out.',
+            hint=f'Run "nonet calibrate {ensemble.run}", or leave `adapt_priors` out.',
         )
     if num_images < MIN_IMAGES_TO_ADAPT:
         raise DataError(
-            f"--adapt-priors needs {MIN_IMAGES_TO_ADAPT} images or more; {num_images} were given.",
+            f"`adapt_priors` needs {MIN_IMAGES_TO_ADAPT} images or more; {num_images} were given.",
             hint="Predict more images of the sample together, or leave it out.",
         )
 
@@ -96,7 +96,7 @@ def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ens
     known = ~np.isnan(logits).any(axis=1) & ~rejected
     if known.sum() < MIN_IMAGES_TO_ADAPT:
         raise DataError(
-            f"--adapt-priors needs {MIN_IMAGES_TO_ADAPT} images of known cells or more: of {len(known)}, "
+            f"`adapt_priors` needs {MIN_IMAGES_TO_ADAPT} images of known cells or more: of {len(known)}, "
             f"{np.isnan(logits).any(axis=1).sum()} are unreadable and {rejected.sum()} of an unknown cell type.",
             hint="Predict more images of the sample together, or leave it out; what is predicted is kept.",
         )

@@ -22,21 +22,23 @@ def require_format(format: str, *, sample_submission: object, unreadable_label: 
     if format not in ("csv", "wbcbench"):
         raise DataError(f'There is no format "{format}".', hint="Choose csv or wbcbench.")
     if format == "csv":
-        for name, value in (("--sample-submission", sample_submission), ("--unreadable-label", unreadable_label)):
+        for name, value in (("`sample_submission`", sample_submission), ("`unreadable_label`", unreadable_label)):
             if value is not None:
                 raise DataError(
-                    f"{name} has no effect without --format wbcbench.", hint="Leave it out, or add --format wbcbench."
+                    f"{name} has no effect without `format=wbcbench`.", hint="Leave it out, or add `format=wbcbench`."
                 )
     elif sample_submission is None:
         raise DataError(
-            "--format wbcbench needs the challenge's table of IDs.", hint="Add --sample-submission phase2_test.csv."
+            "`format=wbcbench` needs the challenge's table of IDs.", hint="Add `sample_submission=phase2_test.csv`."
         )
 
 
 def require_class(label: str, classes: list[str]) -> None:
     """Raise DataError where the label to submit unreadable images as is none of the run's classes."""
     if label not in classes:
-        raise DataError(f'--unreadable-label "{label}" is no class of the run.', hint=f"Classes: {', '.join(classes)}.")
+        raise DataError(
+            f'`unreadable_label` "{label}" is not a class of the run.', hint=f"Classes: {', '.join(classes)}."
+        )
 
 
 def read_submission_ids(path: str | Path) -> list[str]:
@@ -87,14 +89,14 @@ def _rows_of(ids: list[str], names: list[str]) -> list[int]:
     if missing:
         raise DataError(
             f"{len(missing)} of {len(ids)} IDs have no image to predict, first {missing[0]}.",
-            hint="Predict the folder that holds the test images, or the dataset with --split test.",
+            hint="Predict the folder that holds the test images, or the dataset with `split=test`.",
         )
     twice = [one for one in ids if len(by_id[one]) > 1]
     if twice:
         rows = ", ".join(names[row] for row in by_id[twice[0]][:2])
         raise DataError(
             f"{len(twice)} of {len(ids)} IDs have more than one image, first {twice[0]}: {rows}.",
-            hint="Predict one folder, or the dataset with --split test.",
+            hint="Predict one folder, or the dataset with `split=test`.",
         )
     return [by_id[one][0] for one in ids]
 
@@ -121,7 +123,7 @@ def write_submission(
             raise DataError(
                 f"{len(unreadable)} IDs have no label, first {unreadable['image'].iloc[0]}: "
                 f"{unreadable['error'].iloc[0]} No submission was written.",
-                hint="Mend these images (predictions.csv lists them), or submit a class for them: --unreadable-label.",
+                hint="Replace these images (predictions.csv lists them), or give `unreadable_label`, a class.",
             )
         logger.warning(f"{len(unreadable)} unreadable images are submitted as {unreadable_label}.")
     unidentified = int((chosen["label"] == UNIDENTIFIED).sum())

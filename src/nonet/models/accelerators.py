@@ -1,8 +1,11 @@
 """What a training or a prediction may be asked to run on. No torch here: a wrong name is an error at once."""
 
+from typing import Literal, get_args
+
 from nonet.errors import RunError, did_you_mean
 
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
+ACCELERATORS: tuple[str, ...] = get_args(Accelerator)
 
 
 def require_devices(accelerator: str, devices: int = 1) -> None:

@@ -160,7 +160,7 @@ def hub_file(hub: str, name: str) -> Path:
         f"The weights of {name} ({_hub_id(hub)}) are not on this machine and cannot be fetched from the hub: "
         f"{type(error).__name__}.",
         hint=f"On a machine with a network run: hf download {_hub_id(hub)}\n"
-        f'Then copy the file here and set models.weight_files.{name}="FILE", or use --set models.weights=none.',
+        f'Then copy the file here and set models.weight_files.{name}="FILE", or set models.weights=none.',
     ) from error
 
 

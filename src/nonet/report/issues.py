@@ -56,7 +56,7 @@ def issues(
     if floor.nothing_learned:
         raise RunError(
             f"The networks of {run} cannot say which labels are wrong. {floor.words()}",
-            hint="Train longer, or with other settings, into another --out.",
+            hint="Train longer, or with other settings, into another `out`.",
         )
     found = find_issues(run, data, filter_by=filter_by, rank_by=rank_by)
     write_issues(run, found)

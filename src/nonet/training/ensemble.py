@@ -66,7 +66,7 @@ def _entries(run: Run, tables: Mapping[Member, pd.DataFrame]) -> list[MemberEntr
     if not any(entry.weight for entry in entries):
         raise RunError(
             f"No network of {run} can be used: {first.name} {entries[0].reason}, and all others failed, too.",
-            hint="Train into another --out with a lower optimiser.learning_rate_first, optimiser.warmup_epochs, or "
+            hint="Train into another `out` with a lower optimiser.learning_rate_first, optimiser.warmup_epochs, or "
             "train.precision=32-true.",
         )
     logger.warning(

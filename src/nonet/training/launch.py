@@ -106,7 +106,7 @@ _OURS = {
     "kind": "run",
     "main": "provenance.json",
     "keys": {"fingerprints"},
-    "hint": "Give a new or an empty folder as --out, or that of a run to resume.",
+    "hint": "Give a new or an empty folder as `out`, or that of a run to resume.",
 }
 
 
@@ -125,7 +125,7 @@ def _alone(run: Run):
     """
     if not run.has_members:  # a run that lost its provenance can be healed
         claim(run.folder, **_OURS)
-    with alone(run.lock, f"{run} is being trained by another process.", "Wait for it, or give another --out."):
+    with alone(run.lock, f"{run} is being trained by another process.", "Wait for it, or give another `out`."):
         yield
 
 
@@ -243,7 +243,7 @@ def _launch(fabric: "Fabric", job: Job) -> None:
     except OSError as error:  # its locks are small files in shared memory
         raise RunError(
             f"Processes for several devices cannot be started: {error.strerror or error}.",
-            hint="Is /dev/shm there, and larger than some kB? In Docker, --shm-size sets it. Or give --devices 1.",
+            hint="Is /dev/shm there, and larger than some kB? In Docker, --shm-size sets it. Or give `devices=1`.",
         ) from error
     before, port = set(multiprocessing.active_children()), os.environ.get("MASTER_PORT")
     try:

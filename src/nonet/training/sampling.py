@@ -41,7 +41,7 @@ def effective_number_weights(counts: Sequence[int], *, beta: float = 0.9999, nam
     empty = np.flatnonzero(counts < 1)
     if len(empty):
         which = names[empty[0]] if names is not None else f"number {empty[0]}"
-        raise DataError(f"Class {which} has no training image.", hint="Add images of it, or leave it out of --classes.")
+        raise DataError(f"Class {which} has no training image.", hint="Add images of it, or leave it out of `classes`.")
     # expm1 and log1p keep the digits that 1 - beta**n loses for beta near 1.
     effective = -np.expm1(counts * np.log1p(beta - 1)) / (1 - beta) if beta > 0 else np.ones_like(counts)
     weights = 1 / effective

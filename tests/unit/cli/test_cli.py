@@ -106,7 +106,7 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("data build csv:{missing}.csv --out {tmp}/d", "There is no table"),
         ("data build wbcbench:{tmp}/empty --out {tmp}/d", "phase1"),
         ("data build folder:{tmp} --out {tmp}", "is not a dataset of nonet: it holds"),
-        ("predict {run} --out {tmp}/p", "no image to predict"),
+        ("predict {run} --out {tmp}/p", "no images to predict"),
         ("predict {missing} {image} --out {tmp}/p", "There is no run"),
         ("predict {dataset} {image} --out {tmp}/p", "is not a nonet run"),
         ("predict {image} {run} --out {tmp}/p", "is a run, not images"),
@@ -126,7 +126,7 @@ def places(tiny_run, tiny_dataset, tmp_path):
         (
             "predict {run} {image} --out {tmp}/p --format wbcbench --sample-submission {tmp}/ids.csv "
             "--unreadable-label XX",
-            "no class",
+            "is not a class",
         ),
         ("predict {run} {image} --out {tmp}/p --unreadable-label LY", "--unreadable-label"),
     ],

@@ -233,7 +233,7 @@ def test_labels_outside_the_class_list_are_listed(cells, tmp_path):
 
 
 def test_empty_class_of_an_explicit_list_is_an_error(cells, tmp_path):
-    with pytest.raises(DataError, match="Class PLY of --classes has no image"):
+    with pytest.raises(DataError, match="Class PLY of `classes` has no image"):
         build_dataset(f"folder:{cells}", tmp_path / "out", classes=["BA", "EO", "PLY"])
 
 

@@ -142,14 +142,14 @@ def test_labels_beside_the_thirteen_are_kept_by_default_with_a_note(cells, tmp_p
     draw(cells / "ERB/e.png", 60)
     dataset = build_dataset(f"folder:{cells}", tmp_path / "out")
     assert dataset.classes == ["BA", "EO", "ERB", "SNE"]
-    assert any("ERB" in note and "--classes 13" in note for note in dataset.notes)
+    assert any("ERB" in note and "`classes=13`" in note for note in dataset.notes)
     assert build_dataset(f"folder:{cells}", tmp_path / "out", classes=["EO", "BA"]).classes == ["BA", "EO"]
 
 
 def test_no_class_can_be_called_what_cells_without_a_name_are_called(cells, tmp_path):
     draw(cells / "unidentified/e.png", 60)
     with pytest.raises(
-        DataError, match=r'1 image is labelled "unidentified", first cells/unidentified/e.png(.|\n)*--classes'
+        DataError, match=r'1 image is labelled "unidentified", first cells/unidentified/e.png(.|\n)*`classes`'
     ):
         build_dataset(f"folder:{cells}", tmp_path / "out")
     assert build_dataset(f"folder:{cells}", tmp_path / "out", classes=["13"]).classes == ["BA", "EO", "SNE"]

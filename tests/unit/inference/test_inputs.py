@@ -132,7 +132,7 @@ def test_a_dataset_gives_its_images_by_id_and_split(tiny_dataset, tmp_path):
 def test_a_split_is_not_ignored_where_there_is_none(folder):
     (folder / "cells.csv").write_text("path\nb.png\n")
     for given in (folder, folder / "b.png", folder / "cells.csv"):
-        with pytest.raises(DataError, match="--split test"):
+        with pytest.raises(DataError, match="`split=test`"):
             find_inputs([given], split="test")
 
 

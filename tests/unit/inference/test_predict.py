@@ -389,9 +389,9 @@ def test_wrong_options_are_refused_before_anything_is_done(ensemble, cells, tmp_
     for options, words in [
         ({"format": "xml"}, "no format"),
         ({"format": "wbcbench"}, "needs the challenge's table"),
-        ({"unreadable_label": "LY"}, "--unreadable-label has no effect"),
-        ({"sample_submission": ids}, "--sample-submission has no effect"),
-        ({"format": "wbcbench", "sample_submission": ids, "unreadable_label": "XX"}, '"XX" is no class'),
+        ({"unreadable_label": "LY"}, "`unreadable_label` has no effect"),
+        ({"sample_submission": ids}, "`sample_submission` has no effect"),
+        ({"format": "wbcbench", "sample_submission": ids, "unreadable_label": "XX"}, '"XX" is not a class'),
         ({"format": "wbcbench", "sample_submission": tmp_path / "none.csv"}, "no sample submission"),
     ]:
         with pytest.raises(DataError, match=words):
@@ -409,7 +409,7 @@ def test_a_submission_that_failed_is_mended_without_predicting_again(ensemble, c
     options = {"out": tmp_path / "out", "format": "wbcbench", "sample_submission": tmp_path / "ids.csv"}
     with pytest.raises(DataError, match=r"1 IDs have no label, first .*007\.png") as caught:
         predict(ensemble, copied, **options)
-    assert "--unreadable-label" in caught.value.hint
+    assert "unreadable_label" in caught.value.hint
     assert not (tmp_path / "out" / "submission.csv").exists()
     calls = count_members_asked(ensemble, monkeypatch)
     predict(ensemble, copied, unreadable_label="LY", **options)

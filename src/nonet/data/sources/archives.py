@@ -41,7 +41,7 @@ def unzip(archive: Path, folder: Path) -> None:
         raise DataError(
             f"{archive} has a file and a folder of one name, or {folder} has one where it has the other: "
             f"{error.filename}.",
-            hint="Give a new folder as --out.",
+            hint="Give a new folder as `out`.",
         ) from error
     except OSError as error:
         if error.errno in (None, errno.EINVAL):  # no bzip2; or a member that begins nowhere in the archive
@@ -92,7 +92,7 @@ def _require_bearable(archive: Path, members: list[zipfile.ZipInfo], folder: Pat
     if lacking > free - RESERVE:
         raise DataError(
             f"{archive} is not unpacked: it needs {lacking:,} bytes, and the disk of {folder} has {free:,} free.",
-            hint="Make room, or give an --out on another disk; then the same command again.",
+            hint="Make room, or give an `out` on another disk; then the same command again.",
         )
 
 

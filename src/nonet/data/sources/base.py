@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.errors import DataError
 
-#: What images without a code of ours are called where the user asks for them by --classes.
+#: What images without a code of ours are called where the user asks for them by `classes`.
 EXTRA_LABELS = {
     "ART": "artefact",
     "ERB": "erythroblast",
@@ -127,6 +127,6 @@ class Source:
             names = ", ".join(download.variant for download in self.downloads if download.variant)
             raise DataError(
                 f'{self.name} has no variant "{variant}".',
-                hint=f"Variants: {names}." if names else "It has only one: leave --variant out.",
+                hint=f"Variants: {names}." if names else "It has only one: leave `variant` out.",
             )
         return found[0]

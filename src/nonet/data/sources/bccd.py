@@ -134,7 +134,7 @@ BCCD = Source(
         "Boxes say only WBC; the class comes from labels.csv, for the fields that have one white cell.",
         "Kaggle's dataset2-master holds 12,500 rotated copies of some 350 photographs: folds by image put copies of "
         "one cell on both sides. Use the fields, or none of it, for a score.",
-        "Neutrophils, the largest class, are undivided: left out unless --classes names NEU.",
+        "Neutrophils, the largest class, are undivided: left out unless `classes` names NEU.",
     ),
     downloads=(
         Download(

@@ -103,7 +103,7 @@ BLOODMNIST = Source(
     num_images=17092,
     notes=(
         "For a first try on real cells with one download. Only four of its classes have codes of ours; for all eight: "
-        "--classes BA EO ERB IG LY MO NEU PLT",
+        "`classes=BA,EO,ERB,IG,LY,MO,NEU,PLT`",
         "Made of Acevedo-20 and parted by image, not by patient; identical files of Acevedo-20 may be on both sides. "
         "Use one of the two, and trust no score on its test.",
     ),

@@ -86,7 +86,7 @@ def label_table(source: Source) -> list[tuple[str, str, str]]:
     rows = []
     for upstream, meaning in source.labels.items():
         if isinstance(meaning, LeftOut):
-            asked = f"; --classes {meaning.label} keeps it" if meaning.label else ""
+            asked = f"; `classes={meaning.label}` keeps it" if meaning.label else ""
             rows.append((upstream, "", f"left out: {meaning.reason}{asked}"))
         else:
             rows.append((upstream, meaning, name_of(meaning)))

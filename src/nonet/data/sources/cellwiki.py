@@ -43,7 +43,7 @@ CELLWIKI = Source(
     paper_words="18 prolymphocytes.",
     notes=(
         "18 images of few patients, who are not told: good for training at best, never for scoring. Name it after "
-        "--external.",
+        "`external`.",
         "Pictures of a page differ from an analyser's crops in size, sharpness and background, and so give the class "
         "away.",
     ),

@@ -100,7 +100,7 @@ CHULA = Source(
     notes=(
         "Layout and labels were read in others' public code, not in the data set.",
         "Its photographs show more than one cell's surroundings: a microscope's camera, not an analyser's crop.",
-        "Folders named neutrophil are undivided: left out unless --classes names NEU.",
+        "Folders named neutrophil are undivided: left out unless `classes` names NEU.",
     ),
     by_hand="Where it is published has not been confirmed. Look for Chula-WBC-8 on the Hugging Face hub or ask its "
     "authors; put labels.csv and the images into a folder; then: nonet data build chula:FOLDER",

@@ -51,7 +51,7 @@ def parse_columns(given: str | Mapping[str, str] | list[str] | None) -> dict[str
     else:
         items = given.split(",") if isinstance(given, str) else [part for item in given for part in item.split(",")]
         pairs = [tuple(part.strip() for part in item.split("=", 1)) for item in items if item.strip()]
-    hint = "Write OURS=THEIRS, like --columns path=filename,label=cell_type,patient=case."
+    hint = "Write OURS=THEIRS, like `columns=path=filename,label=cell_type,patient=case`."
     columns: dict[str, str] = {}
     for pair in pairs:
         if len(pair) != 2 or not all(pair):
@@ -85,7 +85,7 @@ def choose_columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) ->
     if absent:
         close = "".join(did_you_mean(theirs, columns) for theirs in absent.values())
         raise DataError(
-            f"{path} has no column {' and no column '.join(absent.values())}, as --columns says.",
+            f"{path} has no column {' and no column '.join(absent.values())}, as `columns` says.",
             hint=f"{close}It has: {_list(columns)}.",
         )
     # Ours by name, unless the user says that another column is it: then the one of our name is not used.
@@ -122,7 +122,7 @@ def _require_columns(path: Path, columns: list[str], used: Mapping[str, str]) ->
     hints = [f'"{theirs}" seems to be "{ours}"' for ours, theirs in meant.items()]
     known = ",".join(f"{ours}={theirs}" for ours, theirs in (dict(used) | meant).items())
     columns_option = (
-        f"Rename it, or add: --columns {known}. " if len(meant) == 1 else f"Rename them, or add: --columns {known}. "
+        f"Rename it, or add: `columns={known}`. " if len(meant) == 1 else f"Rename them, or add: `columns={known}`. "
     )
     rename = "A column that is something else needs another name. "
     hint = f"{', '.join(hints)}. {columns_option}{rename}" if meant else ""

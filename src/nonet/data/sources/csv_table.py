@@ -38,7 +38,7 @@ def read_csv(
     root = path.parent if root is None else absolute_path(root)
     if not root.is_dir():
         raise DataError(
-            f"There is no folder {root}.", hint="--root is the folder that a table's paths are relative to."
+            f"There is no folder {root}.", hint="`root` is the folder that a table's paths are relative to."
         )
     table, notes = choose_columns(path, table, columns or {})
     listing = Listing(root, notes=notes)
@@ -138,7 +138,7 @@ CSV = Source(
     title="your own table: path and label, and patient, source, split where known",
     read=read_csv,
     layout="TABLE.csv with the columns path,label and, where known, patient,source,split,evaluate,sha256; paths are "
-    "relative to its folder, or to --root. Other names of columns: --columns path=filename,label=cell_type. A split is "
+    "relative to its folder, or to `root`. Other names of columns: `columns=path=filename,label=cell_type`. A split is "
     "train, val or test: test is never trained on, val is trained on and scored out of fold like train.",
     patients="as given",
     paper=None,

@@ -20,7 +20,7 @@ _OURS = {
     "kind": "download",
     "main": RECORD,
     "keys": {"source", "sha256"},
-    "hint": "Give a new or an empty folder as --out.",
+    "hint": "Give a new or an empty folder as `out`.",
 }
 ARCHIVES = ".archives"  # hidden, so that no reader takes an archive for a part of the data set
 
@@ -90,7 +90,7 @@ def fetch_source(name: str, out: str | Path, *, variant: str | None = None) -> F
     """
     source, out = find_source(name), Path(out).expanduser()
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file, not a folder.", hint="Give another --out.")
+        raise DataError(f"{out} is a file, not a folder.", hint="Give another `out`.")
     require_ours(out, **_OURS)
     download = source.download(variant)
     if not download.verified:

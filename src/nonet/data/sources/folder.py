@@ -61,12 +61,12 @@ def parse_layout(layout: str) -> tuple[str, ...]:
     wrong = [part for part, level in zip(parts, levels) if level not in LEVELS]
     if wrong:
         raise DataError(
-            f'--layout {layout}: "{wrong[0]}" is not a level.', hint=did_you_mean(wrong[0].upper(), LEVELS) + _HINT
+            f'`layout={layout}`: "{wrong[0]}" is not a level.', hint=did_you_mean(wrong[0].upper(), LEVELS) + _HINT
         )
     twice = [level for level, count in Counter(levels).items() if count > 1 and level != "*"]
     if "CLASS" not in levels or twice:
         why = f"{twice[0]} is there twice" if twice else "CLASS is missing"
-        raise DataError(f"--layout {layout}: {why}.", hint=_HINT)
+        raise DataError(f"`layout={layout}`: {why}.", hint=_HINT)
     return levels
 
 
@@ -86,7 +86,7 @@ def _levels(path: Path, files: list[tuple[str, ...]]) -> tuple[str, ...]:
         raise DataError(
             f"{path} has folders named as a split ({_some(splits)}) beside others ({_some(others)}).",
             hint="Put the folders of classes below those of the split, or move the others away; if all of them are "
-            "classes, add: --layout CLASS.",
+            "classes, add: `layout=CLASS`.",
         )
     levels = ("SPLIT", "CLASS") if splits else ("CLASS",)
     _require_classes(path, [parts[len(levels) - 1 :] for parts in images if len(parts) > len(levels)], levels)
@@ -117,20 +117,20 @@ def _require_classes(path: Path, files: list[tuple[str, ...]], levels: tuple[str
         below_it = f"folder:{path / top}" if levels == ("CLASS",) else "a folder without that level"
         raise DataError(
             f"{path} has one class folder, {top}, which has folders of its own: {_some(sorted(below))}.",
-            hint=f"If these are the classes, give {below_it}, or add: --layout {above}*/{between}CLASS. "
-            f"If {top} is a class and they are its patients, add: --layout {above}CLASS/{between}PATIENT.",
+            hint=f"If these are the classes, give {below_it}, or add: `layout={above}*/{between}CLASS`. "
+            f"If {top} is a class and they are its patients, add: `layout={above}CLASS/{between}PATIENT`.",
         )
     if len(known) > 1 and all_deeper:
         raise DataError(
             f"{path}: the folders {_some(sorted(here))} would be the classes, but those in them are named as cells: "
             f"{_some(known)}.",
-            hint=f"If the upper ones are patients, add: --layout {above}PATIENT/{between}CLASS; if they are neither, "
-            f"add: --layout {above}*/{between}CLASS.",
+            hint=f"If the upper ones are patients, add: `layout={above}PATIENT/{between}CLASS`; if they are neither, "
+            f"add: `layout={above}*/{between}CLASS`.",
         )
     if levels == ("CLASS",) and code_of(path.name):
         raise DataError(
             f"{path} is itself named as a class, and its folders {_some(sorted(here))} are not.",
-            hint=f"Give the folder above, folder:{path.parent}; if these are the classes, add: --layout CLASS.",
+            hint=f"Give the folder above, folder:{path.parent}; if these are the classes, add: `layout=CLASS`.",
         )
 
 
@@ -148,7 +148,7 @@ def _require_no_split_in_names(path: Path, classes: set[str]) -> None:
             raise DataError(
                 f"{path}: the folders {' and '.join(names.values())} name a class and a split at once.",
                 hint="Make it two levels, train/CLASS and test/CLASS; if they are classes of their own, add: "
-                "--layout CLASS.",
+                "`layout=CLASS`.",
             )
 
 
@@ -207,7 +207,7 @@ FOLDER = Source(
     read=read_folder,
     layout="DIR/CLASS/**: every file below a class's folder is an image of it; the folders' names are the labels\n"
     "or DIR/{train,val,test}/CLASS/**: test is never trained on\n"
-    "or other levels, by --layout: CLASS/PATIENT, PATIENT/CLASS, SPLIT/CLASS/PATIENT",
+    "or other levels, by `layout`: CLASS/PATIENT, PATIENT/CLASS, SPLIT/CLASS/PATIENT",
     paper=None,
     paper_words="all that you give",
     options=("layout",),

@@ -22,7 +22,7 @@ ROW = {
     "split": None,
     "evaluate": True,
     "sha256": None,
-    "only_if_asked": None,  # why it is left out unless --classes names its label
+    "only_if_asked": None,  # why it is left out unless `classes` names its label
     "original_image_id": None,  # of the image that it is a version of, itself among its versions
     "severity": None,
 }
@@ -40,7 +40,7 @@ class LeftOut:
     Attributes
     ----------
     reason : in words.
-    label : what its images are called where the user asks for them by --classes; None where they cannot be had.
+    label : what its images are called where the user asks for them by `classes`; None where they cannot be had.
     """
 
     reason: str

@@ -92,7 +92,7 @@ MLL_BM = Source(
     tissue="marrow",
     notes=(
         "BONE MARROW, not blood: cells look alike, but stand closer, and stages are mixed otherwise. Train on it if "
-        "you like (--external mll-bm); a score on it says nothing about blood.",
+        "you like (`external=mll-bm`); a score on it says nothing about blood.",
         "Patients are not given: folds are by image, and look better than the next patient will.",
         "Taken at 40x: another scale than the analysers' crops.",
     ),

@@ -110,7 +110,7 @@ RAABIN = Source(
     notes=(
         "Two microscopes and two cameras, one a telephone's: colours and scale differ within the set, and from "
         "analysers' crops.",
-        "Neutrophils of the five broad classes are undivided: left out unless --classes names NEU.",
+        "Neutrophils of the five broad classes are undivided: left out unless `classes` names NEU.",
         "Fields are cut in the file's own pixels; that the boxes mean those, and how fields lie beside their JSON "
         "files, was read in others' public code. Look at a few crops first.",
     ),

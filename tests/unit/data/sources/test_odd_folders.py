@@ -133,7 +133,7 @@ def test_layout(tmp_path, layout, name, known):
 @pytest.mark.parametrize("layout", ["PATIENT", "CLASS/CLASS", "KLASS", "CLASS//PATIENT", ""])
 def test_layout_that_cannot_be_meant(cells, layout):
     if layout:
-        with pytest.raises(DataError, match="--layout"):
+        with pytest.raises(DataError, match="`layout"):
             read_folder(cells, layout=layout)
     else:
         assert len(read_folder(cells, layout=layout).rows) == 4
@@ -148,7 +148,7 @@ def test_patients_from_paths(tmp_path, pattern):
 
 @pytest.mark.parametrize("pattern", ["(", "Q(.)"])
 def test_pattern_for_patients_that_fits_nothing(cells, tmp_path, pattern):
-    with pytest.raises(DataError, match="--patient-from"):
+    with pytest.raises(DataError, match="`patient_from`"):
         build_dataset(f"folder:{cells}", tmp_path / "out", patient_from=pattern)
 
 

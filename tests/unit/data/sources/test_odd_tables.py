@@ -372,7 +372,7 @@ def test_all_wrong_columns_are_named_at_once_with_what_to_write(cells):
     path = table(cells, "filename,cell_type,Case", "BA/a.png,BA,1")
     with pytest.raises(DataError) as caught:
         read_csv(path)
-    assert "--columns path=filename,label=cell_type,patient=Case" in caught.value.hint
+    assert "`columns=path=filename,label=cell_type,patient=Case`" in caught.value.hint
 
 
 def test_columns_may_have_other_names(cells, tmp_path):

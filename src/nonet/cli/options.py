@@ -1,0 +1,84 @@
+"""Options of the command line: their names, types and words come from the parameters of the public functions.
+
+The library speaks of parameters, in backticks: "Give another `out`." What it says is translated here, and nowhere else.
+Folders are checked while the command line is read: a wrong one is reported before anything heavy is imported.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from cyclopts import Parameter
+
+import nonet
+from nonet.artifacts.run import Run
+from nonet.data.opening import require_dataset
+from nonet.models.accelerators import Accelerator as Accelerator
+
+#: Parameters whose option has a shorter name.
+_SHORTER = {"num_resamples": "resamples", "num_workers": "workers", "settings": "set"}
+_PARAMETER = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
+_SECTION = re.compile(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", re.MULTILINE | re.DOTALL)
+_SEVERAL_NAMES = re.compile(r"^(\w+(?:, \w+)+)( : [^\n]*\n(?:[ ]+[^\n]*\n|\n(?=[ ]))*)", re.MULTILINE)
+
+Command = TypeVar("Command", bound=Callable)
+
+
+def option_name(parameter: str) -> str:
+    """Return the name of a parameter's option, without dashes: "workers" for "num_workers"."""
+    return _SHORTER.get(parameter, parameter.strip("_").replace("_", "-"))
+
+
+def with_options(text: str) -> str:
+    """Return text in which parameters in backticks are options: "`format="csv"`" becomes "--format csv"."""
+    return _PARAMETER.sub(_option, text)
+
+
+def _option(match: re.Match) -> str:
+    name, value = match.groups()
+    return f"--{option_name(name)}" + (f" {value.strip(chr(34))}" if value else "")
+
+
+def documented_by(*public: str) -> Callable[[Command], Command]:
+    """Take the help of a command's options from the docstrings of the public functions of these names.
+
+    What the command's own docstring says of a parameter comes first: where the command line differs from Python.
+    """
+
+    def document(command: Command) -> Command:
+        sources = [*(getattr(nonet, name) for name in public), command]
+        known = set(inspect.signature(command).parameters)
+        found = [_SECTION.search((inspect.getdoc(source) or "") + "\n") for source in sources]
+        entries = "".join(_one_name_each(section.group(1).rstrip("\n") + "\n") for section in found if section)
+        words = _PARAMETER.sub(lambda match: _option(match) if match.group(1) in known else match.group(0), entries)
+        command.__doc__ = f"Options.\n\nParameters\n----------\n{words}"
+        return command
+
+    return document
+
+
+def _one_name_each(entries: str) -> str:
+    """Return the entries of a Parameters section, "a, b : int" as one entry for a and one for b."""
+    return _SEVERAL_NAMES.sub(lambda match: "".join(f"{name}{match[2]}" for name in match[1].split(", ")), entries)
+
+
+def _is_run(_: type, folder: Path) -> None:
+    Run(folder).require()
+
+
+def _is_dataset(_: type, folder: Path | None) -> None:
+    if folder is not None:
+        require_dataset(folder.expanduser())
+
+
+RunFolder = Annotated[Path, Parameter(validator=_is_run)]
+DatasetFolder = Annotated[Path, Parameter(validator=_is_dataset)]
+Names = Annotated[list[str], Parameter(negative=(), consume_multiple=True)]
+Settings = Annotated[list[str], Parameter(negative=(), consume_multiple=False)]
+
+
+def split_commas(names: list[str] | None) -> list[str] | None:
+    """Return the names of "A B", "A,B" and "A,B C" alike; None where none is given."""
+    return [name for item in names for name in item.split(",")] if names else None
