@@ -12,7 +12,7 @@ from nonet.artifacts.logit_columns import logit_columns
 from nonet.artifacts.run import Run
 from nonet.calibration.calibrator import Calibration
 from nonet.calibration.fitting import HeldOut, fit_calibration
-from nonet.calibration.member_weights import folds_that_count, mean_over_members, weights_by_image
+from nonet.calibration.member_weights import folds_with_weight, mean_over_members, weights_by_image
 from nonet.calibration.nucleus_rule import fit_nucleus_rule
 from nonet.calibration.ood import fit_rejection
 from nonet.data.folds import patient_or_image
@@ -108,7 +108,7 @@ def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut
     table, manifest = pd.read_parquet(run.oof), pd.read_parquet(run.manifest)
     evaluated = manifest.loc[manifest["evaluate"].astype(bool) & manifest["label"].isin(classes), "image_id"]
     table = table[(table["view_set"] == recipe.predict.views) & table["image_id"].isin(set(evaluated))]
-    table = table[table["fold"].isin(folds_that_count(weights))]
+    table = table[table["fold"].isin(folds_with_weight(weights))]
     columns = [*logit_columns(classes), "ood_score", "nucleus"]
     table["ood_score"] = table["ood_score"].fillna(np.inf)  # of a member that has no score: no mean hides it
     table["nucleus"] = table["nucleus"].astype(float)
@@ -124,7 +124,7 @@ def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut
         group=patient_or_image(first).to_numpy(dtype=str),
         fold=first["fold"].to_numpy(dtype=np.int64),
         ood_score=means[:, -2],
-        nucleus=None if np.isnan(means[:, -1]).any() else means[:, -1] > 0,  # some member that counts sees one
+        nucleus=None if np.isnan(means[:, -1]).any() else means[:, -1] > 0,  # some member with non-zero weight sees one
     )
     return held_out, _caveats(recipe, first)
 

@@ -1,4 +1,4 @@
-"""What makes probabilities out of an ensemble's logits, as ensemble.json stores it. NumPy in, NumPy out.
+"""How an ensemble's logits become probabilities, as ensemble.json stores it. NumPy in, NumPy out.
 
     probabilities = softmax(logits / temperature + bias)
 
@@ -16,19 +16,27 @@ from nonet.settings import Calibrate
 
 @dataclass(frozen=True)
 class Calibration:
-    """How logits become probabilities, sets of classes, and "unidentified". Without arguments it changes nothing.
+    """How logits become probabilities, prediction sets and "unidentified". The default changes nothing.
 
     Attributes
     ----------
-    temperature : divides the logits; above 1 makes probabilities more doubtful.
-    bias : (C,), added then; moves the class priors. None is zero.
-    prior_strength : how far it moves them; see `nonet.calibration.priors.prior_shift`. For people to read.
-    class_priors : (C,), mean probability of each class over the images it was fitted on; None where it was not fitted.
-    min_confidence : below this probability of the best class a cell is unidentified. 0 where nothing was fitted, as
-        probabilities that are not calibrated say little about doubt.
-    coverage : share of the images whose set is to hold the true class; None without sets.
-    thresholds : (C,), a class is in the set where its probability is at least this. None without sets.
-    notes : sentences on what was fitted and what was not.
+    temperature : float
+        Divides the logits; above 1 it makes probabilities less confident.
+    bias : ndarray of float64, shape (classes,), or None
+        Added after that: the prior correction. None is zero.
+    prior_strength : float
+        Strength of the prior correction, see `nonet.calibration.priors.prior_shift`. For people to read.
+    class_priors : ndarray of float64, shape (classes,), or None
+        Mean probability of each class over the images it was fitted on; None if it was not fitted.
+    min_confidence : float
+        A cell whose most probable class is less probable than this is unidentified. 0 if nothing was fitted, as
+        uncalibrated probabilities say little about doubt.
+    coverage : float or None
+        Share of images whose prediction set should contain the true class; None without sets.
+    thresholds : ndarray of float64, shape (classes,), or None
+        A class is in the set if its probability is at least this. None without sets.
+    notes : list of str
+        Sentences on what was fitted and what was not.
     """
 
     temperature: float = 1.0
@@ -41,7 +49,17 @@ class Calibration:
     notes: list[str] = field(default_factory=list)
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
-        """Return calibrated logits, float64 (…, C): their soft-max are the probabilities."""
+        """Return calibrated logits, whose soft-max are the probabilities.
+
+        Parameters
+        ----------
+        logits : ndarray, shape (..., classes)
+            Of the ensemble, averaged over members and views.
+
+        Returns
+        -------
+        ndarray of float64, shape (..., classes)
+        """
         scaled = np.asarray(logits, dtype=np.float64) / self.temperature
         return scaled if self.bias is None else scaled + self.bias
 
@@ -66,7 +84,20 @@ class Calibration:
         )
 
     def to_ensemble(self, classes: Sequence[str], settings: Calibrate | None = None) -> dict:
-        """Return the values of `EnsembleFile` that hold it; `settings` are those that it was fitted with."""
+        """Return the values of `EnsembleFile` that hold it.
+
+        Parameters
+        ----------
+        classes : sequence of str
+            Class codes, in the order of the arrays.
+        settings : Calibrate, optional
+            What it was fitted with.
+
+        Returns
+        -------
+        dict
+            Keys temperature, class_priors and calibration.
+        """
         return {
             "temperature": self.temperature,
             "class_priors": per_class(classes, self.class_priors),

@@ -1,4 +1,4 @@
-"""Prediction sets: all classes that a cell may well be, so that the true one is among them as often as was asked for.
+"""Prediction sets: all classes that a cell may well be, with the true one among them at a chosen rate (coverage).
 
 Split conformal prediction: the score of an image is 1 minus the probability of its true class ("LAC"), which of all
 scores gives the smallest sets on average (Sadinle, Lei & Wasserman, Least ambiguous set-valued classifiers with
@@ -17,12 +17,19 @@ MIN_IMAGES_OF_CLASS, MIN_GROUPS_OF_CLASS = 50, 10
 
 
 def lowest_probability(of_true: np.ndarray, coverage: float) -> float:
-    """Return the threshold that a share of `coverage` of the true classes' probabilities reach; 0 from too few.
+    """Return the threshold that a share `coverage` of the true classes' probabilities reach.
 
     Parameters
     ----------
-    of_true : (n,), probability of the true class of each image that the threshold is fitted on.
-    coverage : in (0, 1).
+    of_true : ndarray of float, shape (n,)
+        Probability of the true class of each image.
+    coverage : float in (0, 1)
+        Share to be reached.
+
+    Returns
+    -------
+    float
+        0 if there are too few images.
 
     Notes
     -----
@@ -34,17 +41,23 @@ def lowest_probability(of_true: np.ndarray, coverage: float) -> float:
 
 
 def fit_thresholds(proba: np.ndarray, true: np.ndarray, group: np.ndarray, *, coverage: float) -> np.ndarray:
-    """Fit the probability from which on a class belongs to the set, one a class.
+    """Fit the smallest probability at which a class belongs to the prediction set, for each class.
 
     Parameters
     ----------
-    proba : (n, C), of images of known class that the networks never saw.
-    true : int (n,). group : (n,), the patient of each image, or a name of its own where unknown.
-    coverage : share of the images whose set is to hold the true class.
+    proba : ndarray of float, shape (n, classes)
+        Of images of known class that the networks never saw.
+    true : ndarray of int, shape (n,)
+        Class numbers.
+    group : ndarray, shape (n,)
+        Patient of each image, or a name of its own if unknown.
+    coverage : float in (0, 1)
+        Share of images whose set should contain the true class.
 
     Returns
     -------
-    float64 (C,). Classes too small share the threshold of their pool, or of all images where that is too small, too.
+    ndarray of float64, shape (classes,)
+        Classes too small share the threshold of their pool, or of all images if the pool is too small as well.
     """
     of_true = proba[np.arange(len(true)), true]
     own = own_thresholds(true, group, proba.shape[1])
@@ -58,7 +71,22 @@ def fit_thresholds(proba: np.ndarray, true: np.ndarray, group: np.ndarray, *, co
 
 
 def own_thresholds(true: np.ndarray, group: np.ndarray, num_classes: int) -> list[int]:
-    """Return the numbers of the classes that have enough images and patients for a threshold of their own."""
+    """Return the classes with enough images and patients for a threshold of their own.
+
+    Parameters
+    ----------
+    true : ndarray of int, shape (n,)
+        Class numbers.
+    group : ndarray, shape (n,)
+        Patient of each image, or a name of its own if unknown.
+    num_classes : int
+        Number of classes.
+
+    Returns
+    -------
+    list of int
+        Class numbers.
+    """
     return [k for k in range(num_classes) if _enough(group[true == k])]
 
 
@@ -67,7 +95,20 @@ def _enough(group: np.ndarray) -> bool:
 
 
 def prediction_sets(proba: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Return which classes are in each image's set, bool (n, C). The most probable class always is: no set is empty."""
+    """Return which classes are in each image's prediction set.
+
+    Parameters
+    ----------
+    proba : ndarray of float, shape (n, classes)
+        Calibrated probabilities.
+    thresholds : ndarray of float, shape (classes,)
+        As `fit_thresholds` returns them.
+
+    Returns
+    -------
+    ndarray of bool, shape (n, classes)
+        The most probable class is always in the set, so no set is empty.
+    """
     inside = proba >= thresholds
     inside[np.arange(len(proba)), proba.argmax(1)] = True
     return inside

@@ -1,4 +1,4 @@
-"""Fit a Calibration on out-of-fold logits; refuse where there are too few images or patients, and say so."""
+"""Fit a Calibration on out-of-fold logits; with too few images or patients, none is fitted and its notes say so."""
 
 from dataclasses import dataclass, replace
 
@@ -20,9 +20,20 @@ _LOG_TEMPERATURES = (np.log(0.02), np.log(50.0))
 class HeldOut:
     """Logits of the ensemble for n images, each by members that never saw it.
 
-    `logits` (n, C); `true` int (n,); `group` (n,), the patient of each image, or a name of its own where unknown;
-    `fold` int (n,), the fold that it was held out in; `ood_score` (n,), its mean OOD score over members;
-    `nucleus` bool (n,), whether they see what could be a nucleus.
+    Attributes
+    ----------
+    logits : ndarray of float64, shape (n, classes)
+        Mean over members.
+    true : ndarray of int, shape (n,)
+        Class numbers.
+    group : ndarray of str, shape (n,)
+        Patient of each image, or a name of its own if unknown.
+    fold : ndarray of int, shape (n,)
+        Fold that the image was held out in.
+    ood_score : ndarray of float, shape (n,), or None
+        Mean out-of-distribution score over members.
+    nucleus : ndarray of bool, shape (n,), or None
+        Whether the image shows anything that could be a nucleus.
     """
 
     logits: np.ndarray
@@ -36,22 +47,47 @@ class HeldOut:
     def num_classes(self) -> int:
         return self.logits.shape[1]
 
-    def where(self, rows: np.ndarray) -> "HeldOut":
-        """Return the images of a boolean mask (n,)."""
+    def subset(self, rows: np.ndarray) -> "HeldOut":
+        """Return the images of a boolean mask, shape (n,)."""
         ood_score, nucleus = (None if one is None else one[rows] for one in (self.ood_score, self.nucleus))
         return HeldOut(self.logits[rows], self.true[rows], self.group[rows], self.fold[rows], ood_score, nucleus)
 
 
 def negative_log_likelihood(logits: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Return minus the log of the true class's probability, (n,)."""
+    """Return minus the log of the true class's probability.
+
+    Parameters
+    ----------
+    logits : ndarray of float, shape (n, classes)
+        Any.
+    true : ndarray of int, shape (n,)
+        Class numbers.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+    """
     return logsumexp(logits, axis=1) - logits[np.arange(len(true)), true]
 
 
 def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
-    """Return the temperature whose probabilities the true classes are likeliest under.
+    """Return the temperature that maximises the likelihood of the true classes.
 
-    Guo, Pleiss, Sun & Weinberger, On calibration of modern neural networks, ICML 2017. Between 0.02 and 50, so that
-    logits which are always right, or say nothing, still give one.
+    Parameters
+    ----------
+    logits : ndarray of float, shape (n, classes)
+        Out of fold.
+    true : ndarray of int, shape (n,)
+        Class numbers.
+
+    Returns
+    -------
+    float
+        Between 0.02 and 50, so that logits which are always right, or uninformative, still give one.
+
+    References
+    ----------
+    Guo, Pleiss, Sun & Weinberger, On calibration of modern neural networks, ICML 2017.
     """
     below_best = logits - logits.max(axis=1, keepdims=True)
     mean_of_true = below_best[np.arange(len(true)), true].mean()
@@ -66,17 +102,23 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
 def fit_calibration(
     held_out: HeldOut, settings: Calibrate, trained_priors: np.ndarray, classes: list[str]
 ) -> Calibration:
-    """Fit temperature, class priors and prediction sets.
+    """Fit temperature, prior correction and prediction sets.
 
     Parameters
     ----------
-    held_out : what to fit on. settings : the recipe's [calibrate].
-    trained_priors : (C,), the share of each class among the images that training drew.
-    classes : C class codes, for the notes.
+    held_out : HeldOut
+        Images to fit on.
+    settings : Calibrate
+        The recipe's [calibrate].
+    trained_priors : ndarray of float, shape (classes,)
+        Share of each class in what training drew.
+    classes : list of str
+        Class codes, for the notes.
 
     Returns
     -------
-    Calibration; one that changes nothing where there are fewer than `MIN_IMAGES` images or `MIN_GROUPS` patients.
+    Calibration
+        One that changes nothing if there are fewer than `MIN_IMAGES` images or `MIN_GROUPS` patients.
     """
     num_images, num_groups = len(held_out.true), len(np.unique(held_out.group))
     if num_images < MIN_IMAGES or num_groups < MIN_GROUPS:
@@ -105,7 +147,7 @@ def fit_calibration(
 def _fit_logits(
     held_out: HeldOut, settings: Calibrate, trained_priors: np.ndarray
 ) -> tuple[float, float, np.ndarray | None]:
-    """Return temperature, strength of the shift of priors, and the bias that makes it."""
+    """Return temperature, strength of the prior correction, and its bias."""
     logits, true = held_out.logits, held_out.true
     temperature = fit_temperature(logits, true) if settings.temperature else 1.0
     # Priors add to logits on the scale of probabilities, so the temperature comes first.

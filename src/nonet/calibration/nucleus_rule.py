@@ -1,4 +1,4 @@
-"""Whether an image without anything that could be a nucleus is unidentified. NumPy in, NumPy out."""
+"""Whether an image that shows nothing like a nucleus is unidentified. NumPy in, NumPy out."""
 
 from dataclasses import dataclass, field
 
@@ -6,25 +6,37 @@ import numpy as np
 
 from nonet.artifacts.ensemble_file import EnsembleFile, NucleusSection
 
-#: Where more of the known cells than this show no nucleus, the images are of another kind: none is asked for one.
+#: If a larger share of the known cells shows no nucleus, the check does not suit these images and is not applied.
 MOST_WITHOUT = 0.01
 
 
 @dataclass(frozen=True)
 class NucleusRule:
-    """Whether a run's images are asked for a nucleus. Without arguments they are not.
+    """Whether images must show a nucleus to be identified. By default they need not.
 
     Attributes
     ----------
-    required : whether what shows no nucleus is unidentified.
-    notes : sentences on what that was decided by.
+    required : bool
+        Whether an image that shows none is unidentified.
+    notes : list of str
+        Sentences on how that was decided.
     """
 
     required: bool = False
     notes: list[str] = field(default_factory=list)
 
-    def finds_none(self, shows: np.ndarray) -> np.ndarray:
-        """Say which images are unidentified for it, bool (n,), of which show what could be a nucleus."""
+    def rejects(self, shows: np.ndarray) -> np.ndarray:
+        """Return which images are unidentified by this rule.
+
+        Parameters
+        ----------
+        shows : ndarray of bool, shape (n,)
+            Whether each image shows anything that could be a nucleus.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
         return ~np.asarray(shows, dtype=bool) & self.required
 
     @classmethod
@@ -38,31 +50,32 @@ class NucleusRule:
 
 
 def fit_nucleus_rule(shows: np.ndarray | None, *, required: bool) -> NucleusRule:
-    """Decide it by the known cells held out.
+    """Decide from the known cells held out.
 
     Parameters
     ----------
-    shows : bool (n,), whether each shows what could be a nucleus; None where nobody looked.
-    required : what the recipe asks for.
+    shows : ndarray of bool, shape (n,), or None
+        Whether each shows anything that could be a nucleus; None if that was not checked.
+    required : bool
+        The recipe's `calibrate.require_nucleus`.
 
     Returns
     -------
-    NucleusRule; one that asks for nothing, and says why, where too many known cells show none: drawings, fluorescence,
-    stains that leave nuclei pale.
+    NucleusRule
+        One that requires nothing, with a note, if too many known cells show none: drawings, fluorescence, or stains
+        that leave nuclei pale.
     """
     if not required:
-        return NucleusRule(False, ["Images are not asked for a nucleus: calibrate.require_nucleus is false."])
+        return NucleusRule(False, ["No nucleus is required: calibrate.require_nucleus is false."])
     if shows is None:
-        return NucleusRule(False, ["Images are not asked for a nucleus: oof.parquet does not say which show one."])
+        return NucleusRule(False, ["No nucleus is required: oof.parquet does not say which images show one."])
     without, num_images = int((~np.asarray(shows, dtype=bool)).sum()), len(shows)
     if without > MOST_WITHOUT * num_images:
         return NucleusRule(
             False,
             [
-                f"Images are not asked for a nucleus, as {without:,} of {num_images:,} known cells show none to the "
-                "check of stained smears. So an empty field is found by the networks' features or not at all."
+                f"No nucleus is required, as the check for stained smears finds none in {without:,} of {num_images:,} "
+                "known cells. An empty field is then detected by the networks' features or not at all."
             ],
         )
-    return NucleusRule(
-        True, [f"An image without a nucleus is unidentified: {without:,} of {num_images:,} known cells."]
-    )
+    return NucleusRule(True, [f"Images without a nucleus are unidentified: {without:,} of {num_images:,} known cells."])

@@ -30,7 +30,7 @@ SHARES = np.concatenate([np.arange(100) / 100, 0.99 + np.arange(1, NUM_QUANTILES
 #: Smallest spread that a part of the score is divided by, as a share of the features' length. Where known cells vary by
 #: less, kernels and devices differ as much as cells do, and dividing by their spread would blow that up.
 SMALLEST_SPREAD = 0.01
-#: Known cells whose scores vary by less than this, in units of that spread or more, all have the same score.
+#: If the scores of known cells have a smaller standard deviation than this, they are as good as constant.
 SMALLEST_VARIATION = 0.05
 
 
@@ -38,8 +38,16 @@ SMALLEST_VARIATION = 0.05
 class MemberScore:
     """A member's OOD score: how far features lie outside the axes of its training images, and from their directions.
 
-    `space` of its training images, and `prototypes` (k, f), their directions. `mean` and `std` (2,) of the residuals
-    and of the distances to the nearest prototype, of the images held out; `std` is `smallest` (2,) or more.
+    Attributes
+    ----------
+    space : PrincipalSpace
+        Of its training images.
+    prototypes : ndarray of float, shape (k, f)
+        Of its training images.
+    mean, std : ndarray of float, shape (2,)
+        Of the residuals, and of the distances to the nearest prototype, of the images held out.
+    smallest : ndarray of float, shape (2,)
+        Lower bound of `std`.
     """
 
     space: PrincipalSpace
@@ -49,30 +57,43 @@ class MemberScore:
     smallest: np.ndarray
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """Sum of both, standardised, float64 (n,), of features (n, f): 0 on average over known cells never seen."""
+        """Return the sum of both parts, standardised: 0 on average over known cells never seen.
+
+        Parameters
+        ----------
+        features : ndarray of float, shape (n, f)
+            Of any images.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+        """
         parts = _parts(self.space, self.prototypes, features)
         return ((parts - self.mean[:, None]) / self.std[:, None]).sum(0)
 
     def score_held_out(self, features: np.ndarray, group: np.ndarray) -> np.ndarray:
         """Score the images held out, each standardised by those of the other patients held out.
 
-        Standardised by their own patients' images, known cells score lower than the next patient's will.
+        Standardised by their own patients' images as well, known cells would score lower than the next patient's.
 
         Parameters
         ----------
-        features : (n, f), of the images that the score was fitted to as held out.
-        group : (n,), the patient of each, or a name of its own where unknown.
+        features : ndarray of float, shape (n, f)
+            Of the images held out that the score was fitted on.
+        group : ndarray, shape (n,)
+            Patient of each, or a name of its own if unknown.
 
         Returns
         -------
-        float64 (n,); NaN where there is no other patient.
+        ndarray of float64, shape (n,)
+            NaN if there is no other patient.
         """
         parts = _parts(self.space, self.prototypes, features)
         mean, std = _of_other_groups(parts, group)
         return ((parts - mean) / np.maximum(std, self.smallest[:, None])).sum(0)
 
     def write(self, path: Path) -> None:
-        """Write one npz file, of some 2 bytes × f × (f/4 + 32) however many images there are."""
+        """Write it as one npz file, about 2 × f × (f / 4 + 32) bytes whatever the number of images."""
         with written_whole(path) as temporary:
             np.savez(
                 temporary,
@@ -86,17 +107,18 @@ class MemberScore:
 
     @classmethod
     def read(cls, path: Path) -> "MemberScore":
-        """Read what `write` wrote.
+        """Read a file that `write` wrote.
 
         Raises
         ------
-        RunError, where the file is not there or not whole.
+        RunError
+            If the file is missing or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                space = PrincipalSpace(kept["centre"], kept["axes"].astype(np.float32))
-                mean, std, smallest = (np.atleast_1d(kept[name]) for name in ("mean", "std", "smallest"))
-                return cls(space, kept["prototypes"].astype(np.float32), mean, std, smallest)
+            with np.load(path, allow_pickle=False) as stored:
+                space = PrincipalSpace(stored["centre"], stored["axes"].astype(np.float32))
+                mean, std, smallest = (np.atleast_1d(stored[name]) for name in ("mean", "std", "smallest"))
+                return cls(space, stored["prototypes"].astype(np.float32), mean, std, smallest)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise RunError(
                 f"{path} cannot be read: {error}", hint="Copy the whole run folder again, or train again."
@@ -104,16 +126,26 @@ class MemberScore:
 
 
 def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
-    """Fit it to features (n, f) of training images and features (m, f) of images held out.
+    """Fit a member's score.
 
-    Features that are not finite, of a member that diverged, give scores that are not finite either.
+    Parameters
+    ----------
+    training : ndarray of float, shape (n, f)
+        Features of its training images.
+    held_out : ndarray of float, shape (m, f)
+        Features of the images held out of its training.
+
+    Returns
+    -------
+    MemberScore
+        Features that are not finite, of a member that diverged, give scores that are not finite either.
     """
     num_features = training.shape[1]
     if not np.isfinite(training).all():
         nowhere = PrincipalSpace(np.full(num_features, np.nan), np.zeros((num_features, 0)))
         return MemberScore(nowhere, np.zeros((0, num_features)), np.full(1, np.nan), np.ones(1), np.ones(1))
     fitted = fit_principal_space(training, num_axes=round(PRINCIPAL_SHARE * num_features))
-    # As they are kept, so that scores are the same before and after.
+    # Rounded as in the file, so that scores are the same before and after it is written.
     space = PrincipalSpace(fitted.centre.astype(np.float32), fitted.axes.astype(np.float16).astype(np.float32))
     prototypes = fit_prototypes(training).astype(np.float16).astype(np.float32)
     parts = _parts(space, prototypes, held_out)
@@ -123,7 +155,7 @@ def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
 
 
 def _parts(space: PrincipalSpace, prototypes: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Return what a member's score is made of, float64 (2, n); (1, n) of a member that diverged."""
+    """Return the parts of a member's score, float64 (2, n); (1, n) of a member that diverged."""
     parts = [space.residual(features)]
     if len(prototypes):
         parts.append(nearest_prototype(prototypes, features))
@@ -148,13 +180,16 @@ def _of_other_groups(parts: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, 
 
 @dataclass(frozen=True)
 class Rejection:
-    """From which score on an image is none of the classes. Without arguments it rejects nothing.
+    """The score above which an image is rejected as an unknown cell type. By default nothing is rejected.
 
     Attributes
     ----------
-    false_alarm : share of known cells to be rejected.
-    quantiles : the score at each of SHARES of the known cells held out; None where nothing was fitted.
-    notes : sentences on what was fitted and what was not.
+    false_alarm : float
+        Share of known cells to be rejected.
+    quantiles : ndarray of float64, shape (NUM_QUANTILES,), or None
+        Score at each of `SHARES` of the known cells held out; None if nothing was fitted.
+    notes : list of str
+        Sentences on what was fitted and what was not.
     """
 
     false_alarm: float = 0.0
@@ -166,14 +201,35 @@ class Rejection:
         return self.quantiles is not None
 
     def percentile(self, score: np.ndarray) -> np.ndarray:
-        """Share, 0 … 1, of known cells held out that score lower; NaN where nothing was fitted or the score is NaN."""
+        """Return the share of known cells held out with a lower score.
+
+        Parameters
+        ----------
+        score : ndarray of float, shape (n,)
+            Mean over members.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            In 0 to 1; NaN if nothing was fitted or the score is NaN.
+        """
         score = np.asarray(score, dtype=np.float64)
         if self.quantiles is None:
             return np.full(len(score), np.nan)
         return np.interp(score, self.quantiles, SHARES)
 
     def rejects(self, percentile: np.ndarray) -> np.ndarray:
-        """Say of which percentiles an image is none of the classes, bool (n,)."""
+        """Return which images are rejected.
+
+        Parameters
+        ----------
+        percentile : ndarray of float, shape (n,)
+            As `percentile` returns it.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
         return np.asarray(percentile) > 1 - self.false_alarm
 
     @classmethod
@@ -190,18 +246,23 @@ class Rejection:
 
 
 def fit_rejection(score: np.ndarray, group: np.ndarray, fold: np.ndarray, *, false_alarm: float) -> Rejection:
-    """Fit it to the scores (n,) of known cells, each by members that never saw it.
+    """Fit the threshold on known cells, each scored by members that never saw it.
 
     Parameters
     ----------
-    score : as `MemberScore.score_held_out` gives it, or a mean of such.
-    group : (n,), the patient of each image, or a name of its own where unknown.
-    fold : (n,), the fold that each image is held out in.
-    false_alarm : share of known cells to be rejected; 0 rejects nothing.
+    score : ndarray of float, shape (n,)
+        As `MemberScore.score_held_out` returns it, or a mean of several.
+    group : ndarray, shape (n,)
+        Patient of each image, or a name of its own if unknown.
+    fold : ndarray of int, shape (n,)
+        Fold that each image is held out in.
+    false_alarm : float in [0, 1)
+        Share of known cells to be rejected; 0 rejects nothing.
 
     Returns
     -------
-    Rejection; one that rejects nothing, and says why, where images or patients are too few for this share.
+    Rejection
+        One that rejects nothing, with a note, if there are too few images or patients for this share.
     """
     num_images, num_groups = len(score), len(np.unique(group))
     needed = max(MIN_IMAGES, int(np.ceil(1 / false_alarm))) if false_alarm else MIN_IMAGES
@@ -210,7 +271,7 @@ def fit_rejection(score: np.ndarray, group: np.ndarray, fold: np.ndarray, *, fal
         which = f"fold {alone[0]}" if len(alone) == 1 else f"each of {len(alone)} folds"
         why = f"the cells held out in {which} come from a single patient, so there are no others to standardise them by"
     elif not np.isfinite(score).all():
-        why = "some members lack what it takes, or diverged"
+        why = "some members diverged"
     elif num_images < needed or num_groups < MIN_GROUPS:
         why = f"{num_images:,} images of {num_groups:,} patients are too few; {needed} of {MIN_GROUPS} are needed"
     elif np.std(score) < SMALLEST_VARIATION:

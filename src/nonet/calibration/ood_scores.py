@@ -10,34 +10,64 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.cluster import MiniBatchKMeans
 
-#: Of the features' axes, the share that the training images are said to lie in.
+#: Share of the features' axes that span the training images.
 PRINCIPAL_SHARE = 0.25
-#: Directions in which the training images' features are said to lie; from 16 to 64 it hardly matters.
+#: Number of directions that stand for the training images' features; from 16 to 64 it hardly matters.
 NUM_PROTOTYPES = 32
 
 
 @dataclass(frozen=True)
 class PrincipalSpace:
-    """Where the features of training images lie: the axes along which they differ most, through their mean.
+    """The principal axes of the training images' features, through their mean.
 
-    `centre` (f,); `axes` (f, d), orthonormal.
+    Attributes
+    ----------
+    centre : ndarray of float, shape (f,)
+        Mean of the features.
+    axes : ndarray of float, shape (f, d)
+        Orthonormal columns.
     """
 
     centre: np.ndarray
     axes: np.ndarray
 
     def residual(self, features: np.ndarray) -> np.ndarray:
-        """Length, float64 (n,), of what features (n, f) have outside of that space.
+        """Return the length of the part of each feature vector that lies outside the space.
 
-        The residual of ViM (Wang, Li, Feng & Zhang, CVPR 2022) without its logits. What a network has learned to
-        tell apart lies within the space; an image that moves features elsewhere is like none that it was trained on.
+        What a network has learned to tell apart lies within the space; an image with features elsewhere is unlike
+        those it was trained on.
+
+        Parameters
+        ----------
+        features : ndarray of float, shape (n, f)
+            Of any images.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+
+        References
+        ----------
+        Wang, Li, Feng & Zhang, CVPR 2022: ViM, here without its logits.
         """
         centred = features - self.centre
         return np.linalg.norm(centred - centred @ self.axes @ self.axes.T, axis=1).astype(np.float64)
 
 
 def fit_principal_space(features: np.ndarray, *, num_axes: int) -> PrincipalSpace:
-    """Fit the space to features (n, f) of training images; it has min(num_axes, n − 1, f − 1) axes, at least 0."""
+    """Fit the principal space.
+
+    Parameters
+    ----------
+    features : ndarray of float, shape (n, f)
+        Of the training images.
+    num_axes : int
+        At most; never more than n - 1 or f - 1.
+
+    Returns
+    -------
+    PrincipalSpace
+    """
     features = np.asarray(features, dtype=np.float64)
     centre = features.mean(0)
     centred = features - centre
@@ -47,12 +77,21 @@ def fit_principal_space(features: np.ndarray, *, num_axes: int) -> PrincipalSpac
 
 
 def fit_prototypes(features: np.ndarray, *, num_prototypes: int = NUM_PROTOTYPES) -> np.ndarray:
-    """Return the prototypes of features (n, f) of training images: min(num_prototypes, n) directions, float32 (k, f).
+    """Return the prototypes of the training images: k-means centres of normalised features, normalised again.
 
-    Centres of k-means among features brought to unit length, and brought to it themselves (a centre at zero stays
-    there); the same for the same features.
+    Parameters
+    ----------
+    features : ndarray of float, shape (n, f)
+        Of the training images.
+    num_prototypes : int, default NUM_PROTOTYPES
+        At most; never more than n.
+
+    Returns
+    -------
+    ndarray of float32, shape (k, f)
+        The same for the same features. A centre at zero stays there.
     """
-    # Nothing stops it early: what would, depends on sums whose order threads may change.
+    # No early stopping: it would depend on sums whose order threads may change.
     kmeans = MiniBatchKMeans(
         min(num_prototypes, len(features)),
         batch_size=2048,
@@ -66,16 +105,30 @@ def fit_prototypes(features: np.ndarray, *, num_prototypes: int = NUM_PROTOTYPES
 
 
 def nearest_prototype(prototypes: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Distance, float64 (n,), of features (n, f) brought to unit length to the nearest of prototypes (k, f).
+    """Return the distance of normalised features to the nearest prototype.
 
-    The distance to the nearest neighbour (Sun, Ming, Zhu & Li, ICML 2022), with a few directions in place of a bank of
-    training images; 1 for features of zero, which have no direction. NaN where features are not finite.
+    Parameters
+    ----------
+    prototypes : ndarray of float, shape (k, f)
+        As `fit_prototypes` returns them.
+    features : ndarray of float, shape (n, f)
+        Of any images.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        1 for features of zero, which have no direction; NaN for features that are not finite.
+
+    References
+    ----------
+    Sun, Ming, Zhu & Li, ICML 2022: the distance to the nearest neighbours, here to a few directions instead of all
+    training images.
     """
-    # In double precision, as what is near a prototype differs from it in the last digits of single precision.
+    # In double precision, as features near a prototype differ from it in the last digits of single precision.
     return cdist(unit_length(features, np.float64), prototypes).min(1)
 
 
 def unit_length(features: np.ndarray, dtype: type = np.float32) -> np.ndarray:
-    """Bring features (n, f) to length 1; what has none stays at zero."""
+    """Normalise features (n, f) to length 1; zeros stay zeros."""
     features = np.asarray(features, dtype=dtype)
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

@@ -1,7 +1,7 @@
-"""Class priors: what they were in training, what they are among the images, and logits moved from one to the other.
+"""Prior correction: logits learned under the class priors of training are converted to other priors (label shift).
 
-A network trained on balanced batches learns posteriors under equal priors. By Bayes' rule, adding the log of a ratio
-of priors to the logits moves them to other priors (Saerens, Latinne & Decaestecker 2002, equation 2.4).
+A network trained on balanced batches learns posteriors under equal priors. By Bayes' rule, adding the log of the ratio
+of priors to the logits gives the posteriors under other priors (Saerens, Latinne & Decaestecker 2002, equation 2.4).
 """
 
 import numpy as np
@@ -16,20 +16,39 @@ MIN_IMAGES_TO_ADAPT = 50
 
 
 def class_shares(true: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the share of each class, half an image added to each, so that none is impossible. Float64 (C,)."""
+    """Return the share of each class, with half an image added to each so that none is 0.
+
+    Parameters
+    ----------
+    true : ndarray of int, shape (n,)
+        Class numbers.
+    num_classes : int
+        Number of classes.
+
+    Returns
+    -------
+    ndarray of float64, shape (num_classes,)
+    """
     counts = np.bincount(true, minlength=num_classes) + 0.5
     return counts / counts.sum()
 
 
 def prior_shift(strength: float, trained: np.ndarray, natural: np.ndarray) -> np.ndarray:
-    """Return what to add to logits, (C,), to move their class priors.
+    """Return what to add to logits to correct their class priors.
 
     Parameters
     ----------
-    strength : in -1 … 1. From 0, the priors of training, to 1, the natural ones, or to -1, where every class is as
-        likely as every other.
-    trained : (C,), the share of each class among the images that training drew; a class of share 0 is not moved.
-    natural : (C,), the share of each class where the ensemble is to be used.
+    strength : float in [-1, 1]
+        0 leaves the priors of training, 1 gives the natural ones, -1 equal ones.
+    trained : ndarray of float, shape (classes,)
+        Share of each class in what training drew; a class of share 0 is not corrected.
+    natural : ndarray of float, shape (classes,)
+        Share of each class where the ensemble will be used.
+
+    Returns
+    -------
+    ndarray of float64, shape (classes,)
+        With mean 0.
     """
     known = trained > 0
     ratio = np.ones(len(trained))
@@ -39,9 +58,23 @@ def prior_shift(strength: float, trained: np.ndarray, natural: np.ndarray) -> np
 
 
 def choose_strength(logits: np.ndarray, true: np.ndarray, trained: np.ndarray, natural: np.ndarray) -> float:
-    """Return the strength of `STRENGTHS` with the highest macro-F1; of equals the one nearest to 0.
+    """Return the strength among `STRENGTHS` with the highest macro-F1; of ties, the one nearest to 0.
 
-    The score is flattered, as it is of a choice: `nonet.evaluation.calibration` chooses on other folds than it scores.
+    That macro-F1 is optimistic, being the best of several: `nonet.evaluation.calibration` chooses on other folds than
+    it scores.
+
+    Parameters
+    ----------
+    logits : ndarray of float, shape (n, classes)
+        Already divided by the temperature.
+    true : ndarray of int, shape (n,)
+        Class numbers.
+    trained, natural : ndarray of float, shape (classes,)
+        As of `prior_shift`.
+
+    Returns
+    -------
+    float
     """
     present = np.unique(true)
 
@@ -55,25 +88,36 @@ def choose_strength(logits: np.ndarray, true: np.ndarray, trained: np.ndarray, n
 def estimate_priors(
     proba: np.ndarray, priors: np.ndarray, *, max_iterations: int = 2000, tolerance: float = 1e-7
 ) -> np.ndarray:
-    """Estimate the class priors of new images from their probabilities, all of them together.
+    """Estimate the class priors of new images from all their probabilities together, by expectation-maximisation.
 
-    Expectation-maximisation: Saerens, Latinne & Decaestecker, Adjusting the outputs of a classifier to new a priori
-    probabilities, Neural Computation 14, 2002. It needs calibrated probabilities, and their mean over images like
-    those of training as the priors to start from (Alexandari, Kundaje & Shrikumar, ICML 2020): then such images give
-    these priors back. It assumes that cells of a class look alike in both; a new stain or scanner breaks that.
+    It assumes that cells of a class look alike in both samples; a new stain or scanner breaks that.
 
     Parameters
     ----------
-    proba : (n, C), calibrated.
-    priors : (C,), their mean where they were calibrated.
+    proba : ndarray of float, shape (n, classes)
+        Calibrated probabilities.
+    priors : ndarray of float, shape (classes,)
+        Mean of the calibrated probabilities over the images that the calibration was fitted on. Started from these,
+        images like those of training give the same priors back (Alexandari, Kundaje & Shrikumar, ICML 2020).
+    max_iterations : int, default 2000
+        At most.
+    tolerance : float, default 1e-7
+        Largest change of a prior at which iteration stops.
 
     Returns
     -------
-    float64 (C,), summing to 1. Multiply probabilities by the ratio to `priors` and divide by their sum.
+    ndarray of float64, shape (classes,)
+        Sums to 1. Multiply probabilities by its ratio to `priors` and divide by their sum.
 
     Raises
     ------
-    DataError where there are fewer images than `MIN_IMAGES_TO_ADAPT`.
+    DataError
+        If there are fewer images than `MIN_IMAGES_TO_ADAPT`.
+
+    References
+    ----------
+    Saerens, Latinne & Decaestecker, Adjusting the outputs of a classifier to new a priori probabilities, Neural
+    Computation 14, 2002.
     """
     if len(proba) < MIN_IMAGES_TO_ADAPT:
         raise DataError(
@@ -94,5 +138,16 @@ def estimate_priors(
 
 
 def log_ratio(new: np.ndarray, old: np.ndarray) -> np.ndarray:
-    """Return what to add to logits to move them from the priors `old` to `new`, (C,); bounded where one is 0."""
+    """Return what to add to logits to convert them from the priors `old` to `new`.
+
+    Parameters
+    ----------
+    new, old : ndarray of float, shape (classes,)
+        Class priors.
+
+    Returns
+    -------
+    ndarray of float64, shape (classes,)
+        Bounded where a prior is 0.
+    """
     return np.log(np.maximum(new, 1e-9)) - np.log(np.maximum(old, 1e-9))

@@ -143,7 +143,7 @@ def cross_fit(
     choosing = settings.model_copy(update={"prior_strength": "choose"})
     for fold in folds:
         rows = held_out.fold == fold
-        others = held_out.where(~rows)
+        others = held_out.subset(~rows)
         fitted = fit_calibration(others, settings, trained_priors, classes)
         if fitted.thresholds is None:
             return "Measured on no fold, as the others together are too few. " + " ".join(fitted.notes)

@@ -82,7 +82,7 @@ def without_nucleus_out_of_fold(oof: OutOfFold, ensemble: EnsembleFile) -> np.nd
     """Return which images are unidentified as they show no nucleus, bool (n,), by the rule of ensemble.json."""
     if oof.nucleus is None:
         return np.zeros(len(oof.true), dtype=bool)
-    return NucleusRule.from_ensemble(ensemble).finds_none(oof.nucleus)
+    return NucleusRule.from_ensemble(ensemble).rejects(oof.nucleus)
 
 
 def rejection_table(

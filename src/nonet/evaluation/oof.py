@@ -8,7 +8,7 @@ import pandas as pd
 
 from nonet.artifacts.ensemble_file import Weights
 from nonet.artifacts.logit_columns import logit_classes, logit_columns
-from nonet.calibration.member_weights import folds_that_count, mean_over_members, weights_by_image
+from nonet.calibration.member_weights import folds_with_weight, mean_over_members, weights_by_image
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import GroupConfusions, confusions_by_group
 
@@ -163,7 +163,7 @@ def _of_members(
 
 def _judged(oof: pd.DataFrame, weights: Weights) -> pd.DataFrame:
     """Return the rows of images that some member with a weight never saw."""
-    counting = oof["fold"].isin(folds_that_count(weights))
+    counting = oof["fold"].isin(folds_with_weight(weights))
     if not counting.any():
         raise RunError(
             "Every evaluated image was trained on by all members that have a weight, so none can be scored.",

@@ -13,7 +13,7 @@ from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.ensemble_file import EnsembleFile, Weights
 from nonet.artifacts.integrity import read_done, read_json, reading, require_unchanged, require_whole
 from nonet.artifacts.run import Member, Run, heal_hint
-from nonet.calibration.member_weights import folds_that_count
+from nonet.calibration.member_weights import folds_with_weight
 from nonet.errors import RunError
 from nonet.evaluation.oof import OutOfFold, align_oof
 from nonet.recipe import Calibrate, Denoise
@@ -129,7 +129,7 @@ def read_run(run: Run) -> RunData:
         folds = read_csv(run.folds, dtype={"image_id": str})
     with reading(run.oof, hint=hint):
         table = pd.read_parquet(run.oof)
-        table, expanded, counts = _held_out(table, manifest, folds, run, folds_that_count(weights))
+        table, expanded, counts = _held_out(table, manifest, folds, run, folds_with_weight(weights))
     oof = align_oof(table, ensemble.classes, weights=weights)
     with reading(run.recipe, hint=hint):
         text = run.recipe.read_text(encoding="utf-8")

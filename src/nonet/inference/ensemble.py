@@ -194,7 +194,7 @@ class Ensemble:
         ood_percentile : (n,), of `ood_percentile`.
         nucleus : bool (n,), whether anything that the members see could be a nucleus.
         """
-        without = self.nucleus.finds_none(nucleus)
+        without = self.nucleus.rejects(nucleus)
         return label_images(proba, self.classes, self.calibration, self.rejection.rejects(ood_percentile), without)
 
     def _predict(

@@ -60,7 +60,7 @@ def open_run(run: str | Path | Run) -> OpenedRun:
 
     Raises
     ------
-    RunError where the run is not there, is not trained to the end, or lacks weights of a member that counts.
+    RunError where the run is not there, is not trained to the end, or lacks weights of a member with non-zero weight.
     """
     run = Run(run)
     run.require()

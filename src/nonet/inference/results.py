@@ -92,7 +92,7 @@ def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ens
     table = pd.concat(parts, ignore_index=True)
     logits = table[columns[:-2]].to_numpy(dtype=np.float64)
     rejected = ensemble.rejection.rejects(table["ood_percentile"].to_numpy())
-    rejected |= ensemble.nucleus.finds_none(table["nucleus"].to_numpy(dtype=bool))
+    rejected |= ensemble.nucleus.rejects(table["nucleus"].to_numpy(dtype=bool))
     known = ~np.isnan(logits).any(axis=1) & ~rejected
     if known.sum() < MIN_IMAGES_TO_ADAPT:
         raise DataError(

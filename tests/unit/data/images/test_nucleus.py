@@ -134,7 +134,7 @@ def test_images_of_another_kind_are_not_asked_for_a_nucleus():
     other = fit_nucleus_rule(np.arange(300) > 3, required=True)
     assert not other.required
     assert "4 of 300" in other.notes[0]
-    assert not other.finds_none(np.zeros(5, dtype=bool)).any()
+    assert not other.rejects(np.zeros(5, dtype=bool)).any()
     assert not fit_nucleus_rule(np.ones(300, dtype=bool), required=False).required
     assert not fit_nucleus_rule(None, required=True).required
 
