@@ -70,13 +70,13 @@ def test_every_condition_is_there_and_of_all_images(scored):
     run, folder = scored
     tables = tables_of(folder)
     assert set(tables) == {Variant(*corruption, *way).file_name for corruption in FEW for way in WAYS}
-    assert {Variant.of_file(folder / name).file_name for name in tables} == set(tables)
+    assert {Variant.from_file_name(folder / name).file_name for name in tables} == set(tables)
     images = set(pd.read_parquet(run.oof)["image_id"])
     assert all(set(table["image_id"]) == images and len(table) == len(images) for table in tables.values())
 
 
 def test_corruption_and_denoising_change_logits(scored):
-    tables = {Variant.of_file(scored[1] / name): table for name, table in tables_of(scored[1]).items()}
+    tables = {Variant.from_file_name(scored[1] / name): table for name, table in tables_of(scored[1]).items()}
     plain = logits_of(tables[Variant("none", 0, False, "none")])
     mild, strong = (logits_of(tables[Variant("noise", s, False, "none")]) for s in (1, 4))
     assert 0 < (mild - plain).abs().to_numpy().mean() < (strong - plain).abs().to_numpy().mean()

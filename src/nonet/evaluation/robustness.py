@@ -159,7 +159,7 @@ def format_robustness(found: Robustness) -> str:
 def _read(folder: Path, weights: Weights | None) -> Iterator[tuple[Variant, OutOfFold, float]]:
     """Yield each variant, its logits, and the share of images that denoising changed; one table at a time."""
     order = [CLEAN, *CORRUPTIONS]
-    variants = [Variant.of_file(path) for path in folder.glob("[!.]*.parquet")]
+    variants = [Variant.from_file_name(path) for path in folder.glob("[!.]*.parquet")]
     for variant in sorted(
         variants, key=lambda c: (order.index(c.corruption), c.severity, c.view_set != NO_VIEWS, c.denoised)
     ):

@@ -1,4 +1,4 @@
-"""What a test of robustness is made of: which images, in which variants. No torch here: workers import it."""
+"""The images of a robustness test and how they are corrupted. No torch here: worker processes import it."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from nonet.data.images.decode import load_rgb
 from nonet.data.images.files import read_file
 from nonet.data.preprocess.cache import CHECK, Crop, prepare_crops
 from nonet.data.preprocess.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from nonet.errors import DataError
+from nonet.errors import DataError, did_you_mean
 from nonet.recipe import Denoise
 
 CLEAN = "none"
@@ -22,7 +22,19 @@ NO_VIEWS = "none"
 
 @dataclass(frozen=True, order=True)
 class Variant:
-    """One version of the held-out images: which corruption and severity, denoised or not, which views."""
+    """One version of the held-out images.
+
+    Attributes
+    ----------
+    corruption : str
+        Key of `CORRUPTIONS`, or "none".
+    severity : int
+        1 to 4; 0 for clean images.
+    denoised : bool
+        Whether the recipe's denoising is applied.
+    view_set : str
+        Views for test-time augmentation; "none" for none.
+    """
 
     corruption: str
     severity: int
@@ -31,12 +43,12 @@ class Variant:
 
     @property
     def file_name(self) -> str:
-        """Under which its out-of-fold logits are kept."""
+        """Name of the file with its out-of-fold logits."""
         return f"{self.corruption}.{self.severity}.{'denoised' if self.denoised else 'as_is'}.{self.view_set}.parquet"
 
     @classmethod
-    def of_file(cls, path: Path) -> "Variant":
-        """Return the variant whose `file_name` this is."""
+    def from_file_name(cls, path: Path) -> "Variant":
+        """Return the variant that a file is named after; the inverse of `file_name`."""
         corruption, severity, denoised, view_set = path.stem.split(".")
         return cls(corruption, int(severity), denoised == "denoised", view_set)
 
@@ -44,25 +56,40 @@ class Variant:
 def list_corruptions(
     corruptions: Sequence[str] | None = None, severities: Iterable[int] | None = None
 ) -> list[tuple[str, int]]:
-    """Return the (corruption, severity) pairs to test, clean images first; all of them where None.
+    """Return the (corruption, severity) pairs to test, clean images first.
+
+    Parameters
+    ----------
+    corruptions : sequence of str, optional
+        Keys of `CORRUPTIONS`. Default: all.
+    severities : iterable of int, optional
+        1 to 4. Default: all.
+
+    Returns
+    -------
+    list of tuple of (str, int)
 
     Raises
     ------
-    DataError where a name or a severity is unknown, or none is left.
+    DataError
+        If a name or a severity is unknown, or none is given.
     """
     corruptions = list(CORRUPTIONS) if corruptions is None else list(dict.fromkeys(corruptions))
     severities = SEVERITIES[1:] if severities is None else sorted({int(severity) for severity in severities} - {0})
     for corruption in corruptions:
         if corruption not in CORRUPTIONS:
-            raise DataError(f'There is no corruption "{corruption}".', hint=f"Choose from {', '.join(CORRUPTIONS)}.")
+            raise DataError(
+                f'There is no corruption "{corruption}".',
+                hint=f"{did_you_mean(corruption, CORRUPTIONS)}Choose from {', '.join(CORRUPTIONS)}.",
+            )
     for severity in severities:
         if severity not in SEVERITIES:
             raise DataError(f"There is no severity {severity}.", hint="Choose from 1, 2, 3 and 4.")
     if not corruptions or not severities:
         what = "corruption" if not corruptions else "severity above 0"
         raise DataError(
-            f"There is no {what} to try: clean images alone say nothing about robustness.",
-            hint=f"Choose from {', '.join(CORRUPTIONS)}, and severities 1 to 4; or leave both out for all.",
+            f"There is no {what} to test: clean images alone say nothing about robustness.",
+            hint=f"Choose from {', '.join(CORRUPTIONS)}, and severities 1 to 4; leave both out for all.",
         )
     return [(CLEAN, 0), *[(corruption, severity) for corruption in corruptions for severity in severities]]
 
@@ -70,21 +97,26 @@ def list_corruptions(
 def draw_images(images: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
     """Draw images by class, as evenly as the classes allow, and within a class over as many patients as there are.
 
-    Rare classes weigh as much in macro-F1 as common ones, so that few images are best spent alike.
+    Rare classes weigh as much in macro-F1 as common ones, so a small number of images is best spread evenly.
 
     Parameters
     ----------
-    images : columns image_id, label, patient; an unknown patient is None.
-    limit : images in all; None or 0 takes all.
-    seed : of the draw.
+    images : DataFrame
+        Columns image_id, label, patient; an unknown patient is None.
+    limit : int or None
+        Number of images in all; None or 0 takes all.
+    seed : int
+        Random seed of the draw.
 
     Returns
     -------
-    The rows drawn, in their order.
+    DataFrame
+        The rows drawn, in their order.
 
     Raises
     ------
-    DataError, where limit is negative.
+    DataError
+        If the limit is negative.
     """
     if limit is not None and limit < 0:
         raise DataError(f"The limit of images is {limit}.", hint="Give a number of images, or 0 for all.")
@@ -95,14 +127,14 @@ def draw_images(images: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFr
     return images.loc[sorted(ordered.index[place.argsort(kind="stable")[:limit]], key=images.index.get_loc)]
 
 
-def seed_of(image_id: str, seed: int) -> int:
-    """Return an image's own seed: the same whatever other images are tried with it."""
+def image_seed(image_id: str, seed: int) -> int:
+    """Return an image's own random seed, which does not depend on the other images tested."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{image_id}".encode()).digest()[:7], "big")
 
 
 @dataclass(frozen=True)
 class CorruptionTask:
-    """A worker's task: one image, how to corrupt it, and the ways to prepare it."""
+    """A worker's task: one image, how to corrupt it, and the denoise settings to prepare it with."""
 
     path: Path
     sha256: str
@@ -114,11 +146,21 @@ class CorruptionTask:
 
 
 def corrupt_and_prepare(task: CorruptionTask) -> list[dict[Crop, np.ndarray]]:
-    """Return, for each of the task's denoise settings, crop → uint8 (size, size, 3).
+    """Corrupt an image and prepare it with each of the task's denoise settings.
+
+    Parameters
+    ----------
+    task : CorruptionTask
+
+    Returns
+    -------
+    list of dict of Crop to ndarray of uint8, shape (size, size, 3)
+        One for each of the denoise settings.
 
     Raises
     ------
-    DataError, where the file is missing, unreadable, or no longer the one that the run was trained on.
+    DataError
+        If the file is missing, unreadable, or no longer the one that the run was trained on.
     """
     try:
         data = read_file(task.path)

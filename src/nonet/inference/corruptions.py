@@ -1,7 +1,7 @@
-"""Held-out images, corrupted on purpose, seen by the members that never saw their patients: logits by variant.
+"""Out-of-fold logits of held-out images that are corrupted on purpose, by variant.
 
-Each variant is a small table like oof.parquet. A finished one is stored, so that a killed test resumes after it and
-a later call adds variants. The tables lie in a folder named after all that decides them: images, weights, seed.
+Each variant is a small table like oof.parquet. A finished one is stored, so that an interrupted test resumes after it
+and a later call adds variants. The tables are in a folder named after what determines them: images, weights, seed.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from nonet.inference.corrupted_images import (
     Variant,
     corrupt_and_prepare,
     draw_images,
-    seed_of,
+    image_seed,
 )
 from nonet.models.accelerators import require_devices
 from nonet.progress import progress
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nonet")
 
-CHUNK_SIZE = 32  # images at once: two of each, in every crop, wait in memory for each worker
-_ABOUT = ["image_id", "label", "patient", "source", "fold"]
+CHUNK_SIZE = 32  # images at once: for each worker, two versions of each in every crop wait in memory
+_COLUMNS = ["image_id", "label", "patient", "source", "fold"]
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Images of one fold, corrupted alike; the last chunk of a corruption completes its tables."""
+    """Images of one fold with the same corruption; the last chunk of a corruption completes its tables."""
 
     corruption: tuple[str, int]
     view_sets: tuple[str, ...]
@@ -73,23 +73,35 @@ def score_corruptions(
 
     Parameters
     ----------
-    run : a run trained to the end.
-    corruptions : (corruption, severity), as `list_corruptions` returns them.
-    dataset : the run's dataset, where it does not lie where it did.
-    limit : images, drawn by class (see `draw_images`); None or 0 takes all that are evaluated.
-    views : look at each image in the recipe's views too (in the dihedral ones, where it has none).
-    seed : of the draw and the corruption.
-    accelerator : "auto", "cpu", "gpu".
-    num_workers : processes that corrupt and denoise; by default one a core where there are enough images.
+    run : str, path or Run
+        A trained run.
+    corruptions : sequence of tuple of (str, int)
+        (corruption, severity), as `list_corruptions` returns them.
+    dataset : path or Dataset, optional
+        The run's dataset, if it was moved since training.
+    limit : int, optional
+        Number of images, drawn by class (see `draw_images`); None or 0 takes all evaluated ones.
+    views : bool
+        Also score with the recipe's views (dihedral if it has none).
+    seed : int
+        Random seed of the draw and the corruption.
+    accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
+        What to compute on.
+    num_workers : int, optional
+        Number of processes that corrupt and denoise. Default: one per core if there are enough images.
 
     Returns
     -------
-    The folder of the tables, each named by its variant: all that were ever made of these images and weights.
+    Path
+        Folder of the tables, each named after its variant, including those of earlier calls for these images and
+        weights.
 
     Raises
     ------
-    RunError, where the run is not trained to the end or its dataset is not found; DataError, where an image is not
-    the one that the run was trained on.
+    RunError
+        If the run is not fully trained or its dataset is not found.
+    DataError
+        If an image is not the one that the run was trained on.
     """
     run = Run(run)
     require_devices(accelerator)
@@ -122,7 +134,7 @@ def _score(
     view_sets: dict[str, "list[View]"],
     num_workers: int | None,
 ) -> None:
-    """Corrupt, prepare and score chunk by chunk; write a corruption's tables once its last chunk is scored."""
+    """Corrupt, prepare and score chunk by chunk; write the tables of a corruption after its last chunk."""
     num_left = sum(len(chunk.rows) for chunk in chunks)
     num_processes = worker_count(num_workers) if num_left >= WORKERS_PAY_FROM else 1
     prepared_chunks = closing(map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool))
@@ -139,21 +151,21 @@ def _score(
 
 
 def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str], list[tuple[str, int]]]:
-    """Return the images that count, with fold and hash; the recipe, the classes in the order of the logits, and the
-    members (architecture, fold) that have any.
+    """Return the evaluated images with fold and hash, the recipe, the classes in the order of the logits, and the
+    members (architecture, fold) with out-of-fold logits.
     """
-    EnsembleFile.read(run)  # of a run that is not trained to the end, its error says so
+    EnsembleFile.read(run)  # raises if the run is not fully trained
     require_unchanged(run, run.oof, run.manifest)
     oof = pd.read_parquet(run.oof)
     manifest = pd.read_parquet(run.manifest, columns=["image_id", "evaluate", "sha256"])
-    images = oof.drop_duplicates("image_id")[_ABOUT].merge(manifest, on="image_id", validate="one_to_one")
+    images = oof.drop_duplicates("image_id")[_COLUMNS].merge(manifest, on="image_id", validate="one_to_one")
     images = images[images["evaluate"].astype(bool) & images["label"].notna()].sort_values("image_id")
     members = sorted(set(zip(oof["architecture"], oof["fold"].astype(int))))
     return images.drop(columns="evaluate").reset_index(drop=True), load_recipe(run.recipe), logit_classes(oof), members
 
 
 def _open_dataset(run: Run, dataset: str | Path | Dataset | None) -> Dataset:
-    """The images themselves: a run has only their names."""
+    """Open the dataset that has the image files; a run has only their names."""
     if dataset is not None:
         return Dataset.open(dataset)
     place = Path(str(read_provenance(run).get("dataset")))
@@ -170,7 +182,7 @@ def _view_sets(recipe: Recipe, views: bool) -> dict[str, Predict]:
 
 
 def _folder(run: Run, recipe: Recipe, images: pd.DataFrame, seed: int) -> Path:
-    """Return the folder of this test, and write down what it is of."""
+    """Return the folder of this test, and write plan.json, which describes it."""
     members = sorted(run.folder.glob("members/*/fold-*/weights.safetensors"))
     plan = {
         "images": hashlib.sha256(images.to_csv(index=False).encode()).hexdigest(),
@@ -186,7 +198,7 @@ def _folder(run: Run, recipe: Recipe, images: pd.DataFrame, seed: int) -> Path:
     folder = run.evaluation / "robustness" / digest[:12]
     if not (folder / "plan.json").exists():
         write_json(folder / "plan.json", plan)
-    for leftover in folder.glob(f"{TEMPORARY}*"):  # a kill left it half written
+    for leftover in folder.glob(f"{TEMPORARY}*"):  # half written by an interrupted call
         leftover.unlink(missing_ok=True)
     return folder
 
@@ -194,9 +206,9 @@ def _folder(run: Run, recipe: Recipe, images: pd.DataFrame, seed: int) -> Path:
 def _chunks(
     folder: Path, images: pd.DataFrame, corruptions: Sequence[tuple[str, int]], view_sets: list[str]
 ) -> Iterator[_Chunk]:
-    """Yield what is left to do, by corruption and then by fold, as each fold has members of its own."""
+    """Yield the chunks that are not scored yet, by corruption and then by fold, as each fold has its own members."""
     for corruption in corruptions:
-        # Denoised and not are always made together: the same batches give the same bits, killed in between or not.
+        # Denoised or not, both are always made together: the same batches give the same bits, interrupted or not.
         missing = tuple(
             name
             for name in view_sets
@@ -214,7 +226,7 @@ def _chunks(
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a variant's table is there; a damaged one is removed, so that it is made again."""
+    """Whether a variant's table exists and is intact; a damaged one is removed and made again."""
     if not path.exists():
         return False
     try:
@@ -229,7 +241,7 @@ def _is_whole(path: Path) -> bool:
 def _ensembles(
     run: Run, recipe: Recipe, classes: list[str], members: list[tuple[str, int]], accelerator: str
 ) -> dict[int, "Ensemble"]:
-    """Return fold → the members that never saw it, whatever weight they have in the run's ensemble."""
+    """Return fold → ensemble of the members that were not trained on it, all with equal weight."""
     from nonet.inference.ensemble import Ensemble
 
     entries: dict[int, list[dict]] = {}
@@ -248,14 +260,19 @@ def _tasks(
 ) -> list[CorruptionTask]:
     return [
         CorruptionTask(
-            dataset.path_of(row.image_id), row.sha256, *chunk.corruption, seed_of(row.image_id, seed), crops, settings
+            dataset.path_of(row.image_id),
+            row.sha256,
+            *chunk.corruption,
+            image_seed(row.image_id, seed),
+            crops,
+            settings,
         )
         for row in chunk.rows.itertuples()
     ]
 
 
 def _prepare_chunk(tasks: list[CorruptionTask]) -> tuple[dict[Crop, np.ndarray], dict[Crop, np.ndarray], np.ndarray]:
-    """Return crop → uint8 (n, size, size, 3), as they are and denoised, and whether denoising changed each, (n,)."""
+    """Return crop → uint8 (n, size, size, 3), not denoised and denoised, and whether denoising changed each, (n,)."""
     pairs = [corrupt_and_prepare(task) for task in tasks]
     as_is, denoised = ({crop: np.stack([pair[i][crop] for pair in pairs]) for crop in pairs[0][0]} for i in (0, 1))
     changed = np.zeros(len(tasks), dtype=bool)
@@ -271,7 +288,7 @@ def _logits(
     changed: np.ndarray,
     views: "list[View]",
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return logits (members, n, classes) as they are and denoised, and `changed`; what did not change is reused."""
+    """Return logits (members, n, classes), not denoised and denoised, and `changed`; unchanged images are run once."""
     plain = ensemble.member_logits(as_is, views)
     clean = plain.copy()
     if changed.any():
@@ -288,8 +305,8 @@ def _add(
     changed: np.ndarray,
     ensemble: "Ensemble",
 ) -> None:
-    """Append a chunk's rows to the tables of its two variants: one row a member and image."""
-    about = chunk.rows[_ABOUT].reset_index(drop=True)
+    """Append a chunk's rows to the tables of its two variants: one row per member and image."""
+    about = chunk.rows[_COLUMNS].reset_index(drop=True)
     for denoised, logits in ((False, plain), (True, clean)):
         rows = parts.setdefault(Variant(*chunk.corruption, denoised, view_set), [])
         for member, of_member in zip(ensemble.members, logits, strict=True):

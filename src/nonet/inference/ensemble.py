@@ -1,6 +1,6 @@
-"""The trained ensemble: images in, logits, probabilities or class names out."""
+"""The trained ensemble: images in; logits, probabilities or class names out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from nonet.calibration.calibrator import Calibration
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import MemberScore, Rejection
 from nonet.data.images.nucleus import any_nucleus
-from nonet.data.preprocess.cache import Crop, prepare_crops
+from nonet.data.preprocess.cache import Crop, PreparedCrops, prepare_crops
 from nonet.errors import DamagedError, DataError, RunError
-from nonet.inference.labels import NO_NUCLEUS, UNKNOWN_CELL_TYPE, label_images, sets_of
+from nonet.inference.labels import NO_NUCLEUS, UNKNOWN_CELL_TYPE, label_images, list_prediction_sets
 from nonet.inference.load import parse_views
 from nonet.models.backbones import crop_of
 from nonet.models.device import keep_freed_memory, make_fabric
@@ -29,11 +29,29 @@ from nonet.models.views import View, batches, logits_and_features, logits_over_v
 from nonet.recipe import Recipe
 
 BATCH_SIZE = 64
+#: One file, or several files or arrays of pixels.
+Images = str | Path | Sequence[str | Path | np.ndarray]
 
 
 @dataclass(frozen=True)
 class LoadedMember:
-    """A member ready to predict."""
+    """A member ready to predict.
+
+    Attributes
+    ----------
+    name : str
+        ARCHITECTURE/fold-K.
+    file : Path
+        Its weights.
+    network : torch.nn.Module
+        On the device, in evaluation mode.
+    crop : Crop
+        What it sees of an image.
+    weight : float
+        Its weight in the ensemble, above 0.
+    ood : MemberScore or None
+        Its out-of-distribution score; None if nothing is rejected.
+    """
 
     name: str
     file: Path
@@ -43,10 +61,40 @@ class LoadedMember:
     ood: MemberScore | None = None
 
 
-class Ensemble:
-    """A run's members, loaded; their logits are averaged over members and views.
+@dataclass(frozen=True)
+class Scores:
+    """What an ensemble says of n images, before labels are decided.
 
-    Made by `nonet.load`. `classes` is the column order of every array returned.
+    Attributes
+    ----------
+    member_logits : ndarray of float32, shape (num_members, n, num_classes)
+        Averaged over views. NaN for all members where one of them is not finite.
+    logits : ndarray of float64, shape (n, num_classes)
+        Weighted mean over members, calibrated.
+    ood_percentile : ndarray of float64, shape (n,)
+        Share of known cells with a lower out-of-distribution score.
+    """
+
+    member_logits: np.ndarray
+    logits: np.ndarray
+    ood_percentile: np.ndarray
+
+
+class Ensemble:
+    """A run's members, loaded by `nonet.load`; their logits are averaged over members and views.
+
+    Attributes
+    ----------
+    classes : list of str
+        Class codes, in the column order of every array returned.
+    run : Run
+        Where it was loaded from.
+    recipe : Recipe
+        The run's settings.
+    calibration, rejection, nucleus
+        How logits become labels; see `nonet.calibration`.
+    members : list of LoadedMember
+        Those with non-zero weight.
     """
 
     def __init__(self, run: Run, recipe: Recipe, ensemble: EnsembleFile, *, accelerator: str = "auto"):
@@ -82,12 +130,28 @@ class Ensemble:
 
     @property
     def member_weights(self) -> np.ndarray:
-        """How much each member counts, (members,), summing to 1."""
+        """Weight of each member, float64 (num_members,), summing to 1."""
         weights = np.array([member.weight for member in self.members])
         return weights / weights.sum()
 
-    def prepare(self, image: np.ndarray | str | Path) -> dict[Crop, np.ndarray]:
-        """Return an image as the members see it: crop → uint8 (size, size, 3). A path or uint8 (h, w, 3)."""
+    def prepare(self, image: np.ndarray | str | Path) -> PreparedCrops:
+        """Decode, denoise and crop an image for the members.
+
+        Parameters
+        ----------
+        image : path, or ndarray of uint8, shape (height, width, 3)
+            A file, or RGB pixels.
+
+        Returns
+        -------
+        PreparedCrops
+            Crop → uint8 (size, size, 3).
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, or the array is of another type or shape.
+        """
         if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3):
             raise DataError(
                 f"An image is {image.dtype} of shape {image.shape}.",
@@ -95,29 +159,36 @@ class Ensemble:
             )
         return prepare_crops(image, self.crops, self.recipe.denoise)
 
-    def member_logits(self, prepared: dict[Crop, np.ndarray], views: Sequence[View]) -> np.ndarray:
-        """Logits of each member: crop → uint8 (n, size, size, 3) gives float32 (members, n, classes)."""
+    def member_logits(self, prepared: Mapping[Crop, np.ndarray], views: Sequence[View]) -> np.ndarray:
+        """Return the logits of each member, float32 (num_members, n, num_classes); see `member_outputs`."""
         return self.member_outputs(prepared, views)[0]
 
-    def member_outputs(self, prepared: dict[Crop, np.ndarray], views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
-        """Return what one pass through each member gives: its logits, and its out-of-distribution score of each image.
+    def member_outputs(
+        self, prepared: Mapping[Crop, np.ndarray], views: Sequence[View]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run every member once.
 
         Parameters
         ----------
-        prepared : crop → uint8 (n, size, size, 3).
+        prepared : mapping of Crop to ndarray of uint8, shape (n, size, size, 3)
+            The images in every crop that a member needs.
+        views : sequence of View
+            Logits are averaged over them.
 
         Returns
         -------
-        float32 (members, n, classes), and float64 (members, n): `MemberScore.score`, NaN where nothing is rejected.
+        logits : ndarray of float32, shape (num_members, n, num_classes)
+        scores : ndarray of float64, shape (num_members, n)
+            Out-of-distribution scores, `MemberScore.score`; NaN if nothing is rejected.
         """
         logits, scores = [], []
         for member in self.members:
-            parts = [self._outputs(member, batch, views) for batch in batches(prepared[member.crop], BATCH_SIZE)]
+            parts = [self._run_member(member, batch, views) for batch in batches(prepared[member.crop], BATCH_SIZE)]
             logits.append(np.concatenate([part for part, _ in parts]))
             scores.append(np.concatenate([part for _, part in parts]))
         return np.stack(logits), np.stack(scores)
 
-    def _outputs(
+    def _run_member(
         self, member: LoadedMember, images: np.ndarray, views: Sequence[View]
     ) -> tuple[np.ndarray, np.ndarray]:
         pixels = to_device(images, self.fabric.device)
@@ -127,89 +198,185 @@ class Ensemble:
             logits, features = logits_and_features(member.network, pixels, views)
         return logits.cpu().numpy(), member.ood.score(features.cpu().numpy())
 
+    def score_prepared(self, images: Sequence[PreparedCrops], views: Sequence[View]) -> Scores:
+        """Score images that `prepare` prepared: the step that all predictions share.
+
+        Parameters
+        ----------
+        images : sequence of PreparedCrops
+            At least one.
+        views : sequence of View
+            Logits are averaged over them.
+
+        Returns
+        -------
+        Scores
+        """
+        stacked = {crop: np.stack([image[crop] for image in images]) for crop in self.crops}
+        member_logits, member_scores = self.member_outputs(stacked, views)
+        finite = np.isfinite(member_logits).all(axis=(0, 2))  # in half precision a network may overflow on an odd image
+        member_logits[:, ~finite] = np.nan
+        return Scores(member_logits, self.combine(member_logits), self.ood_percentile(member_scores))
+
     def combine(self, member_logits: np.ndarray) -> np.ndarray:
-        """Weighted mean over members (members, n, classes), calibrated: float64 (n, classes)."""
+        """Average logits over members and calibrate them.
+
+        Parameters
+        ----------
+        member_logits : ndarray of float, shape (num_members, n, num_classes)
+
+        Returns
+        -------
+        ndarray of float64, shape (n, num_classes)
+        """
         return self.calibration.apply(np.tensordot(self.member_weights, member_logits.astype(np.float64), axes=1))
 
     def ood_percentile(self, member_scores: np.ndarray) -> np.ndarray:
-        """Return the share of known cells with a lower OOD score, (n,), from `member_outputs`' scores (members, n)."""
+        """Return the share of known cells with a lower out-of-distribution (OOD) score.
+
+        Parameters
+        ----------
+        member_scores : ndarray of float64, shape (num_members, n)
+            From `member_outputs`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+        """
         return self.rejection.percentile(np.tensordot(self.member_weights, member_scores, axes=1))
 
-    def predict_logits(self, images: Sequence | str | Path, *, views: str | int | None = None) -> np.ndarray:
-        """Calibrated logits (n, classes) of images: paths, or uint8 arrays (h, w, 3).
+    def predict_logits(self, images: Images, *, views: str | int | None = None) -> np.ndarray:
+        """Return the calibrated logits of images.
+
+        Parameters
+        ----------
+        images : path, or sequence of paths or of ndarray of uint8, shape (height, width, 3)
+            Files, or RGB pixels.
+        views : str or int, optional
+            "none", "dihedral" (or 8), "random" or "random:N". Default: as in the recipe.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, num_classes)
 
         Raises
         ------
-        DataError, naming the image, where one cannot be read. `nonet.predict` lists such images instead.
+        DataError
+            If an image cannot be read; names it. `nonet.predict` lists such images instead.
         """
         return self._predict(images, views)[0]
 
-    def predict_proba(self, images: Sequence, *, views: str | int | None = None) -> np.ndarray:
-        """Probabilities (n, classes), soft-max of the logits: of the classes, for a cell that is one of them."""
-        return softmax(self.predict_logits(images, views=views), axis=-1)
+    def predict_proba(self, images: Images, *, views: str | int | None = None) -> np.ndarray:
+        """Return the probability of each class, given that the cell is of one of them.
 
-    def predict_ood(self, images: Sequence) -> np.ndarray:
-        """Return how far out of distribution each image is, (n,): the share of known cells with a lower score, 0 … 1.
+        Parameters
+        ----------
+        images, views
+            As for `predict_logits`.
 
-        Above 1 − `rejection.false_alarm` it is an unknown cell type. NaN where the run has no scores: see
-        `rejection.notes`.
+        Returns
+        -------
+        ndarray of float64, shape (n, num_classes)
+            Soft-max of the logits.
+        """
+        return softmax(self.predict_logits(images, views=views), axis=1)
+
+    def predict_ood(self, images: Images) -> np.ndarray:
+        """Return how far out of distribution each image is.
+
+        Parameters
+        ----------
+        images
+            As for `predict_logits`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Share of known cells with a lower score, 0 to 1. Above 1 − `rejection.false_alarm` the image is called an
+            unknown cell type. NaN if the run has no scores: see `rejection.notes`.
         """
         return self._predict(images, "none")[1]
 
-    def predict(self, images: Sequence, *, views: str | int | None = None, best: bool = False) -> list[str]:
-        """Class codes, one an image; "unidentified" where it shows no nucleus, is of an unknown cell type, or the most
-        probable one is too doubtful.
+    def predict(self, images: Images, *, views: str | int | None = None, best: bool = False) -> list[str]:
+        """Return the class code of each image, or "unidentified".
 
-        `best` gives the most probable class of every image, however doubtful or unlike the training images.
+        Unidentified are images without a nucleus, unknown cell types, and those whose most probable class has less
+        than `calibration.min_confidence`.
+
+        Parameters
+        ----------
+        images, views
+            As for `predict_logits`.
+        best : bool
+            Return the most probable class of every image, however doubtful or unlike the training images.
+
+        Returns
+        -------
+        list of str
         """
         logits, ood_percentile, nucleus = self._predict(images, views)
-        return self.label(softmax(logits, axis=-1), ood_percentile, nucleus)["best" if best else "label"].tolist()
+        return self.label(softmax(logits, axis=1), ood_percentile, nucleus)["best" if best else "label"].tolist()
 
-    def predict_set(self, images: Sequence, *, views: str | int | None = None) -> list[list[str]]:
-        """Classes that each image may be, most probable first: they hold the true one in a share of
-        `calibration.coverage`, as far as the next patients resemble those it was fitted on.
-        Empty for unknown cell types, and where there is no nucleus.
+    def predict_set(self, images: Images, *, views: str | int | None = None) -> list[list[str]]:
+        """Return the prediction set of each image: the classes that it may be, most probable first.
+
+        A set contains the true class in a share `calibration.coverage` of the cells, as far as the next patients
+        resemble those it was fitted on. It is empty for unknown cell types and images without a nucleus.
+
+        Parameters
+        ----------
+        images, views
+            As for `predict_logits`.
+
+        Returns
+        -------
+        list of list of str
 
         Raises
         ------
-        RunError where the run has no thresholds.
+        RunError
+            If the run has no thresholds.
         """
         if self.calibration.thresholds is None:
             raise RunError(
                 f"{self.run} has no prediction sets: {' '.join(self.calibration.notes) or 'it was never calibrated.'}",
-                hint=f'"nonet calibrate {self.run}" fits them where there are enough images and patients.',
+                hint=f'"nonet calibrate {self.run}" fits them if there are enough images and patients.',
             )
         logits, ood_percentile, nucleus = self._predict(images, views)
-        proba = softmax(logits, axis=-1)
+        proba = softmax(logits, axis=1)
         outside = self.label(proba, ood_percentile, nucleus)["reason"].isin([UNKNOWN_CELL_TYPE, NO_NUCLEUS])
-        sets = sets_of(proba, self.classes, self.calibration)
+        sets = list_prediction_sets(proba, self.classes, self.calibration)
         return [[] if out else one for one, out in zip(sets, outside, strict=True)]
 
     def label(self, proba: np.ndarray, ood_percentile: np.ndarray, nucleus: np.ndarray) -> pd.DataFrame:
-        """Say what images are, as `label_images` does: every label of this run, in a file or not, is decided here.
+        """Decide the labels of images; every label of this run, in a file or not, is decided here.
 
         Parameters
         ----------
-        proba : (n, classes), calibrated; NaN for an image that could not be read.
-        ood_percentile : (n,), of `ood_percentile`.
-        nucleus : bool (n,), whether anything that the members see could be a nucleus.
+        proba : ndarray of float, shape (n, num_classes)
+            Calibrated probabilities; NaN for an image that could not be read.
+        ood_percentile : ndarray of float, shape (n,)
+            As the method `ood_percentile` returns it.
+        nucleus : ndarray of bool, shape (n,)
+            Whether anything that the members see could be a nucleus.
+
+        Returns
+        -------
+        DataFrame
+            As `nonet.inference.labels.label_images` returns it.
         """
         without = self.nucleus.rejects(nucleus)
         return label_images(proba, self.classes, self.calibration, self.rejection.rejects(ood_percentile), without)
 
-    def _predict(
-        self, images: Sequence | str | Path, views: str | int | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return calibrated logits (n, classes), OOD percentiles (n,) and whether each image shows a nucleus (n,)."""
-        if isinstance(images, (str, Path)):
-            images = [images]  # and not its letters
+    def _predict(self, images: Images, views: str | int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return calibrated logits (n, num_classes), OOD percentiles (n,) and whether each shows a nucleus (n,)."""
+        items = [images] if isinstance(images, (str, Path)) else images  # a path is not a sequence of letters
         logits, ood_percentile, nucleus = [np.zeros((0, len(self.classes)))], [np.zeros(0)], []
         chosen = views_of(parse_views(views, self.recipe.predict))
-        for start in range(0, len(images), BATCH_SIZE):
-            prepared = [self.prepare(image) for image in images[start : start + BATCH_SIZE]]
-            stacked = {crop: np.stack([one[crop] for one in prepared]) for crop in self.crops}
-            of_members, scores = self.member_outputs(stacked, chosen)
-            logits.append(self.combine(of_members))
-            ood_percentile.append(self.ood_percentile(scores))
-            nucleus.extend(any_nucleus(one.values()) for one in prepared)
+        for start in range(0, len(items), BATCH_SIZE):
+            prepared = [self.prepare(image) for image in items[start : start + BATCH_SIZE]]
+            scores = self.score_prepared(prepared, chosen)
+            logits.append(scores.logits)
+            ood_percentile.append(scores.ood_percentile)
+            nucleus.extend(any_nucleus(crops.values()) for crops in prepared)
         return np.concatenate(logits), np.concatenate(ood_percentile), np.array(nucleus, dtype=bool)

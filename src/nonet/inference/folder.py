@@ -1,9 +1,9 @@
-"""The folder of a prediction: whose it is, what it is a prediction of, its parts, and what is left to do.
+"""The folder of a prediction: whether it may be written to, its plan, its parts, and what is left to do.
 
-Images go through in chunks. A finished chunk is a small file in `parts/`; a killed prediction resumes behind the last
-one. When all are there they are joined and removed; while some images could not be read for a reason that may pass,
-the parts stay, and the same call predicts those images alone. `plan.json` says what the prediction is of, so that it is
-neither mixed with another nor, once finished, made again.
+Images are predicted in chunks. A finished chunk is a small file in `parts/`; an interrupted prediction resumes after
+the last one. Once all are there, they are joined and removed; while some images could not be read for a transient
+reason, the parts stay, and the same call predicts only those images. `plan.json` describes the prediction, so that it
+is neither mixed with another nor, once finished, repeated.
 """
 
 import contextlib
@@ -33,19 +33,22 @@ _OURS = {
     "keys": {"weights", "images", "views"},
     "hint": "Give a new or an empty folder as `out`, or that of an earlier prediction.",
 }
-#: Settings that act on all parts at the end, so that parts made with another value serve as well.
-_OF_THE_END = {"adapt_priors"}
+#: Settings that are applied when the parts are joined: parts made with another value can be used.
+_APPLIED_AT_END = {"adapt_priors"}
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Images that are predicted together and kept in one part.
+    """Images that are predicted together and stored in one part.
 
     Attributes
     ----------
-    number : of the part.
-    rows : the images' places among the inputs.
-    is_retry : whether they are those rows of a part that is there which could not be read.
+    number : int
+        Of the part.
+    rows : tuple of int
+        Indices of the images among the inputs.
+    is_retry : bool
+        Whether they are the unreadable images of a finished part.
     """
 
     number: int
@@ -54,7 +57,13 @@ class Chunk:
 
 
 class PredictionFolder:
-    """Where a prediction lies; nothing is touched before `begin`."""
+    """The files of a prediction; nothing is written before `begin`.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
@@ -67,24 +76,30 @@ class PredictionFolder:
         return str(self.path)
 
     def require_ours(self, *, submission: bool = False) -> None:
-        """Raise StorageError where the folder is another's, or something in it is in the way; touch nothing.
+        """Check that the folder may be written to; touch nothing.
 
         Parameters
         ----------
-        submission : whether submission.csv is to be written.
+        submission : bool
+            Whether submission.csv will be written.
+
+        Raises
+        ------
+        StorageError
+            If the folder is not nonet's, or something in it is in the way.
         """
         require_ours(self.path, **_OURS)
         hint = "Move it away, or give another `out`."
         for file in (self.plan_file, self.csv, self.logits, self.submission):
             if file.is_dir():
-                raise StorageError(f"{file} is a folder, where a file of the prediction would be.", hint=hint)
+                raise StorageError(f"{file} is a folder; a file of the prediction must go there.", hint=hint)
         if self.parts.is_symlink() or (self.parts.exists() and not self.parts.is_dir()):
             raise StorageError(f"{self.parts} is not a folder of nonet.", hint=hint)
-        if submission and self.submission.exists() and not self.kept_plan().get("submission"):
+        if submission and self.submission.exists() and not self.read_plan().get("submission"):
             raise StorageError(f"{self.submission} was not written by nonet.", hint=hint)
 
-    def alone(self):
-        """Hold the folder against other predictions, as a context manager; it becomes nonet's where it was empty."""
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context manager that locks the folder against other predictions, and marks it as nonet's."""
         claim(self.path, **_OURS)
         return alone(
             self.path / ".nonet.lock",
@@ -92,21 +107,22 @@ class PredictionFolder:
             "Wait for it, or give another `out`.",
         )
 
-    def kept_plan(self) -> dict:
-        """Return what an earlier call left; {} where there is nothing, or it is damaged.
+    def read_plan(self) -> dict:
+        """Return plan.json of an earlier call, {} if there is none or it is damaged.
 
         Raises
         ------
-        RunError where the file cannot be read now: what it says must not be replaced for that.
+        RunError
+            If the file cannot be read now: it must not be replaced then.
         """
         try:
             return read_sealed(self.plan_file, hint="")
         except DamagedError:
             return {}
 
-    def done(self, plan: dict) -> dict[str, int] | None:
-        """Return how many images have no label, by why, where the folder holds this prediction whole, else None."""
-        kept = self.kept_plan()
+    def finished_counts(self, plan: dict) -> dict[str, int] | None:
+        """Return the counts of `Predictions` if the folder contains this prediction, finished and intact; else None."""
+        kept = self.read_plan()
         if "finished" not in kept or kept["pending"] or _differing(kept, plan):
             return None
         if not all(_is_whole(file, kept) for file in (self.csv, self.logits)):
@@ -114,56 +130,67 @@ class PredictionFolder:
         return {key: kept[key] for key in ("num_unreadable", "num_unidentified", "num_to_retry")}
 
     def begin(self, plan: dict) -> None:
-        """Note what is being predicted; refuse to mix it with another prediction half done."""
-        kept = self.kept_plan()
+        """Write the plan and set aside or remove earlier results.
+
+        Raises
+        ------
+        RunError
+            If the folder contains an unfinished prediction of something else.
+        """
+        kept = self.read_plan()
         if not kept and self.plan_file.exists():
-            logger.warning(f"{self.plan_file} is damaged. The images are predicted anew.")
-        differing = [key for key in _differing(kept, plan) if key not in _OF_THE_END]
+            logger.warning(f"{self.plan_file} is damaged. The images are predicted again.")
+        differing = [key for key in _differing(kept, plan) if key not in _APPLIED_AT_END]
         if kept and "finished" not in kept and self.parts.exists() and differing:
             raise RunError(
-                f"{self} holds a prediction half done, with other {' and '.join(differing)}.",
-                hint=f"Give another `out`, or delete {self.parts} to give that prediction up.",
+                f"{self} contains an unfinished prediction with other {' and '.join(differing)}.",
+                hint=f"Give another `out`, or delete {self.parts} to discard that prediction.",
             )
         if differing or (kept.get("finished") and not kept.get("pending")):
             self.remove_parts()
         with writing_to(self.parts):
             self.parts.mkdir(parents=True, exist_ok=True)
         for file in (self.csv, self.logits):
-            self.keep_changed(file, kept)
-        if kept.get("submission"):  # of a prediction before: it must not be mistaken for this one's
-            self.keep_changed(self.submission, kept)
+            self.set_aside_changed(file, kept)
+        if kept.get("submission"):  # of an earlier prediction: it must not be mistaken for this one's
+            self.set_aside_changed(self.submission, kept)
             self.submission.unlink(missing_ok=True)
-        self.note(plan, begun=now(), files=kept.get("files", {}))  # which stay until the new ones replace them
+        self.write_plan(plan, begun=now(), files=kept.get("files", {}))  # these stay until the new ones replace them
         remove_leftovers(self.plan_file, self.csv, self.logits, self.submission)
 
-    def keep_changed(self, file: Path, kept: dict) -> None:
-        """Rename a result that was edited, or damaged, since it was written: a new one is about to replace it.
+    def set_aside_changed(self, file: Path, kept: dict) -> None:
+        """Rename a result that was edited or damaged since it was written, before a new one replaces it.
 
         Parameters
         ----------
-        kept : the plan that it was written for.
+        file : Path
+            The result.
+        kept : dict
+            The plan that it was written for.
         """
-        unknown = bool(kept) and file.name not in kept["files"]  # written, and killed before the plan could say so
+        unknown = (
+            bool(kept) and file.name not in kept["files"]
+        )  # written by a call that was killed before it updated the plan
         if unknown or not (file.is_file() or file.is_symlink()) or _is_whole(file, kept):
             return
         aside = set_aside(file, "changed")
-        logger.warning(f"{file} is not what {self.plan_file.name} says was written. It is kept as {aside.name}.")
+        logger.warning(f"{file} was changed after nonet wrote it. It is kept as {aside.name}.")
 
-    def note(self, plan: dict, **facts: object) -> None:
-        """Write plan.json with what has become known."""
+    def write_plan(self, plan: dict, **facts: object) -> None:
+        """Write plan.json, with further keys."""
         write_sealed(self.plan_file, plan | facts)
 
-    def note_files(self, *files: Path) -> None:
-        """Keep in plan.json what these results are, so that a later call knows them."""
-        kept = self.kept_plan()
-        self.note(kept, files=kept["files"] | {file.name: facts_of(file) for file in files})
+    def record_files(self, *files: Path) -> None:
+        """Store checksums of results in plan.json, so that a later call can tell whether they were changed."""
+        kept = self.read_plan()
+        self.write_plan(kept, files=kept["files"] | {file.name: facts_of(file) for file in files})
 
     def part(self, number: int) -> Path:
-        """Return where a chunk's table lies."""
+        """Return the path of a chunk's table."""
         return self.parts / f"{number:06d}.parquet"
 
     def chunks_left(self, num_images: int) -> list[Chunk]:
-        """Return what is to be predicted: chunks that are not there, and images that could not be read at the time."""
+        """Return what to predict: chunks without a part, and images of finished parts that are to be retried."""
         left = []
         for number, start in enumerate(range(0, num_images, CHUNK_SIZE)):
             rows = range(start, min(start + CHUNK_SIZE, num_images))
@@ -175,7 +202,7 @@ class PredictionFolder:
         return left
 
     def _to_retry(self, number: int, num_rows: int) -> list[int] | None:
-        """Return the rows of a part to predict again; None where there is no such part, or it is damaged."""
+        """Return the rows of a part to predict again; None if the part is missing or damaged."""
         try:
             table = self.read_part(number)
         except DamagedError:
@@ -183,11 +210,17 @@ class PredictionFolder:
         return table["retry"].to_numpy().nonzero()[0].tolist() if len(table) == num_rows else None
 
     def read_part(self, number: int) -> pd.DataFrame:
-        """Read a chunk's table. Raises DamagedError where it is missing or damaged."""
+        """Return a chunk's table.
+
+        Raises
+        ------
+        DamagedError
+            If it is missing or damaged.
+        """
         return read_checked_parquet(self.part(number))
 
     def write_part(self, chunk: Chunk, table: pd.DataFrame) -> None:
-        """Write a chunk's table, or replace those of its rows that were predicted again."""
+        """Write a chunk's table, or replace the rows of it that were predicted again."""
         if chunk.is_retry:
             places = [row - chunk.number * CHUNK_SIZE for row in chunk.rows]
             before = self.read_part(chunk.number).drop(index=places)
@@ -196,19 +229,19 @@ class PredictionFolder:
             table.to_parquet(path, index=False, write_page_checksum=True)
 
     def remove_parts(self) -> None:
-        """Remove the parts and nothing else."""
+        """Remove the parts, and nothing else."""
         if self.parts.is_symlink() or not self.parts.is_dir():
             return
         for file in sorted(self.parts.iterdir()):
             name = file.name.removeprefix(TEMPORARY)
             if re.match(r"\d{6,}\.parquet$" if name == file.name else r"\d{6,}\.parquet\.", name):
                 file.unlink()
-        with contextlib.suppress(OSError):  # something of the user's in it
+        with contextlib.suppress(OSError):  # it contains a file of the user's
             self.parts.rmdir()
 
 
 def _is_whole(file: Path, kept: dict) -> bool:
-    """Whether a result is what the plan says was written."""
+    """Whether a result is as nonet wrote it, by the plan's checksum."""
     try:
         require_whole(file, kept.get("files", {}).get(file.name), hint="")
     except DamagedError:
@@ -217,20 +250,20 @@ def _is_whole(file: Path, kept: dict) -> bool:
 
 
 def _differing(kept: dict, plan: dict) -> list[str]:
-    """Return the keys that differ; `images` stands for all that a plan says of them."""
+    """Return the keys that differ, with "images" for all keys about images."""
     differing = {key for key, value in plan.items() if kept.get(key) != value and key != "pending"}
     return sorted({"images" if key in ("names", "num_images") else key for key in differing})
 
 
-def states_of(inputs: Sequence[Input]) -> list[str | None]:
-    """Return size and time of each image's file, which change when it does; None where it cannot be read now.
+def file_states(inputs: Sequence[Input]) -> list[str | None]:
+    """Return size and modification time of each image's file, None if it is not accessible now.
 
-    Reading the files whole would take too long.
+    They change when the file does; checksums of whole files would take too long.
     """
-    return [_state_of(one.path) for one in inputs]
+    return [_file_state(one.path) for one in inputs]
 
 
-def _state_of(path: Path) -> str | None:
+def _file_state(path: Path) -> str | None:
     try:
         facts = path.stat()
     except ValueError as error:
@@ -240,21 +273,33 @@ def _state_of(path: Path) -> str | None:
     return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
-def about_images(folder: PredictionFolder, inputs: Sequence[Input], states: Sequence[str | None]) -> dict:
-    """Return what a plan says of its images: `names`, `images`, `num_images` and `pending`.
+def plan_images(folder: PredictionFolder, inputs: Sequence[Input], states: Sequence[str | None]) -> dict:
+    """Return the keys of a plan that describe its images: names, images, num_images and pending.
 
-    Pending are those that could not be read when the plan was made, by their places; what they are counts for nothing,
-    as they are read again.
+    Pending are the indices of images that could not be read when the plan was made; their states are not compared, as
+    they are read again.
+
+    Parameters
+    ----------
+    folder : PredictionFolder
+    inputs : sequence of Input
+    states : sequence of str or None
+        From `file_states`.
+
+    Returns
+    -------
+    dict
 
     Raises
     ------
-    RunError where images that the folder's prediction is of cannot be looked at now: whether they changed is unknown,
-    and what is there must not be replaced by their errors.
+    RunError
+        If images of the folder's earlier prediction are not accessible now: whether they changed is unknown, and their
+        results must not be replaced by errors.
     """
     names = hashlib.sha256()
     for one in inputs:
         names.update(f"{one.name}\0{os.fsencode(one.path.absolute()).hex()}\0".encode())
-    kept = folder.kept_plan()
+    kept = folder.read_plan()
     unknown = [place for place, state in enumerate(states) if state is None]
     pending = unknown
     if kept.get("names") == names.hexdigest():
@@ -262,7 +307,7 @@ def about_images(folder: PredictionFolder, inputs: Sequence[Input], states: Sequ
         lost = sorted(set(unknown) - set(pending))
         if lost:
             raise RunError(
-                f"{folder} holds a prediction of these images, of which {len(lost):,} cannot be read now, first "
+                f"{folder} contains a prediction of these images, of which {len(lost):,} cannot be read now, first "
                 f"{inputs[lost[0]].path}.",
                 hint="Run the same command again when they can; to predict without them, give another `out`.",
             )
@@ -270,7 +315,7 @@ def about_images(folder: PredictionFolder, inputs: Sequence[Input], states: Sequ
 
 
 def state_digest(states: Sequence[str | None], pending: Sequence[int]) -> dict:
-    """Return `images`, a SHA-256 of the states but those of pending images, and `pending`."""
+    """Return "images", a SHA-256 of the states except those of pending images, and "pending"."""
     images, left_out = hashlib.sha256(), set(pending)
     for place, state in enumerate(states):
         images.update(f"{'' if place in left_out else state}\0".encode())

@@ -1,4 +1,4 @@
-"""What `predict` takes: files, folders, globs, a dataset, a table of paths. No torch here."""
+"""The images that `predict` accepts: files, folders, globs, a dataset, a table of paths. No torch here."""
 
 import glob
 import logging
@@ -27,12 +27,20 @@ from nonet.recipe import Denoise
 
 logger = logging.getLogger("nonet")
 
-_LISTS = (".tsv", ".tab", ".txt", ".lst")  # endings of text files that people list images in
+_LISTS = (".tsv", ".tab", ".txt", ".lst")  # suffixes of text files that people list images in
 
 
 @dataclass(frozen=True)
 class Input:
-    """An image to predict: the name it has in predictions.csv, and where it lies."""
+    """An image to predict.
+
+    Attributes
+    ----------
+    name : str
+        In predictions.csv.
+    path : Path
+        The file.
+    """
 
     name: str
     path: Path
@@ -43,22 +51,29 @@ def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> li
 
     Parameters
     ----------
-    images : files; folders, with their subfolders, for what `build` would read of them (hidden files are passed over,
-        others that are no image named and counted in the log); globs such as "slides/*.png"; a dataset folder; a CSV
-        file with a column `path`, relative to the file.
-    split : of a dataset, predict only rows of this split, say "test".
+    images : iterable of paths
+        Files; folders with their subfolders, of which the same files are read as by `build_dataset` (hidden files are
+        skipped; other files that are not images are counted in the log); globs such as "slides/*.png"; a dataset
+        folder; a CSV file with a column "path", relative to the file.
+    split : str, optional
+        Only this split of a dataset, for example "test".
+
+    Returns
+    -------
+    list of Input
 
     Raises
     ------
-    DataError where something named is not there, or nothing is found.
+    DataError
+        If a path does not exist, or there is no image.
     """
     found: dict[str, Input] = {}
     for item in images:
         for one in _expand(str(item), split):
-            # Links stay: two names of one file are two images to predict, as in a cache that keeps a content once.
+            # Links count: two names of one file are two images to predict, as in a cache that stores each content once.
             found.setdefault(os.path.normpath(one.path.absolute()), one)
     if not found:
-        raise DataError("There is no image to predict.", hint="Give image files, folders, globs or a dataset.")
+        raise DataError("There are no images to predict.", hint="Give image files, folders, globs or a dataset.")
     counts = Counter(one.name for one in found.values())
     return [Input(printable(one.name if counts[one.name] == 1 else str(one.path)), one.path) for one in found.values()]
 
@@ -74,7 +89,7 @@ def _expand(item: str, split: str | None) -> list[Input]:
         return _of_folder(path)
     if path.suffix.lower() in (".csv", ".parquet") and is_there(path):
         return _of_table(path, split)
-    if is_there(path) or is_link(path):  # of a link that leads nowhere the row says so
+    if is_there(path) or is_link(path):  # a broken link is an error in its row
         _require_no_split(item, split)
         kind, hint = kind_of(path), unpack_hint(path, "FOLDER")
         if kind is not None and (hint or kind.group == WORKBOOK):
@@ -93,7 +108,7 @@ def _expand(item: str, split: str | None) -> list[Input]:
 
 
 def _glob(pattern: str) -> list[str]:
-    """Return what fits a pattern, in order; "**" goes into no linked folder, as links may lead in a circle."""
+    """Return what matches a pattern, in order; "**" does not follow links to folders, which may form a loop."""
     parts = Path(pattern).parts
     if "**" not in parts:
         return sorted(glob.glob(pattern))
@@ -110,41 +125,43 @@ def _glob(pattern: str) -> list[str]:
 
 
 def _of_folder(folder: Path) -> list[Input]:
-    """List what `build` would read of a folder; name and count the rest in the log, but for what systems leave."""
-    taken, passed_over = [], []
+    """List what `build_dataset` would read of a folder; other files, except those left by systems, are logged."""
+    taken, skipped = [], []
     for entry in walk(folder):
-        if _is_asked_for(entry):
+        if _is_input(entry):
             taken.append(entry.file)
         elif (entry.problem or "").split(":")[0] not in ("hidden", "left by a system or program"):
-            passed_over.append(entry.file)
+            skipped.append(entry.file)
     if not taken and (folder / "recipe.toml").exists():
         raise DataError(f"{folder} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
-    rest = _in_words(passed_over, folder)
+    rest = _in_words(skipped, folder)
     if not taken:
         raise DataError(
-            f"Folder {folder} holds no image{rest}.", hint=f"Looked for {FORMATS_IN_WORDS}, in subfolders too."
+            f"Folder {folder} contains no image{rest}.", hint=f"Looked for {FORMATS_IN_WORDS}, also in subfolders."
         )
-    if passed_over:
-        num_files = "1 file was" if len(passed_over) == 1 else f"{len(passed_over):,} files were"
-        logger.warning(f"{num_files} passed over as no image{rest}.")
+    if skipped:
+        num_files = (
+            "1 file that is not an image" if len(skipped) == 1 else f"{len(skipped):,} files that are not images"
+        )
+        logger.warning(f"Skipped {num_files}{rest}.")
     return [Input(str(file), file) for file in sorted(taken)]
 
 
-def _in_words(passed_over: list[Path], folder: Path) -> str:
-    """Count files by their endings, and name the first; nothing where there is none."""
-    if not passed_over:
+def _in_words(skipped: list[Path], folder: Path) -> str:
+    """Count files by suffix and name the first; an empty string if there are none."""
+    if not skipped:
         return ""
-    counts = Counter(file.suffix.lower() or "without an ending" for file in passed_over)
+    counts = Counter(file.suffix.lower() or "without a suffix" for file in skipped)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common(8))
     more = f" and {len(counts) - 8} other kinds" if len(counts) > 8 else ""
-    return printable(f" ({kinds}{more}; first {min(passed_over).relative_to(folder)})")
+    return printable(f" ({kinds}{more}; first {min(skipped).relative_to(folder)})")
 
 
-def _is_asked_for(entry: Entry) -> bool:
-    """Say whether what lies in a folder is to be predicted, as a row of its own even where it cannot be read.
+def _is_input(entry: Entry) -> bool:
+    """Whether an entry of a folder is to be predicted; one that cannot be read is a row with an error.
 
-    Unlike a source's, an image may be a link that leads out of the folder, as a cache's are, and have any name. A
-    folder that cannot be listed is a row, too: nobody knows what it hides.
+    Unlike in a source, an image may have any name and may be a link that leads out of the folder, as in caches. A
+    folder that cannot be listed is a row as well: its images are unknown.
     """
     kind = (entry.problem or "").split(":")[0]
     if kind == "unreadable":
@@ -185,26 +202,44 @@ def _of_table(path: Path, split: str | None) -> list[Input]:
         )
     names = table["path"].fillna("").astype(str)
     if (names == "").any():
-        raise DataError(f"{path} has {int((names == '').sum())} rows without a path.", hint="Fill or remove them.")
+        raise DataError(
+            f"{path} has {int((names == '').sum())} rows without a path.", hint="Fill them in or remove them."
+        )
     finder = FileFinder(path.parent, IMAGE_SUFFIXES)
     return [Input(name, path.parent / (finder.find(name)[0] or name)) for name in names]
 
 
-class Seen(NamedTuple):
-    """An image as the members see it: crop → uint8 (size, size, 3); and whether anything there could be a nucleus."""
+class PreparedInput(NamedTuple):
+    """An image as the members see it.
+
+    Attributes
+    ----------
+    crops : PreparedCrops
+        Crop → uint8 (size, size, 3).
+    nucleus : bool
+        Whether anything in them could be a nucleus.
+    """
 
     crops: PreparedCrops
     nucleus: bool
 
 
-def try_to_prepare(task: tuple[Path, list[Crop], Denoise]) -> Seen | DataError:
-    """One image for the members, or the error that says why it cannot be read.
+def prepare_or_error(task: tuple[Path, list[Crop], Denoise]) -> PreparedInput | DataError:
+    """Prepare one image for the members, or return the error that says why it cannot be read.
 
     Runs in worker processes, which import this module: without torch they start in a fraction of the time.
+
+    Parameters
+    ----------
+    task : tuple of (Path, list of Crop, Denoise)
+
+    Returns
+    -------
+    PreparedInput or DataError
     """
     path, crops, denoise = task
     try:
         prepared = prepare_crops(path, crops, denoise)
-        return Seen(prepared, any_nucleus(prepared.values()))
+        return PreparedInput(prepared, any_nucleus(prepared.values()))
     except DataError as error:
         return error

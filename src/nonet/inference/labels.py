@@ -1,4 +1,4 @@
-"""From probabilities to words: the label or "unidentified", why, and the set of classes a cell may be."""
+"""From probabilities to labels: a class or "unidentified", the reason, and the prediction set."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from nonet.calibration.conformal import prediction_sets
 from nonet.cells import UNIDENTIFIED
 from nonet.data.names import SET_SEPARATOR
 
-#: Why an image has no label; in the column `reason` of predictions.csv.
+#: Reasons for no label, in the column `reason` of predictions.csv.
 DOUBTFUL, UNKNOWN_CELL_TYPE, UNREADABLE = "doubtful", "unknown cell type", "unreadable"
 NO_NUCLEUS = "no nucleated cell"
-#: Of an image that may be readable later: the file is missing, not permitted, on a drive that fails, ….
+#: The image may be readable later: its file is missing, not permitted, on a failing drive, ….
 NOT_NOW = "could not be read now"
 
 
@@ -24,20 +24,27 @@ def label_images(
     rejected: np.ndarray,
     without_nucleus: np.ndarray,
 ) -> pd.DataFrame:
-    """Say what each image is.
+    """Decide the label of each image.
 
     Parameters
     ----------
-    proba : (n, C) calibrated probabilities; a row of NaN is an image that could not be read.
-    classes : C class codes.
-    rejected : bool (n,), images that are none of the classes.
-    without_nucleus : bool (n,), images in which nothing could be a nucleus.
+    proba : ndarray of float, shape (n, num_classes)
+        Calibrated probabilities; a row of NaN is an image that could not be read.
+    classes : sequence of str
+        Class codes, in column order.
+    calibration : Calibration
+        Its `min_confidence` and thresholds decide.
+    rejected : ndarray of bool, shape (n,)
+        Images of an unknown cell type.
+    without_nucleus : ndarray of bool, shape (n,)
+        Images in which nothing could be a nucleus.
 
     Returns
     -------
-    DataFrame of n rows: `label` (a class, "unidentified", or "" where unreadable), `best` (the most probable class,
-    however doubtful), `confidence` (its probability), `reason` (why there is no label, else ""), and `set` (the
-    classes of the prediction set, most probable first, joined by "|"; "" without thresholds, and for no class).
+    DataFrame
+        n rows. label: a class, "unidentified", or "" if unreadable. best: the most probable class, however doubtful.
+        confidence: its probability. reason: why there is no label, otherwise "". set: the classes of the prediction
+        set, most probable first, joined by "|"; "" without thresholds, and for unknown cell types.
     """
     readable = ~np.isnan(proba).any(axis=1)
     codes = np.array(classes, dtype=object)
@@ -51,12 +58,23 @@ def label_images(
     label = np.where((reason != "") & readable, UNIDENTIFIED, best)
     sets = np.full(len(proba), "", dtype=object)
     named = readable & ~rejected & ~without_nucleus
-    sets[named] = [SET_SEPARATOR.join(one) for one in sets_of(proba[named], classes, calibration)]
+    sets[named] = [SET_SEPARATOR.join(one) for one in list_prediction_sets(proba[named], classes, calibration)]
     return pd.DataFrame({"label": label, "best": best, "confidence": confidence, "reason": reason, "set": sets})
 
 
-def sets_of(proba: np.ndarray, classes: Sequence[str], calibration: Calibration) -> list[list[str]]:
-    """Return the classes of each image's prediction set, most probable first; empty lists without thresholds."""
+def list_prediction_sets(proba: np.ndarray, classes: Sequence[str], calibration: Calibration) -> list[list[str]]:
+    """Return the classes of each image's prediction set.
+
+    Parameters
+    ----------
+    proba, classes, calibration
+        As for `label_images`.
+
+    Returns
+    -------
+    list of list of str
+        Most probable first; empty lists if the calibration has no thresholds.
+    """
     if calibration.thresholds is None:
         return [[] for _ in proba]
     inside = prediction_sets(proba, calibration.thresholds)

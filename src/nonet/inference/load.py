@@ -1,4 +1,4 @@
-"""A trained run, read and checked as far as that goes without torch: what is wrong with it is told at once."""
+"""Opening a trained run: everything that can be checked without torch is checked before torch is imported."""
 
 import logging
 from dataclasses import dataclass
@@ -20,7 +20,15 @@ logger = logging.getLogger("nonet")
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A run trained to the end: its recipe, and ensemble.json."""
+    """A fully trained run whose networks are not loaded yet.
+
+    Attributes
+    ----------
+    run : Run
+    recipe : Recipe
+    ensemble : EnsembleFile
+        Content of ensemble.json.
+    """
 
     run: Run
     recipe: Recipe
@@ -28,10 +36,11 @@ class OpenedRun:
 
     @property
     def classes(self) -> list[str]:
+        """Class codes, in the column order of the logits."""
         return self.ensemble.classes
 
     def load(self, accelerator: str) -> "Ensemble":
-        """Load its networks."""
+        """Load the networks onto an accelerator, named as for `nonet.load`."""
         from nonet.inference.ensemble import Ensemble  # only now: torch takes many seconds to import
 
         if all(member.reason for member in self.ensemble.members if member.weight > 0):
@@ -44,29 +53,46 @@ def load(run: str | Path | Run, *, accelerator: str = "auto") -> "Ensemble":
 
     Parameters
     ----------
-    run : a trained run.
-    accelerator : "auto", "cpu", "gpu", "cuda" or "mps".
+    run : str, path or Run
+        A trained run.
+    accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
+        What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
+
+    Returns
+    -------
+    Ensemble
 
     Raises
     ------
-    RunError where the run is not there, or not trained to the end.
+    RunError
+        If there is no run, it is not fully trained, or this machine lacks the accelerator.
     """
     require_devices(accelerator)
     return open_run(run).load(accelerator)
 
 
 def open_run(run: str | Path | Run) -> OpenedRun:
-    """Read a run's recipe and ensemble.json.
+    """Read a run's recipe and ensemble.json, without loading networks.
+
+    Parameters
+    ----------
+    run : str, path or Run
+        A trained run.
+
+    Returns
+    -------
+    OpenedRun
 
     Raises
     ------
-    RunError where the run is not there, is not trained to the end, or lacks weights of a member with non-zero weight.
+    RunError
+        If there is no run, it is not fully trained, or the weights of a member with non-zero weight are missing.
     """
     run = Run(run)
     run.require()
     ensemble = EnsembleFile.read(run)
     require_unchanged(run)
-    for file in (run.manifest, run.folds):  # not needed to predict; but what the run says of itself is wrong then
+    for file in (run.manifest, run.folds):  # not needed to predict, but the run is damaged
         try:
             require_unchanged(run, file)
         except RunError as error:
@@ -79,14 +105,24 @@ def open_run(run: str | Path | Run) -> OpenedRun:
 
 
 def parse_views(views: str | int | None, settings: Predict) -> Predict:
-    """Return the recipe's [predict] section with the views that were asked for.
+    """Return the recipe's [predict] section with other views.
 
-    None keeps the recipe's; 1 or "none" is the image as it is; 8 or "dihedral" the flips and quarter turns;
-    "random" the recipe's number of random views, "random:16" sixteen.
+    Parameters
+    ----------
+    views : str, int or None
+        None keeps the recipe's; 1 or "none" is the image as it is; 8 or "dihedral" the flips and quarter turns;
+        "random" the recipe's number of random views, "random:16" sixteen.
+    settings : Predict
+        The recipe's section.
+
+    Returns
+    -------
+    Predict
 
     Raises
     ------
-    RecipeError, listing what may be given.
+    RecipeError
+        If the views are unknown; lists the choices.
     """
     if views is None:
         return settings
@@ -94,11 +130,11 @@ def parse_views(views: str | int | None, settings: Predict) -> Predict:
     name = name if colon else {"1": "none", "8": "dihedral"}.get(name, name)
     counted = name == "random" and number.isdecimal()
     if name not in ("none", "dihedral", "random") or (colon and not counted):
-        raise RecipeError(f'views = "{views}" is not known.', hint="Give none, dihedral (or 8), random or random:N.")
+        raise RecipeError(f'views = "{views}" is not known.', hint="Choose none, dihedral (or 8), random or random:N.")
     try:
         changes = {"views": name} | ({"num_random_views": int(number)} if number else {})
         return Predict.model_validate(settings.model_dump() | changes)
     except ValueError as error:  # pydantic's; or a number of too many digits
         raise RecipeError(
-            f'views = "{str(views)[:40]}" is not known.', hint="Give random:N with N from 1 to 1024."
+            f'views = "{str(views)[:40]}" is not known.', hint="Give random:N, N from 1 to 1024."
         ) from error

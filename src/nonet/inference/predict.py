@@ -1,6 +1,6 @@
 """`predict`: new images in, predictions.csv out; a stream, so memory does not grow with the number of images.
 
-What can be wrong with run, images and options is told before torch is imported, which takes many seconds.
+Run, images and options are checked before torch is imported, which takes many seconds.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from scipy.special import softmax
 from nonet.artifacts.logit_columns import logit_columns
 from nonet.artifacts.run import Run, now
 from nonet.errors import DataError, UnreadableNowError
-from nonet.inference.folder import PredictionFolder, about_images, state_digest, states_of
+from nonet.inference.folder import PredictionFolder, file_states, plan_images, state_digest
 from nonet.inference.inputs import Input, find_inputs
 from nonet.inference.load import OpenedRun, open_run, parse_views
 from nonet.inference.reader import Reader
-from nonet.inference.results import Predictions, about_priors, estimate_priors_of, join, require_adaptable
+from nonet.inference.results import Predictions, estimate_folder_priors, join, record_priors, require_adaptable
 from nonet.inference.submission import read_submission_ids, require_class, require_format, require_ids, write_submission
 from nonet.models.accelerators import require_devices
 from nonet.progress import progress
@@ -49,32 +49,54 @@ def predict(
 ) -> Predictions:
     """Predict images with a run's ensemble and write predictions.csv and logits.parquet.
 
+    An unreadable image is a row with its error.
+
     Parameters
     ----------
-    run : a trained run, or an Ensemble from `load`.
-    images : files, folders, globs, a CSV with a column `path`, or a dataset folder.
-    out : folder of the results: new, empty, or that of an earlier prediction, which is replaced. Stopped half way, the
-        same call resumes; finished, it predicts only images that could not be read for a reason that may pass.
-    views : "none", "dihedral" (or 8), "random" or "random:N"; the recipe's where left out.
-    split : of a dataset, only rows of this split.
-    format : "csv", or "wbcbench" for submission.csv (ID,labels) as well.
-    sample_submission : the challenge's CSV of IDs, needed for "wbcbench"; every ID must be predicted.
-    unreadable_label : class that unreadable images are submitted as; without it they prevent a submission.
-    adapt_priors : estimate how common each class is among these images, all together, and lean towards that; see
-        `nonet.calibration.priors.estimate_priors`. A cell's label then depends on the other images, which plan.json and
-        the column `priors` say. For samples of quite another mix that look the same; on the next patients of one
-        hospital it made predictions worse (docs/logger.md).
-    accelerator : "auto", "cpu", "gpu".
-    num_workers : processes that read and denoise; by default one a core where there are enough images.
+    run : str, path, Run or Ensemble
+        A trained run, or an Ensemble from `nonet.load`.
+    images : path or iterable of paths
+        Files, folders, globs, a CSV with a column "path", or a dataset folder.
+    out : path
+        Folder for the results: new, empty, or that of an earlier prediction, which is replaced. If interrupted, the
+        same call resumes; once finished, it predicts only images that could not be read for a transient reason.
+    views : str or int, optional
+        Test-time augmentation: "none", "dihedral" (or 8), "random" or "random:N". Default: as in the recipe.
+    split : str, optional
+        Predict only this split of a dataset, for example "test".
+    format : {"csv", "wbcbench"}
+        "wbcbench" also writes the challenge's submission.csv (ID,labels).
+    sample_submission : path, optional
+        The challenge's CSV of IDs, each of which must be predicted. Required for "wbcbench".
+    unreadable_label : str, optional
+        Class to submit for unreadable images; without it, an unreadable image prevents the submission.
+    adapt_priors : bool
+        Estimate how common each class is among these images and correct the class priors for it (label shift). A
+        cell's label then depends on the other images, as plan.json and the column "priors" record. Meant for samples
+        of another mix of classes that look alike; on the next patients of one hospital it made predictions worse.
+    accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
+        What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
+    num_workers : int, optional
+        Number of processes that read and denoise images. Default: one per core if there are enough images.
 
     Returns
     -------
-    Predictions: where they are, how many, how many unreadable. An unreadable image is a row with its error.
+    Predictions
+        Where the results are, and how many images were predicted, unreadable and unidentified.
 
     Raises
     ------
-    StorageError where `out` is another's folder, RunError where it holds another prediction half done or another
-    process predicts into it; nothing in it was touched.
+    StorageError
+        If `out` is not a folder of nonet's. Nothing in it is touched.
+    RunError
+        If the run is incomplete, `out` contains an unfinished prediction of something else, or another process is
+        predicting into it.
+    DataError
+        If there is no image, or options contradict each other.
+
+    See Also
+    --------
+    nonet.calibration.priors.estimate_priors : The method of `adapt_priors`.
     """
     require_format(format, sample_submission=sample_submission, unreadable_label=unreadable_label)
     folder = PredictionFolder(out)
@@ -95,11 +117,11 @@ def predict(
         logger.warning(f"No image is rejected as an unknown cell type. {' '.join(ensemble.rejection.notes)}")
     if adapt_priors:
         require_adaptable(ensemble, len(inputs))
-    with folder.alone():
-        states = states_of(inputs)
-        plan = _plan(ensemble, settings.model_dump()) | about_images(folder, inputs, states)
+    with folder.lock():
+        states = file_states(inputs)
+        plan = _plan(ensemble, settings.model_dump()) | plan_images(folder, inputs, states)
         plan |= {"adapt_priors": adapt_priors}
-        counts = folder.done(plan)
+        counts = folder.finished_counts(plan)
         if counts is None:
             counts = _carry_out(folder, plan, inputs, states, ensemble, views_of(settings), num_workers)
         if not counts["num_to_retry"]:
@@ -118,22 +140,22 @@ def _carry_out(
     views: "list[View]",
     num_workers: int | None,
 ) -> dict:
-    """Predict from wherever an earlier call stopped, write what the plan asks for, and return what was counted."""
+    """Predict what an earlier call left, write the results, and return the counts."""
     folder.begin(plan)
     _predict_chunks(folder, inputs, ensemble, views, num_workers)
-    priors = estimate_priors_of(folder, len(inputs), ensemble) if plan["adapt_priors"] else None
+    priors = estimate_folder_priors(folder, len(inputs), ensemble) if plan["adapt_priors"] else None
     counts, to_retry = join(folder, len(inputs), ensemble, priors)
-    facts = state_digest(states, to_retry) | about_priors(priors, ensemble) | counts
-    folder.note(plan, **facts, finished=now(), files={})
-    folder.note_files(folder.csv, folder.logits)
+    facts = state_digest(states, to_retry) | record_priors(priors, ensemble) | counts
+    folder.write_plan(plan, **facts, finished=now(), files={})
+    folder.record_files(folder.csv, folder.logits)
     return counts
 
 
 def _plan(ensemble: "Ensemble", views: dict) -> dict:
-    """Return what decides a prediction beside its images: the same plan gives the same predictions."""
+    """Return what determines a prediction besides its images: the same plan gives the same predictions."""
     weights = hashlib.sha256()
     for member in ensemble.members:
-        weights.update(f"{member.name}\0{_state_of(member.file)}\0".encode())
+        weights.update(f"{member.name}\0{_file_state(member.file)}\0".encode())
     return {
         "run": str(ensemble.run.folder.resolve()),
         "weights": weights.hexdigest(),
@@ -146,8 +168,8 @@ def _plan(ensemble: "Ensemble", views: dict) -> dict:
     }
 
 
-def _state_of(path: Path) -> str:
-    """Place, size and time of a file, which change when it does."""
+def _file_state(path: Path) -> str:
+    """Return path, size and modification time of a file, which change when it does."""
     facts = path.stat()
     return f"{os.fsencode(path.absolute()).hex()} {facts.st_size} {facts.st_mtime_ns}"
 
@@ -161,16 +183,16 @@ def _submit(
             "No submission was written.",
             hint="Run the same command again when they can be read; it predicts only these.",
         )
-    folder.keep_changed(folder.submission, folder.kept_plan())
-    folder.note(folder.kept_plan(), submission=True)
+    folder.set_aside_changed(folder.submission, folder.read_plan())
+    folder.write_plan(folder.read_plan(), submission=True)
     write_submission(folder.submission, ids, folder.csv, ensemble.classes, unreadable_label=unreadable_label)
-    folder.note_files(folder.submission)
+    folder.record_files(folder.submission)
 
 
 def _predict_chunks(
     folder: PredictionFolder, inputs: list[Input], ensemble: "Ensemble", views: "list[View]", num_workers: int | None
 ) -> None:
-    """Write the parts that are not there yet, and what is to be tried again of those that are."""
+    """Predict the chunks that have no part yet, and the images of finished parts that are to be retried."""
     chunks = folder.chunks_left(len(inputs))
     num_left = sum(len(chunk.rows) for chunk in chunks)
     bar = progress(total=len(inputs), initial=len(inputs) - num_left, description="predicting", unit="images")
@@ -182,9 +204,9 @@ def _predict_chunks(
 
 
 def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, views: "list[View]") -> pd.DataFrame:
-    """Return a table of a chunk: image, spread, agreement, ood_percentile, nucleus, note, error, retry, logit_….
+    """Return a chunk's table: image, spread, agreement, ood_percentile, nucleus, note, error, retry, logit_….
 
-    Numbers of images that could not be read are NaN; `retry` says whether a later attempt may succeed.
+    Numbers are NaN for images that could not be read; `retry` says whether a later attempt may succeed.
     """
     classes, n = ensemble.classes, len(chunk)
     readable = [i for i, one in enumerate(prepared) if not isinstance(one, DataError)]
@@ -192,19 +214,16 @@ def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, vie
     logits = np.full((n, len(classes)), np.nan)
     spread, agreement, ood_percentile = (np.full(n, np.nan) for _ in range(3))
     if readable:
-        stacked = {crop: np.stack([prepared[i].crops[crop] for i in readable]) for crop in ensemble.crops}
-        of_members, scores = ensemble.member_outputs(stacked, views)
-        finite = np.isfinite(of_members).all(axis=(0, 2))  # in half precision a network may overflow on an odd image
-        of_members[:, ~finite] = np.nan
+        scores = ensemble.score_prepared([prepared[i].crops for i in readable], views)
+        logits[readable], ood_percentile[readable] = scores.logits, scores.ood_percentile
+        finite = np.isfinite(scores.logits).all(axis=1)
         for i in np.array(readable)[~finite]:
-            errors[i] = "the networks' answer is not a finite number"
-        ood_percentile[readable] = ensemble.ood_percentile(scores)
-        logits[readable] = ensemble.combine(of_members)
-        winner = logits[readable].argmax(1)
-        of_members = ensemble.calibration.apply(of_members)
-        of_winner = softmax(of_members, axis=-1)[:, np.arange(len(winner)), winner]
-        spread[readable] = of_winner.std(0)
-        agreement[readable] = np.where(finite, (of_members.argmax(2) == winner).mean(0), np.nan)
+            errors[i] = "the networks' output is not a finite number"
+        winner = scores.logits.argmax(1)
+        calibrated = ensemble.calibration.apply(scores.member_logits)
+        proba_of_winner = softmax(calibrated, axis=-1)[:, np.arange(len(winner)), winner]
+        spread[readable] = proba_of_winner.std(0)
+        agreement[readable] = np.where(finite, (calibrated.argmax(2) == winner).mean(0), np.nan)
     table = pd.DataFrame(
         {
             "image": [one.name for one in chunk],

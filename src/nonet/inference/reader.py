@@ -1,4 +1,4 @@
-"""Reading and preparing images ahead of the networks, in processes where there are many; deaths of these are told."""
+"""Reading and preparing images ahead of the networks, in worker processes if there are many; these may die."""
 
 import logging
 from collections import deque
@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from nonet.data.preprocess.cache import Crop, worker_pool
 from nonet.errors import DataError, UnreadableNowError
-from nonet.inference.inputs import Input, try_to_prepare
+from nonet.inference.inputs import Input, prepare_or_error
 from nonet.workers import GUARD, NoWorkersError, Workers, worker_count
 
 logger = logging.getLogger("nonet")
@@ -23,10 +23,16 @@ class Reader:
 
     Parameters
     ----------
-    crops, denoise : what the networks see of an image; see `prepare_crops`.
-    num_images : how many there will be; few are prepared in this process.
-    num_workers : processes; by default one a processor.
-    prepare : prepares one image or returns its error; for tests.
+    crops : sequence of Crop
+        What the networks see of an image.
+    denoise : Denoise
+        Settings; see `prepare_crops`.
+    num_images : int
+        How many there will be in all; a small number is prepared in this process.
+    num_workers : int, optional
+        Number of processes. Default: one per core.
+    prepare : callable
+        Prepares one image or returns its error; for tests.
     """
 
     def __init__(
@@ -36,7 +42,7 @@ class Reader:
         num_images: int,
         num_workers: int | None = None,
         *,
-        prepare: Callable = try_to_prepare,
+        prepare: Callable = prepare_or_error,
     ):
         self._crops, self._denoise, self._prepare = crops, denoise, prepare
         count = worker_count(num_workers)
@@ -56,13 +62,22 @@ class Reader:
             self._pool.stop()
 
     def read(self, chunks: Iterable[Sequence[Input]]) -> Iterator[list]:
-        """Yield each chunk's images, prepared as members see them, or the DataError that says why not.
+        """Yield the prepared images of each chunk, with a DataError in place of those that cannot be read.
 
-        An image whose reading ends the process that reads it has an error, too, and the others are read.
+        An image that kills the process reading it gets an error as well, and the others are read.
+
+        Parameters
+        ----------
+        chunks : iterable of sequences of Input
+
+        Yields
+        ------
+        list of PreparedInput or DataError
 
         Raises
         ------
-        DataError where processes cannot be started at all.
+        DataError
+            If processes cannot be started at all.
         """
         waiting: deque[tuple[list, list[Future]]] = deque()
         for chunk in chunks:
@@ -95,7 +110,7 @@ class Reader:
         return [self._alone(task) for task in tasks]
 
     def _alone(self, task: tuple) -> object:
-        """Prepare one image while no other is being prepared, so that a process that dies has died of it."""
+        """Prepare one image while no other is being prepared, so that if the process dies, this image is the cause."""
         try:
             return self._pool.submit(self._prepare, task).result()
         except BrokenProcessPool:
@@ -105,7 +120,7 @@ class Reader:
             return UnreadableNowError(error)
 
     def _renew(self) -> None:
-        """Start processes anew; if none can even do nothing, no image is to blame."""
+        """Start new processes; if they cannot run even a trivial task, no image is to blame."""
         self._pool.stop()
         self._pool = worker_pool(self._num_workers)
         try:

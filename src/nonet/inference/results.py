@@ -1,4 +1,4 @@
-"""What a prediction leaves behind: predictions.csv and logits.parquet, joined from the parts, and how to read them."""
+"""The results of a prediction: predictions.csv and logits.parquet, joined from the parts."""
 
 import logging
 from collections import Counter
@@ -25,19 +25,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nonet")
 
-#: Columns of predictions.csv that hold no number.
-WORDS = ("image", "label", "best", "reason", "set", "note", "priors", "error")
+#: Columns of predictions.csv with text.
+TEXT_COLUMNS = ("image", "label", "best", "reason", "set", "note", "priors", "error")
 USES_IMAGES_TOGETHER = "a cell's label depends on the other images predicted with it"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What `predict` leaves behind.
+    """Where the results of `nonet.predict` are, and how many images there are of each kind.
 
-    num_images : how many rows there are.
-    num_unreadable : those with an error instead of a label.
-    num_unidentified : those without a label although they could be read.
-    num_to_retry : of the unreadable, those that may be readable later; the same call predicts them alone.
+    Attributes
+    ----------
+    folder : Path
+    num_images : int
+        Rows of predictions.csv.
+    num_unreadable : int
+        Those with an error instead of a label.
+    num_unidentified : int
+        Those that were read and are unidentified.
+    num_to_retry : int
+        Unreadable ones that may be readable later; the same call predicts only these.
     """
 
     folder: Path
@@ -48,14 +55,15 @@ class Predictions:
 
     @property
     def csv(self) -> Path:
+        """Path of predictions.csv."""
         return self.folder / "predictions.csv"
 
     def table(self) -> pd.DataFrame:
-        """Read predictions.csv; numbers of unreadable images are NaN."""
-        numbers = [name for name in pd.read_csv(self.csv, nrows=0) if name not in WORDS]
+        """Return predictions.csv as a DataFrame; numbers of unreadable images are NaN."""
+        numbers = [name for name in pd.read_csv(self.csv, nrows=0) if name not in TEXT_COLUMNS]
         return read_csv(
             self.csv,
-            dtype=dict.fromkeys(WORDS, str) | dict.fromkeys(numbers, float),
+            dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(numbers, float),
             keep_default_na=False,
             na_values={name: [""] for name in numbers},
         )
@@ -73,6 +81,15 @@ class Predictions:
 
 
 def require_adaptable(ensemble: "Ensemble", num_images: int) -> None:
+    """Check that class priors can be estimated from new images.
+
+    Raises
+    ------
+    RunError
+        If the run is not calibrated.
+    DataError
+        If there are too few images.
+    """
     if ensemble.calibration.class_priors is None:
         raise RunError(
             f"{ensemble.run} is not calibrated, so the class priors of new images cannot be estimated.",
@@ -85,8 +102,20 @@ def require_adaptable(ensemble: "Ensemble", num_images: int) -> None:
         )
 
 
-def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ensemble") -> np.ndarray:
-    """Estimate the priors of all known cells together; their logits are held at once, 4 bytes a class and image."""
+def estimate_folder_priors(folder: PredictionFolder, num_images: int, ensemble: "Ensemble") -> np.ndarray:
+    """Estimate the class priors from all known cells of a prediction together.
+
+    All logits are in memory at once: 4 bytes per class and image.
+
+    Returns
+    -------
+    ndarray of float64, shape (num_classes,)
+
+    Raises
+    ------
+    DataError
+        If there are too few known cells.
+    """
     columns = [*logit_columns(ensemble.classes), "ood_percentile", "nucleus"]
     parts = [folder.read_part(i)[columns] for i in range(-(-num_images // CHUNK_SIZE))]
     table = pd.concat(parts, ignore_index=True)
@@ -98,13 +127,13 @@ def estimate_priors_of(folder: PredictionFolder, num_images: int, ensemble: "Ens
         raise DataError(
             f"`adapt_priors` needs {MIN_IMAGES_TO_ADAPT} images of known cells or more: of {len(known)}, "
             f"{np.isnan(logits).any(axis=1).sum()} are unreadable and {rejected.sum()} of an unknown cell type.",
-            hint="Predict more images of the sample together, or leave it out; what is predicted is kept.",
+            hint="Predict more images of the sample together, or leave it out; finished predictions are kept.",
         )
     return estimate_priors(softmax(logits[known], axis=-1), ensemble.calibration.class_priors)
 
 
-def about_priors(priors: np.ndarray | None, ensemble: "Ensemble") -> dict:
-    """Say in plan.json, and in the log, what the priors come from."""
+def record_priors(priors: np.ndarray | None, ensemble: "Ensemble") -> dict:
+    """Log where the class priors come from, and return the same for plan.json."""
     if priors is None:
         return {}
     shares = dict(zip(ensemble.classes, priors.round(4).tolist()))
@@ -117,9 +146,20 @@ def join(
 ) -> tuple[dict[str, int], list[int]]:
     """Join the parts into predictions.csv and logits.parquet, one part at a time.
 
+    Parameters
+    ----------
+    folder : PredictionFolder
+    num_images : int
+    ensemble : Ensemble
+    priors : ndarray of float, shape (num_classes,), or None
+        Class priors to correct for.
+
     Returns
     -------
-    How many have no label, by why; and the places of the images to try again.
+    counts : dict of str to int
+        Attributes of `Predictions`.
+    to_retry : list of int
+        Indices of the images to predict again.
     """
     of_logits = logit_columns(ensemble.classes)
     reasons, to_retry, writer = Counter(), [], None

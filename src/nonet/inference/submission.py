@@ -13,11 +13,19 @@ logger = logging.getLogger("nonet")
 
 
 def require_format(format: str, *, sample_submission: object, unreadable_label: object) -> None:
-    """Check that `format` is known and has the options that belong to it, and no others.
+    """Check that a format is known and is given with the options that it needs, and no others.
+
+    Parameters
+    ----------
+    format : str
+        "csv" or "wbcbench".
+    sample_submission, unreadable_label : object
+        As given; None if not.
 
     Raises
     ------
-    DataError, naming the option.
+    DataError
+        Names the option.
     """
     if format not in ("csv", "wbcbench"):
         raise DataError(f'There is no format "{format}".', hint="Choose csv or wbcbench.")
@@ -34,7 +42,7 @@ def require_format(format: str, *, sample_submission: object, unreadable_label: 
 
 
 def require_class(label: str, classes: list[str]) -> None:
-    """Raise DataError where the label to submit unreadable images as is none of the run's classes."""
+    """Raise DataError if the class to submit for unreadable images is not one of the run's."""
     if label not in classes:
         raise DataError(
             f'`unreadable_label` "{label}" is not a class of the run.', hint=f"Classes: {', '.join(classes)}."
@@ -42,11 +50,21 @@ def require_class(label: str, classes: list[str]) -> None:
 
 
 def read_submission_ids(path: str | Path) -> list[str]:
-    """Read the IDs of the challenge's sample submission (CSV with a column ID; its labels are ignored).
+    """Read the IDs of the challenge's sample submission.
+
+    Parameters
+    ----------
+    path : path
+        CSV with a column ID; its labels are ignored.
+
+    Returns
+    -------
+    list of str
 
     Raises
     ------
-    DataError where there is no such file or column, or an ID comes twice.
+    DataError
+        If there is no such file or column, or an ID occurs twice.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -63,23 +81,31 @@ def read_submission_ids(path: str | Path) -> list[str]:
     twice = ids[ids.duplicated()]
     if len(twice):
         raise DataError(
-            f"{path} has {len(twice)} IDs twice, first {twice.iloc[0]}.", hint="Remove the rows that repeat an ID."
+            f"{path} repeats {len(twice)} IDs, first {twice.iloc[0]}.", hint="Remove the rows that repeat an ID."
         )
     return ids.tolist()
 
 
 def require_ids(ids: list[str], names: list[str]) -> None:
-    """Check before anything is predicted that each ID names one image.
+    """Check before predicting that each ID names one image.
+
+    Parameters
+    ----------
+    ids : list of str
+        As the sample submission has them.
+    names : list of str
+        Names of the images.
 
     Raises
     ------
-    DataError where an ID has no image, or two.
+    DataError
+        If an ID has no image, or more than one.
     """
-    _rows_of(ids, names)
+    _find_rows(ids, names)
 
 
-def _rows_of(ids: list[str], names: list[str]) -> list[int]:
-    """Return the place in `names` of each ID's image; an ID is a file name, with or without the ending."""
+def _find_rows(ids: list[str], names: list[str]) -> list[int]:
+    """Return the index in `names` of each ID's image; an ID is a file name, with or without its suffix."""
     by_id: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         file = PurePosixPath(name.replace("\\", "/"))
@@ -89,7 +115,7 @@ def _rows_of(ids: list[str], names: list[str]) -> list[int]:
     if missing:
         raise DataError(
             f"{len(missing)} of {len(ids)} IDs have no image to predict, first {missing[0]}.",
-            hint="Predict the folder that holds the test images, or the dataset with `split=test`.",
+            hint="Predict the folder with the test images, or the dataset with `split=test`.",
         )
     twice = [one for one in ids if len(by_id[one]) > 1]
     if twice:
@@ -106,17 +132,29 @@ def write_submission(
 ) -> None:
     """Write submission.csv from predictions.csv, or nothing.
 
-    An ID names an image by its file name, with or without the ending. The challenge asks for a class of every image:
-    unidentified cells are submitted as their most probable class. `unreadable_label` is what images that could not be
-    read are submitted as; without it they are an error, for no class is given in silence.
+    The challenge requires a class for every image: unidentified cells are submitted as their most probable class.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    ids : list of str
+        In the order to submit; each a file name, with or without its suffix.
+    predictions : Path
+        predictions.csv.
+    classes : list of str
+        The run's classes.
+    unreadable_label : str, optional
+        Class to submit for images that could not be read. Without it they are an error: no class is made up silently.
 
     Raises
     ------
-    DataError where an ID has no image, two images, or an image that could not be read.
+    DataError
+        If an ID has no image, more than one, or an image that could not be read.
     """
     wanted = ["image", "label", "best", "error"]
     table = read_csv(predictions, usecols=wanted, dtype=str, keep_default_na=False)
-    chosen = table.iloc[_rows_of(ids, table["image"].tolist())]
+    chosen = table.iloc[_find_rows(ids, table["image"].tolist())]
     unreadable = chosen[~chosen["best"].isin(classes)]
     if len(unreadable):
         if unreadable_label is None:

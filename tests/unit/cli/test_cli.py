@@ -112,7 +112,7 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("predict {image} {run} --out {tmp}/p", "is a run, not images"),
         ("predict {run} {run} --out {tmp}/p", "is a run, not images"),
         ("predict {run} {missing} --out {tmp}/p", "missing"),
-        ("predict {run} {tmp}/empty --out {tmp}/p", "holds no image"),
+        ("predict {run} {tmp}/empty --out {tmp}/p", "contains no image"),
         ("predict {run} {tmp}/*.png --out {tmp}/p", "*.png"),
         ("predict {run} {image} --out {tmp}/notes.txt", "notes.txt"),
         ("predict {run} {image} --out {tmp}/p --views many", "is not known"),

@@ -11,7 +11,7 @@ from helpers.odd_images import RGB, as_file
 from nonet.data.build import build_dataset
 from nonet.data.preprocess.cache import Crop
 from nonet.errors import DataError
-from nonet.inference.inputs import find_inputs, try_to_prepare
+from nonet.inference.inputs import find_inputs, prepare_or_error
 from nonet.recipe import Denoise
 
 FTYP_HEIC = b"\0\0\0\x18ftypheic" + bytes(50)
@@ -47,7 +47,7 @@ def test_a_folder_gives_what_a_build_would_read_and_counts_the_rest(tmp_path, ca
     built = build_dataset(f"folder:{cells.parent}", tmp_path / "out")
     assert set(built.manifest["path"]) == {f"LY/{name}" for name in wanted[:-1]}
     assert names(cells.parent) == wanted
-    assert "4 files were passed over" in caplog.text and "2 .txt" in caplog.text and "1 .xlsx" in caplog.text
+    assert "Skipped 4 files" in caplog.text and "2 .txt" in caplog.text and "1 .xlsx" in caplog.text
     assert "Thumbs.db" not in caplog.text and ".DS_Store" not in caplog.text
 
 
@@ -58,7 +58,7 @@ def test_what_is_named_as_an_image_and_is_no_file_has_a_row(tmp_path):
     os.mkfifo(tmp_path / "cells" / "pipe")  # not opened to see what it begins with
     assert names(tmp_path / "cells") == ["gone.png", "pipe.jpg"]
     found = find_inputs([tmp_path / "cells" / "pipe.jpg"])
-    error = try_to_prepare((found[0].path, [Crop(8)], Denoise()))
+    error = prepare_or_error((found[0].path, [Crop(8)], Denoise()))
     assert isinstance(error, DataError) and "named pipe" in error.message
 
 
@@ -163,12 +163,12 @@ def test_what_is_not_there_is_named(folder, tmp_path):
     for given, words in [
         (tmp_path / "nowhere", "nowhere"),
         (f"{folder}/*.bmp", "bmp"),
-        (tmp_path / "empty", "holds no image"),
+        (tmp_path / "empty", "contains no image"),
         (folder / "manifest.parquet", "manifest.parquet"),
     ]:
         with pytest.raises(DataError, match=words):
             find_inputs([given])
-    with pytest.raises(DataError, match="no image to predict"):
+    with pytest.raises(DataError, match="no images to predict"):
         find_inputs([])
 
 

@@ -280,7 +280,7 @@ def test_a_prediction_half_done_is_not_mixed_with_another(ensemble, run, cells, 
         (ensemble, cells / "000.png", None, "images"),
         (other_run, cells, None, "run"),
     ]:
-        with pytest.raises(RunError, match=f"half done, with other .*{word}"):
+        with pytest.raises(RunError, match=f"unfinished prediction with other .*{word}"):
             predict(given, images, out=out, views=views, accelerator="cpu")
     assert len(list((out / "parts").glob("*.parquet"))) == 2
     assert predict(ensemble, cells, out=out).num_images == 200

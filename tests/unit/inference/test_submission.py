@@ -60,7 +60,7 @@ def test_the_sample_is_read_as_the_challenge_publishes_it(tmp_path):
     ("content", "words"),
     [
         ("image,labels\n1,\n", "no column ID; it has image, labels"),
-        ("ID,labels\n1,\n1,\n2,\n", "1 IDs twice, first 1"),
+        ("ID,labels\n1,\n1,\n2,\n", "repeats 1 IDs, first 1"),
         ("ID,labels\n", "no IDs"),
         ("ID;labels\n1;\n", "semicolons"),
         ("", "empty"),
