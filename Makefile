@@ -40,6 +40,7 @@ bench: $(READY)  ## the benchmarks that need nothing but this machine; results i
 	$(BIN)/python benchmarks/denoise.py
 
 docs: $(READY)  ## the documentation, in docs/_build/html; fails on a broken link or an undocumented public name
+	rm -rf docs/_build docs/reference/api
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/check.py
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs docs/_build/html

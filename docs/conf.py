@@ -58,7 +58,13 @@ def _link_to_copies(app, name: str, text: list[str]) -> None:
     text[0] = re.sub(r"\]\((?:\.\./)+benchmarks/(\w+\.md)", r"](/benchmarks/\1", text[0])
 
 
+def _without_defaults(app, what: str, name: str, thing, options, signature: str, returned: str):
+    """A recipe's signature would be a screen of defaults, which the page of settings has in a table."""
+    return ("(**settings)", returned) if hasattr(thing, "model_fields") else None
+
+
 def setup(app) -> None:
     """Sphinx calls this."""
     _copy_benchmarks()
     app.connect("source-read", _link_to_copies)
+    app.connect("autodoc-process-signature", _without_defaults)
