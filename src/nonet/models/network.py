@@ -64,7 +64,7 @@ def make_classifier(
     if models.weights == "pretrained" and not trained:
         origin = load_pretrained(backbone, architecture, models.weight_files.get(architecture))
     widths = () if trained and models.refit_head else models.head_widths
-    head = make_head(backbone.num_features, num_classes, widths=widths, dropout=models.head_dropout)
+    head = make_head(backbone.head_hidden_size, num_classes, widths=widths, dropout=models.head_dropout)
     return Classifier(backbone, head, entry.mean, entry.std), origin
 
 

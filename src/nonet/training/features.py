@@ -34,7 +34,7 @@ def features_of(
     batch_size : images at a time; without gradients, four times the batch of training fits.
     description : of a bar that shows where it takes long; none without.
     """
-    features = np.empty((len(rows), network.backbone.num_features), dtype=np.float32)
+    features = np.empty((len(rows), network.backbone.head_hidden_size), dtype=np.float32)
     cut = slowly(batches(rows, batch_size), description)
     for batch, out in zip(cut, batches(features, batch_size)):
         out[:] = network.features(to_device(images[batch], device)).float().cpu().numpy()

@@ -71,7 +71,7 @@ class Viewer:
                 self.network, self.data.images, rows, device=self.fabric.device, batch_size=self.batch_size
             )
 
-        width = self.network.backbone.num_features
+        width = self.network.backbone.head_hidden_size
         return self._together(rows, compute, width, f"{self.member.name}, features")
 
     def _together(self, rows: np.ndarray, compute, width: int, description: str | None) -> np.ndarray:
