@@ -1,11 +1,11 @@
-"""What can still be gained when training is over: other heads, other weights of the members, neighbours as a voice.
+"""What can be gained after training: other heads, other member weights, nearest neighbours as a second vote.
 
     python benchmarks/afterwards.py DATASET RUN [RUN ...] --work FOLDER
 
-Each RUN was trained on DATASET, with models.refit_head=false. Everything is scored on held-out images, by members that
-never saw their patient; whatever is chosen (weights of members, of neighbours) is chosen on the images of the other
-folds. Features are kept in --work, a folder for each run's name. Writes benchmarks/afterwards.md. Some two minutes a
-member on two cores, nearly all of it features.
+Each RUN was trained on DATASET with models.refit_head=false. Everything is scored on held-out images, by members that
+never saw their patient; weights of members and of neighbours are chosen on the other folds. Features are cached in
+--work, in one folder per run. Writes benchmarks/afterwards.md. About two minutes per member on two cores, nearly all
+of it for features.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from kept import digest
+from cache_key import digest
 from scipy.special import softmax
 from sklearn.metrics import f1_score
 
@@ -32,15 +32,15 @@ from nonet.progress import progress
 from nonet.training.refit import C, fit_linear_head
 
 HERE = Path(__file__).parent
-VOICES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+VOTE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 PENALTIES = (C, C / 10, 10 * C)
 NUM_NEIGHBOURS = 5
 NUM_BAGS, NUM_ROUNDS = 20, 10
 HEADER = """# After training
 
-Made by `benchmarks/afterwards.py` on {} CPU cores. What is chosen is chosen on other folds than it is scored on; C, the
-inverse of the penalty on refitted heads, is that of `models.refit_head` in the first of three lines. In brackets, 95 %
-intervals by bootstrap over patients; differences, to each first line, are paired.
+Made by `benchmarks/afterwards.py` on {} CPU cores. Weights are chosen on other folds than those scored. C is the
+inverse penalty of the refitted heads; the first of its three rows uses the value of `models.refit_head`. In brackets,
+95 % intervals by bootstrap over patients; differences are paired and relative to the first row.
 """
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--work", type=Path, required=True, help="folder for features")
+    parser.add_argument("--work", type=Path, required=True, help="folder for cached features")
     parser.add_argument("--out", type=Path, default=HERE / "afterwards.md")
     arguments = parser.parse_args()
     dataset = nonet.Dataset.open(arguments.dataset)
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def measured(ensemble, dataset, work: Path) -> str:
-    """Return the section of one run."""
+    """Return the section of the page on one run."""
     run = ensemble.run
     folds = pd.read_csv(run.folds, dtype={"image_id": str})
     table = folds.merge(pd.read_parquet(run.manifest), on="image_id", validate="one_to_one")
@@ -85,33 +85,33 @@ def measured(ensemble, dataset, work: Path) -> str:
         "greedy selection of networks and views": selected(candidates, true, fold, groups),
         **{f"heads refitted, eight views, C = {c:g}": refit[c] for c in PENALTIES},
         "heads refitted, no views": other_heads(ensemble, table, work, partial(refitted, c=C), views=False),
-        "refitted heads as a voice beside the trained": with_voice(with_views, refit[C], true, fold),
-        f"{NUM_NEIGHBOURS} nearest neighbours a class instead of heads, no views": nearest,
-        "neighbours as a voice": with_voice(with_views, nearest, true, fold),
+        "refitted heads as a second vote": with_second_vote(with_views, refit[C], true, fold),
+        f"{NUM_NEIGHBOURS} nearest neighbours per class instead of heads, no views": nearest,
+        "neighbours as a second vote": with_second_vote(with_views, nearest, true, fold),
     }
     return section(methods, true, groups, len(ensemble.classes), ensemble)
 
 
 def extract(ensemble, dataset, table: pd.DataFrame, work: Path) -> None:
-    """Write every member's features of all images as they are, and of those held out of it, means over the views."""
+    """Write each member's features: of all images without views, and of its held-out images averaged over the views."""
     work.mkdir(parents=True, exist_ok=True)
-    left = [
+    missing = [
         member for member in ensemble.members if not (_file(work, member).exists() and _views(work, member).exists())
     ]
     images = prepare_images(
         [dataset.path_of(image_id) for image_id in table["image_id"]],
         table["sha256"].tolist(),
-        crops=sorted({member.crop for member in left}),
+        crops=sorted({member.crop for member in missing}),
         denoise=ensemble.recipe.denoise,
         cache_dir=dataset.folder / "cache",
     )
     views = views_of(ensemble.recipe.predict)
-    for member in progress(left, description="features", unit="members"):
-        wanted = {
+    for member in progress(missing, description="features", unit="members"):
+        files = {
             _file(work, member): (np.arange(len(table)), no_views()),
             _views(work, member): (np.flatnonzero(held_out_of(member, table)), views),
         }
-        for file, (rows, of_image) in wanted.items():
+        for file, (rows, of_image) in files.items():
             if not file.exists():
                 features = features_over_views(member.network, images[member.crop], rows, of_image)
                 with written_whole(file) as path:
@@ -120,7 +120,7 @@ def extract(ensemble, dataset, table: pd.DataFrame, work: Path) -> None:
 
 @torch.inference_mode()
 def features_over_views(network, images, rows: np.ndarray, views: list) -> np.ndarray:
-    """Return features (n, f), the means over views. A linear head's logits of them are the means of its logits."""
+    """Return features (n, f), averaged over views. A linear head maps them to its logits averaged over views."""
     parts = []
     for batch in batches(rows, 128):
         shown = to_device(images[batch], torch.device("cpu"))
@@ -141,7 +141,7 @@ def _views(work: Path, member) -> Path:
 
 
 def by_architecture_and_views(run, held_out: pd.DataFrame, classes: list[str]) -> dict[tuple[str, str], np.ndarray]:
-    """Return the held-out logits (n, classes) of each network, with each set of views."""
+    """Return the held-out logits (n, classes) of each architecture and set of views."""
     table = pd.read_parquet(run.oof)
     table = table[table["architecture"] != ENSEMBLE]
     columns = [f"logit_{code}" for code in classes]
@@ -151,41 +151,41 @@ def by_architecture_and_views(run, held_out: pd.DataFrame, classes: list[str]) -
     }
 
 
-def refitted(bank: np.ndarray, labels: np.ndarray, asked: np.ndarray, num_classes: int, *, c: float) -> np.ndarray:
-    """Logits of the heads that models.refit_head gives."""
+def refitted(bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, num_classes: int, *, c: float) -> np.ndarray:
+    """Return logits (n, classes) of the heads that models.refit_head fits."""
     weight, bias = fit_linear_head(bank, labels, num_classes, c=c)
-    return asked @ weight.T + bias
+    return queries @ weight.T + bias
 
 
-def neighbours(bank: np.ndarray, labels: np.ndarray, asked: np.ndarray, num_classes: int) -> np.ndarray:
-    """Mean cosine similarity to the nearest images of each class, so that rare classes speak as loud as common ones."""
-    bank, asked = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (bank, asked))
-    similarity = asked @ bank.T
-    scores = np.full((len(asked), num_classes), -1.0)
+def neighbours(bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the mean cosine similarity (n, classes) to the nearest images of each class, however rare."""
+    bank, queries = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (bank, queries))
+    similarity = queries @ bank.T
+    scores = np.full((len(queries), num_classes), -1.0)
     for code in np.unique(labels):
         of_class = np.sort(similarity[:, labels == code], axis=1)
         scores[:, code] = of_class[:, -NUM_NEIGHBOURS:].mean(axis=1)
-    return 20 * scores  # in steps of a logit or so; how much they count is chosen
+    return 20 * scores  # roughly on the scale of logits; the weight is chosen
 
 
 def other_heads(ensemble, table: pd.DataFrame, work: Path, head: Callable, *, views: bool = True) -> np.ndarray:
-    """Return a head's answers, summed over the networks, for the held-out images (n, classes)."""
+    """Return a head's outputs for the held-out images (n, classes), summed over the networks."""
     labels = table["label"].map(ensemble.classes.index).to_numpy()
     total = np.zeros((len(table), len(ensemble.classes)))
     for member in ensemble.members:
         held_out, features = held_out_of(member, table), np.load(_file(work, member))
-        asked = np.load(_views(work, member)) if views else features[held_out]
-        total[held_out] += head(features[~held_out], labels[~held_out], asked, total.shape[1])
+        queries = np.load(_views(work, member)) if views else features[held_out]
+        total[held_out] += head(features[~held_out], labels[~held_out], queries, total.shape[1])
     return total[table["fold"].notna().to_numpy()]
 
 
-def with_voice(logits: np.ndarray, voice: np.ndarray, true: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Add a voice, as loud as was best on the other folds. (n, classes)."""
+def with_second_vote(logits: np.ndarray, vote: np.ndarray, true: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Add a second vote (n, classes) with the weight that is best on the other folds."""
     mixed = np.empty_like(logits)
-    first, second = (np.log(softmax(x, axis=-1)) for x in (logits, voice))
+    first, second = (np.log(softmax(x, axis=-1)) for x in (logits, vote))
     for k in np.unique(fold):
         others = fold != k
-        best = max(VOICES, key=lambda weight: _macro_f1(true[others], (first + weight * second)[others]))
+        best = max(VOTE_WEIGHTS, key=lambda weight: _macro_f1(true[others], (first + weight * second)[others]))
         mixed[~others] = (first + best * second)[~others]
     return mixed
 
@@ -215,12 +215,12 @@ def _macro_f1(true: np.ndarray, scores: np.ndarray) -> float:
 
 
 def section(methods: dict[str, np.ndarray], true: np.ndarray, groups: np.ndarray, num_classes: int, ensemble) -> str:
-    """Return a run's part of the page: each way's scores, and its difference to the first."""
+    """Return a run's section of the page: the scores of each method, and its difference from the first."""
     confusions = confusions_by_group(true, np.stack([m.argmax(1) for m in methods.values()]), groups, num_classes)
     resampled = bootstrap_scores(confusions, {"f1": macro_f1_score})["f1"]
     f1, recall = macro_f1_score(confusions.total()), balanced_accuracy_score(confusions.total())
     lines = [
-        f"## {len(ensemble.members)} members of recipe `{ensemble.recipe.name}` with the heads they were trained with",
+        f"## {len(ensemble.members)} members of recipe `{ensemble.recipe.name}` with their trained heads",
         "",
         f"{len(true):,} held-out images of {len(np.unique(groups))} patients. sampling.sampler = "
         f'"{ensemble.recipe.sampling.sampler}", loss.name = "{ensemble.recipe.loss.name}".',

@@ -1,10 +1,10 @@
-"""How far does a network trained at one hospital carry to another, and what do stain settings change?
+"""How well does a network trained at one hospital work at another, and what do stain settings change?
 
     python benchmarks/cross_hospital.py MANIFEST.csv --hospitals jhu pbc --work FOLDER
 
-MANIFEST.csv has path,label,source,patient. Takes the classes that both hospitals have. Fold 0 is the first hospital,
+MANIFEST.csv has path,label,source,patient. Uses the classes that both hospitals have. Fold 0 is the first hospital,
 fold 1 the second, so the member that holds one out was trained on the other alone. Recipe `cpu`, EfficientNet-Lite0;
-one run for each line of CONDITIONS and seed, whose scores are averaged; stopped half way, it goes on. Writes
+one run per entry of CONDITIONS and seed; scores are averaged over seeds. Run it again to resume. Writes
 benchmarks/cross_hospital.md after each seed.
 """
 
@@ -23,11 +23,11 @@ from nonet.evaluation.metrics import macro_f1_score
 
 HERE = Path(__file__).parent
 CONDITIONS = {
-    "as it is": [],
-    "stain varied dye by dye": ["augment.stain_probability=0.5"],
-    "colours normalised (Reinhard)": ['denoise.colours="reinhard"'],
+    "baseline": [],
+    "stain augmentation": ["augment.stain_probability=0.5"],
+    "Reinhard colour normalisation": ['denoise.colours="reinhard"'],
     "both": ["augment.stain_probability=0.5", 'denoise.colours="reinhard"'],
-    "heads refitted": ["models.refit_head=true"],
+    "refitted heads": ["models.refit_head=true"],
 }
 
 
@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--hospitals", nargs=2, required=True, metavar=("FIRST", "SECOND"))
     parser.add_argument("--work", type=Path, required=True, help="folder for the dataset and the runs")
-    parser.add_argument("--seeds", type=int, default=2, help="trainings of each condition")
-    parser.add_argument("--set", action="append", default=[], dest="settings", help="a setting, like train.epochs=3")
+    parser.add_argument("--seeds", type=int, default=2, help="trainings per condition")
+    parser.add_argument("--set", action="append", default=[], dest="settings", help="a setting, such as train.epochs=3")
     parser.add_argument("--out", type=Path, default=HERE / "cross_hospital.md")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def shared_dataset(manifest: Path, hospitals: list[str], out: Path):
-    """A dataset of the classes that both hospitals have, with a fold for each hospital."""
+    """Build a dataset of the classes that both hospitals have, with one fold per hospital."""
     table = pd.read_csv(manifest, dtype=str)
     known = set(CLASSES)
     first, second = (set(table.loc[table["source"] == name, "label"]) & known for name in hospitals)
@@ -66,22 +66,23 @@ def shared_dataset(manifest: Path, hospitals: list[str], out: Path):
 
 
 def report(dataset, runs: dict, hospitals: list[str]) -> str:
-    """The page: for each direction, macro-F1 of each condition and what it changes."""
+    """Return the page: for each direction, macro-F1 of each condition and its difference from the baseline."""
     images = dataset.manifest["source"].value_counts()
     seeds = len(next(iter(runs.values())))
     trainings = "one training each" if seeds == 1 else f"the mean of {seeds} trainings of different seeds"
     lines = [
         "# From one hospital to another",
         "",
-        f"Made by `benchmarks/cross_hospital.py` on {os.cpu_count()} CPU cores: {len(dataset.classes)} classes that "
-        f"both have ({', '.join(dataset.classes)}); {hospitals[0]}: {images[hospitals[0]]:,} images, {hospitals[1]}: "
-        f"{images[hospitals[1]]:,}. EfficientNet-Lite0 at 96 px, six epochs, the last one kept. Macro-F1 over eight "
-        f"views, {trainings}, with 95 % intervals by bootstrap over patients, over images where patients are unknown.",
+        f"Made by `benchmarks/cross_hospital.py` on {os.cpu_count()} CPU cores: {len(dataset.classes)} classes present "
+        f"at both hospitals ({', '.join(dataset.classes)}); {hospitals[0]}: {images[hospitals[0]]:,} images, "
+        f"{hospitals[1]}: {images[hospitals[1]]:,}. EfficientNet-Lite0 at 96 px, six epochs, last epoch. Macro-F1 over "
+        f"eight views, {trainings}, with 95 % intervals by bootstrap over patients (over images "
+        "if patients are unknown).",
         "",
     ]
     for fold, tested in enumerate(hospitals):
         lines += [f"## Trained on {hospitals[1 - fold]}, tested on {tested}", ""]
-        lines += ["| condition | macro-F1 | each training | against as it is |", "|---|---|---|---|"]
+        lines += ["| condition | macro-F1 | each training | difference from baseline |", "|---|---|---|---|"]
         lines += [*_rows(runs, fold), ""]
     return "\n".join(lines)
 

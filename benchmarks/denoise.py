@@ -1,11 +1,11 @@
-"""How fast is denoising, and is it the same as scikit-image's? Drawn cells with noise of known size; no download.
+"""How fast is denoising, and does it match scikit-image? Drawn cells with noise of known sigma; no download.
 
     python benchmarks/denoise.py              # or: make bench
 
-Draws cells of 368 px, adds Gaussian noise, and denoises them by a user's loop over scikit-image, by nonet on one core,
-and by nonet's worker processes on all of them. The contestants take turns image by image (the workers, batch by
-batch), so that other work on the machine hinders all alike. Writes benchmarks/denoise.md. A few minutes; on Linux only,
-as peaks of memory are read from /proc.
+Draws cells of 368 px, adds Gaussian noise, and denoises them with a plain scikit-image loop, with nonet on one core,
+and with nonet's worker processes on all cores. The implementations alternate image by image (the workers batch by
+batch), so that other work on the machine slows all of them alike. Writes benchmarks/denoise.md. Takes a few minutes;
+Linux only, because peak memory is read from /proc.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import psutil
 from machine import machine_in_words
 from PIL import Image
 from skimage.restoration import denoise_nl_means
-from skimage.restoration import estimate_sigma as scikit_images_sigma
+from skimage.restoration import estimate_sigma as scikit_image_sigma
 
 from nonet.cells import CLASSES
 from nonet.data.preprocess.cache import Crop, prepare_images, worker_pool
@@ -43,17 +43,17 @@ MIB = 2**20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "denoise.md")
-    parser.add_argument("--images", type=int, default=14, help="images at each sigma (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=8, help="times that each is denoised (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=14, help="images per sigma (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, help="times each image is denoised (default: %(default)s)")
     parser.add_argument("--stream", type=int, default=512, help="images of the smaller stream (default: %(default)s)")
     arguments = parser.parse_args()
     machine, rows = machine_in_words(), []  # before this program makes it busy
     with worker_pool(os.cpu_count() or 1) as pool:
         for sigma in SIGMAS:
             images = noisy_cells(sigma, arguments.images)
-            rows.append(same(images) | timed(images, pool, sigma, arguments.rounds) | {"added": sigma})
+            rows.append(largest_differences(images) | timed(images, pool, sigma, arguments.rounds) | {"added": sigma})
             print(rows[-1], flush=True)
-    memory = {name: peak_mib(name) for name in CONTESTANTS}
+    memory = {name: peak_mib(name) for name in IMPLEMENTATIONS}
     streams = [streamed(num_images) for num_images in (arguments.stream, 4 * arguments.stream)]
     arguments.out.write_text(report(rows, memory, streams, machine, arguments), encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
@@ -65,17 +65,17 @@ def noisy_cells(sigma: float, num_images: int) -> list[np.ndarray]:
     return [np.clip(np.rint(cell + rng.normal(0, sigma, cell.shape)), 0, 255).astype(np.uint8) for cell in cells]
 
 
-def scikit_images_way(image: np.ndarray) -> np.ndarray:
-    """What a user writes: estimate, leave clean images alone, denoise in float32."""
-    sigma = scikit_images_sigma(image.astype(np.float64), channel_axis=-1, average_sigmas=True)
+def with_scikit_image(image: np.ndarray) -> np.ndarray:
+    """The code a user would write: estimate sigma, leave clean images unchanged, denoise in float32."""
+    sigma = scikit_image_sigma(image.astype(np.float64), channel_axis=-1, average_sigmas=True)
     if not sigma >= SETTINGS.clean_below_sigma:
         return image
-    smooth = scikit_images_means(image.astype(np.float32) / 255, sigma, unit=255)
+    smooth = scikit_image_nl_means(image.astype(np.float32) / 255, sigma, unit=255)
     return np.clip(np.rint(smooth * 255), 0, 255).astype(np.uint8)
 
 
-def scikit_images_means(image: np.ndarray, sigma: float, *, unit: float = 1.0) -> np.ndarray:
-    """Non-local means of a floating image, whose grey level is 1 / unit, for noise of sigma grey levels."""
+def scikit_image_nl_means(image: np.ndarray, sigma: float, *, unit: float = 1.0) -> np.ndarray:
+    """Non-local means of a float image in which a grey level is 1 / unit, for noise of sigma grey levels."""
     return denoise_nl_means(
         image,
         patch_size=SETTINGS.patch_size_px,
@@ -88,7 +88,7 @@ def scikit_images_means(image: np.ndarray, sigma: float, *, unit: float = 1.0) -
     )
 
 
-def our_means(image: np.ndarray, sigma: float) -> np.ndarray:
+def nonet_nl_means(image: np.ndarray, sigma: float) -> np.ndarray:
     return non_local_means(
         image,
         patch_size_px=SETTINGS.patch_size_px,
@@ -98,41 +98,41 @@ def our_means(image: np.ndarray, sigma: float) -> np.ndarray:
     )
 
 
-def our_way(image: np.ndarray) -> np.ndarray:
+def with_nonet(image: np.ndarray) -> np.ndarray:
     return denoise(image, SETTINGS)
 
 
-CONTESTANTS = {"scikit-image": scikit_images_way, "nonet": our_way}
+IMPLEMENTATIONS = {"scikit-image": with_scikit_image, "nonet": with_nonet}
 
 
-def same(images: list[np.ndarray]) -> dict:
+def largest_differences(images: list[np.ndarray]) -> dict:
     """Return the largest differences from scikit-image in float64, and how many values round to another grey level."""
     largest, of_sigma, num_off, num_values = 0.0, 0.0, 0, 0
     for image in images:
         sigma = estimate_sigma(image)
-        expected = scikit_images_sigma(image.astype(np.float64), channel_axis=-1, average_sigmas=True)
+        expected = scikit_image_sigma(image.astype(np.float64), channel_axis=-1, average_sigmas=True)
         of_sigma = max(of_sigma, abs(sigma - expected))
         if sigma < SETTINGS.clean_below_sigma:
             continue
-        means = scikit_images_means(image.astype(np.float64), sigma)
-        largest = max(largest, float(np.abs(our_means(image, sigma) - means).max()) / 255)
-        off = np.abs(our_way(image).astype(int) - np.rint(means).astype(int))
+        means = scikit_image_nl_means(image.astype(np.float64), sigma)
+        largest = max(largest, float(np.abs(nonet_nl_means(image, sigma) - means).max()) / 255)
+        off = np.abs(with_nonet(image).astype(int) - np.rint(means).astype(int))
         assert off.max() <= 1
         num_off, num_values = num_off + np.count_nonzero(off), num_values + off.size
     return {"largest": largest, "of_sigma": of_sigma, "off": num_off, "values": num_values}
 
 
 def timed(images: list[np.ndarray], pool: ProcessPoolExecutor, sigma: float, num_rounds: int) -> dict:
-    """Return ms an image: medians of each step on one core; of workers and of the user's loop, the fastest."""
+    """Return ms per image: the median of each step on one core, and the fastest round of workers and plain loop."""
     steps = {
-        "theirs": scikit_images_way,
-        "ours": our_way,
-        "their_sigma": lambda i: scikit_images_sigma(i.astype(np.float64), channel_axis=-1, average_sigmas=True),
+        "theirs": with_scikit_image,
+        "ours": with_nonet,
+        "their_sigma": lambda i: scikit_image_sigma(i.astype(np.float64), channel_axis=-1, average_sigmas=True),
         "our_sigma": estimate_sigma,
     }
     milliseconds = {name: [] for name in (*steps, "their_means", "our_means")}
     pool_rounds, processor_ms = [], []
-    for _ in range(3):  # each worker must have drawn the images
+    for _ in range(3):  # until each worker has drawn the images
         by_workers(pool, sigma, len(images))
     for _ in range(num_rounds):
         for i, image in enumerate(images):
@@ -141,8 +141,8 @@ def timed(images: list[np.ndarray], pool: ProcessPoolExecutor, sigma: float, num
                 milliseconds[name].append(_ms(step, image))
             if found >= SETTINGS.clean_below_sigma:
                 scaled = image.astype(np.float32) / 255
-                milliseconds["their_means"].append(_ms(lambda s=found, i=scaled: scikit_images_means(i, s, unit=255)))
-                milliseconds["our_means"].append(_ms(our_means, image, found))
+                milliseconds["their_means"].append(_ms(lambda s=found, i=scaled: scikit_image_nl_means(i, s, unit=255)))
+                milliseconds["our_means"].append(_ms(nonet_nl_means, image, found))
             if i % 2 == 0:
                 started = time.perf_counter()
                 processor_ms.append(by_workers(pool, sigma, len(images)))
@@ -164,7 +164,7 @@ def _ms(work, *arguments) -> float:
 
 
 def by_workers(pool: ProcessPoolExecutor, sigma: float, num_images: int) -> float:
-    """Denoise images that the workers have at hand, as those of prepare_images do; return processor ms an image."""
+    """Denoise images that the workers have cached, as those of prepare_images do; return CPU ms per image."""
     num_workers = os.cpu_count() or 1
     tasks = [(sigma, num_images, range(start, num_images, num_workers)) for start in range(num_workers)]
     return sum(pool.map(_denoise_some, tasks)) / num_images * 1e3
@@ -172,30 +172,30 @@ def by_workers(pool: ProcessPoolExecutor, sigma: float, num_images: int) -> floa
 
 def _denoise_some(task: tuple[float, int, range]) -> float:
     sigma, num_images, indices = task
-    images = _at_hand(sigma, num_images)
+    images = _cached_cells(sigma, num_images)
     started = time.process_time()
     for i in indices:
-        our_way(images[i])
+        with_nonet(images[i])
     return time.process_time() - started
 
 
 @cache
-def _at_hand(sigma: float, num_images: int) -> list[np.ndarray]:
+def _cached_cells(sigma: float, num_images: int) -> list[np.ndarray]:
     return noisy_cells(sigma, num_images)
 
 
-def peak_mib(contestant: str) -> float:
-    """Return by how much one image of the largest noise raises the memory of a fresh process at most, in MiB."""
+def peak_mib(name: str) -> float:
+    """Return how far one image with the strongest noise raises the peak memory of a fresh process, in MiB."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_peak_mib, contestant, noisy_cells(SIGMAS[-1], 1)[0]).result()
+        return pool.submit(_peak_mib, name, noisy_cells(SIGMAS[-1], 1)[0]).result()
 
 
-def _peak_mib(contestant: str, image: np.ndarray) -> float:
+def _peak_mib(name: str, image: np.ndarray) -> float:
     warm_up()
-    CONTESTANTS[contestant](np.ascontiguousarray(image[:32, :32]))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is from now on
+    IMPLEMENTATIONS[name](np.ascontiguousarray(image[:32, :32]))
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _status_mib("VmRSS")
-    CONTESTANTS[contestant](image)
+    IMPLEMENTATIONS[name](image)
     return _status_mib("VmHWM") - before
 
 
@@ -210,7 +210,7 @@ def streamed(num_images: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{i:05d}.jpg" for i in range(num_images)]
         for i, path in enumerate(paths):
-            # Another quality makes another file: what is known by its content is not denoised twice.
+            # Files must differ: images with the same content are not denoised twice.
             image = Image.fromarray(np.roll(cells[i % len(cells)], i // len(cells), axis=1))
             image.save(path, quality=95)
         names = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
@@ -222,11 +222,11 @@ def streamed(num_images: int) -> dict:
 
 
 class Watch:
-    """The largest memory of this process and its children (their own, without what they share), while it is open."""
+    """Peak memory of this process and its children (unique, without shared pages) while the context is open."""
 
     def __enter__(self):
         self.peak_mib, self._end = 0.0, Event()
-        self._thread = Thread(target=self._look, daemon=True)
+        self._thread = Thread(target=self._poll, daemon=True)
         self._thread.start()
         return self
 
@@ -234,7 +234,7 @@ class Watch:
         self._end.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         this = psutil.Process()
         while not self._end.wait(0.1):
             total = 0
@@ -254,21 +254,21 @@ def report(rows: list[dict], memory: dict, streams: list[dict], machine: str, ar
         "# Denoising",
         "",
         f"Made by `benchmarks/denoise.py` on {machine}, with {versions}: "
-        f"{arguments.images} drawn cells of {SIZE_PX} × {SIZE_PX} px at each sigma, {arguments.rounds} rounds; medians "
-        "in ms an image, the contestants in turn.",
+        f"{arguments.images} drawn cells of {SIZE_PX} × {SIZE_PX} px per sigma, {arguments.rounds} rounds; medians "
+        "in ms per image; the implementations alternate.",
         "",
-        "What a data set needs: sigma is estimated, clean images are left alone, the others go through non-local "
-        "means. *scikit-image* is a user's loop that does so on one core.",
+        "All that a data set needs: estimate sigma, leave clean images unchanged, apply non-local means to the others. "
+        "*scikit-image* is a plain loop that does this on one core.",
         "",
         "| sigma | scikit-image | nonet, one core | ratio |",
         "|---|---|---|---|",
         *[f"| {row['added']} {_pair(row['theirs'], row['ours'])}" for row in rows],
         "",
-        f"The same by worker processes on {cores} cores. What else runs on the machine hinders them more than it does "
-        "one loop, so here it is the fastest: of each image's rounds for scikit-image, of all rounds of the images "
-        "together for nonet. The last column is what their processor time comes to where all cores are free.",
+        f"The same with worker processes on {cores} cores. Other work on the machine slows them down more than a "
+        "single loop, so these are the fastest rounds: per image for scikit-image, over all images together for nonet. "
+        "The last column is computed from the workers' CPU time and applies if all cores are free.",
         "",
-        f"| sigma | scikit-image, one core | nonet, {cores} cores | ratio | workers' processor time | ratio if free |",
+        f"| sigma | scikit-image, one core | nonet, {cores} cores | ratio | workers' CPU time | ratio if free |",
         "|---|---|---|---|---|---|",
         *[_of_workers(row, cores) for row in rows],
         "",
@@ -278,18 +278,18 @@ def report(rows: list[dict], memory: dict, streams: list[dict], machine: str, ar
         "|---|---|---|---|---|---|---|",
         *[_steps(row) for row in rows],
         "",
-        "How far the results are apart, before and after rounding to grey levels; scikit-image in float64:",
+        "Differences between the results, before and after rounding to grey levels; scikit-image in float64:",
         "",
-        "| sigma | largest difference, of the range | values one grey level apart | largest difference of sigma |",
+        "| sigma | largest difference, of the range | values one grey level apart | largest difference in sigma |",
         "|---|---|---|---|",
         *[_difference(row) for row in rows],
         "",
-        f"Memory for an image of sigma {SIGMAS[-1]}, beyond that of the process: "
+        f"Peak memory for an image of sigma {SIGMAS[-1]}, beyond that of the process: "
         f"scikit-image {memory['scikit-image']:.0f} MiB, nonet {memory['nonet']:.0f} MiB.",
         "",
-        f"`prepare_images` from JPEG files to 224 px, all five sigmas alike, all cores: {small['images']} images at "
-        f"{small['rate']:.0f} images/s, the start of its processes included, with {small['peak_mib']:.0f} MiB in all "
-        f"of them together; {large['images']} images at {large['rate']:.0f} images/s with {large['peak_mib']:.0f} MiB.",
+        f"`prepare_images` from JPEG files to 224 px, equal numbers of all five sigmas, all cores: {small['images']} "
+        f"images at {small['rate']:.0f} images/s, process start-up included, with {small['peak_mib']:.0f} MiB over all "
+        f"processes; {large['images']} images at {large['rate']:.0f} images/s with {large['peak_mib']:.0f} MiB.",
         "",
     ]
     return "\n".join(lines)
@@ -311,7 +311,7 @@ def _steps(row: dict) -> str:
 
 def _difference(row: dict) -> str:
     if not row["values"]:
-        return f"| {row['added']} | left alone | – | {row['of_sigma']:.0e} |"
+        return f"| {row['added']} | unchanged | – | {row['of_sigma']:.0e} |"
     return f"| {row['added']} | {row['largest']:.0e} | {row['off']} of {row['values']:,} | {row['of_sigma']:.0e} |"
 
 

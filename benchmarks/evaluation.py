@@ -1,11 +1,11 @@
-"""How long does the evaluation of a large study take? `nonet evaluate` as a command, start-up and report included.
+"""How long does evaluating a large study take? `nonet evaluate` as a command, with start-up and report.
 
     python benchmarks/evaluation.py
 
 Makes a synthetic run in a temporary folder: 60,000 images of 13 classes and 300 patients, three architectures on three
-folds, without views and with eight, features and histories of every member; no image is read and no network needed. It
-runs the command several times, each a process of its own, then once under the profiler, and writes
-benchmarks/evaluation.md. Other work on the machine lengthens the wall time, so processor time stands beside it.
+folds, without views and with eight, features and histories of every member; no image is read and no network is run. It
+runs the command several times, each in its own process, then once under the profiler, and writes
+benchmarks/evaluation.md. Other work on the machine lengthens the wall time, so CPU time is given as well.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from nonet.recipe import load_recipe
 
 HERE = Path(__file__).parent
 ARCHITECTURES = ("swinv2_tiny", "convnextv2_tiny", "dinobloom_small")
-VIEW_SETS = {"none": 0.5, "dihedral": 0.3}  # and how much noise each leaves
+VIEW_SETS = {"none": 0.5, "dihedral": 0.3}  # set of views: noise that it leaves
 NUM_FOLDS = 3
 #: Images of each class among the 38,535 labelled ones of WBCBench 2026.
 COUNTS = dict(zip(CLASSES, (554, 2683, 522, 1148, 10801, 480, 3661, 588, 90, 14, 152, 17354, 488)))
@@ -41,9 +41,9 @@ COUNTS = dict(zip(CLASSES, (554, 2683, 522, 1148, 10801, 480, 3661, 588, 90, 14,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "evaluation.md")
-    parser.add_argument("--images", type=int, default=60_000, help="evaluated (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=60_000, help="evaluated images (default: %(default)s)")
     parser.add_argument("--patients", type=int, default=300, help="(default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="of the command (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of the command (default: %(default)s)")
     arguments = parser.parse_args()
     machine = machine_in_words()  # before this program makes it busy
     with tempfile.TemporaryDirectory() as folder:
@@ -57,14 +57,14 @@ def main() -> None:
 
 
 def make_run(folder: Path, *, num_images: int, num_patients: int, seed: int = 0) -> Run:
-    """Write a run folder as training leaves it, with logits that are right more often for common classes."""
+    """Write a run folder as training leaves it, with logits that are more accurate for common classes."""
     rng = np.random.default_rng(seed)
     run = Run(folder)
     share = np.array([COUNTS[code] for code in CLASSES], dtype=float)
     patient = rng.integers(num_patients, size=num_images)
     mixes = rng.dirichlet(30 * share / share.sum() + 0.01, size=num_patients)
     label = (rng.random((num_images, 1)) > mixes.cumsum(axis=1)[patient]).sum(axis=1).clip(0, len(CLASSES) - 1)
-    label[: len(CLASSES)] = np.arange(len(CLASSES))  # none is empty
+    label[: len(CLASSES)] = np.arange(len(CLASSES))  # no class is empty
     manifest = _manifest(label, patient)
     fold = patient % NUM_FOLDS
     recipe = load_recipe("paper")
@@ -106,14 +106,14 @@ def _manifest(label: np.ndarray, patient: np.ndarray) -> pd.DataFrame:
 
 
 def _write_predictions(run: Run, manifest, label, patient, fold, share, rng) -> None:
-    """Write oof.parquet and ensemble.json: 3 % of the labels look wrong, and hard patients are hard for all members."""
+    """Write oof.parquet and ensemble.json: 3 % of labels look wrong, and hard patients are hard for all members."""
     n, num_classes = len(label), len(CLASSES)
-    looks = np.where(rng.random(n) < 0.03, rng.integers(num_classes, size=n), label)
+    apparent = np.where(rng.random(n) < 0.03, rng.integers(num_classes, size=n), label)
     ability = 1.6 + 0.35 * np.log(share / share.min())
     hardness = rng.normal(0, 0.6, size=patient.max() + 1)[patient]
     common = rng.normal(size=(n, num_classes))
-    common[np.arange(n), looks] += ability[looks] - hardness
-    foreign = rng.gamma(9.0, size=n)
+    common[np.arange(n), apparent] += ability[apparent] - hardness
+    ood_score = rng.gamma(9.0, size=n)
     about = manifest[["image_id", "label", "patient", "source"]].assign(fold=fold)
     parts = []
     for architecture in ARCHITECTURES:
@@ -121,7 +121,7 @@ def _write_predictions(run: Run, manifest, label, patient, fold, share, rng) -> 
         for views, noise in VIEW_SETS.items():
             logits = pd.DataFrame((own + rng.normal(0, noise, size=own.shape)).astype(np.float32))
             logits.columns = [f"logit_{code}" for code in CLASSES]
-            part = about.assign(architecture=architecture, view_set=views, foreign=foreign.astype(np.float32))
+            part = about.assign(architecture=architecture, view_set=views, ood_score=ood_score.astype(np.float32))
             parts.append(pd.concat([part, logits], axis=1))
     pd.concat(parts).sort_values(["fold", "architecture"], kind="stable").to_parquet(run.oof, index=False)
     members = [{"architecture": a, "fold": k, "weight": 1.0} for k in range(NUM_FOLDS) for a in ARCHITECTURES]
@@ -132,7 +132,7 @@ def _write_predictions(run: Run, manifest, label, patient, fold, share, rng) -> 
 
 
 def _write_members(run: Run, manifest, label, fold, rng) -> None:
-    """Write each member's history, DONE and the features of the images that it held out."""
+    """Write each member's history, DONE and the features of its held-out images."""
     centres = rng.normal(size=(len(CLASSES), 64))
     for member in run.members(ARCHITECTURES, NUM_FOLDS):
         member.folder.mkdir(parents=True)
@@ -151,7 +151,7 @@ def _write_members(run: Run, manifest, label, fold, rng) -> None:
 
 
 def timed(run: Run) -> dict[str, float]:
-    """Run the command once; return wall and processor time in seconds and the most memory it held, in MiB."""
+    """Run the command once; return wall and CPU time in seconds and peak memory in MiB."""
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "nonet", "evaluate", run], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -160,13 +160,13 @@ def timed(run: Run) -> dict[str, float]:
         raise SystemExit(f"nonet evaluate failed with exit status {process.returncode}.")
     return {
         "wall": time.perf_counter() - started,
-        "processor": usage.ru_utime + usage.ru_stime,
+        "cpu": usage.ru_utime + usage.ru_stime,
         "memory": usage.ru_maxrss / 1024,
     }
 
 
 def profiled(run: Run, path: Path) -> list[tuple[str, float]]:
-    """Return (step, share of the process's time), the longest first: what `evaluate` and `measure` call themselves."""
+    """Return (step, share of the process's time), longest first, for the direct calls of `evaluate` and `measure`."""
     command = [sys.executable, "-m", "cProfile", "-o", path, "-m", "nonet", "evaluate", run]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     profile = pstats.Stats(str(path))
@@ -178,7 +178,7 @@ def profiled(run: Run, path: Path) -> list[tuple[str, float]]:
     def called_by(caller: tuple) -> dict[tuple, float]:
         return {place: callers[caller][3] for place, (*_, callers) in stats.items() if caller in callers}
 
-    evaluate, measure = place_of("evaluate/run.py", "evaluate"), place_of("evaluate/measured.py", "measure")
+    evaluate, measure = place_of("report/evaluate.py", "evaluate"), place_of("evaluation/results.py", "measure")
     seconds = called_by(evaluate) | called_by(measure)
     del seconds[measure]
     steps = [(f"`{place[2].lstrip('_')}`", spent / total) for place, spent in seconds.items()]
@@ -196,20 +196,20 @@ def report(measured: Sequence[dict], steps, num_issues: int, machine: str, argum
         f"Made by `benchmarks/evaluation.py` on {machine}, OMP_NUM_THREADS {threads}: `nonet evaluate` of "
         f"{arguments.images:,} synthetic images of {len(CLASSES)} classes and {arguments.patients:,} patients, "
         f"{len(ARCHITECTURES)} architectures × {NUM_FOLDS} folds, without views and with eight; 2,000 bootstrap "
-        f"resamples, {num_issues:,} label issues with their neighbours. The whole process, start-up, figures, report "
-        f"and cards included; median of {len(measured)}.",
+        f"resamples, {num_issues:,} label issues with their neighbours. The whole process, including start-up, "
+        f"figures, report and cards; median of {len(measured)} runs.",
         "",
         "| | median | all |",
         "|---|---|---|",
     ]
-    groups = {"wall": "wall time, s", "processor": "processor time, s", "memory": "largest memory, MiB"}
+    groups = {"wall": "wall time, s", "cpu": "CPU time, s", "memory": "peak memory, MiB"}
     for name, title in groups.items():
         values = ", ".join(f"{row[name]:.1f}" if name != "memory" else f"{row[name]:.0f}" for row in measured)
         best = f"{median[name]:.1f}" if name != "memory" else f"{median[name]:.0f}"
         lines.append(f"| {title} | {best} | {values} |")
     lines += [
         "",
-        "Where the time goes, as shares of the process; the profiler lengthens what is Python:",
+        "Where the time goes, as shares of the process; the profiler slows down Python code:",
         "",
     ]
     lines += ["| step | share |", "|---|---|"]

@@ -2,11 +2,11 @@
 
     python benchmarks/experiments.py DATA ... --evaluated jhu --external pbc --work FOLDER [--only NAME ...]
 
-DATA is one or more sources as `nonet data build` takes them (csv:ours.csv acevedo:PBC), or one csv that holds all. Each
-line of EXPERIMENTS is recipe `cpu` with one EfficientNet-Lite0 a fold and some settings changed, trained under the same
-folds by patient and scored out of fold; sources named by --external are trained on only. What is trained already is not
-trained again. Writes benchmarks/experiments.md: macro-F1 with its interval, and the difference, paired by patient, to
-the line that it starts from. Some half an hour a line on two cores.
+DATA is one or more sources as for `nonet data build` (csv:ours.csv acevedo:PBC), or one CSV that holds all. Each
+entry of EXPERIMENTS is recipe `cpu` with one EfficientNet-Lite0 per fold and some settings changed, trained on the same
+folds by patient and scored out of fold; sources named by --external are only trained on. Finished trainings are reused.
+Writes benchmarks/experiments.md: macro-F1 with its interval, and the difference, paired by patient, from the experiment
+it starts from. About half an hour per experiment on two cores.
 """
 
 import argparse
@@ -25,39 +25,37 @@ from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 
 HERE = Path(__file__).parent
 
-#: name → (the experiment that it starts from, settings changed in it).
+#: name → (experiment it starts from, changed settings).
 EXPERIMENTS: dict[str, tuple[str | None, list[str]]] = {
     "paper": (None, []),
     "centre 0.6": ("paper", ["models.centre=0.6"]),
     "centre 0.45": ("paper", ["models.centre=0.45"]),
-    "rate 1e-3": ("centre 0.45", ["optimiser.learning_rate_first=1e-3", "optimiser.warmup_epochs=0.5"]),
+    "learning rate 1e-3": ("centre 0.45", ["optimiser.learning_rate_first=1e-3", "optimiser.warmup_epochs=0.5"]),
     "linear head": ("centre 0.45", ["models.head_widths=[]"]),
     "refitted head": ("centre 0.45", ["models.refit_head=true"]),
-    "drawn as they come": ("refitted head", ['sampling.sampler="uniform"', 'loss.name="cross_entropy"']),
-    "seed 1": ("drawn as they come", ["train.seed=1"]),
-    "12 epochs": ("drawn as they come", ["train.epochs=12"]),
-    "external 0.5": ("drawn as they come", ["sampling.external_weight=0.5"]),
-    "stain": ("drawn as they come", ["augment.stain_probability=0.5"]),
-    "Lite1": ("drawn as they come", ['models.architectures=["efficientnet_lite1"]']),
-    "Lite2": ("drawn as they come", ['models.architectures=["efficientnet_lite2"]']),
+    "natural frequencies": ("refitted head", ['sampling.sampler="uniform"', 'loss.name="cross_entropy"']),
+    "seed 1": ("natural frequencies", ["train.seed=1"]),
+    "12 epochs": ("natural frequencies", ["train.epochs=12"]),
+    "external 0.5": ("natural frequencies", ["sampling.external_weight=0.5"]),
+    "stain": ("natural frequencies", ["augment.stain_probability=0.5"]),
+    "Lite1": ("natural frequencies", ['models.architectures=["efficientnet_lite1"]']),
+    "Lite2": ("natural frequencies", ['models.architectures=["efficientnet_lite2"]']),
     "Lite1, centre 0.35": ("Lite1", ["models.centre=0.35"]),
     "Lite2, centre 0.6": ("Lite2", ["models.centre=0.6"]),
 }
 
-#: Experiments whose logits are averaged as well: name → (the line that it starts from, experiments).
-TOGETHER = {
-    "both seeds": ("drawn as they come", ["drawn as they come", "seed 1"]),
-    "nine, one centre": ("drawn as they come", ["drawn as they come", "Lite1", "Lite2"]),
-    "nine, three centres": ("nine, one centre", ["drawn as they come", "Lite1, centre 0.35", "Lite2, centre 0.6"]),
+#: Averages of experiments' logits: name → (experiment it starts from, experiments averaged).
+AVERAGES = {
+    "both seeds": ("natural frequencies", ["natural frequencies", "seed 1"]),
+    "nine, one centre": ("natural frequencies", ["natural frequencies", "Lite1", "Lite2"]),
+    "nine, three centres": ("nine, one centre", ["natural frequencies", "Lite1, centre 0.35", "Lite2, centre 0.6"]),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     hospitals.add_arguments(parser)
-    parser.add_argument(
-        "--only", nargs="*", choices=EXPERIMENTS, help="train no others; all that are trained are shown"
-    )
+    parser.add_argument("--only", nargs="*", choices=EXPERIMENTS, help="train only these; all trained ones are shown")
     parser.add_argument("--out", type=Path, default=HERE / "experiments.md")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -76,29 +74,29 @@ def main() -> None:
 
 
 def settings_of(name: str) -> list[str]:
-    """Return the settings of an experiment, those of what it starts from first."""
+    """Return the settings of an experiment, preceded by those of the experiments it starts from."""
     start, changes = EXPERIMENTS[name]
     return [*(settings_of(start) if start else []), *changes]
 
 
 def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
-    """Return the page with a line an experiment."""
+    """Return the page, one row per experiment."""
     scored = dataset.manifest[dataset.manifest["evaluate"]]
     lines = [
         "# One change at a time",
         "",
         f"Made by `benchmarks/experiments.py` on {os.cpu_count()} CPU cores: {len(scored):,} images of "
         f"{scored['patient'].nunique()} patients ({arguments.evaluated}), out of fold by patient, "
-        f"{len(dataset.manifest) - len(scored):,} more trained on only ({', '.join(arguments.external) or 'none'}). "
-        "Recipe `cpu` with EfficientNet-Lite0 alone, three members, and the settings named, with those of the "
-        "lines it starts from; eight views. In brackets, "
+        f"{len(dataset.manifest) - len(scored):,} more only trained on ({', '.join(arguments.external) or 'none'}). "
+        "Recipe `cpu` with EfficientNet-Lite0 alone, three members, with the settings listed plus those of the "
+        "experiment it starts from; eight views. In brackets, "
         "95 % intervals by bootstrap over patients; differences are paired. One training each.",
         "",
         "| experiment | settings | macro-F1 | balanced accuracy | starts from | difference | minutes |",
         "|---|---|---|---|---|---|---|",
     ]
     true, groups, logits = _logits(runs)
-    for name, (_, parts) in TOGETHER.items():
+    for name, (_, parts) in AVERAGES.items():
         if set(parts) <= set(runs):
             logits[name] = np.mean([logits[part] for part in parts], axis=0)
     num_classes = next(iter(logits.values())).shape[1]
@@ -108,9 +106,9 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
     resampled = bootstrap_scores(confusions, {"f1": macro_f1_score})["f1"]
     names = list(logits)
     for k, name in enumerate(names):
-        if name in TOGETHER:
-            start, parts = TOGETHER[name]
-            what = f"logits of {', '.join(parts)} averaged"
+        if name in AVERAGES:
+            start, parts = AVERAGES[name]
+            what = f"mean logits of {', '.join(parts)}"
         else:
             start, parts = EXPERIMENTS[name][0], [name]
             what = ", ".join(f"`{change}`" for change in EXPERIMENTS[name][1])
@@ -128,7 +126,7 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
 
 
 def _logits(runs: dict) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Return true classes and groups (n,), and the mean logits (n, classes) of each run's members, with views."""
+    """Return true classes and groups (n,), and each run's mean logits (n, classes) over members, with views."""
     logits, first = {}, None
     for name, run in runs.items():
         table = pd.read_parquet(run.oof)
@@ -136,7 +134,7 @@ def _logits(runs: dict) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         columns = [column for column in table.columns if column.startswith("logit_")]
         first = table if first is None else first
         if not table["image_id"].equals(first["image_id"]):
-            raise SystemExit(f"{run.folder} was not scored on the same images as the runs before it.")
+            raise SystemExit(f"{run.folder} was scored on other images than the runs before it.")
         logits[name] = table[columns].to_numpy()
     codes = [column.removeprefix("logit_") for column in columns]
     groups = first["patient"].where(first["patient"].notna(), first["image_id"]).to_numpy()

@@ -1,12 +1,11 @@
-"""Are wrong labels found, and how many of those found are wrong? Planted errors in drawn cells.
+"""Precision and recall of label issues: planted errors in drawn cells.
 
     python benchmarks/label_issues.py --work FOLDER [--networks]
 
-Draws cells (`nonet.draw_dataset`), gives some of them the label of a neighbouring class, and learns from the labels as
-they are, wrong ones and all: planting after training would flatter, as the networks would know better. Out-of-fold
-probabilities, by patient, come from a logistic regression on plain colour features (seconds) or, with --networks, from
-recipe `demo` (nine small networks, minutes for each rate; stopped half way, it goes on). Writes
-benchmarks/label_issues.md.
+Draws cells (`nonet.draw_dataset`), gives some of them the label of a neighbouring class, and trains on these labels,
+wrong ones included: errors planted after training would be too easy to find. Out-of-fold probabilities, by patient,
+come from a logistic regression on simple colour features (seconds) or, with --networks, from recipe `demo` (nine small
+networks, minutes per rate; run it again to resume). Writes benchmarks/label_issues.md.
 """
 
 import argparse
@@ -39,11 +38,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--networks", action="store_true", help="train recipe demo as well")
-    parser.add_argument("--set", action="append", default=[], dest="settings", help="a setting, like train.epochs=3")
+    parser.add_argument("--set", action="append", default=[], dest="settings", help="a setting, such as train.epochs=3")
     parser.add_argument("--out", type=Path, default=HERE / "label_issues.md")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    learners = {"logistic regression": of_a_regression} | ({"recipe demo": of_networks} if arguments.networks else {})
+    learners = {"logistic regression": regression_proba} | (
+        {"recipe demo": network_proba} if arguments.networks else {}
+    )
     rows = []
     for rate in arguments.rates:
         drawn = draw(arguments, rate)
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def draw(arguments, rate: float) -> Path:
-    """Draw cells with this share of wrong labels; those of an earlier call are used again."""
+    """Draw cells with this share of wrong labels, or reuse those of an earlier call."""
     folder = arguments.work / f"drawn-{arguments.images}-{arguments.seed}-{rate:g}"
     if not (folder / "truth.csv").exists():
         options = {"num_images": arguments.images, "size_px": SIZE_PX, "seed": arguments.seed}
@@ -63,8 +64,8 @@ def draw(arguments, rate: float) -> Path:
     return folder
 
 
-def of_a_regression(drawn: Path, arguments) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
-    """Probabilities by logistic regression on the colours of rings about the middle, five folds by patient."""
+def regression_proba(drawn: Path, arguments) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+    """Return probabilities of a logistic regression on the colours of concentric rings, five folds by patient."""
     truth = pd.read_csv(drawn / "truth.csv")
     images = np.stack([np.asarray(Image.open(drawn / path)) for path in truth["path"]]) / 255.0
     radius = np.hypot(*(np.mgrid[:SIZE_PX, :SIZE_PX] - (SIZE_PX - 1) / 2))
@@ -77,8 +78,8 @@ def of_a_regression(drawn: Path, arguments) -> tuple[pd.DataFrame, np.ndarray, l
     return truth, proba, sorted(truth["given_label"].unique())
 
 
-def of_networks(drawn: Path, arguments) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
-    """Probabilities of recipe `demo`, as `nonet issues` takes them."""
+def network_proba(drawn: Path, arguments) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+    """Return probabilities of recipe `demo`, as `nonet issues` uses them."""
     out = arguments.work / f"networks-{drawn.name}"
     dataset = nonet.build_dataset([f"drawn=csv:{drawn / 'images.csv'}"], out / "dataset")
     settings = [f"train.seed={arguments.seed}", *arguments.settings]
@@ -89,7 +90,7 @@ def of_networks(drawn: Path, arguments) -> tuple[pd.DataFrame, np.ndarray, list[
 
 
 def scores(truth: pd.DataFrame, proba: np.ndarray, classes: list[str], about: dict) -> list[dict]:
-    """Precision and recall of each filter, and of as many of the worst labels as there are wrong ones."""
+    """Return precision and recall of each filter, and precision among its worst issues."""
     given = truth["given_label"].map(classes.index).to_numpy()
     is_wrong = truth["label_error"].to_numpy() == 1
     about = about | {"wrong": int(is_wrong.sum()), "as_given": (proba.argmax(axis=1) == given).mean()}
@@ -97,31 +98,31 @@ def scores(truth: pd.DataFrame, proba: np.ndarray, classes: list[str], about: di
     rows = []
     for name in FILTERS:
         issues = nonet.find_label_issues(given, proba, filter_by=name)
-        found = is_wrong[issues]
+        hits = is_wrong[issues]
         rows.append(
             about
             | {
                 "filter": name,
                 "issues": len(issues),
-                "precision": found.mean() if len(issues) else np.nan,
-                "recall": found.sum() / is_wrong.sum(),
-                "precision_first": found[: is_wrong.sum() // 2].mean() if len(issues) else np.nan,
+                "precision": hits.mean() if len(issues) else np.nan,
+                "recall": hits.sum() / is_wrong.sum(),
+                "precision_first": hits[: is_wrong.sum() // 2].mean() if len(issues) else np.nan,
             }
         )
     return rows
 
 
 def report(table: pd.DataFrame, arguments) -> str:
-    """The page."""
+    """Return the page."""
     lines = [
-        "# Are planted label errors found?",
+        "# Finding planted label errors",
         "",
         f"Made by `benchmarks/label_issues.py` on {os.cpu_count()} CPU cores: {arguments.images:,} drawn cells of all "
-        "thirteen classes and 24 patients, the given share of them labelled as a neighbouring class before anything "
-        f"was learned, seed {arguments.seed}; probabilities out of fold, by patient. *Precision*: share of the issues "
-        "that are wrong labels; by lot it would be the share planted. *Recall*: share of the wrong labels among the "
-        "issues. *First half*: precision of as many of the worst issues as half the wrong labels. Drawn cells are no "
-        "photographs: what counts is the comparison.",
+        "thirteen classes and 24 patients, the given share of them labelled as a neighbouring class before training, "
+        f"seed {arguments.seed}; out-of-fold probabilities, by patient. *Precision*: share of the issues that are "
+        "wrong labels; picking at random would give the planted share. *Recall*: share of the wrong labels that are "
+        "issues. *First half*: precision among the worst issues, half as many as there are wrong labels. Drawn cells "
+        "are not photographs; only the comparison matters.",
         "",
     ]
     for (learner, rate), part in table.groupby(["learner", "rate"], sort=False):
@@ -129,8 +130,8 @@ def report(table: pd.DataFrame, arguments) -> str:
         lines += [
             f"## {learner}, {rate:.0%} wrong",
             "",
-            f"{first['wrong']} labels are wrong. Of all cells {first['as_given']:.1%} are predicted as they are "
-            f"labelled, {first['as_true']:.1%} as what they are.",
+            f"{first['wrong']} labels are wrong. The prediction matches the given label for {first['as_given']:.1%} of "
+            f"all cells and the true class for {first['as_true']:.1%}.",
             "",
             "| filter | issues | precision | recall | first half |",
             "|---|---|---|---|---|",

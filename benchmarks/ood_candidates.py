@@ -1,8 +1,7 @@
 """Published out-of-distribution scores that nonet does not use, for benchmarks/rejection.py. NumPy in, NumPy out.
 
-Higher for images less like those of training. From logits: what the head makes of an image. From features: how far they
-lie from those of the training images. test_ood_candidates.py checks them against SciPy, scikit-learn
-and PyTorch.
+Scores are higher for images less like those of training. They use either an image's logits, or the distance of its
+features from those of the training images. test_ood_candidates.py checks them against SciPy, scikit-learn and PyTorch.
 """
 
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ def max_logit_score(logits: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ClassGaussians:
-    """Classes as Gaussians of one covariance, and all classes together as one Gaussian more.
+    """Classes as Gaussians that share a covariance, plus one Gaussian for all classes together.
 
     `(x − centre) @ projection` has d axes in which the covariance within classes is the identity. `centre` (f,),
     `projection` (f, d), `means` (classes, d), `background` (d, d), which whitens those axes for all classes together.
@@ -50,7 +49,7 @@ class ClassGaussians:
         return np.maximum(squared, 0)
 
     def mahalanobis(self, features: np.ndarray) -> np.ndarray:
-        """Squared distance to the nearest class, (n,). Lee et al., NeurIPS 2018, of the last features alone."""
+        """Squared distance to the nearest class, (n,). Lee et al., NeurIPS 2018, on the last features only."""
         return self.distances(features).min(1)
 
     def relative_mahalanobis(self, features: np.ndarray) -> np.ndarray:
@@ -64,8 +63,8 @@ class ClassGaussians:
 def fit_class_gaussians(features: np.ndarray, labels: np.ndarray, *, num_axes: int | None = None) -> ClassGaussians:
     """Fit the Gaussians to features (n, f) and class numbers (n,) of training images.
 
-    Covariances are shrunk as Ledoit and Wolf (2004) do. `num_axes` keeps that many principal axes only. A class without
-    an image has no mean.
+    Covariances use Ledoit and Wolf's (2004) shrinkage. `num_axes` keeps only that many principal axes. A class without
+    images has no mean.
     """
     features = np.asarray(features, dtype=np.float64)
     centre = features.mean(0)
@@ -85,9 +84,9 @@ def _whitening(covariance: np.ndarray) -> np.ndarray:
 
 
 def neighbour_score(bank: np.ndarray, features: np.ndarray, *, k: int = 50) -> np.ndarray:
-    """Distance, (n,), of features (n, f) to the k-th nearest of the bank (m, f), all brought to unit length.
+    """Distance, (n,), of features (n, f) to the k-th nearest neighbour in the bank (m, f), all at unit length.
 
-    Sun, Ming, Zhu & Li, ICML 2022. `bank` holds training images; k is at most m.
+    Sun, Ming, Zhu & Li, ICML 2022. `bank` holds features of training images; k is capped at m.
     """
     near = NearestNeighbors(n_neighbors=min(k, len(bank)), algorithm="brute").fit(unit_length(bank))
     return near.kneighbors(unit_length(features))[0][:, -1].astype(np.float64)

@@ -1,9 +1,9 @@
-"""What a sceptic would try first: balanced logistic regression on frozen features of a pretrained network.
+"""A linear-probe baseline: balanced logistic regression on frozen features of a pretrained network.
 
     python benchmarks/probe.py RUN DATASET --architecture dinobloom_small [--weights FILE] [--centre 0.45] --out OOF
 
-Uses the folds of RUN (which was trained on DATASET), and its external images as well; so what it prints compares with
-that run's Table 1 image by image. This is how DinoBloom's authors evaluate their network (Koch et al., MICCAI 2024).
+Uses the folds of RUN (trained on DATASET) and its external images, so its scores compare with that run's Table 1
+image by image. DinoBloom's authors evaluate their network in this way (Koch et al., MICCAI 2024).
 `benchmarks/recommended.py` calls it.
 """
 
@@ -35,10 +35,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--architecture", default="dinobloom_small")
-    parser.add_argument("--weights", type=Path, help="file with its weights, instead of the hub's")
+    parser.add_argument("--weights", type=Path, help="weights file to use instead of the hub's")
     parser.add_argument("--size", type=int, help="image side in px; by default the architecture's own")
-    parser.add_argument("--centre", type=float, default=1.0, help="part of the frame that it sees")
-    parser.add_argument("--features", type=Path, help="file to keep features in, .npy: made once, then read")
+    parser.add_argument("--centre", type=float, default=1.0, help="share of the frame's side that it sees")
+    parser.add_argument("--features", type=Path, help=".npy file that caches the features")
     parser.add_argument("--out", type=Path, required=True, help="out-of-fold table to write, .parquet")
     arguments = parser.parse_args()
     table = probe(
@@ -48,7 +48,7 @@ def main() -> None:
         weights=arguments.weights,
         size_px=arguments.size,
         centre=arguments.centre,
-        kept=arguments.features,
+        cache=arguments.features,
     )
     table.to_parquet(arguments.out, index=False)
     print(format_table(table_1(table)))
@@ -62,21 +62,21 @@ def probe(
     weights: Path | None,
     size_px: int | None,
     centre: float,
-    kept: Path | None = None,
+    cache: Path | None = None,
 ):
-    """Return the out-of-fold log-probabilities as a run keeps its logits, one row an evaluated image.
+    """Return out-of-fold log-probabilities in the form of a run's logits, one row per evaluated image.
 
-    How much the regression is shrunk is chosen for each fold on the other folds. Features are kept in the file `kept`.
+    The shrinkage of the regression is chosen for each fold on the other folds. Features are cached in the file `cache`.
     """
     folds = pd.read_csv(run.folds, dtype={"image_id": str})
     table = folds.merge(pd.read_parquet(run.manifest), on="image_id", validate="one_to_one")
-    if kept is None or not kept.exists():
+    if cache is None or not cache.exists():
         features = frozen_features(dataset, table, architecture, weights, size_px, centre)
-        if kept is not None:
-            with written_whole(kept) as path:
+        if cache is not None:
+            with written_whole(cache) as path:
                 np.save(path, features)
     else:
-        features = np.load(kept)
+        features = np.load(cache)
     classes = sorted(table["label"].unique())
     true, folds = table["label"].map(classes.index).to_numpy(), table["fold"].to_numpy()
     parts = []
@@ -99,18 +99,18 @@ def _fitted(features: np.ndarray, true: np.ndarray, strength: float):
 
 
 def _macro_f1_within(features: np.ndarray, true: np.ndarray, folds: np.ndarray, strength: float) -> float:
-    """Macro-F1 of each fold of `folds` fitted on the others; -1 is left out of all, NaN is fitted on and not scored."""
-    asked = np.unique(folds[folds >= 0])
+    """Macro-F1 over the folds, each predicted by a fit on the others; -1 is left out, NaN is only fitted on."""
+    scored_folds = np.unique(folds[folds >= 0])
     predicted = np.full(len(true), -1)
-    for fold in asked:
+    for fold in scored_folds:
         train = (folds != fold) & (folds != -1)
         predicted[folds == fold] = _fitted(features[train], true[train], strength).predict(features[folds == fold])
-    scored = np.isin(folds, asked)
+    scored = np.isin(folds, scored_folds)
     return f1_score(true[scored], predicted[scored], labels=np.unique(true[scored]), average="macro", zero_division=0)
 
 
 def frozen_features(dataset, table, architecture, weights, size_px, centre) -> np.ndarray:
-    """Features of a pretrained network that is not trained: float32 (n, f), a row for each of the table's."""
+    """Return features of a frozen pretrained network, float32 (n, f), one row per row of the table."""
     entry = get_backbone(architecture)
     crop = Crop(size_px or entry.image_size_px, centre)
     images = prepare_images(

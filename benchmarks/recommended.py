@@ -1,12 +1,12 @@
-"""Recipe `recommended` against the paper's method, plain fine-tuning and a probe, on cells of patients none has seen.
+"""Recipe `recommended` against the paper's method, plain fine-tuning and a linear probe, on cells of unseen patients.
 
     python benchmarks/recommended.py DATA ... --evaluated jhu --external pbc --work FOLDER [--probe W] [--steps]
 
-DATA is one or more sources as `nonet data build` takes them (csv:ours.csv acevedo:PBC), or one csv that holds all. The
-source named by --evaluated is scored, out of fold and by patient; those named by --external are trained on only. Trains
-recipes recommended, cpu (the paper's method with the same networks and epochs) and plain under the same folds; stopped
-half way, it goes on. W is a file of a ViT-S/14 such as DinoBloom's, for a balanced logistic regression on its frozen
-features. Writes benchmarks/recommended.md. About two hours on two free cores.
+DATA is one or more sources as for `nonet data build` (csv:ours.csv acevedo:PBC), or one CSV that holds all. The source
+named by --evaluated is scored, out of fold and by patient; those named by --external are only trained on. Trains
+recipes recommended, cpu (the paper's method with the same networks and epochs) and plain on the same folds; run it
+again to resume. W is a weights file of a ViT-S/14 such as DinoBloom's, for a balanced logistic regression on its
+frozen features. Writes benchmarks/recommended.md. About two hours on two free cores.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import hospitals
 import numpy as np
 import pandas as pd
-from kept import digest
+from cache_key import digest
 from probe import probe
 
 import nonet
@@ -36,14 +36,14 @@ RECIPES = {
     "cpu": "recipe `cpu`, the paper's method: nine members, same networks and epochs",
     "plain": "recipe `plain`: plain fine-tuning, three members",
 }
-#: What lies between the paper's method and recommended: folder → (settings of recommended changed, in words).
+#: Steps between the paper's method and recommended: folder → (changed settings of recommended, title).
 BALANCED = ['sampling.sampler="effective_number"', 'loss.name="focal_sigmoid"']
 STEPS = {
     "crop": (
         [*BALANCED, "models.refit_head=false"],
-        "`recommended` with batches, loss and heads of `cpu`: the crop alone",
+        "`recommended` with sampling, loss and heads of `cpu`: crop only",
     ),
-    "crop-refitted": (BALANCED, "`recommended` with batches and loss of `cpu`: the crop and refitted heads"),
+    "crop-refitted": (BALANCED, "`recommended` with sampling and loss of `cpu`: crop and refitted heads"),
 }
 SCORES = {"macro-F1": macro_f1_score, "balanced accuracy": balanced_accuracy_score}
 
@@ -52,11 +52,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     hospitals.add_arguments(parser)
     parser.add_argument("--probe", type=Path, help="weights of a ViT-S/14 for the probe")
-    parser.add_argument("--probe-name", default="ViT-S/14", help="what the weights are called in the table")
+    parser.add_argument("--probe-name", default="ViT-S/14", help="name of the weights in the table")
     parser.add_argument(
-        "--probe-centres", type=float, nargs="+", default=[1.0], help="parts of the frame that it sees, one line each"
+        "--probe-centres",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        help="shares of the frame's side that the probe sees, one row each",
     )
-    parser.add_argument("--steps", action="store_true", help="also train what lies between; twice as long")
+    parser.add_argument("--steps", action="store_true", help="also train the steps in between; takes twice as long")
     parser.add_argument("--out", type=Path, default=HERE / "recommended.md")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -76,12 +80,12 @@ def main() -> None:
             name = f"balanced logistic regression on frozen {arguments.probe_name}, 224 px" + (
                 "" if centre == 1 else f", centre {centre:g}"
             )
-            kept = arguments.work / f"probe-{digest(arguments.probe, dataset.fingerprint())}-{centre:g}.parquet"
-            if not kept.exists():
+            cache = arguments.work / f"probe-{digest(arguments.probe, dataset.fingerprint())}-{centre:g}.parquet"
+            if not cache.exists():
                 options = {"architecture": "dinobloom_small", "weights": arguments.probe, "size_px": 224}
-                options |= {"centre": centre, "kept": kept.with_suffix(".npy")}
-                probe(runs["cpu"], dataset, **options).to_parquet(kept, index=False)
-            methods[name] = pd.read_parquet(kept)
+                options |= {"centre": centre, "cache": cache.with_suffix(".npy")}
+                probe(runs["cpu"], dataset, **options).to_parquet(cache, index=False)
+            methods[name] = pd.read_parquet(cache)
     arguments.out.write_text(report(dataset, methods, runs, tables, arguments), encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
@@ -96,7 +100,7 @@ def _final(oof: pd.DataFrame) -> pd.DataFrame:
 
 
 def report(dataset, methods: dict[str, pd.DataFrame], runs: dict, tables: dict, arguments) -> str:
-    """Return the page: scores with intervals, differences to the first method, classes, Table 1 of each run, time."""
+    """Return the page: scores with intervals and differences from the first method, classes, each Table 1, time."""
     scored = dataset.manifest[dataset.manifest["evaluate"]]
     true, groups, predicted, codes = _predictions(methods)
     confusions = confusions_by_group(true, predicted, groups, len(codes))
@@ -106,10 +110,10 @@ def report(dataset, methods: dict[str, pd.DataFrame], runs: dict, tables: dict, 
         f"Made by `benchmarks/recommended.py` on {os.cpu_count()} CPU cores, from {len(scored):,} evaluated images of "
         f"{scored['patient'].nunique()} patients ({arguments.evaluated}), grouped by patient, and "
         f"{len(dataset.manifest) - len(scored):,} external images ({', '.join(arguments.external) or 'none'}) that "
-        "everything is trained on and that are not scored. The last epoch is kept, so no epoch was chosen on the "
-        "images scored; eight views. In brackets, 95 % intervals by bootstrap over patients; differences are paired. "
-        "**The settings of `recommended` were chosen on the patients of docs/log.md**: where these are scored, they "
-        "flatter it.",
+        "are in every training set and are not scored. The last epoch is kept, so no epoch was chosen on the scored "
+        "images; eight views. In brackets, 95 % intervals by bootstrap over patients; differences are paired. "
+        "**The settings of `recommended` were chosen on the patients of docs/log.md**; scores on these patients are "
+        "optimistic.",
         "",
         *_scores(confusions, list(methods)),
         "",
@@ -117,10 +121,10 @@ def report(dataset, methods: dict[str, pd.DataFrame], runs: dict, tables: dict, 
         "",
         *_per_class(scored, confusions, list(methods), codes),
         "",
-        "## How sure, and how well so",
+        "## Calibration and prediction sets",
         "",
-        "Cross-fitted: on patients that calibration was not fitted on. Probabilities before calibration are soft-maxes "
-        "of the logits. Sets were asked to hold the true class of 90 % of cells.",
+        "Cross-fitted, that is, on patients that calibration was not fitted on. Before calibration, probabilities are "
+        "the soft-max of the logits. The requested coverage of prediction sets is 90 %.",
         "",
         *_calibration(runs),
         "",
@@ -133,9 +137,9 @@ def report(dataset, methods: dict[str, pd.DataFrame], runs: dict, tables: dict, 
         if len(differences):
             text = differences.to_string(index=False, float_format="%.3f")
             lines += ["Paired differences in macro-F1:", "", "```", text, "```", ""]
-    lines += ["## Time", "", "Summed over members; of those trained side by side each counts whole.", ""]
+    lines += ["## Time", "", "Summed over members, also where they were trained side by side.", ""]
     lines += [
-        f"- `{name}`: {_minutes(run):.0f} minutes of training, each epoch's held-out score included."
+        f"- `{name}`: {_minutes(run):.0f} minutes of training, including the held-out score of each epoch."
         for name, run in runs.items()
     ]
     return "\n".join([*lines, ""])
@@ -184,14 +188,14 @@ def _per_class(scored: pd.DataFrame, confusions, names: list[str], codes: list[s
 
 
 def _calibration(runs: dict) -> list[str]:
-    """How well probabilities, doubt and sets of each run hold."""
+    """Return the table of calibration, doubt and prediction sets of each run."""
     heads = ("recipe", "calibration error before", "after", "Brier before", "after", "identified")
-    heads = [*heads, "of these right", "in their set", "classes in a set"]
+    heads = [*heads, "accuracy of these", "coverage", "classes per set"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, run in runs.items():
         everything = measure(run)
         found = everything.calibration
-        name = f"`{name}`" + (", which rejects nothing" if isinstance(everything.rejection, str) else "")
+        name = f"`{name}`" + (", no rejection" if isinstance(everything.rejection, str) else "")
         if isinstance(found, str):
             lines.append(f"| {name} | {found} |" + " |" * (len(heads) - 2))
             continue

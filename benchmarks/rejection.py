@@ -1,10 +1,10 @@
-"""Which score tells cells that are none of the classes, on real cells of patients that the networks never saw?
+"""Which score recognises unknown cell types, on real cells of patients that the networks never saw?
 
     python benchmarks/rejection.py MANIFEST.csv --run RUN --work FOLDER [--near PMO]
 
-RUN was trained on the rows of MANIFEST.csv (path,label,source,patient,sha256) whose labels are its classes; all
-other rows are foreign. Each held-out image is scored by the members of its fold; a foreign cell by those of the fold
-that its patient is held out in, or by every fold's where the patient is unknown. Features are kept in --work. Writes
+RUN was trained on the rows of MANIFEST.csv (path,label,source,patient,sha256) whose labels are its classes; all other
+rows are unknown cell types. Each held-out image is scored by the members of its fold; an unknown cell by the fold that
+holds out its patient, or by every fold if the patient is not known. Features are cached in --work. Writes
 benchmarks/rejection.md.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import ood_candidates
 import pandas as pd
 import torch
-from kept import digest
+from cache_key import digest
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for prepared images and features")
-    parser.add_argument("--near", nargs="*", default=[], help="foreign labels close to a class: shown, not counted")
+    parser.add_argument(
+        "--near", nargs="*", default=[], help="unknown labels close to a known class: shown, but left out of the scores"
+    )
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=HERE / "rejection.md")
     arguments = parser.parse_args()
@@ -51,13 +53,13 @@ def main() -> None:
     rows, scores, logits = score_rows(ensemble, table, arguments.work)
     members = f"{len(ensemble.members)} members of recipe `{ensemble.recipe.name}`"
     page = report(rows, scores, doubtful(rows, logits, ensemble), arguments, members)
-    page += "\n" + "\n".join(taken_for(rows, logits, ensemble.classes))
+    page += "\n" + "\n".join(predicted_classes(rows, logits, ensemble.classes))
     arguments.out.write_text(page, encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
 
 def list_images(manifest: Path, run: Run, classes: list[str]) -> pd.DataFrame:
-    """Return path, label, patient, source, sha256, fold, known and `made` of every image, foreign ones made up too."""
+    """Return path, label, patient, source, sha256, fold, known and `made` of every image, synthetic ones included."""
     columns = ["path", "label", "patient", "source", "sha256", "fold"]
     folds = pd.read_csv(run.folds)[["image_id", "fold"]]
     known = pd.read_parquet(run.manifest).merge(folds, on="image_id")[columns].assign(known=True, made="")
@@ -67,17 +69,17 @@ def list_images(manifest: Path, run: Run, classes: list[str]) -> pd.DataFrame:
     others["fold"] = others["patient"].map(known.dropna(subset="fold").groupby("patient")["fold"].first())
     others = others[others["fold"].notna() | others["patient"].isna()]
     others = others.assign(known=False, made="")[[*columns, "known", "made"]]
-    # The corner of one held-out image a patient, and images that no microscope makes.
+    # The corner of one held-out image per patient, and images that no microscope produces.
     fields = known.dropna(subset=["fold", "patient"]).groupby("patient").head(1).assign(known=False, made="field")
     fields["label"] = "no cell"
     plain = pd.DataFrame({"label": "plain colour", "made": [f"plain {name}" for name in PLAIN]})
     noise = pd.DataFrame({"label": "noise", "made": [f"noise {seed}" for seed in range(4)]})
-    made_up = pd.concat([plain, noise]).assign(known=False, source="made up")
-    return pd.concat([known, others, fields, made_up], ignore_index=True)
+    synthetic = pd.concat([plain, noise]).assign(known=False, source="synthetic")
+    return pd.concat([known, others, fields, synthetic], ignore_index=True)
 
 
 def made_image(row, folder: Path) -> np.ndarray:
-    """Return the pixels of an image that is made up, uint8 (h, w, 3)."""
+    """Return the pixels of a synthetic image, uint8 (h, w, 3)."""
     kind, _, which = row.made.partition(" ")
     if kind == "plain":
         return np.full((360, 360, 3), PLAIN[which], dtype=np.uint8)
@@ -90,7 +92,7 @@ def made_image(row, folder: Path) -> np.ndarray:
 
 
 def features_of_members(ensemble, table: pd.DataFrame, work: Path) -> dict[str, Path]:
-    """Return where each member's features are kept."""
+    """Return the cache file of each member's features."""
     images = table[["path", "sha256", "made"]].to_csv(index=False)
     return {
         member.name: work / f"{member.name.replace('/', '-')}-{digest(member.file, images)}.npz"
@@ -99,7 +101,7 @@ def features_of_members(ensemble, table: pd.DataFrame, work: Path) -> dict[str, 
 
 
 def extract(ensemble, table: pd.DataFrame, folder: Path, work: Path) -> None:
-    """Write features, float16 (n, f), and logits of the untouched images, one file a member."""
+    """Write features, float16 (n, f), and logits of the untouched images, one file per member."""
     files = features_of_members(ensemble, table, work)
     if all(file.exists() for file in files.values()):
         return
@@ -133,29 +135,29 @@ def _forward(member, stores: tuple) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def candidates(features, logits, labels, train: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return each score of the images `rows`, fitted on the images `train`."""
-    known, asked, size = features[train], features[rows], features.shape[1]
+    known, queries, size = features[train], features[rows], features.shape[1]
     gaussians = ood_candidates.fit_class_gaussians(known, labels[train])
     few = ood_candidates.fit_class_gaussians(known, labels[train], num_axes=64)
     scores = {
         "1 − max soft-max": ood_candidates.max_softmax_score(logits[rows]),
         "energy": ood_candidates.energy_score(logits[rows]),
         "−max logit": ood_candidates.max_logit_score(logits[rows]),
-        "Mahalanobis, all axes": np.sqrt(gaussians.mahalanobis(asked)),
-        "Mahalanobis, 64 axes": np.sqrt(few.mahalanobis(asked)),
-        "relative Mahalanobis, 64 axes": few.relative_mahalanobis(asked),
-        "50th neighbour": ood_candidates.neighbour_score(known, asked),
+        "Mahalanobis, all axes": np.sqrt(gaussians.mahalanobis(queries)),
+        "Mahalanobis, 64 axes": np.sqrt(few.mahalanobis(queries)),
+        "relative Mahalanobis, 64 axes": few.relative_mahalanobis(queries),
+        "50th neighbour": ood_candidates.neighbour_score(known, queries),
     }
     for share in (1 / 16, 1 / 4, 1 / 2):
         space = ood_scores.fit_principal_space(known, num_axes=round(share * size))
-        scores[f"residual, f/{round(1 / share)} axes"] = space.residual(asked)
+        scores[f"residual, f/{round(1 / share)} axes"] = space.residual(queries)
     for number in (16, ood_scores.NUM_PROTOTYPES, 64):
         prototypes = ood_scores.fit_prototypes(known, num_prototypes=number)
-        scores[f"nearest of {number} prototypes"] = ood_scores.nearest_prototype(prototypes, asked)
+        scores[f"nearest of {number} prototypes"] = ood_scores.nearest_prototype(prototypes, queries)
     return scores
 
 
 RESIDUAL = f"residual, f/{round(1 / ood_scores.PRINCIPAL_SHARE)} axes"
-#: Scores added up, each standardised.
+#: Pairs of standardised scores that are added.
 SUMS = [
     (RESIDUAL, "energy"),
     (RESIDUAL, "50th neighbour"),
@@ -167,7 +169,7 @@ IN_USE = f"{RESIDUAL} + nearest of {ood_scores.NUM_PROTOTYPES} prototypes"
 def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:
     """Return a row for each image and fold that scores it, each score (architectures, rows), and logits (rows, C).
 
-    Standardised by mean and standard deviation of the member's held-out known images, as the product does.
+    Scores are standardised by mean and standard deviation of the member's held-out known images.
     """
     number = {code: i for i, code in enumerate(ensemble.classes)}
     labels = table["label"].map(number).fillna(-1).to_numpy(dtype=int)
@@ -182,8 +184,8 @@ def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame,
         for member in progress(ensemble.members, description=f"scores, fold {k:g}", unit="members"):
             if not member.name.endswith(f"fold-{k:g}"):
                 continue
-            with np.load(files[member.name]) as kept:
-                features, logits = kept["features"].astype(np.float32), kept["logits"]
+            with np.load(files[member.name]) as cached:
+                features, logits = cached["features"].astype(np.float32), cached["logits"]
             of_fold.append(logits[evaluated])
             scores = candidates(features, logits, labels, np.flatnonzero(known & (fold != k)), evaluated)
             held_out = {name: score[known[evaluated]] for name, score in scores.items()}
@@ -198,27 +200,27 @@ def score_rows(ensemble, table: pd.DataFrame, work: Path) -> tuple[pd.DataFrame,
         for name in names
     }
     rows["group"] = np.where(rows["patient"].notna(), rows["patient"], "image " + rows.index.astype(str))
-    alone = rows["patient"].isna() & ~rows["known"]  # one image, scored by each fold, is still one image
+    alone = rows["patient"].isna() & ~rows["known"]  # an image scored by every fold is still one image
     rows.loc[alone, "group"] = "image " + rows["path"].fillna(rows["made"])[alone]
     return rows, scores, np.concatenate(means)
 
 
-def auroc(foreign_one: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> float:
-    return float(roc_auc_score(foreign_one, score, sample_weight=weight))
+def auroc(is_unknown: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> float:
+    return float(roc_auc_score(is_unknown, score, sample_weight=weight))
 
 
-def false_alarm_at_detection(is_foreign, score, weight=None, *, detection: float = 0.95) -> float:
-    """Return the share of known images at or above the threshold that this share of the foreign ones reaches."""
+def false_alarm_at_detection(is_unknown, score, weight=None, *, detection: float = 0.95) -> float:
+    """Return the share of known images at or above the threshold that this share of the unknown ones reaches."""
     weight = np.ones(len(score)) if weight is None else weight
     order = np.argsort(-score, kind="stable")
-    found = np.cumsum(weight[order] * is_foreign[order]) / (weight * is_foreign).sum()
+    found = np.cumsum(weight[order] * is_unknown[order]) / (weight * is_unknown).sum()
     threshold = score[order][np.searchsorted(found, detection - 1e-12)]
-    known = ~is_foreign
+    known = ~is_unknown
     return float((weight * known * (score >= threshold)).sum() / (weight * known).sum())
 
 
 def interval(statistic, groups: np.ndarray, num_resamples: int) -> tuple[float, float]:
-    """95 % percentile interval over patients of statistic(weight of each row), NaN results left out."""
+    """Return the 95 % percentile interval over patients of statistic(weight per row), without NaN results."""
     names, group = np.unique(groups, return_inverse=True)
     rng = np.random.default_rng(0)
     drawn = [np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names)) for _ in range(num_resamples)]
@@ -227,7 +229,7 @@ def interval(statistic, groups: np.ndarray, num_resamples: int) -> tuple[float, 
 
 
 def crossfitted(rows: pd.DataFrame, score: np.ndarray, false_alarm: float) -> np.ndarray:
-    """Return which rows are rejected, bool (rows,): a fold's threshold is the quantile of the other folds' known."""
+    """Return which rows are rejected, bool (rows,): a fold's threshold is a quantile of other folds' known cells."""
     rejected = np.zeros(len(rows), dtype=bool)
     known, fold = rows["known"].to_numpy(), rows["scored_by"].to_numpy()
     for k in np.unique(fold):
@@ -236,31 +238,31 @@ def crossfitted(rows: pd.DataFrame, score: np.ndarray, false_alarm: float) -> np
 
 
 def doubtful(rows: pd.DataFrame, logits: np.ndarray, ensemble) -> np.ndarray:
-    """Return which rows are below the recipe's confidence, bool (rows,): a fold by the temperature of the others."""
+    """Return which rows are below the recipe's confidence, bool (rows,), with the temperature of the other folds."""
     number = {code: i for i, code in enumerate(ensemble.classes)}
     true, known = rows["label"].map(number).fillna(-1).to_numpy(dtype=int), rows["known"].to_numpy()
-    fold, found = rows["scored_by"].to_numpy(), np.zeros(len(rows), dtype=bool)
+    fold, doubt = rows["scored_by"].to_numpy(), np.zeros(len(rows), dtype=bool)
     for k in np.unique(fold):
         others = known & (fold != k)
         confidence = softmax(logits[fold == k] / fit_temperature(logits[others], true[others]), axis=-1).max(1)
-        found[fold == k] = confidence < ensemble.recipe.calibrate.min_confidence
-    return found
+        doubt[fold == k] = confidence < ensemble.recipe.calibrate.min_confidence
+    return doubt
 
 
 def is_counted(rows: pd.DataFrame, near: list[str]) -> np.ndarray:
-    """Foreign photographs of known patients: the same hospital as the known cells, and not close to a class."""
+    """Unknown cells of known patients, photographed at the hospital of the known cells, and not close to a class."""
     return (~rows["known"] & rows["patient"].notna() & (rows["made"] == "") & ~rows["label"].isin(near)).to_numpy()
 
 
 def nested(rows: pd.DataFrame, mean: dict[str, np.ndarray], counted: np.ndarray) -> list[str]:
-    """Choose the score of the highest AUROC on all folds but one, and score it on that one: a line a fold."""
+    """Choose the score with the highest AUROC on all folds but one, and score it on that one: one line per fold."""
     fold, judged, lines = rows["scored_by"].to_numpy(), counted | rows["known"].to_numpy(), []
     for k in np.unique(fold):
         others, own = judged & (fold != k), judged & (fold == k)
         best = max(mean, key=lambda name: auroc(counted[others], mean[name][others]))
         lines.append(
             f"- fold {k:g}: {best}, {auroc(counted[others], mean[best][others]):.3f} on the others, "
-            f"**{auroc(counted[own], mean[best][own]):.3f}** on this one ({counted[own].sum()} foreign cells); "
+            f"**{auroc(counted[own], mean[best][own]):.3f}** on this one ({counted[own].sum()} unknown cells); "
             f"{IN_USE} {auroc(counted[own], mean[IN_USE][own]):.3f} on this one."
         )
     return lines
@@ -297,17 +299,17 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
     }
     images = {name: len(set(rows["path"].fillna(rows["made"]).iloc[index])) for name, index in groups.items()}
     lines = [
-        "# Which score tells cells that are none of the classes",
+        "# Which score recognises unknown cell types",
         "",
         f"Made by `benchmarks/rejection.py`: {members}, {known.sum():,} "
-        f"known cells of {rows.loc[known, 'patient'].nunique()} patients, held out, each scored by the members of its "
-        "fold (mean of their standardised scores, image as it is, no views). Foreign, which nobody trained on: "
-        f"{', '.join(f'{name} {count}' for name, count in images.items())}. Those of patients are scored by the fold "
-        "that the patient is held out in, others by every fold. *no cell*: the corner of one held-out image a patient, "
-        "mirrored over the field. *AUROC*, *false alarms* (known cells rejected where 95 % of the foreign are) and "
-        "shares are of the foreign cells of known patients"
-        f"{', without ' + ', '.join(arguments.near) if arguments.near else ''}; other columns: AUROC of one kind "
-        f"against all known cells. Intervals: 95 %, {arguments.resamples:,} bootstraps over patients.",
+        f"held-out known cells of {rows.loc[known, 'patient'].nunique()} patients, each scored by the members of its "
+        "fold (mean of their standardised scores, without views). Unknown, not in training: "
+        f"{', '.join(f'{name} {count}' for name, count in images.items())}. Images of a patient are scored by the fold "
+        "that holds out the patient, others by every fold. *no cell*: the corner of one held-out image per patient, "
+        "mirrored over the field. *AUROC*, *false alarms* (share of known cells rejected when 95 % of the unknown "
+        "cells are) and shares refer to the unknown cells of known patients"
+        f"{', without ' + ', '.join(arguments.near) if arguments.near else ''}; other columns: AUROC of one type "
+        f"against all known cells. Intervals: 95 %, {arguments.resamples:,} bootstrap resamples over patients.",
         "",
         *_markdown(table),
         "",
@@ -326,10 +328,10 @@ def report(rows: pd.DataFrame, scores: dict[str, np.ndarray], doubt: np.ndarray,
 
 def _thresholds(rows, scores, doubt, counted, groups, num_resamples) -> list[str]:
     known, group, score = rows["known"].to_numpy(), rows["group"].to_numpy(), scores[IN_USE].mean(0)
-    table = [["unidentified", "known cells", "foreign cells", *groups]]
-    ways = {f"rejected at {100 * asked:g} %": crossfitted(rows, score, asked) for asked in FALSE_ALARMS}
-    ways |= {"doubtful": doubt, "rejected at 2 % or doubtful": doubt | crossfitted(rows, score, 0.02)}
-    for name, rejected in ways.items():
+    table = [["unidentified", "known cells", "unknown cells", *groups]]
+    variants = {f"rejected at {100 * target:g} %": crossfitted(rows, score, target) for target in FALSE_ALARMS}
+    variants |= {"doubtful": doubt, "rejected at 2 % or doubtful": doubt | crossfitted(rows, score, 0.02)}
+    for name, rejected in variants.items():
         cells = [name]
         for which in (known, counted):
             low, high = interval(partial(_weighted_share, rejected, which), group, num_resamples)
@@ -339,19 +341,19 @@ def _thresholds(rows, scores, doubt, counted, groups, num_resamples) -> list[str
     alone = np.mean([auroc(counted[known | counted], one[known | counted]) for one in scores[IN_USE]])
     threshold = np.mean([np.quantile(one[known], 0.98) for one in scores[IN_USE]])
     return [
-        "## What the threshold does",
+        "## Effect of the threshold",
         "",
-        f"{IN_USE[0].upper()}{IN_USE[1:]}; the threshold of a fold is the quantile of other folds' known cells, so "
-        "no foreign cell and no patient of the fold is in it. *Doubtful*: the best class has less than the recipe's "
-        "`calibrate.min_confidence`, after a temperature fitted on the other folds.",
+        f"{IN_USE[0].upper()}{IN_USE[1:]}; the threshold of a fold is a quantile of the other folds' known cells, so "
+        "it uses no unknown cell and no patient of the fold. *Doubtful*: the best class is less probable than the "
+        "recipe's `calibrate.min_confidence`, with a temperature fitted on the other folds.",
         "",
         *_markdown(table),
         "",
         f"A single member: AUROC {alone:.3f} on average; at 2 % it finds "
-        f"{100 * np.mean([one[counted].mean() for one in single]):.0f} % of the foreign cells. By the threshold of "
+        f"{100 * np.mean([one[counted].mean() for one in single]):.0f} % of the unknown cells. With the threshold of "
         f"single members, the mean of {len(single)} rejects {100 * (score[known] > threshold).mean():.1f} % of known "
-        "cells and not 2 %: means vary less. All members of a run together are more than a fold's, so new known cells "
-        "are rejected somewhat less often than asked for.",
+        "cells instead of 2 %, because means vary less. A run has more members than a fold, so new known cells "
+        "are rejected slightly less often than requested.",
         "",
     ]
 
@@ -362,30 +364,30 @@ def _weighted_share(flags: np.ndarray, which: np.ndarray, weight: np.ndarray) ->
 
 def _classes(rows, score, counted) -> list[str]:
     known, label = rows["known"].to_numpy(), rows["label"].to_numpy()
-    rejected = {asked: crossfitted(rows, score, asked) for asked in FALSE_ALARMS}
+    rejected = {target: crossfitted(rows, score, target) for target in FALSE_ALARMS}
     table = [
-        ["class", "images", "patients", "AUROC against foreign", *(f"rejected at {100 * a:g} %" for a in FALSE_ALARMS)]
+        ["class", "images", "patients", "AUROC against unknown", *(f"rejected at {100 * a:g} %" for a in FALSE_ALARMS)]
     ]
     for code in sorted(set(label[known])):
         own = known & (label == code)
         pair = own | counted
-        shares = [f"{100 * rejected[asked][own].mean():.1f} %" for asked in FALSE_ALARMS]
+        shares = [f"{100 * rejected[target][own].mean():.1f} %" for target in FALSE_ALARMS]
         patients = str(rows.loc[own, "patient"].nunique())
         table.append([code, str(own.sum()), patients, f"{auroc(counted[pair], score[pair]):.3f}", *shares])
     return ["## Known cells, class by class", "", *_markdown(table), ""]
 
 
-def taken_for(rows: pd.DataFrame, logits: np.ndarray, classes: list[str]) -> list[str]:
-    """Return the table of best classes of what is foreign, whether rejected or not."""
+def predicted_classes(rows: pd.DataFrame, logits: np.ndarray, classes: list[str]) -> list[str]:
+    """Return the table of best classes of unknown cells, whether rejected or not."""
     best = np.array(classes)[logits.argmax(1)]
-    table = [["foreign", *classes]]
+    table = [["unknown", *classes]]
     for (label, source), own in rows[~rows["known"]].groupby(["label", "source"]):
         shares = pd.Series(best[own.index]).value_counts(normalize=True).reindex(classes, fill_value=0)
         table.append([f"{label} ({source})", *(f"{100 * share:.0f} %" if share else "" for share in shares)])
     return [
-        "## What they would be taken for",
+        "## Predicted classes of unknown cells",
         "",
-        "The best class of each, rejected or not.",
+        "The best class, whether rejected or not.",
         "",
         *_markdown(table),
         "",

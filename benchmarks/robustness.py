@@ -1,10 +1,10 @@
-"""Does the paper's denoising help on images that are worse than those trained on, and where does it hurt?
+"""Does the paper's denoising help on images worse than those of training, and where does it hurt?
 
     python benchmarks/robustness.py RUN --dataset DATASET --limit 600
 
 RUN is trained by patient. Corrupts held-out images (see `nonet.data.preprocess.corruptions`), scores each by the
 members that never saw its patient, denoised and not, and writes benchmarks/robustness.md. All corruptions and
-severities are seen without views, the few named by --view-corruptions and --view-severities in the recipe's views too.
+severities are scored without views, those of --view-corruptions and --view-severities with the recipe's views as well.
 Run it again to resume. 600 images take about a quarter of an hour on two cores.
 """
 
@@ -26,8 +26,8 @@ HERE = Path(__file__).parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--dataset", type=Path, help="the run's dataset, where it does not lie where it did")
-    parser.add_argument("--limit", type=int, default=600, help="images, evenly by class; 0 takes all")
+    parser.add_argument("--dataset", type=Path, help="the run's dataset, if it was moved")
+    parser.add_argument("--limit", type=int, default=600, help="number of images, evenly by class; 0 uses all")
     parser.add_argument("--view-corruptions", nargs="*", default=["noise", "blur"])
     parser.add_argument("--view-severities", nargs="*", type=int, default=[2])
     parser.add_argument("--out", type=Path, default=HERE / "robustness.md")
@@ -48,14 +48,14 @@ def report(found: Robustness) -> str:
     """Return the page: what was done, macro-F1 of each variant, and paired differences."""
     first = found.scores.iloc[0]
     lines = [
-        "# Worse images, denoised and not",
+        "# Corrupted images, with and without denoising",
         "",
         f"Made by `benchmarks/robustness.py` from {first['images']:,} held-out images of {first['patients']} patients, "
-        "each scored by the members that never saw its patient. The images are drawn as evenly over classes as they "
-        "allow and are the same in every variant, so the scores are not those of all images. In brackets, "
+        "each scored by the members that never saw its patient. The images are drawn as evenly over classes as "
+        "possible and are the same in every variant, so the scores are not those of all images. In brackets, "
         f"{100 * first['confidence']:g} % intervals by bootstrap over patients; differences are paired on the same "
-        "resampled patients. *Changed* is the share of the images whose estimated sigma reaches the recipe's "
-        "threshold, so that denoising does anything at all.",
+        "resampled patients. *Changed* is the share of images whose estimated sigma reaches the recipe's "
+        "threshold, so that denoising changes them.",
         "",
         "## Macro-F1 without views",
         "",
@@ -82,7 +82,7 @@ def _denoising_rows(found: Robustness) -> list[list[str]]:
     rows = []
     for gap in _gaps(found, DENOISING, views="none"):
         as_is, denoised = (_score(found, gap, denoised=value) for value in (False, True))
-        strength = f"{CORRUPTIONS[gap['kind']].strengths[gap['severity'] - 1]:g}" if gap["severity"] else ""
+        strength = f"{CORRUPTIONS[gap['corruption']].strengths[gap['severity'] - 1]:g}" if gap["severity"] else ""
         changed = f"{100 * denoised['share_changed']:.0f} %"
         cells = [_interval(as_is), _interval(denoised), _difference(gap), changed]
         rows.append([_words(gap["corruption"]), str(gap["severity"]), strength, *cells])
@@ -120,7 +120,7 @@ def _gaps(found: Robustness, comparison: str, **where) -> list[dict]:
 
 
 def _score(found: Robustness, gap: dict, **changes) -> pd.Series:
-    """The variant that comes first in a difference, or one that differs from it by `changes`."""
+    """Return the first variant of a difference, or the one that differs from it by `changes`."""
     table = found.scores
     for name in ("corruption", "severity", "denoised", "views"):
         table = table[table[name] == (gap | changes)[name]]

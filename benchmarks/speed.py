@@ -1,10 +1,10 @@
-"""How long will it take? Images a second of each step of a study on this machine, on drawn cells; no download.
+"""How long will a study take? Images per second of each step on this machine, with drawn cells; no download.
 
     python benchmarks/speed.py              # or: make bench
 
 Draws 300 corrupted cells of 360 px, trains recipe `cpu` on them for three epochs, predicts them with its nine members,
-all on the CPU, and writes benchmarks/speed.md. Some six minutes on two free cores; other work on the machine makes the
-figures worse, so the page says how busy it was.
+all on the CPU, and writes benchmarks/speed.md. About six minutes on two free cores; other work on the machine lowers
+the numbers, so the page states the load.
 """
 
 import argparse
@@ -35,11 +35,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "speed.md")
     parser.add_argument("--images", type=int, default=300, help="drawn cells (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=3, help="of training, at least 2 (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="of every other step (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=3, help="training epochs, at least 2 (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats of every other step (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.epochs < 2:
-        parser.error("--epochs: the first epoch warms up and is not counted, so at least 2 are needed.")
+        parser.error("--epochs: at least 2 are needed, because the first one warms up and is not counted.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     machine = machine_in_words()  # before this program makes it busy
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(folder: Path, arguments) -> list[tuple[str, float]]:
-    """Return (step, images a second), each a median of repeats."""
+    """Return (step, images per second) pairs, each the median over repeats."""
 
     def rate(work) -> float:
         seconds = []
@@ -64,17 +64,17 @@ def measure(folder: Path, arguments) -> list[tuple[str, float]]:
     rows = [("`data build`: read, check, hash", rate(lambda i: _build(drawn, folder / f"dataset-{i}")))]
     dataset = _build(drawn, folder / "dataset")
     paths = dataset.paths()
-    rows.append(("denoise and shrink to 96 px, first time", rate(lambda i: _prepare(dataset, folder / f"cache-{i}"))))
+    rows.append(("denoise and resize to 96 px, first time", rate(lambda i: _prepare(dataset, folder / f"cache-{i}"))))
     settings = [f"train.epochs={arguments.epochs}"]
     run = nonet.train("cpu", dataset, out=folder / "run", settings=settings, accelerator="cpu")
-    for architecture, images_a_second in _training_rates(run).items():
-        rows.append((f"train {architecture}, an epoch with its held-out score", images_a_second))
+    for architecture, images_per_second in _training_rates(run).items():
+        rows.append((f"train {architecture}, one epoch with held-out score", images_per_second))
     for views in ("none", "dihedral"):
 
         def predict(repeat: int, views: str = views) -> None:
             nonet.predict(run, paths, out=folder / f"predicted-{views}-{repeat}", views=views, accelerator="cpu")
 
-        rows.append((f"`predict`, nine members, views {views}, loading and denoising included", rate(predict)))
+        rows.append((f"`predict`, nine members, views {views}, with loading and denoising", rate(predict)))
     return rows
 
 
@@ -88,7 +88,7 @@ def _prepare(dataset, cache: Path) -> None:
 
 
 def _training_rates(run) -> dict[str, float]:
-    """Training images a second by architecture: the median over folds and epochs but the first, which warms up."""
+    """Training images per second by architecture: the median over folds and all epochs except the first (warm-up)."""
     folds = pd.read_csv(run.folds)["fold"]
     rates = defaultdict(list)
     for history in sorted(run.folder.glob("members/*/fold-*/history.jsonl")):
@@ -105,15 +105,15 @@ def report(rows: list[tuple[str, float]], machine: str, arguments) -> str:
         "",
         f"Made by `benchmarks/speed.py` on {machine}, with torch {torch.__version__.split('+')[0]} in "
         f"{torch.get_num_threads()} threads: {arguments.images} drawn cells of {SIZE_PX} × {SIZE_PX} px, "
-        f"three quarters of them corrupted; medians of {arguments.repeats}, of training over folds and all "
-        f"epochs but the first of {arguments.epochs}.",
+        f"three quarters of them corrupted; medians of {arguments.repeats} repeats, for training over folds and all "
+        f"{arguments.epochs} epochs except the first.",
         "",
-        "| step | images/s | 10,000 images take |",
+        "| step | images/s | time for 10,000 images |",
         "|---|---|---|",
         *[f"| {step} | {rate:.{1 if rate < 10 else 0}f} | {_duration(10_000 / rate)} |" for step, rate in rows],
         "",
         f"A training of recipe `cpu` sees two thirds of the images {load_recipe('cpu').train.epochs} times for each of "
-        "nine members. A prediction of few images is slower than this, as members are loaded first.",
+        "nine members. Predicting a few images is slower than this, because the members are loaded first.",
         "",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The published out-of-distribution scores, against SciPy's, scikit-learn's and PyTorch's."""
+"""The published out-of-distribution scores agree with SciPy, scikit-learn and PyTorch."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ from sklearn.preprocessing import normalize
 
 @pytest.fixture(scope="module")
 def features():
-    """Training features of three classes with one covariance, (240, 12), their labels, and others, (30, 12)."""
+    """Training features (240, 12) of three classes with one covariance, their labels, and other features (30, 12)."""
     rng = np.random.default_rng(0)
     mixing, means, labels = rng.normal(size=(12, 12)), 3 * rng.normal(size=(3, 12)), np.repeat([0, 1, 2], 80)
     return means[labels] + rng.normal(size=(240, 12)) @ mixing, labels, 4 * rng.normal(size=(30, 12))
 
 
-def test_scores_of_logits_are_torchs():
+def test_logit_scores_match_torch():
     logits = np.random.default_rng(1).normal(0, 50, (20, 5)).astype(np.float32)
     tensor = torch.from_numpy(logits).double()
     np.testing.assert_allclose(energy_score(logits), -torch.logsumexp(tensor, 1), rtol=1e-12)
@@ -27,7 +27,7 @@ def test_scores_of_logits_are_torchs():
     np.testing.assert_allclose(max_logit_score(logits), -tensor.amax(1))
 
 
-def test_distances_are_scipys_under_ledoit_and_wolfs_covariance(features):
+def test_distances_match_scipy_with_ledoit_wolf_covariance(features):
     training, labels, others = features
     means = np.stack([training[labels == k].mean(0) for k in range(3)])
     precision = LedoitWolf(assume_centered=True).fit(training - means[labels]).precision_
@@ -42,17 +42,17 @@ def test_distances_are_scipys_under_ledoit_and_wolfs_covariance(features):
     )
 
 
-def test_distances_in_principal_axes_are_those_of_pca(features):
+def test_distances_in_principal_axes_match_pca(features):
     training, labels, others = features
     pca = PCA(5).fit(training)
     expected = fit_class_gaussians(pca.transform(training), labels).mahalanobis(pca.transform(others))
     np.testing.assert_allclose(fit_class_gaussians(training, labels, num_axes=5).mahalanobis(others), expected)
 
 
-def test_the_neighbour_is_scikit_learns(features):
+def test_neighbour_distance_matches_scikit_learn(features):
     training, _, others = features
     near = NearestNeighbors(n_neighbors=7).fit(normalize(training))
     expected = near.kneighbors(normalize(others))[0][:, 6]
     np.testing.assert_allclose(neighbour_score(training, others, k=7), expected, rtol=1e-4)
-    nearest = neighbour_score(training[:3], others, k=50)  # no more than there are
+    nearest = neighbour_score(training[:3], others, k=50)  # k is capped at the size of the bank
     np.testing.assert_allclose(nearest, neighbour_score(training[:3], others, k=3))
