@@ -127,7 +127,7 @@ def _write_predictions(run: Run, manifest, label, patient, fold, share, rng) -> 
     members = [{"architecture": a, "fold": k, "weight": 1.0} for k in range(NUM_FOLDS) for a in ARCHITECTURES]
     titles = {architecture: architecture for architecture in ARCHITECTURES}
     described = {"format_version": FORMAT_VERSION, "classes": list(CLASSES), "titles": titles, "members": members}
-    described["temperature"] = 1.0
+    described["trained_priors"] = dict.fromkeys(CLASSES, 1 / len(CLASSES))
     run.ensemble.write_text(json.dumps(described), encoding="utf-8")
 
 
