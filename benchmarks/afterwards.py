@@ -99,7 +99,7 @@ def extract(ensemble, dataset, table: pd.DataFrame, work: Path) -> None:
         member for member in ensemble.members if not (_file(work, member).exists() and _views(work, member).exists())
     ]
     images = prepare_images(
-        [dataset.path_of(image_id) for image_id in table["image_id"]],
+        [dataset.image_path(image_id) for image_id in table["image_id"]],
         table["sha256"].tolist(),
         crops=sorted({member.crop for member in missing}),
         denoise=ensemble.recipe.denoise,

@@ -20,7 +20,8 @@ from sklearn.preprocessing import StandardScaler
 
 import nonet
 from nonet.artifacts.run import written_whole
-from nonet.data.preprocess.cache import Crop, prepare_images
+from nonet.data.preprocess.cache import prepare_images
+from nonet.data.preprocess.crops import Crop
 from nonet.evaluation.tables import format_table, table_1
 from nonet.models.backbones import get_backbone, load_pretrained, make_backbone
 from nonet.models.views import batches, to_device
@@ -114,7 +115,7 @@ def frozen_features(dataset, table, architecture, weights, size_px, centre) -> n
     entry = get_backbone(architecture)
     crop = Crop(size_px or entry.image_size_px, centre)
     images = prepare_images(
-        [dataset.path_of(image_id) for image_id in table["image_id"]],
+        [dataset.image_path(image_id) for image_id in table["image_id"]],
         table["sha256"].tolist(),
         crops=[crop],
         denoise=Denoise(enabled=False),

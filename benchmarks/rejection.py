@@ -26,7 +26,8 @@ from nonet.artifacts.run import Run, written_whole
 from nonet.calibration import ood_scores
 from nonet.calibration.fitting import fit_temperature
 from nonet.data.images.decode import load_rgb
-from nonet.data.preprocess.cache import prepare_crops, prepare_images
+from nonet.data.preprocess.cache import prepare_images
+from nonet.data.preprocess.crops import prepare_crops
 from nonet.evaluation.bootstrap import percentile_interval
 from nonet.models.views import batches, to_device
 from nonet.progress import progress

@@ -23,7 +23,8 @@ import torch
 from machine import machine_in_words
 
 import nonet
-from nonet.data.preprocess.cache import Crop, prepare_images
+from nonet.data.preprocess.cache import prepare_images
+from nonet.data.preprocess.crops import Crop
 from nonet.recipe import load_recipe
 from nonet.synthetic.dataset import draw_dataset
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, in_order_of_maturation
 from nonet.data.preprocess.corruptions import corrupt
-from nonet.synthetic.dataset import DRAWN_CORRUPTIONS, SEVERITIES, draw_cell, patient_look
+from nonet.synthetic.dataset import DRAWN_CORRUPTIONS, SEVERITIES, draw_cell, patient_appearance
 
 OUT = Path(__file__).parent / "images" / "phantom.png"
 CELL_PX = 132
@@ -54,20 +54,20 @@ def class_block(code: str) -> Image.Image:
     for i, within_stage in enumerate((0.04, 0.08, 0.12, 0.17)):
         stage = GRANULOCYTE_STAGES.index(code) if code in GRANULOCYTE_STAGES else None
         maturity = None if stage is None else 0.2 * stage + within_stage
-        look = patient_look(seed=i + 1)
+        look = patient_appearance(seed=i + 1)
         cells.append(draw_cell(code, seed=SEED + i, size_px=CELL_PX, patient=look, maturity=maturity))
     return grid(cells)
 
 
 def patients_block() -> Image.Image:
     """Draw one monocyte as four patients' stain, light and focus show it."""
-    looks = [replace(patient_look(seed), magnification=1.0) for seed in (11, 21, 31, 15)]
+    looks = [replace(patient_appearance(seed), magnification=1.0) for seed in (11, 21, 31, 15)]
     return grid([draw_cell("MO", seed=SEED + 3, size_px=CELL_PX, patient=look) for look in looks])
 
 
 def maturity_block() -> Image.Image:
     """Draw one granulocyte four times as it ripens."""
-    look = replace(patient_look(seed=1), focus_um=0.05)
+    look = replace(patient_appearance(seed=1), focus_um=0.05)
     ages = (0.12, 0.42, 0.62, 0.95)
     return grid([draw_cell("PMY", seed=SEED + 8, size_px=CELL_PX, patient=look, maturity=age) for age in ages])
 
@@ -100,7 +100,7 @@ def draw_degradations(sheet: Image.Image, top: int) -> int:
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN_PX, top), "Degradations by severity", fill=FAINT, font=font(17))
     top += 26
-    cell = draw_cell("SNE", seed=203, size_px=CELL_PX, patient=patient_look(seed=1))
+    cell = draw_cell("SNE", seed=203, size_px=CELL_PX, patient=patient_appearance(seed=1))
     left = MARGIN_PX
     shown = [("pristine", "noise", 0)]
     shown += [(f"{kind} {severity}", kind, severity) for kind in DRAWN_CORRUPTIONS for severity in SEVERITIES[1:]]

@@ -10,7 +10,7 @@ from pathlib import Path
 from nonet.cli import app
 from nonet.data.sources import SOURCES
 from nonet.data.sources.base import EXTRA_LABELS
-from nonet.data.sources.catalogue import facts_of, label_table, list_sources, verified_words
+from nonet.data.sources.catalogue import label_table, list_sources, source_facts, verification_note
 from nonet.recipe import Recipe, list_recipes, load_recipe
 
 FOLDER = Path(__file__).parent / "reference"
@@ -74,14 +74,14 @@ def sources() -> str:
         lines.append("| " + " | ".join(_cell(value) for value in (f"[{row[0]}](#{row[0]})", *row[1:])) + " |")
     for source in SOURCES.values():
         lines += ["", f"## {source.name}", "", f"{source.title[0].upper()}{source.title[1:]}.", ""]
-        for heading, text in facts_of(source):
+        for heading, text in source_facts(source):
             parts = [f"`{part}`" if heading == "Layout" else part for part in text.splitlines()]
             lines.append(f"- **{heading}**: {' '.join(parts)}")
         for download in source.downloads:
             variant = f" `--variant {download.variant}`" if download.variant else ""
             lines.append(
                 f"- **Fetch**{variant}: `{download.address}`, checksum {download.checksum or 'none known'}: "
-                f"{verified_words(download)}. {download.evidence}"
+                f"{verification_note(download)}. {download.evidence}"
             )
         lines += [f"- **By hand**: {source.by_hand}"] if source.by_hand else []
         lines += [f"- **Beware**: {note}" for note in source.notes]

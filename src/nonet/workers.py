@@ -4,12 +4,13 @@ import logging
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from threading import Thread
+from typing import Any
 
 from nonet.errors import DataError
 
@@ -106,8 +107,8 @@ def map_in_order(
     num_workers: int,
     *,
     make_pool: Callable[[int], Workers] = spawned_pool,
-    name_of: Callable[[object], str] | None = None,
-) -> Iterator:
+    name_of: Callable[[Any], str] | None = None,
+) -> Generator[Any, None, None]:
     """Yield the function's results in the tasks' order; in this process where there is one worker.
 
     Tasks are handed out as results are taken, so that no more than a few wait in memory. Use it within

@@ -53,7 +53,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from nonet.cli.ending import exit_status_of
-from nonet.data.preprocess.cache import Crop, prepare_images
+from nonet.data.preprocess.cache import prepare_images
+from nonet.data.preprocess.crops import Crop
 from nonet.recipe import load_recipe
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def test_prediction_sees_images_as_training_did(study):
     oof = oof[oof["view_set"] == "dihedral"].set_index(["architecture", "image_id"])
     columns = [f"logit_{code}" for code in ensemble.classes]
     chosen = dataset.manifest["image_id"].iloc[::5].tolist()
-    prepared = [ensemble.prepare(dataset.path_of(image_id)) for image_id in chosen]
+    prepared = [ensemble.prepare(dataset.image_path(image_id)) for image_id in chosen]
     stacked = {crop: np.stack([one[crop] for one in prepared]) for crop in ensemble.crops}
     from nonet.models.views import dihedral_views
 

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
 
 from filelock import FileLock, Timeout
 
@@ -57,6 +58,15 @@ def in_words(error: OSError, place: object = None) -> StorageError:
         message, hint = "{place}: " + str(error.strerror or error) + ".", "Check the path and the disk, and try again."
     message = message.replace("{place}", where)
     return StorageError(message if place is not None else message[0].upper() + message[1:], hint)
+
+
+class FolderKind(TypedDict):
+    """How folders of one kind are recognised: the arguments of `claim` and `require_ours`."""
+
+    kind: str
+    main: str
+    keys: set[str]
+    hint: str
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What a run keeps of the making of its dataset, whose folder may be gone when someone asks."""
+"""What a run records about how its dataset was made, as the dataset's folder may no longer exist later."""
 
 import json
 from collections import Counter
@@ -11,21 +11,32 @@ from nonet.data.manifest import Dataset
 from nonet.errors import DataError
 
 
-def record_of(dataset: Dataset) -> dict:
-    """Summarise where a dataset is from, what its build left out, what was decided and what the checks found.
+def summarise_dataset(dataset: Dataset) -> dict:
+    """Summarise where a dataset comes from, what its build left out, what was decided, and what the checks found.
 
-    Counts, kinds and sentences: no path of the machine, and no row for each image.
+    Counts, kinds and sentences only: no path of this machine, and no row per image.
+
+    Parameters
+    ----------
+    dataset : Dataset
 
     Returns
     -------
-    dict, ready for JSON: format_version; created, when it was built; kinds, source → name in SOURCES (empty for a
-    dataset of an earlier nonet); notes, sentences of the build; excluded, one dict (source, reason, images) a reason;
-    decisions, None or {"num_images", "sha256"}; checks, None where none were made, else {"findings", sentences;
-    "near_duplicates", pairs of each kind}.
+    dict
+        Ready for JSON, with the keys
+
+        - format_version;
+        - created: when the dataset was built;
+        - kinds: source → key in SOURCES;
+        - notes: sentences of the build;
+        - excluded: one dict (source, reason, images) per reason;
+        - decisions: None, or a dict (num_images, sha256);
+        - checks: None where there were none, else a dict of findings (sentences) and near_duplicates (pairs per kind).
 
     Raises
     ------
-    DataError where checks.json is damaged.
+    DataError
+        When checks.json is damaged.
     """
     description = dataset.description
     decisions = description.get("decisions")
@@ -34,22 +45,26 @@ def record_of(dataset: Dataset) -> dict:
         "created": description.get("created"),
         "kinds": description.get("kinds", {}),
         "notes": list(description["notes"]),
-        "excluded": _counted(dataset.excluded),
+        "excluded": _count_excluded(dataset.excluded),
         "decisions": decisions and {key: decisions[key] for key in ("num_images", "sha256")},
-        "checks": _checks(dataset),
+        "checks": _summarise_checks(dataset),
     }
 
 
-def _counted(excluded: pd.DataFrame) -> list[dict]:
-    """Count what was left out by source and by the reason's words up to a colon, which are its kind."""
+def _count_excluded(excluded: pd.DataFrame) -> list[dict]:
+    """Count what was left out by source and kind of reason, which are its words up to a colon."""
     if excluded.empty:
         return []
     reason = excluded["reason"].astype(str).str.split(":").str[0]
     counts = excluded.assign(reason=reason).groupby(["source", "reason"]).size().sort_values(ascending=False)
-    return [{"source": source, "reason": why, "images": int(num)} for (source, why), num in counts.items()]
+    table = counts.rename("images").reset_index()
+    return [
+        {"source": source, "reason": why, "images": int(num)}
+        for source, why, num in zip(table["source"], table["reason"], table["images"])
+    ]
 
 
-def _checks(dataset: Dataset) -> dict | None:
+def _summarise_checks(dataset: Dataset) -> dict | None:
     path = dataset.folder / "checks.json"
     if not path.is_file():
         return None

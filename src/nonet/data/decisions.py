@@ -7,48 +7,62 @@ import pandas as pd
 from nonet.artifacts.csv_files import unquote
 from nonet.cells import CLASSES
 from nonet.data.labels import match_label
-from nonet.data.selection import exclude
+from nonet.data.selection import Selection
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 
 DECISIONS = ("keep", "drop", "relabel")
 DECIDED_COLUMNS = ["image_id", "decision", "label_before", "label", "note"]
-_HEADER = "Give a CSV with image_id (or path), decision (keep, drop, relabel) and, where known, label and note."
+_HEADER = "Give a CSV with image_id (or path), decision (keep, drop, relabel) and, if known, label and note."
 
 
 def read_decisions(path: str | Path, table: pd.DataFrame, *, classes: set[str] | None = None) -> pd.DataFrame:
-    """Read a file of decisions and find the images that it is about.
+    """Read a file of decisions and find its images.
 
     Parameters
     ----------
-    path : CSV with image_id or path, decision, and for "relabel" label; note is free text.
-    table : what the sources list: image_id, path, label.
-    classes : labels that may be given, beside nonet's thirteen and those that the sources have.
+    path : str or Path
+        CSV with image_id or path, decision, and for "relabel" label; note is free text.
+    table : DataFrame
+        Images of the sources: image_id, path, label.
+    classes : set of str, optional
+        Labels that are allowed beside nonet's thirteen and those of the sources.
 
     Returns
     -------
-    DataFrame, DECIDED_COLUMNS, one row an image; label is empty where a decision gives none.
+    DataFrame
+        One row per image, with the columns DECIDED_COLUMNS; label is empty where a decision gives none.
 
     Raises
     ------
-    DataError, naming the line, on an unknown image, decision or label, or on decisions that contradict each other.
+    DataError
+        When an image, decision or label is unknown, or decisions contradict each other; the line is named.
     """
     path = Path(path).expanduser()
     given = _read(path)
-    ids, by_path = table.groupby("image_id")["label"].first(), table.groupby("path")["image_id"].unique()
+    label_before: dict[str, str] = {}
+    ids_by_path: dict[str, list[str]] = {}
+    for image_id, image_path, label in zip(table["image_id"], table["path"], table["label"]):
+        if image_id not in label_before:
+            label_before[image_id] = ""
+            ids_by_path.setdefault(image_path, []).append(image_id)
+        if isinstance(label, str):
+            label_before[image_id] = label_before[image_id] or label
     labels = {*CLASSES, *table["label"].dropna(), *(classes or ())}
     decided: dict[str, dict] = {}
     for line, row in zip(given.index, given.to_dict("records")):
         where = f"{path}, line {line}"
-        image_id = _image(row, ids, by_path, where)
+        image_id = _find_image(row, label_before, ids_by_path, where)
         decision, label = row["decision"].lower(), row["label"]
         if decision not in DECISIONS:
-            raise DataError(f'{where}: "{row["decision"]}" is no decision.', hint=f"Decisions: {', '.join(DECISIONS)}.")
-        before = ids[image_id] if isinstance(ids[image_id], str) else ""
+            raise DataError(
+                f'{where}: "{row["decision"]}" is not a decision.', hint=f"Decisions: {', '.join(DECISIONS)}."
+            )
+        before = label_before[image_id]
         label = label and (match_label(label, labels) or label)
         if decision == "relabel" and label not in labels:
-            what = f'label "{label}" is unknown' if label else "there is no label"
-            raise DataError(f"{where}: {what}, for {image_id}.", hint=f"Labels: {', '.join(sorted(labels))}.")
+            problem = f'label "{label}" is unknown' if label else "there is no label"
+            raise DataError(f"{where}: {problem}, for {image_id}.", hint=f"Labels: {', '.join(sorted(labels))}.")
         if decision == "keep" and label not in ("", before):
             raise DataError(
                 f"{where}: {image_id} is to be kept as {label}, but is {before or 'unlabelled'}.",
@@ -59,28 +73,33 @@ def read_decisions(path: str | Path, table: pd.DataFrame, *, classes: set[str] |
         old = decided.setdefault(image_id, new)
         if (old["decision"], old["label"]) != (decision, label):
             raise DataError(
-                f"{where}: {image_id} is decided twice, {_words(old)} and {_words(new)}.", hint="Leave one of them."
+                f"{where}: {image_id} has two decisions, {_text(old)} and {_text(new)}.", hint="Remove one of them."
             )
     return pd.DataFrame(list(decided.values()), columns=DECIDED_COLUMNS, dtype=str)
 
 
-def apply_decisions(table: pd.DataFrame, decided: pd.DataFrame, excluded: list[dict], notes: list[str]) -> pd.DataFrame:
-    """Return the table without what was dropped, with what was relabelled; list the one, note the other."""
+def apply_decisions(selection: Selection, decided: pd.DataFrame) -> None:
+    """Drop and relabel images as decided.
+
+    Parameters
+    ----------
+    selection : Selection
+    decided : DataFrame
+        As `read_decisions` returns it.
+    """
     if decided.empty:
-        return table
+        return
     decided = decided.set_index("image_id")
-    notes_of, kinds = decided["note"], decided["decision"]
-    dropped = table["image_id"].map(kinds).eq("drop")
-    for row in table[dropped].itertuples():
-        exclude(excluded, row, f"dropped by decision: {notes_of[row.image_id] or 'no note'}")
-    table = table[~dropped].copy()
-    relabelled = table["image_id"].map(kinds).eq("relabel")
-    table.loc[relabelled, "label"] = table.loc[relabelled, "image_id"].map(decided["label"])
-    table.loc[relabelled, "only_if_asked"] = None  # the reason was the old label's
-    counts = kinds.value_counts()
-    listed = ", ".join(f"{counts[kind]:,} {words}" for kind, words in _DONE.items() if kind in counts)
-    notes.append(f"Decisions applied, listed in decided.csv: {listed}.")
-    return table
+    notes, decisions = decided["note"], decided["decision"]
+    dropped = selection.rows["image_id"].map(decisions).eq("drop")
+    selection.exclude(dropped, lambda row: f"dropped by decision: {notes[row.image_id] or 'no note'}")
+    rows = selection.rows
+    relabelled = rows["image_id"].map(decisions).eq("relabel")
+    rows.loc[relabelled, "label"] = rows.loc[relabelled, "image_id"].map(decided["label"])
+    rows.loc[relabelled, "opt_in_reason"] = None  # it was the old label's
+    counts = decisions.value_counts()
+    listed = ", ".join(f"{counts[decision]:,} {word}" for decision, word in _DONE.items() if decision in counts)
+    selection.notes.append(f"Decisions applied, listed in decided.csv: {listed}.")
 
 
 _DONE = {"keep": "kept", "drop": "dropped", "relabel": "relabelled"}
@@ -89,27 +108,26 @@ _DONE = {"keep": "kept", "drop": "dropped", "relabel": "relabelled"}
 def _read(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise DataError(f"There is no file of decisions {path}.", hint=_HEADER)
-    table = unquote(read_table(path))  # names may be copied from a table of nonet
+    table = unquote(read_table(path))  # names may be copied from one of nonet's tables
     if "decision" not in table or not {"image_id", "path"} & set(table.columns):
         raise DataError(f"{path} has columns {', '.join(map(str, table.columns))}.", hint=_HEADER)
     columns = ["image_id", "path", "decision", "label", "note"]
     return table.reindex(columns=columns, fill_value="")
 
 
-def _image(row: dict, ids: pd.Series, by_path: pd.Series, where: str) -> str:
+def _find_image(row: dict, label_before: dict[str, str], ids_by_path: dict[str, list[str]], where: str) -> str:
     if row["image_id"]:
-        if row["image_id"] in ids.index:
+        if row["image_id"] in label_before:
             return row["image_id"]
         raise DataError(
             f'{where}: no source has an image "{row["image_id"]}".', hint="An image_id is SOURCE/PATH, as in manifests."
         )
-    path = row["path"] if row["path"] in by_path.index else row["path"].replace("\\", "/")
-    found = by_path[path] if path in by_path.index else ()
-    if len(found) != 1:
-        what = f'{len(found)} sources have a path "{row["path"]}"' if len(found) else f'no source has "{row["path"]}"'
-        raise DataError(f"{where}: {what}.", hint="Give image_id, which is SOURCE/PATH.")
-    return found[0]
+    matching = ids_by_path.get(row["path"]) or ids_by_path.get(row["path"].replace("\\", "/"), [])
+    if len(matching) != 1:
+        how_many = f"{len(matching)} sources have" if matching else "no source has"
+        raise DataError(f'{where}: {how_many} a path "{row["path"]}".', hint="Give image_id, which is SOURCE/PATH.")
+    return matching[0]
 
 
-def _words(row: dict) -> str:
+def _text(row: dict) -> str:
     return f"{row['decision']} {row['label']}".strip()

@@ -12,16 +12,24 @@ from nonet.errors import DataError, did_you_mean
 
 
 def read_sources(specs: list[str], options: dict | None = None) -> dict[str, Listing]:
-    """List what sources hold, by spec; see SOURCES for the kinds.
+    """List the images of sources.
 
     Parameters
     ----------
-    specs : each KIND:PATH or NAME=KIND:PATH.
-    options : for the kinds that take them, see `Source.options`; None or empty ones do not count.
+    specs : list of str
+        Each KIND:PATH or NAME=KIND:PATH; SOURCES has the kinds.
+    options : dict, optional
+        For the kinds that accept them, see `Source.options`; None and empty values are ignored.
+
+    Returns
+    -------
+    dict
+        Spec → Listing.
 
     Raises
     ------
-    DataError where a spec cannot be read, a source is not there or given twice, or no source takes an option.
+    DataError
+        When a spec cannot be parsed, a source does not exist or is given twice, or no source accepts an option.
     """
     if not specs:
         raise DataError("There is no source.", hint="Give one like folder:PATH, csv:TABLE.csv or wbcbench:PATH.")
@@ -29,20 +37,21 @@ def read_sources(specs: list[str], options: dict | None = None) -> dict[str, Lis
     parsed = [(spec, *_parse(spec)) for spec in specs]
     kinds = {kind for _, _, kind, _ in parsed}
     for option in given:
-        takers = [kind for kind, source in SOURCES.items() if option in source.options]
-        if not kinds & set(takers):
-            raise DataError(f"No source takes --{option}.", hint=f"It is for {' and '.join(takers)}: sources.")
+        accepting = [kind for kind, source in SOURCES.items() if option in source.options]
+        if not kinds & set(accepting):
+            raise DataError(f"No source accepts --{option}.", hint=f"It is for {' and '.join(accepting)}: sources.")
     listings: dict[str, Listing] = {}
     for spec, name, kind, path in parsed:
         if spec in listings:
             raise DataError(f'Source "{spec}" is given twice.')
-        taken = {option: value for option, value in given.items() if option in SOURCES[kind].options}
-        listing = SOURCES[kind].read(absolute_path(path), name, **taken)
+        accepted = {option: value for option, value in given.items() if option in SOURCES[kind].options}
+        listing = SOURCES[kind].read(absolute_path(path), name, **accepted)
         listing.kind = kind
-        named = name or kind
+        source_name = name or kind
         if listing.packed:
-            _list_unreadable_folders(listing, named)
-        listing.notes += [f"{named}: {note}" for note in (*count_notes(SOURCES[kind], listing), *SOURCES[kind].notes)]
+            _list_unreadable_folders(listing, source_name)
+        notes = (*count_notes(SOURCES[kind], listing), *SOURCES[kind].notes)
+        listing.notes += [f"{source_name}: {note}" for note in notes]
         listings[spec] = listing
     return listings
 
@@ -67,24 +76,35 @@ def _suggested(spec: str) -> str:
 
 
 def _list_unreadable_folders(listing: Listing, source: str) -> None:
-    """List folders that hide what may be in them: sources of tables and fields look for files by their ending only."""
+    """Record folders that cannot be listed: sources of tables and fields search files by extension only."""
     for entry in walk(listing.root):
         if entry.problem is not None and entry.problem.startswith("unreadable"):
             listing.exclude(entry.path, source, None, entry.problem)
 
 
-def roots_of(listings: dict[str, Listing]) -> dict[str, Path]:
-    """Return source → root.
+def collect_roots(listings: dict[str, Listing]) -> dict[str, Path]:
+    """Return the folder of each source.
+
+    Parameters
+    ----------
+    listings : dict
+        Spec → Listing.
+
+    Returns
+    -------
+    dict
+        Source → Path that its paths are relative to.
 
     Raises
     ------
-    DataError where one name is of two places, which would mix their images, or cannot be a source's.
+    DataError
+        When two sources have the same name, which would mix their images, or a name has a slash.
     """
     roots: dict[str, Path] = {}
     for spec, listing in listings.items():
         for source in {row["source"] for row in listing.rows} | {row["source"] for row in listing.excluded}:
             if "/" in source or "\\" in source:
-                raise DataError(f'"{spec}": a source cannot be named "{source}".', hint="Leave out slashes.")
+                raise DataError(f'"{spec}": a source cannot be named "{source}".', hint="Use a name without slashes.")
             if roots.setdefault(source, listing.root) != listing.root:
                 raise DataError(
                     f'Two sources are named "{source}": {roots[source]} and {listing.root}.',

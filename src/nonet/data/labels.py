@@ -1,175 +1,210 @@
-"""Labels as sources write them, made one where a person reads them as one, and codes where they name a class."""
+"""Labels as sources write them: merged where they read alike, and replaced by codes where they name a class."""
 
 from collections.abc import Collection
 from pathlib import Path
 
-import pandas as pd
-
 from nonet.cells import CELLS, code_of
-from nonet.data.selection import exclude
+from nonet.data.selection import Selection
 from nonet.data.sources.base import EXTRA_LABELS
 from nonet.data.sources.tables import read_table
-from nonet.data.sources.vocabulary import has_look_alikes, is_not_known, read_alike, visible
+from nonet.data.sources.vocabulary import canonical_form, has_look_alikes, is_missing_value, visible
 from nonet.errors import DataError, did_you_mean
 
-_EXTRA = {read_alike(words.split(",")[0]): code for code, words in EXTRA_LABELS.items()}
+_EXTRA = {canonical_form(words.split(",")[0]): code for code, words in EXTRA_LABELS.items()}
 
 
 def label_code(label: str) -> str | None:
-    """Return the code of the thirteen that a label names, or None."""
-    return code_of(label) or code_of(read_alike(label))
+    """Return which of the thirteen codes a label names.
+
+    Parameters
+    ----------
+    label : str
+
+    Returns
+    -------
+    str or None
+    """
+    return code_of(label) or code_of(canonical_form(label))
 
 
 def match_label(label: str, known: Collection[str]) -> str | None:
-    """Return the label of those known that a person means by this one, or None."""
+    """Return the known label that a person means by a label.
+
+    Parameters
+    ----------
+    label : str
+    known : collection of str
+
+    Returns
+    -------
+    str or None
+    """
     if label in known:
         return label
-    alike = [other for other in sorted(known) if read_alike(other) == read_alike(label)]
+    alike = [other for other in sorted(known) if canonical_form(other) == canonical_form(label)]
     if alike:
         return alike[0]
     code = label_code(label)
     return code if code in known else None
 
 
-def tidy_labels(table: pd.DataFrame, wanted: set[str] | None, notes: list[str]) -> None:
-    """Make labels one that read alike, and codes of names where codes are wanted; in place, with notes.
+def tidy_labels(selection: Selection, wanted: set[str] | None) -> None:
+    """Merge labels that read alike, and replace names by codes where codes are wanted.
 
     Parameters
     ----------
-    table : of the sources; its column label is changed.
-    wanted : labels asked for by `classes`, None for all.
-    notes : get a sentence for whatever was changed.
+    selection : Selection
+        Its column `label` is changed; gets a note for every change.
+    wanted : set of str or None
+        Labels of `classes`; None for all.
     """
-    _drop_unknown(table, notes)
-    _join_alike(table, wanted or set(), notes)
-    _name_codes(table, wanted, notes)
+    _drop_unknown(selection)
+    _join_alike(selection, wanted or set())
+    _name_codes(selection, wanted)
 
 
-def _drop_unknown(table: pd.DataFrame, notes: list[str]) -> None:
-    """Take a label away that says that the label is not known: its images are unlabelled."""
-    counts = table["label"].value_counts()
-    words = [label for label in counts.index if is_not_known(label)]
+def _drop_unknown(selection: Selection) -> None:
+    """Remove labels that say that the label is unknown: their images are unlabelled."""
+    labels = selection.rows["label"]
+    counts = labels.value_counts()
+    words = [label for label in counts.index if is_missing_value(label)]
     if not words:
         return
-    table["label"] = table["label"].mask(table["label"].isin(words), None)
-    told = ", ".join(f"{label} {counts[label]:,}" for label in words)
-    notes.append(f"Labels read as unlabelled: {told}.")
+    selection.rows["label"] = labels.mask(labels.isin(words), None)
+    listed = ", ".join(f"{label} {counts[label]:,}" for label in words)
+    selection.notes.append(f"Labels read as unlabelled: {listed}.")
 
 
-def _join_alike(table: pd.DataFrame, wanted: set[str], notes: list[str]) -> None:
-    counts = table["label"].value_counts()
+def _join_alike(selection: Selection, wanted: set[str]) -> None:
+    counts = selection.rows["label"].value_counts()
     groups: dict[str, list[str]] = {}
     for label in counts.index:
-        groups.setdefault(read_alike(label), []).append(label)
-    renamed, told = {}, []
+        groups.setdefault(canonical_form(label), []).append(label)
+    renamed: dict[str, str] = {}
+    merged = []
     for labels in groups.values():
-        # A code or what was asked for, then the most common, then the shortest: the singular.
-        kept = min(
+        # Preferably a requested label or a code, then the most common, then the shortest, which is the singular.
+        preferred = min(
             labels, key=lambda label: (label not in wanted, label not in CELLS, -counts[label], len(label), label)
         )
-        plain = visible(kept)
+        plain = visible(preferred)
         renamed |= {label: plain for label in labels if label != plain}
         if len(labels) > 1:
-            spelt = ", ".join(f"{_shown(label)} {counts[label]:,}" for label in sorted(labels))
-            told.append(f"{spelt} as {plain}")
-    _rename(table, renamed)
-    if told:
-        notes.append(f"Labels that read alike were merged: {'; '.join(told)} (images of each).")
+            spellings = ", ".join(f"{_shown(label)} {counts[label]:,}" for label in sorted(labels))
+            merged.append(f"{spellings} as {plain}")
+    _rename(selection, renamed)
+    if merged:
+        selection.notes.append(f"Labels that read alike were merged: {'; '.join(merged)} (images of each).")
 
 
 def _shown(label: str) -> str:
-    """Return a label with escapes where it holds what cannot be seen, or letters that look like others."""
+    """Return a label with escapes where it contains invisible characters, or letters that look like others."""
     return ascii(label) if label != visible(label) or has_look_alikes(label) else label
 
 
-def _name_codes(table: pd.DataFrame, wanted: set[str] | None, notes: list[str]) -> None:
-    labels = sorted(table["label"].dropna().unique())
-    aims = set(labels) if wanted is None else wanted
-    codes = {label: label_code(label) or _EXTRA.get(read_alike(label)) for label in labels}
-    renamed = {}
+def _name_codes(selection: Selection, wanted: set[str] | None) -> None:
+    labels = sorted(selection.rows["label"].dropna().unique())
+    targets = set(labels) if wanted is None else wanted
+    codes = {label: label_code(label) or _EXTRA.get(canonical_form(label)) for label in labels}
+    renamed: dict[str, str] = {}
     for label, code in codes.items():
-        asked = [other for other in sorted(wanted or ()) if read_alike(other) == read_alike(label)]
-        if label in aims and wanted is not None:
+        if label in targets and wanted is not None:
             continue
-        if asked:
-            renamed[label] = asked[0]
-        elif code in aims and code != label:
+        requested = [other for other in sorted(wanted or ()) if canonical_form(other) == canonical_form(label)]
+        if requested:
+            renamed[label] = requested[0]
+        elif code is not None and code in targets and code != label:
             renamed[label] = code
-    _rename(table, renamed)
+    _rename(selection, renamed)
     if renamed:
-        told = ", ".join(f"{label} as {code}" for label, code in renamed.items())
-        notes.append(f"Labels read as classes: {told}.")
+        listed = ", ".join(f"{label} as {code}" for label, code in renamed.items())
+        selection.notes.append(f"Labels read as classes: {listed}.")
     if wanted is None:
-        named: dict[str, list[str]] = {}
+        labels_by_code: dict[str, list[str]] = {}
         for label, code in codes.items():
             if code is not None and label not in renamed:
-                named.setdefault(code, []).append(label)
-        twice = [f"{' and '.join(labels)} ({code})" for code, labels in named.items() if len(labels) > 1]
-        if twice:
-            notes.append(
-                f"Labels that name the same cell are separate classes: {'; '.join(twice)}. To merge them: `classes=13` "
-                "or `labels=MAP.csv`."
+                labels_by_code.setdefault(code, []).append(label)
+        several = [f"{' and '.join(labels)} ({code})" for code, labels in labels_by_code.items() if len(labels) > 1]
+        if several:
+            selection.notes.append(
+                f"Labels that name the same cell are separate classes: {'; '.join(several)}. To merge them: "
+                "`classes=13` or `labels=MAP.csv`."
             )
 
 
-def _rename(table: pd.DataFrame, renamed: dict[str, str]) -> None:
+def _rename(selection: Selection, renamed: dict[str, str]) -> None:
     if renamed:
-        table["label"] = table["label"].map(lambda label: renamed.get(label, label)).astype(object)
+        labels = selection.rows["label"].map(lambda label: renamed.get(label, label))
+        selection.rows["label"] = labels.astype(object)
 
 
 def read_label_map(path: str | Path) -> dict[str, tuple[str, str]]:
-    """Read a CSV file from,to: what labels are to be called; an empty `to` leaves their images out.
+    """Read a CSV file with the columns from and to, which renames labels; an empty `to` leaves their images out.
+
+    Parameters
+    ----------
+    path : str or Path
 
     Returns
     -------
-    `from` as it is compared → (`from` as written, `to`).
+    dict
+        Canonical form of `from` → (`from` as written, `to`).
 
     Raises
     ------
-    DataError, naming the line, where a label is there twice with two meanings, or a column is missing.
+    DataError
+        When a column is missing, or a label has two meanings, in which case the line is named.
     """
     path = Path(path).expanduser()
     table = read_table(path)
     if not {"from", "to"} <= set(table.columns):
         raise DataError(
-            f"{path} has columns {', '.join(table.columns)}.", hint="Give from,to: a label of the sources, and ours."
+            f"{path} has columns {', '.join(table.columns)}.",
+            hint="Give the columns from,to: a label of the sources, and the new one.",
         )
     meanings: dict[str, tuple[str, str]] = {}
     for line, upstream, ours in zip(table.index, table["from"], table["to"]):
-        old = meanings.setdefault(read_alike(upstream), (upstream, ours))
+        old = meanings.setdefault(canonical_form(upstream), (upstream, ours))
         if old[1] != ours:
-            raise DataError(f'{path}, line {line}: "{upstream}" is to be {ours}, and above {old[0]} {old[1]}.')
+            raise DataError(
+                f'{path}, line {line}: "{upstream}" becomes "{ours}" here, but "{old[0]}" becomes "{old[1]}" above.',
+                hint="Remove one of the two lines.",
+            )
     return meanings
 
 
-def apply_label_map(table: pd.DataFrame, path: str | Path, excluded: list[dict], notes: list[str]) -> pd.DataFrame:
-    """Rename labels as a file says; return the table without those that it leaves out.
+def apply_label_map(selection: Selection, path: str | Path) -> None:
+    """Rename labels, or leave their images out, as a file says.
+
+    Parameters
+    ----------
+    selection : Selection
+    path : str or Path
+        See `read_label_map`.
 
     Raises
     ------
-    DataError as of `read_label_map`, and where no label of the sources is in the file.
+    DataError
+        As `read_label_map`, and when the sources have none of the file's labels.
     """
     meanings, file = read_label_map(path), Path(path).name
-    labels = sorted(table["label"].dropna().unique())
-    found = {label: meanings[read_alike(label)][1] for label in labels if read_alike(label) in meanings}
-    if not found:
+    labels = sorted(selection.rows["label"].dropna().unique())
+    new_labels = {label: meanings[canonical_form(label)][1] for label in labels if canonical_form(label) in meanings}
+    if not new_labels:
         raise DataError(f"{path}: the sources have none of its labels.", hint=f"They have: {', '.join(labels)}.")
-    gone = table["label"].isin([label for label, ours in found.items() if not ours])
-    for row in table[gone].itertuples():
-        exclude(excluded, row, f"left out by {file}: label {row.label}")
-    table = table[~gone].copy()
-    changed = table["label"].isin(list(found))
-    table.loc[changed, "only_if_asked"] = None  # the reason was the old label's
-    _rename(table, {label: ours for label, ours in found.items() if ours})
-    used = {read_alike(label) for label in found}
-    absent = [upstream for key, (upstream, _) in meanings.items() if key not in used]
-    others = [label for label in labels if label not in found]
-    notes.append(
-        f"{file}: labels renamed: {', '.join(f'{old} as {new}' for old, new in found.items() if new) or 'none'}."
-    )
+    dropped = selection.rows["label"].isin([label for label, new in new_labels.items() if not new])
+    selection.exclude(dropped, lambda row: f"left out by {file}: label {row.label}")
+    changed = selection.rows["label"].isin(list(new_labels))
+    selection.rows.loc[changed, "opt_in_reason"] = None  # it was the old label's
+    renamed = {label: new for label, new in new_labels.items() if new}
+    _rename(selection, renamed)
+    listed = ", ".join(f"{old} as {new}" for old, new in renamed.items())
+    selection.notes.append(f"{file}: labels renamed: {listed or 'none'}.")
+    others = [label for label in labels if label not in new_labels]
     if others:
-        notes.append(f"{file}: labels that it does not have stay as they are: {', '.join(others)}.")
+        selection.notes.append(f"{file}: labels that it does not list are unchanged: {', '.join(others)}.")
+    used = {canonical_form(label) for label in new_labels}
+    absent = [upstream for form, (upstream, _) in meanings.items() if form not in used]
     if absent:
         close = did_you_mean(absent[0], others)
-        notes.append(f"{file}: labels that no source has: {', '.join(absent)}. {close}".strip())
-    return table
+        selection.notes.append(f"{file}: labels that no source has: {', '.join(absent)}. {close}".strip())

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from nonet.artifacts.csv_files import read_csv, write_csv
@@ -27,43 +28,55 @@ COLUMNS = {
     "mode": "str",  # as stored: RGB, L, CMYK …
     "num_bytes": "int64",
     "sha256": "str",
-    "note": "str",  # what is not ordinary about the image, or was done to read it: "KIND: DETAIL; …", mostly empty
+    "note": "str",  # what is unusual about the image, or was done to read it: "KIND: DETAIL; …", usually empty
 }
-#: Columns that come behind them where a source knows of any image's.
+#: Columns that follow where a source has them for any image.
 OPTIONAL_COLUMNS = {
     "original_image_id": "object",  # source/name of the image that this is a version of; versions share a fold
-    "severity": "object",  # how degraded a version is, in its publishers' words
+    "severity": "object",  # of the corruption, in its publishers' words
 }
-
-
 EXCLUDED_COLUMNS = ["path", "source", "label", "reason"]
 _AGAIN = "Build the dataset again, with the same command."
 
 
 class Dataset:
-    """A dataset folder, opened.
+    """A dataset folder.
 
     Attributes
     ----------
-    folder : where it lies.
-    manifest : DataFrame, one row an image; see COLUMNS and OPTIONAL_COLUMNS.
-    classes : class codes, alphabetical; the order of every array of logits.
-    description : the rest of dataset.json: roots of the sources, notes.
-    excluded : DataFrame (path, source, label, reason): what the sources had that the manifest has not.
+    folder : Path
+    manifest : DataFrame
+        One row per image; see COLUMNS and OPTIONAL_COLUMNS.
+    classes : list of str
+        Class codes, alphabetical, which is the column order of every array of logits.
+    description : dict
+        The content of dataset.json: classes, roots of the sources, notes and more.
+    excluded : DataFrame
+        What was left out of the manifest: path, source, label, reason.
     """
 
     def __init__(self, folder: Path, manifest: pd.DataFrame, description: dict, excluded: pd.DataFrame):
         self.folder, self.manifest, self.description, self.excluded = folder, manifest, description, excluded
         self.classes: list[str] = description["classes"]
-        self._path_of = dict(zip(manifest["image_id"], zip(manifest["source"], manifest["path"])))
+        self._locations = dict(zip(manifest["image_id"], zip(manifest["source"], manifest["path"])))
 
     @classmethod
     def open(cls, folder: "str | Path | Dataset") -> "Dataset":
         """Open a dataset folder.
 
+        Parameters
+        ----------
+        folder : str, Path or Dataset
+            A Dataset is returned as it is.
+
+        Returns
+        -------
+        Dataset
+
         Raises
         ------
-        DataError where it is not there, or was made by a later nonet.
+        DataError
+            When it does not exist, is not a dataset, or is damaged.
         """
         if isinstance(folder, Dataset):
             return folder
@@ -73,7 +86,7 @@ class Dataset:
         with reading(folder / "dataset.json", hint=_AGAIN, kind=DataError):
             _require_sound(description)
         with reading(folder / "manifest.parquet", hint=_AGAIN, kind=DataError):
-            manifest = in_columns(pd.read_parquet(folder / "manifest.parquet"))
+            manifest = order_columns(pd.read_parquet(folder / "manifest.parquet"))
             _require_fitting(manifest, description)
         with reading(folder / "excluded.csv", hint=_AGAIN, kind=DataError):
             excluded = read_csv(folder / "excluded.csv", dtype=str, keep_default_na=False)
@@ -82,42 +95,57 @@ class Dataset:
 
     @property
     def notes(self) -> list[str]:
-        """What the build found worth knowing, in sentences."""
+        """Sentences of the build that are worth knowing."""
         return self.description["notes"]
 
     def save(self) -> None:
-        """Write the folder's files; dataset.json comes last, so a folder with it is whole."""
+        """Write the folder's files; dataset.json comes last, so that a folder with it is complete."""
         with written_whole(self.folder / "manifest.parquet") as path:
             self.manifest.to_parquet(path, index=False)
         write_csv(self.folder / "excluded.csv", self.excluded)
         write_json(self.folder / "dataset.json", self.description)
 
-    def path_of(self, image_id: "str | pd.Series") -> Path:
-        """Return where an image lies, by its image_id or its row. Raises DataError on an unknown image_id."""
+    def image_path(self, image_id: "str | pd.Series") -> Path:
+        """Return where an image is.
+
+        Parameters
+        ----------
+        image_id : str or Series
+            Its image_id, or its row of the manifest.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        DataError
+            When the image_id is unknown.
+        """
         if isinstance(image_id, pd.Series):
             image_id = image_id["image_id"]
-        if image_id not in self._path_of:
+        if image_id not in self._locations:
             raise DataError(f'{self.folder} has no image "{image_id}".')
-        source, path = self._path_of[image_id]
+        source, path = self._locations[image_id]
         return self.folder / self.description["roots"][source] / path  # an absolute root wins
 
     def paths(self) -> list[Path]:
-        """Return where the images lie, in the manifest's order."""
-        return [self.path_of(image_id) for image_id in self.manifest["image_id"]]
+        """Return where the images are, in the manifest's order."""
+        return [self.image_path(image_id) for image_id in self.manifest["image_id"]]
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over what training depends on: images by content, labels, patients, use; not places."""
+        """Return a SHA-256 of everything that training depends on: contents, labels, patients, use; not paths."""
         columns = ["image_id", "label", "patient", "source", "split", "evaluate", "sha256"]
         text = self.manifest[columns].sort_values("image_id").to_csv(index=False)
         return hashlib.sha256((text + ",".join(self.classes)).encode()).hexdigest()
 
     def summary(self) -> str:
-        """Say in words and a table what is in the dataset and what was left out."""
+        """Describe in words and a table what is in the dataset and what was left out."""
         table = self.manifest
         labelled = table["label"].notna()
         external = labelled & ~table["evaluate"] & table["split"].ne("test")
         lines = [
-            f"{self.folder}: {len(table):,} images, {len(self.classes)} classes, {_patients_in_words(table)}; "
+            f"{self.folder}: {len(table):,} images, {len(self.classes)} classes, {_describe_patients(table)}; "
             f"{int((~labelled).sum()):,} unlabelled, {int(external.sum()):,} external.",
             "",
             _count_table(table, self.classes),
@@ -129,19 +157,23 @@ class Dataset:
         if self.notes:
             lines += ["", *self.notes]
         if "checks" in self.description:
-            lines += ["", in_words(self.description["checks"]), f"Checks, with pictures: {self.folder / 'checks.html'}"]
+            lines += [
+                "",
+                format_findings(self.description["checks"]),
+                f"Checks, with pictures: {self.folder / 'checks.html'}",
+            ]
         return "\n".join(lines)
 
 
 def _require_sound(description: dict) -> None:
-    """Raise KeyError or ValueError where dataset.json lacks what is used of it."""
+    """Raise KeyError or ValueError where dataset.json lacks something that is used."""
     optional = {name: kind for name, kind in {"checks": list, "kinds": dict}.items() if name in description}
     for name, kind in ({"classes": list, "roots": dict, "notes": list} | optional).items():
-        found = description[name]
-        if not isinstance(found, kind):
-            raise ValueError(f"its {name} are {str(found)[:80]}")
-        if not all(isinstance(value, str) for value in (found.values() if kind is dict else found)):
-            raise ValueError(f"its {name} are not all words")
+        values = description[name]
+        if not isinstance(values, kind):
+            raise ValueError(f"its {name} are {str(values)[:80]}")
+        if not all(isinstance(value, str) for value in (values.values() if kind is dict else values)):
+            raise ValueError(f"its {name} are not all text")
     decisions = description.get("decisions")
     if decisions is not None:
         decisions["num_images"], decisions["sha256"]
@@ -153,27 +185,50 @@ def _require_fitting(manifest: pd.DataFrame, description: dict) -> None:
     """Raise ValueError where the manifest does not fit dataset.json, or lists an image twice."""
     for column, kind in {**COLUMNS, **OPTIONAL_COLUMNS}.items():
         if kind in ("str", "object") and column in manifest:
-            known = manifest[column] if kind == "str" else manifest[column].dropna()
-            if strange := [value for value in known if not isinstance(value, str)]:
-                raise ValueError(f"{column} is {strange[0]!r} once, and must be a word")
+            values = manifest[column] if kind == "str" else manifest[column].dropna()
+            if invalid := [value for value in values if not isinstance(value, str)]:
+                raise ValueError(f"{column} is {invalid[0]!r} once, and must be text")
     twice = manifest["image_id"][manifest["image_id"].duplicated()]
     if len(twice):
         raise ValueError(f"it has {twice.iloc[0]} twice")
-    for column, known in (("source", description["roots"]), ("label", description["classes"])):
-        strange = manifest.loc[manifest[column].notna() & ~manifest[column].isin(list(known)), column]
-        if len(strange):
-            raise ValueError(f"{column} {strange.iloc[0]!r} is not one of dataset.json")
+    for column, allowed in (("source", description["roots"]), ("label", description["classes"])):
+        unknown = manifest.loc[manifest[column].notna() & ~manifest[column].isin(list(allowed)), column]
+        if len(unknown):
+            raise ValueError(f"{column} {unknown.iloc[0]!r} is not in dataset.json")
 
 
-def in_words(findings: list[str]) -> str:
-    """Return what the checks found as lines to read."""
+def format_findings(findings: list[str]) -> str:
+    """Format what the checks found as lines of text.
+
+    Parameters
+    ----------
+    findings : list of str
+
+    Returns
+    -------
+    str
+    """
     if not findings:
         return "Checks: no leak, no shortcut, nothing unreadable; every class can be scored."
     return "\n".join(["Checks, before you train:", *(f"- {text}" for text in findings)])
 
 
-def in_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Put a manifest's columns into order and type; a missing value becomes None, a missing column is a KeyError."""
+def order_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Bring a manifest's columns into order and type; missing values become None.
+
+    Parameters
+    ----------
+    table : DataFrame
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    KeyError
+        When a column is missing.
+    """
     known = {name: kind for name, kind in OPTIONAL_COLUMNS.items() if name in table and table[name].notna().any()}
     columns = COLUMNS | known
     table = table[list(columns)].copy()
@@ -182,11 +237,11 @@ def in_columns(table: pd.DataFrame) -> pd.DataFrame:
             values = table[column].astype(object)
             table[column] = values.where(values.notna(), None)
         else:
-            table[column] = table[column].astype(kind)
+            table[column] = table[column].astype(np.dtype(kind) if kind != "str" else "str")
     return table
 
 
-def _patients_in_words(table: pd.DataFrame) -> str:
+def _describe_patients(table: pd.DataFrame) -> str:
     num_patients = table["patient"].nunique()
     num_standins = table.loc[table["patient_is_standin"], "patient"].nunique()
     unknown = int(table["patient"].isna().sum())
@@ -197,7 +252,7 @@ def _patients_in_words(table: pd.DataFrame) -> str:
 
 
 def _count_table(manifest: pd.DataFrame, classes: list[str]) -> str:
-    """Images, and patients where known, per class and source."""
+    """Return the images, and patients if known, per class and source as text."""
     rows, sources = [], sorted(manifest["source"].unique())
     for code in in_order_of_maturation(classes):
         row: dict[str, object] = {"class": code, "name": name_of(code) if name_of(code) != code else ""}

@@ -1,4 +1,4 @@
-"""Whether a folder is a dataset: told at once, before pandas is imported."""
+"""Whether a folder is a dataset, decided at once, before pandas is imported."""
 
 from pathlib import Path
 
@@ -8,11 +8,22 @@ MAKE_ONE = "Make one with: nonet data build SOURCE:PATH --out DATASET"
 
 
 def require_dataset(folder: Path) -> None:
-    """Raise DataError where a folder is not there, or lacks what makes it a dataset."""
+    """Require that a folder is a dataset.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    DataError
+        When it does not exist, or lacks a file that makes it a dataset.
+    """
     missing = [name for name in ("dataset.json", "manifest.parquet") if not (folder / name).exists()]
     if not folder.exists():
         raise DataError(f"There is no dataset {folder}.", hint=MAKE_ONE)
     if not folder.is_dir():
         raise DataError(f"{folder} is a file, not a dataset.", hint=MAKE_ONE)
     if missing:
-        raise DataError(f"{folder} is not a dataset: it lacks {' and '.join(missing)}.", hint=MAKE_ONE)
+        verb = "is" if len(missing) == 1 else "are"
+        raise DataError(f"{folder} is not a dataset: {' and '.join(missing)} {verb} missing.", hint=MAKE_ONE)

@@ -1,4 +1,4 @@
-"""Reading every image of a dataset, over all cores, for its size and SHA-256."""
+"""Reading every image of a dataset in parallel: its size, checksum and statistics."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,45 +7,106 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.data.images.decode import ImageFacts, describe_image
-from nonet.errors import DataError
+from nonet.data.images.image_stats import ImageStats
+from nonet.data.selection import Selection
+from nonet.errors import DataError, UnreadableNowError
 from nonet.progress import progress
 from nonet.workers import worker_count
 
-_DEEP = r"^(?:3 x )?[IF]|16|32|64"  # modes of more than 8 bits a value
-AT_ONCE = 4096  # images waiting; bounds memory, not speed
+NOT_NOW = "could not be read now"  # a reason in excluded.csv that may pass
+_DEEP = r"^(?:3 x )?[IF]|16|32|64"  # modes of more than 8 bits per value
+BATCH_SIZE = 4096  # images queued at a time; bounds memory, not speed
 
 
 def describe_images(
     paths: Sequence[Path], *, num_workers: int | None = None, description: str = "reading images"
 ) -> list[ImageFacts | DataError]:
-    """Describe images in the order given; an image that cannot be read gives its error instead.
+    """Describe images in the given order.
 
     Parameters
     ----------
-    paths : of the images.
-    num_workers : threads; by default one a core. Decoding and hashing leave Python's lock, so threads are enough, and
-        unlike processes they start at once and need no `if __name__ == "__main__"` in the caller's script.
-    description : of the progress bar.
+    paths : sequence of Path
+    num_workers : int, optional
+        Threads; by default one per core. Decoding and hashing release Python's lock, so threads suffice, and unlike
+        processes they start at once and need no `if __name__ == "__main__"` in the caller's script.
+    description : str
+        Of the progress bar.
+
+    Returns
+    -------
+    list of ImageFacts or DataError
+        The error where an image cannot be read.
     """
-    found: list[ImageFacts | DataError] = []
+    results: list[ImageFacts | DataError] = []
     pool = ThreadPoolExecutor(worker_count(num_workers))
     try:
         with progress(total=len(paths), description=description, unit="images") as bar:
-            for start in range(0, len(paths), AT_ONCE):
-                for facts in pool.map(_describe, paths[start : start + AT_ONCE]):
-                    found.append(facts)
+            for start in range(0, len(paths), BATCH_SIZE):
+                for result in pool.map(_describe, paths[start : start + BATCH_SIZE]):
+                    results.append(result)
                     bar.update()
     finally:
-        pool.shutdown(cancel_futures=True)  # stopped by Ctrl-C, it does not wait for those that are queued
-    return found
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C it does not wait for queued images
+    return results
 
 
-def sum_up_notes(table: pd.DataFrame) -> list[str]:
-    """Say in sentences how many images have which kind of note, and where ranges of values differ within a source.
+def read_images(selection: Selection, roots: dict[str, Path], num_workers: int | None) -> dict[str, ImageStats]:
+    """Read every image, and exclude those that are missing, unreadable or not what their table says.
 
     Parameters
     ----------
-    table : columns image_id, source, mode, note.
+    selection : Selection
+        Its rows get the columns width, height, mode, num_bytes, sha256 and note.
+    roots : dict
+        Source → folder that paths are relative to.
+    num_workers : int or None
+        Threads; None is one per core.
+
+    Returns
+    -------
+    dict
+        image_id → ImageStats.
+    """
+    rows = selection.rows
+    paths = [roots[source] / path for source, path in zip(rows["source"], rows["path"])]
+    problems: dict[object, str] = {}
+    facts: list[ImageFacts] = []
+    results = describe_images(paths, num_workers=num_workers)
+    for index, path, expected, result in zip(rows.index, paths, rows["sha256"], results):
+        if isinstance(result, DataError):
+            problems[index] = _unreadable_reason(path, result)
+        elif isinstance(expected, str) and expected != result.sha256:
+            problems[index] = f"changed: its sha256 is {result.sha256}, its table says {expected}"
+        else:
+            facts.append(result)
+    selection.exclude_each(problems)
+    rows = selection.rows
+    for column in ("width", "height", "mode", "num_bytes", "sha256", "note"):
+        rows[column] = [getattr(each, column) for each in facts]
+    num_later = sum(reason.startswith(NOT_NOW) for reason in problems.values())
+    if num_later:
+        selection.notes.append(
+            f"{num_later:,} {'image' if num_later == 1 else 'images'} could not be read now, for a reason that may "
+            "pass. Once they can be read, run the same command again."
+        )
+    for mode, count in rows.loc[rows["mode"] != "RGB", "mode"].value_counts().sort_index().items():
+        images = "1 image is" if count == 1 else f"{count:,} images are"
+        selection.notes.append(f"{images} stored as {mode} and read as RGB, 8 bits per channel.")
+    selection.notes += summarise_notes(rows)
+    return dict(zip(rows["image_id"], (each.stats for each in facts)))
+
+
+def summarise_notes(table: pd.DataFrame) -> list[str]:
+    """Summarise how many images have which kind of note, and where value ranges differ within a source.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns image_id, source, mode, note.
+
+    Returns
+    -------
+    list of str
     """
     if table.empty:
         return []
@@ -60,10 +121,10 @@ def sum_up_notes(table: pd.DataFrame) -> list[str]:
     ranges = deep["note"].str.extract(r"(read as [^:,;]+)")[0].fillna("by their type")
     for source, used in ranges.groupby(deep["source"]):
         if used.nunique() > 1:
-            counts = ", ".join(f"{count:,} {what}" for what, count in used.value_counts().items())
+            counts = ", ".join(f"{count:,} {name}" for name, count in used.value_counts().items())
             sentences.append(
-                f"Images of {source} with more than 8 bits are read by different ranges ({counts}). If one camera took "
-                "them all, some come out too bright: convert them to 8 bits alike."
+                f"Images of {source} with more than 8 bits are read with different value ranges ({counts}). If one "
+                "camera took them all, some come out too bright: convert them all to 8 bits in the same way."
             )
     return sentences
 
@@ -73,3 +134,11 @@ def _describe(path: Path) -> ImageFacts | DataError:
         return describe_image(path)
     except DataError as error:
         return error
+
+
+def _unreadable_reason(path: Path, error: DataError) -> str:
+    if isinstance(error.__cause__, FileNotFoundError):
+        return f"missing: there is no {path}"
+    if isinstance(error, UnreadableNowError):
+        return f"{NOT_NOW}: {error.message}"
+    return f"unreadable: {error.message}"

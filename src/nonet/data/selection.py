@@ -1,7 +1,9 @@
-"""Which images of the sources a dataset takes: by class, by what the paper takes, by what the user asks for."""
+"""The images that are on their way into a dataset, and which of them it takes: by class, by what the paper used."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -9,127 +11,257 @@ from nonet.cells import CELLS, CLASSES
 from nonet.data.sources import SOURCES
 from nonet.data.sources.base import EXTRA_LABELS, Source
 from nonet.data.sources.listing import Listing
-from nonet.data.sources.vocabulary import read_alike
+from nonet.data.sources.vocabulary import canonical_form
 from nonet.errors import DataError
 
 
+@dataclass
+class Selection:
+    """The images that a dataset is going to have, and what was left out so far.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        One row per image, with the columns of `nonet.data.sources.listing.ROW` and image_id; once images were read,
+        also those of the manifest.
+    excluded : list of dict
+        One per image or file that was left out: path, source, label, reason.
+    notes : list of str
+        Sentences for the user.
+    """
+
+    rows: pd.DataFrame
+    excluded: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def exclude(self, where: pd.Series, reason: str | Callable[[Any], str]) -> None:
+        """Remove rows, and record why.
+
+        Parameters
+        ----------
+        where : Series of bool
+            Which rows, with the index of `rows`.
+        reason : str or callable
+            The words up to a colon are its kind, by which exclusions are counted. A function gets the row as a named
+            tuple.
+        """
+        for row in self.rows[where].itertuples():
+            text = reason if isinstance(reason, str) else reason(row)
+            self.excluded.append(
+                {"path": str(row.path), "source": str(row.source), "label": str(row.label or ""), "reason": text}
+            )
+        self.rows = self.rows[~where].copy()
+
+    def exclude_each(self, reasons: Mapping[Any, str]) -> None:
+        """Remove rows for a reason each, and record it.
+
+        Parameters
+        ----------
+        reasons : mapping
+            Index of a row → reason.
+        """
+        where = pd.Series(self.rows.index.isin(list(reasons)), index=self.rows.index)
+        self.exclude(where, lambda row: reasons[row.Index])
+
+
+def select_from_listings(listings: Iterable[Listing]) -> Selection:
+    """Collect the images of all sources.
+
+    Parameters
+    ----------
+    listings : iterable of Listing
+
+    Returns
+    -------
+    Selection
+    """
+    listings = list(listings)
+    rows = pd.concat([listing.table() for listing in listings], ignore_index=True)
+    rows["image_id"] = rows["source"] + "/" + rows["path"]
+    excluded = [row for listing in listings for row in listing.excluded]
+    return Selection(rows, excluded, [note for listing in listings for note in listing.notes])
+
+
 def wanted_classes(classes: str | list[str] | None) -> set[str] | None:
-    """Return the codes that `classes` names, "13" standing for nonet's thirteen; None where it is not given."""
+    """Return the labels that `classes` names.
+
+    Parameters
+    ----------
+    classes : str, list of str, or None
+        "13" stands for nonet's thirteen.
+
+    Returns
+    -------
+    set of str or None
+        None where `classes` is None.
+
+    Raises
+    ------
+    DataError
+        When the list is empty.
+    """
     if classes is None:
         return None
     listed = [item.strip() for item in ([classes] if isinstance(classes, str) else classes)]
-    codes = {read_alike(code): code for code in (*CLASSES, *EXTRA_LABELS)}  # so that "ly" is LY
-    wanted = {code for item in listed for code in (CLASSES if item == "13" else [codes.get(read_alike(item), item)])}
+    codes = {canonical_form(code): code for code in (*CLASSES, *EXTRA_LABELS)}  # so that "ly" is LY
+    wanted = {
+        code for item in listed for code in (CLASSES if item == "13" else [codes.get(canonical_form(item), item)])
+    }
     wanted -= {""}
     if not wanted:
         raise DataError("The list of classes is empty.", hint="Leave it out to keep all labels, or give 13.")
     return wanted
 
 
-def mark_external(table: pd.DataFrame, external: list[str]) -> None:
-    """Set evaluate to False for these sources, in place. Raises DataError on a name that is no source."""
-    _require_sources(table, external, "to be external")
-    table.loc[table["source"].isin(external), "evaluate"] = False
+def mark_external(selection: Selection, external: list[str]) -> None:
+    """Mark sources as external: trained on, and left out of every score.
 
-
-def keep_paper(
-    table: pd.DataFrame, listings: Iterable[Listing], names: list[str], excluded: list[dict], notes: list[str]
-) -> pd.DataFrame:
-    """Of the sources named, keep only what the paper takes; the rest is listed, and a note says so.
+    Parameters
+    ----------
+    selection : Selection
+        Its column `evaluate` is changed.
+    external : list of str
+        Names of sources.
 
     Raises
     ------
-    DataError on a name that is no source, or of which the paper takes nothing.
+    DataError
+        When there is no source of one of these names.
     """
-    _require_sources(table, names, "to limit to what the paper takes")
+    _require_sources(selection.rows, external, "to be external")
+    selection.rows.loc[selection.rows["source"].isin(external), "evaluate"] = False
+
+
+def limit_to_paper(selection: Selection, listings: Iterable[Listing], names: list[str]) -> None:
+    """Limit sources to the classes that the paper used.
+
+    Parameters
+    ----------
+    selection : Selection
+    listings : iterable of Listing
+    names : list of str
+        Names of sources.
+
+    Raises
+    ------
+    DataError
+        When there is no source of one of these names, or the paper used nothing of it.
+    """
+    rows = selection.rows
+    _require_sources(rows, names, "to limit to what the paper used")
     kinds = {row["source"]: SOURCES[listing.kind] for listing in listings for row in listing.rows}
-    dropped = pd.Series(False, index=table.index)
+    dropped = pd.Series(False, index=rows.index)
     for name in names:
-        taken = kinds[name].paper
-        if taken is None:
+        used = kinds[name].paper
+        if used is None:
             continue
-        if not taken:
+        if not used:
             raise DataError(
-                f"The paper takes no image of {name} ({kinds[name].name}).", hint=f"Leave {name} out of `paper`."
+                f"The paper used no image of {name} ({kinds[name].name}).", hint=f"Leave {name} out of `paper`."
             )
-        # What has no code is left out for that reason, which says more.
-        has_code = table["label"].notna() & table["only_if_asked"].isna()
-        here = table["source"].eq(name) & has_code
-        dropped |= here & ~table["label"].isin(taken)
-        num_kept, num_here = int((here & ~dropped).sum()), int(here.sum())
-        notes.append(
-            f"{name}: limited to what the paper takes, {', '.join(sorted(taken))}: {num_kept:,} of {num_here:,} images "
+        # Images without a code are left out for that reason, which is more informative.
+        has_code = rows["label"].notna() & rows["opt_in_reason"].isna()
+        here = rows["source"].eq(name) & has_code
+        dropped |= here & ~rows["label"].isin(used)
+        num_left, num_here = int((here & ~dropped).sum()), int(here.sum())
+        selection.notes.append(
+            f"{name}: limited to what the paper used, {', '.join(sorted(used))}: {num_left:,} of {num_here:,} images "
             "with a code, before copies are left out."
         )
-    for row in table[dropped].itertuples():
-        exclude(excluded, row, f"not taken by the paper: {row.label}")
-    return table[~dropped].copy()
+    selection.exclude(dropped, lambda row: f"not used by the paper: {row.label}")
 
 
-def drop_unasked(table: pd.DataFrame, wanted: set[str] | None, excluded: list[dict], notes: list[str]) -> pd.DataFrame:
-    """Drop images whose label has no code of ours, unless it is asked for; say how to ask for it."""
-    unasked = table["only_if_asked"].notna() & ~table["label"].isin(wanted or ())
-    for row in table[unasked].itertuples():
-        exclude(excluded, row, row.only_if_asked)
-    for source, rows in table[unasked].groupby("source"):
+def drop_opt_in(selection: Selection, wanted: set[str] | None) -> None:
+    """Drop images whose label has no code, unless `classes` names it.
+
+    Parameters
+    ----------
+    selection : Selection
+    wanted : set of str or None
+        Labels of `classes`.
+    """
+    unwanted = selection.rows["opt_in_reason"].notna() & ~selection.rows["label"].isin(wanted or ())
+    for source, rows in selection.rows[unwanted].groupby("source"):
         counts = ", ".join(f"{label} {count:,}" for label, count in rows["label"].value_counts().sort_index().items())
-        notes.append(
-            f"{source}: without a code of the thirteen and left out: {counts}. To keep one, name it in `classes`."
+        selection.notes.append(
+            f"{source}: left out as none of the thirteen classes: {counts}. To include one, name it in `classes`."
         )
-    return table[~unasked]
+    selection.exclude(unwanted, lambda row: row.opt_in_reason)
 
 
-def drop_other_labels(
-    table: pd.DataFrame, wanted: set[str] | None, excluded: list[dict], notes: list[str]
-) -> pd.DataFrame:
-    """Drop images whose label is not wanted, and say which labels these are; unlabelled ones stay."""
+def drop_other_labels(selection: Selection, wanted: set[str] | None) -> None:
+    """Drop images whose label is not wanted; unlabelled ones stay.
+
+    Parameters
+    ----------
+    selection : Selection
+    wanted : set of str or None
+        Labels of `classes`; None for all.
+    """
     if wanted is None:
-        return table
-    other = table["label"].notna() & ~table["label"].isin(wanted)
-    for row in table[other].itertuples():
-        exclude(excluded, row, f"label outside the classes: {row.label}")
+        return
+    other = selection.rows["label"].notna() & ~selection.rows["label"].isin(wanted)
     if other.any():
-        notes.append(outside_note(table.loc[other, "label"], wanted))
-    return table[~other]
+        selection.notes.append(outside_note(selection.rows.loc[other, "label"], wanted))
+    selection.exclude(other, lambda row: f"label outside the classes: {row.label}")
 
 
 def outside_note(labels: pd.Series, wanted: set[str]) -> str:
-    """Return a sentence on labels left out by `classes`, with the class that each may mean."""
+    """Return a sentence on labels left out by `classes`, with the class that each may mean.
+
+    Parameters
+    ----------
+    labels : Series of str
+        Of the images that are left out.
+    wanted : set of str
+        Labels of `classes`.
+
+    Returns
+    -------
+    str
+    """
     names = {CELLS[code].name: code for code in CLASSES if code in wanted}
-    extra = {read_alike(words.split(",")[0]): code for code, words in EXTRA_LABELS.items()}
-    told = []
+    extra = {canonical_form(words.split(",")[0]): code for code, words in EXTRA_LABELS.items()}
+    parts = []
     for label, count in labels.value_counts().sort_index().items():
-        near = difflib.get_close_matches(read_alike(label), names, n=1, cutoff=0.8)
-        why = f" (perhaps {names[near[0]]}, {near[0]})" if near else ""
-        if read_alike(label) in extra:
-            why = f" (`classes={extra[read_alike(label)]}` keeps it)"
-        told.append(f"{label} {count:,}{why}")
-    return f"Left out as outside `classes`: {', '.join(told)}. To rename labels: `labels=MAP.csv` (from,to)."
+        form = canonical_form(str(label))
+        near = difflib.get_close_matches(form, names, n=1, cutoff=0.8)
+        remark = f" (perhaps {names[near[0]]}, {near[0]})" if near else ""
+        if form in extra:
+            remark = f" (`classes={extra[form]}` includes it)"
+        parts.append(f"{label} {count:,}{remark}")
+    return f"Left out as outside `classes`: {', '.join(parts)}. To rename labels: `labels=MAP.csv` (from,to)."
 
 
 def count_notes(source: Source, listing: Listing) -> list[str]:
-    """Say where the counts of parts and labels are not those of the complete data set, as far as they are known.
+    """Report parts and labels whose counts differ from those of the complete data set, if these are known.
 
-    A part that is not there at all is no fault; labels are counted where all parts that have some are there.
+    A missing part is not reported; labels are only compared where all parts with labels are present.
+
+    Parameters
+    ----------
+    source : Source
+    listing : Listing
+
+    Returns
+    -------
+    list of str
+        At most one sentence.
     """
-    pairs = [(part, listing.parts[part], count) for part, count in source.parts.items() if part in listing.parts]
+    counts = [(part, listing.parts[part], count) for part, count in source.parts.items() if part in listing.parts]
     if listing.upstream:
-        pairs += [(label, listing.upstream[label], count) for label, count in source.counts.items()]
-    differ = [f"{name} {found:,} of {count:,}" for name, found, count in pairs if found != count]
+        counts += [(label, listing.upstream[label], count) for label, count in source.counts.items()]
+    differ = [f"{name} {actual:,} of {count:,}" for name, actual, count in counts if actual != count]
     if not differ:
         return []
     return [f"not the complete data set, which has other counts: {', '.join(differ)}."]
 
 
-def exclude(excluded: list[dict], row, reason: str) -> None:
-    """List a row of the table as left out."""
-    excluded.append({"path": row.path, "source": row.source, "label": row.label or "", "reason": reason})
-
-
-def _require_sources(table: pd.DataFrame, names: list[str], what: str) -> None:
-    have = sorted(table["source"].unique())
-    unknown = sorted(set(names) - set(have))
+def _require_sources(rows: pd.DataFrame, names: list[str], purpose: str) -> None:
+    available = sorted(rows["source"].unique())
+    unknown = sorted(set(names) - set(available))
     if unknown:
         raise DataError(
-            f'There is no source "{unknown[0]}" {what}.', hint=f"Sources: {', '.join(have) or 'none with images'}."
+            f'There is no source "{unknown[0]}" {purpose}.',
+            hint=f"Sources: {', '.join(available) or 'none with images'}.",
         )

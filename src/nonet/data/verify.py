@@ -1,4 +1,4 @@
-"""`check_dataset`: are the images as they were when the dataset was built, and what would spoil training on them?"""
+"""`check_dataset`: whether a dataset's images are unchanged, and what would spoil training on them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,24 +8,29 @@ import pandas as pd
 from nonet.data.checks.page import write_checks
 from nonet.data.checks.run import Checks, run_checks
 from nonet.data.folds import possible_num_folds
+from nonet.data.images.decode import ImageFacts
 from nonet.data.manifest import Dataset
 from nonet.data.scan import describe_images
 from nonet.data.sources.paths import is_missing
 from nonet.errors import DataError
 
-SHOWN = 20  # problems in the text; the table has them all
+MAX_SHOWN = 20  # problems in the text; the table has them all
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check_dataset` found.
+    """Result of `check_dataset`.
 
     Attributes
     ----------
-    folder : of the dataset.
-    num_images : how many were read.
-    problems : DataFrame (image_id, path, problem), a row for each image that is missing, changed or unreadable.
-    checks : near duplicates, shortcuts, classes too small; they are for judging, so `ok` does not depend on them.
+    folder : Path
+        Of the dataset.
+    num_images : int
+        How many were read.
+    problems : DataFrame
+        Columns image_id, path and problem: one row per image that is missing, changed or unreadable.
+    checks : Checks
+        Near duplicates, shortcuts, classes that are too small. `ok` does not depend on them, as they need judgement.
     """
 
     folder: Path
@@ -35,17 +40,17 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every image is as it was."""
+        """Whether every image is unchanged."""
         return self.problems.empty
 
     def __str__(self) -> str:
         checks = f"{self.checks}\nChecks, with pictures: {self.folder / 'checks.html'}"
         if self.ok:
-            return f"{self.folder}: all {self.num_images:,} images are there and unchanged.\n{checks}"
+            return f"{self.folder}: all {self.num_images:,} images are present and unchanged.\n{checks}"
         lines = [f"{self.folder}: {len(self.problems):,} of {self.num_images:,} images have a problem."]
-        lines += [f"  {row.path}: {row.problem}" for row in self.problems.head(SHOWN).itertuples()]
-        if len(self.problems) > SHOWN:
-            lines.append(f"  … and {len(self.problems) - SHOWN:,} more.")
+        lines += [f"  {row.path}: {row.problem}" for row in self.problems.head(MAX_SHOWN).itertuples()]
+        if len(self.problems) > MAX_SHOWN:
+            lines.append(f"  … and {len(self.problems) - MAX_SHOWN:,} more.")
         lines.append('Put the files back, or leave them out: run "nonet data build" again.')
         return "\n".join([*lines, checks])
 
@@ -53,38 +58,43 @@ class CheckReport:
 def check_dataset(
     dataset: str | Path | Dataset, *, num_folds: int | None = None, num_workers: int | None = None
 ) -> CheckReport:
-    """Read every image of a dataset again, compare it with the manifest, and do the checks of the build again.
+    """Read every image of a dataset again, compare it with the manifest, and repeat the checks of the build.
 
     Writes checks.html and checks.json into the dataset's folder.
 
     Parameters
     ----------
-    dataset : folder made by `build_dataset`, or a Dataset.
-    num_folds : that will be trained with, as a class of fewer patients cannot be scored; by default the recipes'.
-    num_workers : threads; by default one a core.
+    dataset : str, Path or Dataset
+        Folder made by `build_dataset`, or a Dataset.
+    num_folds : int, optional
+        Folds that will be trained with: classes of fewer patients are reported. By default the recipes'.
+    num_workers : int, optional
+        Threads; by default one per core.
 
     Returns
     -------
-    CheckReport, whose `ok` is False where an image is missing, changed (by SHA-256) or unreadable.
+    CheckReport
+        Its `ok` is False where an image is missing, changed (by SHA-256) or unreadable.
     """
     num_folds, dataset = possible_num_folds(num_folds), Dataset.open(dataset)
     paths = dataset.paths()
-    found = describe_images(paths, num_workers=num_workers, description="checking images")
-    problems = [
-        {"image_id": row.image_id, "path": str(path), "problem": problem}
-        for row, path, facts in zip(dataset.manifest.itertuples(), paths, found)
-        if (problem := _problem(path, facts, row.sha256))
+    results = describe_images(paths, num_workers=num_workers, description="checking images")
+    image_ids, sha256s = dataset.manifest["image_id"], dataset.manifest["sha256"]
+    rows = [
+        (image_id, str(path), problem)
+        for image_id, sha256, path, facts in zip(image_ids, sha256s, paths, results)
+        if (problem := _problem(path, facts, sha256))
     ]
-    problems = pd.DataFrame(problems, columns=["image_id", "path", "problem"])
-    looks = [None if isinstance(facts, DataError) else facts.look for facts in found]
+    problems = pd.DataFrame(rows, columns=["image_id", "path", "problem"])
+    stats = [None if isinstance(facts, DataError) else facts.stats for facts in results]
     failed = dataset.manifest.merge(problems[["image_id", "problem"]].rename(columns={"problem": "reason"}))
     failed = failed[["path", "source", "label", "reason"]]
-    checks = run_checks(dataset.manifest, looks, dataset.excluded, unreadable=failed, num_folds=num_folds)
+    checks = run_checks(dataset.manifest, stats, dataset.excluded, unreadable=failed, num_folds=num_folds)
     write_checks(dataset, checks)
     return CheckReport(dataset.folder, len(paths), problems, checks)
 
 
-def _problem(path: Path, facts, sha256: str) -> str | None:
+def _problem(path: Path, facts: ImageFacts | DataError, sha256: str) -> str | None:
     if isinstance(facts, DataError):
         return "missing" if is_missing(path) else f"unreadable: {facts.message}"
     if facts.sha256 != sha256:

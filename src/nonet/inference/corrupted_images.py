@@ -11,8 +11,9 @@ import pandas as pd
 from nonet.data.folds import spread_over_patients
 from nonet.data.images.decode import load_rgb
 from nonet.data.images.files import read_file
-from nonet.data.preprocess.cache import CHECK, Crop, prepare_crops
+from nonet.data.preprocess.cache import CHECK
 from nonet.data.preprocess.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from nonet.data.preprocess.crops import Crop, prepare_crops
 from nonet.errors import DataError, did_you_mean
 from nonet.recipe import Denoise
 

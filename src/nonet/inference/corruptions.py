@@ -22,8 +22,9 @@ from nonet.artifacts.logit_columns import logit_classes, logit_columns
 from nonet.artifacts.run import Run, sha256_of, write_json, written_whole
 from nonet.artifacts.storage import TEMPORARY
 from nonet.data.manifest import Dataset
-from nonet.data.preprocess.cache import VERSION, WORKERS_PAY_FROM, Crop, worker_pool
+from nonet.data.preprocess.cache import MIN_IMAGES_FOR_WORKERS, worker_pool
 from nonet.data.preprocess.corruptions import CORRUPTIONS
+from nonet.data.preprocess.crops import VERSION, Crop
 from nonet.errors import DamagedError, RunError
 from nonet.inference.corrupted_images import (
     NO_VIEWS,
@@ -136,7 +137,7 @@ def _score(
 ) -> None:
     """Corrupt, prepare and score chunk by chunk; write the tables of a corruption after its last chunk."""
     num_left = sum(len(chunk.rows) for chunk in chunks)
-    num_processes = worker_count(num_workers) if num_left >= WORKERS_PAY_FROM else 1
+    num_processes = worker_count(num_workers) if num_left >= MIN_IMAGES_FOR_WORKERS else 1
     prepared_chunks = closing(map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool))
     parts: dict[Variant, list[pd.DataFrame]] = {}
     with prepared_chunks as prepared, progress(total=num_left, description="corrupted images", unit="images") as bar:
@@ -260,7 +261,7 @@ def _tasks(
 ) -> list[CorruptionTask]:
     return [
         CorruptionTask(
-            dataset.path_of(row.image_id),
+            dataset.image_path(row.image_id),
             row.sha256,
             *chunk.corruption,
             image_seed(row.image_id, seed),

@@ -18,7 +18,7 @@ from nonet.calibration.calibrator import Calibration
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import MemberScore, Rejection
 from nonet.data.images.nucleus import any_nucleus
-from nonet.data.preprocess.cache import Crop, PreparedCrops, prepare_crops
+from nonet.data.preprocess.crops import Crop, PreparedCrops, prepare_crops
 from nonet.errors import DamagedError, DataError, RunError
 from nonet.inference.labels import NO_NUCLEUS, UNKNOWN_CELL_TYPE, label_images, list_prediction_sets
 from nonet.inference.load import parse_views

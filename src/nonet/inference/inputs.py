@@ -12,14 +12,14 @@ from typing import NamedTuple
 import pandas as pd
 
 from nonet.artifacts.system_files import is_leftover
-from nonet.data.images.file_kinds import WORKBOOK, as_text, head_of, kind_of, unpack_hint
+from nonet.data.images.file_kinds import WORKBOOK, as_text, detect_file_kind, read_head, unpack_hint
 from nonet.data.images.formats import FORMATS_IN_WORDS, IMAGE_SUFFIXES, is_named_as_image, looks_like_picture
 from nonet.data.images.nucleus import any_nucleus
 from nonet.data.manifest import Dataset
-from nonet.data.preprocess.cache import Crop, PreparedCrops, prepare_crops
+from nonet.data.preprocess.crops import Crop, PreparedCrops, prepare_crops
 from nonet.data.sources.columns import plain_names
 from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_link, is_there, printable
-from nonet.data.sources.splits import split_of
+from nonet.data.sources.splits import parse_split
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import Entry, walk
 from nonet.errors import DataError
@@ -91,10 +91,10 @@ def _expand(item: str, split: str | None) -> list[Input]:
         return _of_table(path, split)
     if is_there(path) or is_link(path):  # a broken link is an error in its row
         _require_no_split(item, split)
-        kind, hint = kind_of(path), unpack_hint(path, "FOLDER")
+        kind, hint = detect_file_kind(path), unpack_hint(path, "FOLDER")
         if kind is not None and (hint or kind.group == WORKBOOK):
             raise DataError(f"{path} is {kind.words}, not an image.", hint=hint or 'Save it as "CSV UTF-8".')
-        if path.suffix.lower() in _LISTS and as_text(head_of(path)):
+        if path.suffix.lower() in _LISTS and as_text(read_head(path)):
             raise DataError(
                 f"{path} is text, not an image.",
                 hint='Save a list of images as a CSV file, separated by commas, with a column "path".',
@@ -167,7 +167,7 @@ def _is_input(entry: Entry) -> bool:
     if kind == "unreadable":
         return True
     usable = kind in ("", "outside", "bad path", "bad name") and not entry.file.is_dir()
-    return usable and (is_named_as_image(entry.file) or looks_like_picture(head_of(entry.file)))
+    return usable and (is_named_as_image(entry.file) or looks_like_picture(read_head(entry.file)))
 
 
 def _require_no_split(item: str, split: str | None) -> None:
@@ -179,11 +179,15 @@ def _of_dataset(folder: Path, split: str | None) -> list[Input]:
     dataset = Dataset.open(folder)
     rows = dataset.manifest
     if split is not None:
-        rows = rows[rows["split"].isin([split, split_of(split)])] if split_of(split) else rows[rows["split"] == split]
+        rows = (
+            rows[rows["split"].isin([split, parse_split(split)])]
+            if parse_split(split)
+            else rows[rows["split"] == split]
+        )
         if rows.empty:
             have = sorted(dataset.manifest["split"].dropna().unique())
             raise DataError(f'{folder} has no split "{split}".', hint=f"It has: {', '.join(have) or 'none'}.")
-    return [Input(image_id, dataset.path_of(image_id)) for image_id in rows["image_id"]]
+    return [Input(image_id, dataset.image_path(image_id)) for image_id in rows["image_id"]]
 
 
 def _of_table(path: Path, split: str | None) -> list[Input]:

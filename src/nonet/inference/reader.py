@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 
-from nonet.data.preprocess.cache import Crop, worker_pool
+from nonet.data.preprocess.cache import worker_pool
+from nonet.data.preprocess.crops import Crop
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.inputs import Input, prepare_or_error
 from nonet.workers import GUARD, NoWorkersError, Workers, worker_count

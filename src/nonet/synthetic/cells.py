@@ -1,8 +1,8 @@
-"""The morphology of each class, as a haematologist names it, in micrometres and colours.
+"""The morphology of each class in haematological terms, in micrometres and colours.
 
-`morphology` draws the lots of one cell: how large, how its nucleus is bent, how coarse its chromatin is. The stages
-of granulopoiesis share one function of a continuous maturity, so that a late myelocyte is an early metamyelocyte. How
-it is painted is the business of `phantom_paint`.
+`morphology` makes the random choices of one cell: how large it is, how its nucleus is bent, how coarse its chromatin
+is. The stages of granulopoiesis share one function of a continuous maturity, so that a late myelocyte is an early
+metamyelocyte. Painting is done by `nonet.synthetic.paint`.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def _mix(t: float, knots: tuple[float, ...], colours: tuple[tuple[int, ...], ...
 
 
 def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
-    """Draw a granulocyte at a maturity from 0 (youngest promyelocyte) to 1 (ripest segmented neutrophil)."""
+    """Draw a granulocyte of a maturity from 0 (youngest promyelocyte) to 1 (most mature segmented neutrophil)."""
     stage = 5 * maturity
     centres = (0.5, 1.5, 2.5, 3.5, 4.5)
     diameter = np.interp(stage, centres, (17.2, 15.2, 14.3, 13.4, 13.0)) * rng.normal(1, 0.04)
@@ -45,7 +45,7 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
         uneven=0.05 + 0.07 * lobed,
         wiggle_rad=0.15 + 0.35 * lobed,
     )
-    # A long lobed nucleus that would be cut off by the cell's border is drawn smaller as a whole.
+    # A long lobed nucleus that would extend beyond the cell's border is scaled down as a whole.
     beads *= min(1.0, (diameter / 2 - 0.5) / np.max(np.hypot(beads[:, 0], beads[:, 1]) + beads[:, 2]))
     hof_um = np.interp(stage, centres, (4.2, 3.6, 2.6, 0.5, 0))
     return Morphology(
@@ -76,7 +76,7 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
 
 
 def _neutrophil_granules(rng: np.random.Generator, stage: float) -> tuple[Granules, ...]:
-    """Azurophilic granules fade from the promyelocyte on; fine lilac specific ones come with the myelocyte."""
+    """Azurophilic granules disappear after the promyelocyte; fine lilac specific ones appear in the myelocyte."""
     azurophilic = int(np.interp(stage, (0, 0.7, 1.5, 2.5), (120, 130, 36, 0)) * rng.uniform(0.7, 1.3))
     specific = int(np.interp(stage, (0.8, 1.7, 3, 5), (0, 90, 130, 130)) * rng.uniform(0.7, 1.3))
     return (
@@ -319,10 +319,21 @@ _OTHERS: dict[str, Callable[[np.random.Generator], Morphology]] = {
 
 
 def draw_maturity(label: str, rng: np.random.Generator) -> float | None:
-    """Draw how ripe a cell of this class is, in 0–1; None where the class is no stage of granulopoiesis.
+    """Draw the maturity of a cell of a class.
 
-    A stage is a fifth of the range. The draw is normal about its middle and reaches 0.05 into both neighbours, so
-    about one cell in ten lies beyond a border, as the stages of a real smear do.
+    A stage is a fifth of the range. The distribution is normal around its middle and extends by 0.05 into both
+    neighbours, so about one cell in ten is beyond a border, as stages are in a real smear.
+
+    Parameters
+    ----------
+    label : str
+        Class code.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    float in [0, 1], or None
+        None where the class is not a stage of granulopoiesis.
     """
     if label not in GRANULOCYTE_STAGES:
         return None
@@ -331,7 +342,20 @@ def draw_maturity(label: str, rng: np.random.Generator) -> float | None:
 
 
 def morphology(label: str, rng: np.random.Generator, maturity: float | None) -> Morphology:
-    """Draw one cell's measures; `maturity` counts for the granulocyte stages alone."""
+    """Draw the measures of one cell.
+
+    Parameters
+    ----------
+    label : str
+        Class code.
+    rng : numpy.random.Generator
+    maturity : float or None
+        Of the stages of granulopoiesis; None for other classes.
+
+    Returns
+    -------
+    Morphology
+    """
     cell = _granulocyte(rng, maturity) if maturity is not None else _OTHERS[label](rng)
     return replace(
         cell,
@@ -341,6 +365,6 @@ def morphology(label: str, rng: np.random.Generator, maturity: float | None) -> 
 
 
 def _tinted(colour: tuple[float, ...], rng: np.random.Generator) -> tuple[float, ...]:
-    """Take a little more or less of the stain: its amount varies by 8 %, its hue by 4 %."""
+    """Vary a colour like a stain: its amount by 8 %, its hue by 4 %."""
     absorbance = -np.log(np.array(colour) / 255) * rng.normal(1, 0.08) * rng.normal(1, 0.04, size=3)
     return tuple(255 * np.exp(-absorbance))

@@ -1,9 +1,9 @@
 """Drawn cells of all thirteen classes, whose truth is known.
 
-Photographs of patients cannot be shipped, are labelled by people who err, and do not say how ripe a cell was. These
-drawings can be made anywhere from a seed and know all of that: they carry `nonet demo`, the tests, and every
-experiment that asks whether a planted error is found again. They are no substitute for photographs: a network trained
-on them knows nothing about blood.
+Photographs of patients cannot be shipped, are labelled by people who make mistakes, and do not say how mature a cell
+was. These drawings can be made anywhere from a seed and know all of that. They are used by `nonet demo`, the tests, and
+every experiment that checks whether a planted error is found. They do not replace photographs: a network trained on
+them knows nothing about blood.
 """
 
 import csv
@@ -22,8 +22,9 @@ from nonet.cells import CLASSES, GRANULOCYTE_STAGES
 from nonet.data.preprocess.corruptions import corrupt
 from nonet.errors import DataError, StorageError
 from nonet.progress import progress
+from nonet.synthetic.appearance import PatientAppearance, patient_appearance
 from nonet.synthetic.cells import draw_maturity, morphology
-from nonet.synthetic.paint import Painted, PatientLook, paint, paint_red_cells, patient_look
+from nonet.synthetic.paint import Painted, paint, paint_red_cells
 from nonet.synthetic.plan import DRAWN_CORRUPTIONS, NEIGHBOURS, SEVERITIES, Plan, imbalanced_counts, plan_dataset
 from nonet.workers import map_in_order, worker_count
 
@@ -32,13 +33,13 @@ __all__ = [
     "NEIGHBOURS",
     "SEVERITIES",
     "CellMasks",
-    "PatientLook",
+    "PatientAppearance",
     "cell_masks",
     "draw_cell",
     "draw_dataset",
     "draw_red_cells",
     "imbalanced_counts",
-    "patient_look",
+    "patient_appearance",
 ]
 
 IMAGES_HEADER = ("path", "label", "patient", "split")
@@ -53,16 +54,22 @@ TRUTH_HEADER = (
     "maturity",
 )
 _MARKER = "phantom.json"
-_NUM_IMAGES_WORTH_PROCESSES = 500  # starting spawned processes takes up to 2 s: as long as 200 images
-_CHUNK_SIZE = 16  # images that a process draws at once
+_MIN_IMAGES_FOR_WORKERS = 500  # starting processes takes up to 2 s, the time of 200 images
+_CHUNK_SIZE = 16  # images that a process draws at a time
 
 
 @dataclass(frozen=True)
 class CellMasks:
-    """What a drawn cell is made of.
+    """The parts of a drawn cell.
 
-    `cell` and `nucleus` are bool arrays (size_px, size_px), the nucleus within the cell; `maturity` is None outside
-    of granulopoiesis.
+    Attributes
+    ----------
+    cell, nucleus : ndarray of bool, shape (size_px, size_px)
+        The nucleus is within the cell.
+    num_lobes : int
+        Of the nucleus.
+    maturity : float or None
+        0 to 1; None outside granulopoiesis.
     """
 
     cell: np.ndarray
@@ -76,36 +83,61 @@ def draw_cell(
     *,
     seed: int,
     size_px: int = 128,
-    patient: PatientLook | None = None,
+    patient: PatientAppearance | None = None,
     maturity: float | None = None,
 ) -> np.ndarray:
-    """Draw one white cell of a class in its field of red cells.
+    """Draw a white cell of a class in a field of red cells.
 
     Parameters
     ----------
-    label : one of the thirteen class codes.
-    seed : the same seed and arguments give the same bytes.
-    size_px : side of the image, at least 16. The frame is 24 µm wide, whatever the size.
-    patient : stain, light and focus; None is a neutral look.
-    maturity : in 0–1, for the stages of granulopoiesis alone: a fifth of the range is one stage, and the value
-        decides what is drawn. None draws one that suits the label.
+    label : str
+        One of the thirteen class codes.
+    seed : int
+        0 or more. The same seed and arguments give the same bytes.
+    size_px : int
+        Side of the image, at least 16. The frame is 24 µm wide, whatever the size.
+    patient : PatientAppearance, optional
+        Stain, light and focus; neutral by default.
+    maturity : float in [0, 1], optional
+        For the stages of granulopoiesis only: a fifth of the range is one stage, and the value determines what is
+        drawn. By default one is drawn that suits the label.
 
     Returns
     -------
-    uint8 array (size_px, size_px, 3), RGB.
+    ndarray of uint8, shape (size_px, size_px, 3)
+        RGB.
 
     Raises
     ------
-    DataError, naming what does not suit.
+    DataError
+        When an argument is invalid; it is named.
     """
     return _draw(label, seed, size_px, patient, maturity)[0].image
 
 
-def draw_red_cells(*, seed: int, size_px: int = 128, patient: PatientLook | None = None) -> np.ndarray:
-    """Draw a field of red cells in which there is no white cell: uint8 (size_px, size_px, 3). See `draw_cell`."""
+def draw_red_cells(*, seed: int, size_px: int = 128, patient: PatientAppearance | None = None) -> np.ndarray:
+    """Draw a field of red cells without a white cell.
+
+    Parameters
+    ----------
+    seed : int
+    size_px : int
+    patient : PatientAppearance, optional
+        As for `draw_cell`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size_px, size_px, 3)
+        RGB.
+
+    Raises
+    ------
+    DataError
+        When the size or the seed is invalid.
+    """
     if size_px < 16 or seed < 0:
         raise DataError(f"size_px is {size_px} and seed {seed}.", "Choose at least 16 and 0.")
-    return paint_red_cells(patient or PatientLook(), size_px, np.random.default_rng([seed, 0xBED]))
+    return paint_red_cells(patient or PatientAppearance(), size_px, np.random.default_rng([seed, 0xBED]))
 
 
 def cell_masks(
@@ -113,35 +145,49 @@ def cell_masks(
     *,
     seed: int,
     size_px: int = 128,
-    patient: PatientLook | None = None,
+    patient: PatientAppearance | None = None,
     maturity: float | None = None,
 ) -> CellMasks:
-    """Return the cell and nucleus of the image that `draw_cell` draws for the same arguments."""
+    """Return the cell and nucleus of the image that `draw_cell` draws for the same arguments.
+
+    Parameters
+    ----------
+    label : str
+    seed : int
+    size_px : int
+    patient : PatientAppearance, optional
+    maturity : float, optional
+        As for `draw_cell`.
+
+    Returns
+    -------
+    CellMasks
+    """
     painted, num_lobes, maturity = _draw(label, seed, size_px, patient, maturity)
     return CellMasks(painted.cell, painted.nucleus, num_lobes, maturity)
 
 
 def _draw(
-    label: str, seed: int, size_px: int, patient: PatientLook | None, maturity: float | None
+    label: str, seed: int, size_px: int, patient: PatientAppearance | None, maturity: float | None
 ) -> tuple[Painted, int, float | None]:
     if label not in CLASSES:
         raise DataError(f"There is no drawing of class {label!r}.", f"Choose from {' '.join(CLASSES)}.")
     if size_px < 16:
-        raise DataError(f"size_px is {size_px}: nothing could be told from it.", "Choose at least 16.")
+        raise DataError(f"size_px is {size_px}, too small to recognise a cell.", "Choose at least 16.")
     if seed < 0:
         raise DataError(f"seed is {seed}.", "Choose 0 or more.")
     if maturity is not None and label not in GRANULOCYTE_STAGES:
         raise DataError(
-            f"maturity is {maturity}, but {label} is no stage of granulopoiesis.",
+            f"maturity is {maturity}, but {label} is not a stage of granulopoiesis.",
             f"Leave it out, or choose from {' '.join(GRANULOCYTE_STAGES)}.",
         )
     if maturity is not None and not 0 <= maturity <= 1:
         raise DataError(f"maturity is {maturity}.", "Choose from 0 (promyelocyte) to 1 (segmented neutrophil).")
     rng = np.random.default_rng([seed, CLASSES.index(label)])
-    drawn = draw_maturity(label, rng)  # drawn in any case, so that a given maturity leaves the other lots as they were
+    drawn = draw_maturity(label, rng)  # drawn in any case, so that a given maturity does not change the other draws
     maturity = drawn if maturity is None else maturity
     cell = morphology(label, rng, maturity)
-    return paint(cell, patient or PatientLook(), size_px, rng), cell.num_lobes, maturity
+    return paint(cell, patient or PatientAppearance(), size_px, rng), cell.num_lobes, maturity
 
 
 def draw_dataset(
@@ -156,44 +202,62 @@ def draw_dataset(
     split: str | None = None,
     num_workers: int | None = None,
 ) -> Path:
-    """Draw a labelled data set of many patients, with what is wrong in it on record.
+    """Draw a labelled data set of many patients, with a record of what is wrong in it.
 
-    Writes `images/cell_00001.png` … in an order that tells nothing, `images.csv` (path, label, patient, split: what a
+    Writes `images/cell_00001.png` … in an order that reveals nothing, `images.csv` (path, label, patient, split: what a
     laboratory would hand over) and `truth.csv` (true and given label, whether they differ, corruption and severity,
     patient, maturity). The same arguments give the same bytes, whatever `num_workers`.
 
     Parameters
     ----------
-    out : a new or empty folder, or one that this function wrote: its drawings are replaced.
-    num_images : images in all, shared out like a blood differential (see `imbalanced_counts`), or images by class.
-    num_patients : patients, each with a look and a share of classes of its own. A class is spread over at least four
-        of them where it has four images.
-    size_px : side of the images.
-    seed : of everything.
-    label_error_rate : share in [0, 1) of the images that are given the label of a neighbouring class (`NEIGHBOURS`).
-    corrupt : leave about a quarter of the images pristine and corrupt the others by noise, blur or illumination at
-        severity 1–3.
-    split : the value of the column `split`, if any.
-    num_workers : processes; None takes every core for more than 500 images. They are spawned, so a script must call
-        this under `if __name__ == "__main__"`.
+    out : str or Path
+        A new or empty folder, or one that this function wrote, whose drawings are replaced.
+    num_images : int or dict
+        Images in all, distributed like a blood differential (see `imbalanced_counts`), or images by class.
+    num_patients : int
+        Patients, each with an appearance and a distribution of classes of its own. A class is spread over at least
+        four of them if it has four images.
+    size_px : int
+        Side of the images.
+    seed : int
+        Of everything.
+    label_error_rate : float in [0, 1)
+        Share of the images that get the label of a neighbouring class (`NEIGHBOURS`).
+    corrupt : bool
+        Leave about a quarter of the images pristine, and corrupt the others by noise, blur or illumination at
+        severity 1 to 3.
+    split : str, optional
+        Value of the column `split`.
+    num_workers : int, optional
+        Processes; by default all cores for more than 500 images. They are spawned, so a script must call this under
+        `if __name__ == "__main__"`.
 
     Returns
     -------
-    Path, the folder.
+    Path
+        The folder.
 
     Raises
     ------
-    DataError, naming the argument that does not suit.
+    DataError
+        When an argument is invalid; it is named.
     """
     plans = plan_dataset(num_images, num_patients, seed, label_error_rate, corrupt)
     if size_px < 16:
-        raise DataError(f"size_px is {size_px}: nothing could be told from it.", "Choose at least 16.")
+        raise DataError(f"size_px is {size_px}, too small to recognise a cell.", "Choose at least 16.")
     if num_workers is not None and num_workers < 1:
         raise DataError(f"num_workers is {num_workers}.", "Choose at least 1, or leave it out.")
     out = Path(out)
     _make_room(out)
-    settings = {"num_images": num_images, "num_patients": num_patients, "size_px": size_px, "seed": seed}
-    settings |= {"label_error_rate": label_error_rate, "corrupt": corrupt, "split": split}
+    settings = {
+        "num_images": num_images,
+        "num_patients": num_patients,
+        "size_px": size_px,
+        "seed": seed,
+        "label_error_rate": label_error_rate,
+        "corrupt": corrupt,
+        "split": split,
+    }
     (out / _MARKER).write_text(json.dumps({"written_by": "nonet.synthetic.dataset.draw_dataset", **settings}, indent=1))
     (out / "images").mkdir(exist_ok=True)
     _draw_all(out, plans, size_px, num_workers)
@@ -205,8 +269,8 @@ def draw_dataset(
 def _truth_row(plan: Plan) -> tuple:
     maturity = "" if plan.maturity is None else f"{plan.maturity:.4f}"
     is_error = int(plan.true_label != plan.given_label)
-    shown = (plan.true_label, plan.given_label, is_error, plan.corruption, plan.severity, plan.patient, maturity)
-    return (plan.path, *shown)
+    corruption = (plan.corruption, plan.severity)
+    return (plan.path, plan.true_label, plan.given_label, is_error, *corruption, plan.patient, maturity)
 
 
 def _make_room(out: Path) -> None:
@@ -216,13 +280,13 @@ def _make_room(out: Path) -> None:
     for name in ("truth.csv", "images.csv"):
         (out / name).unlink(missing_ok=True)
     if (out / "images").is_symlink():
-        raise StorageError(f"{out / 'images'} is a link, not a folder of nonet.", hint="Move it away.")
+        raise StorageError(f"{out / 'images'} is a link, not a folder of nonet's.", hint="Move it elsewhere.")
     for file in (out / "images").glob("cell_*.png"):
         file.unlink()
 
 
 def _draw_all(out: Path, plans: list[Plan], size_px: int, num_workers: int | None) -> None:
-    if num_workers is None and len(plans) <= _NUM_IMAGES_WORTH_PROCESSES:
+    if num_workers is None and len(plans) <= _MIN_IMAGES_FOR_WORKERS:
         num_workers = 1
     chunks = (plans[start : start + _CHUNK_SIZE] for start in range(0, len(plans), _CHUNK_SIZE))
     draw_and_save = partial(_draw_and_save, out, size_px)
@@ -240,7 +304,7 @@ def _draw_and_save(out: Path, size_px: int, plans: list[Plan]) -> int:
             plan.true_label,
             seed=plan.seed,
             size_px=size_px,
-            patient=patient_look(plan.patient_seed),
+            patient=patient_appearance(plan.patient_seed),
             maturity=plan.maturity,
         )
         if plan.severity:

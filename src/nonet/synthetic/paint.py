@@ -1,7 +1,7 @@
-"""Painting of drawn cells: red cells and platelets, the white cell over them, the patient's stain and light.
+"""Painting drawn cells: red cells and platelets, the white cell over them, the patient's stain and light.
 
-Stain is absorbance (Beer and Lambert): what lies on top covers what lies under it, a patient's stain scales the
-absorbance, and the light shines through at the end.
+Stain is absorbance (Beer and Lambert): what is on top covers what is below, a patient's stain scales the absorbance,
+and at the end light shines through.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from nonet.errors import DataError
-from nonet.synthetic.cells import Granules, Morphology
+from nonet.synthetic.appearance import PatientAppearance
+from nonet.synthetic.morphology import Granules, Morphology
 from nonet.synthetic.shapes import (
     FRAME_UM,
     Canvas,
@@ -21,78 +21,62 @@ from nonet.synthetic.shapes import (
     stamp_discs,
 )
 
-#: The canvas has this many pixels to one of the image, each way.
+#: Pixels of the canvas per pixel of the image, in each direction.
 SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True)
-class PatientLook:
-    """What the cells of one patient's smear have in common."""
-
-    blueness: float = 0.0
-    """Hue of the stain: above 0 bluer, below 0 redder; -0.16 to 0.16."""
-    stain: float = 1.0
-    """Strength of the stain, about 0.75 to 1.3."""
-    eosin: float = 1.0
-    """Strength of the red cells' colour, about 0.6 to 1.4."""
-    light: tuple[float, float, float] = (1.0, 0.92, 0.835)
-    """Red, green and blue of the clear field, 0-1."""
-    gradient: tuple[float, float] = (0.0, 0.0)
-    """How much brighter the right and the lower border are than the left and the upper one."""
-    focus_um: float = 0.08
-    """Standard deviation of the focus blur."""
-    magnification: float = 1.0
-    """Above 1, cells look larger."""
-    crowding: float = 0.5
-    """How densely red cells lie, 0-1."""
-    pallor: float = 0.5
-    """How pale the middle of a red cell is, 0-1."""
-
-
-def patient_look(seed: int) -> PatientLook:
-    """Draw one patient's stain, light and focus; the same seed gives the same look."""
-    if seed < 0:
-        raise DataError(f"seed is {seed}.", "Choose 0 or more.")
-    rng = np.random.default_rng([seed, 0x1007])
-    warm = rng.normal(0, 0.03)
-    brightness = rng.uniform(0.93, 1.0)
-    light = np.clip(np.array([1.0, 0.92 - warm / 3, 0.835 - warm]) * brightness, 0.6, 1)
-    return PatientLook(
-        blueness=float(np.clip(rng.normal(0, 0.08), -0.16, 0.16)),
-        stain=float(np.clip(rng.normal(1, 0.12), 0.75, 1.3)),
-        eosin=float(np.clip(rng.normal(1, 0.2), 0.6, 1.4)),
-        light=(float(light[0]), float(light[1]), float(light[2])),
-        gradient=(float(rng.normal(0, 0.03)), float(rng.normal(0, 0.03))),
-        focus_um=float(rng.uniform(0.03, 0.2)),
-        magnification=float(np.clip(rng.normal(1, 0.04), 0.9, 1.1)),
-        crowding=float(rng.uniform(0.2, 0.9)),
-        pallor=float(rng.uniform(0.25, 0.7)),
-    )
-
-
-@dataclass(frozen=True)
 class Painted:
-    """A painted cell: the image (size_px, size_px, 3) uint8 and, at the same size, the masks it was painted from."""
+    """A painted cell.
+
+    Attributes
+    ----------
+    image : ndarray of uint8, shape (size_px, size_px, 3)
+    cell, nucleus : ndarray of bool, shape (size_px, size_px)
+        The masks it was painted from.
+    """
 
     image: np.ndarray
     cell: np.ndarray
     nucleus: np.ndarray
 
 
-def absorbance_of(colour: tuple[float, ...]) -> np.ndarray:
-    """Return the absorbance (3,) that turns white light into an 8-bit RGB colour."""
+def to_absorbance(colour: tuple[float, ...]) -> np.ndarray:
+    """Return the absorbance that turns white light into a colour.
+
+    Parameters
+    ----------
+    colour : tuple of float
+        8-bit RGB.
+
+    Returns
+    -------
+    ndarray of float32, shape (3,)
+    """
     return -np.log(np.asarray(colour, np.float32) / np.float32(255))
 
 
-def paint(cell: Morphology, look: PatientLook, size_px: int, rng: np.random.Generator) -> Painted:
-    """Paint one white cell in its field."""
-    canvas = Canvas(size_px * SUPERSAMPLING, look.magnification)
+def paint(cell: Morphology, appearance: PatientAppearance, size_px: int, rng: np.random.Generator) -> Painted:
+    """Paint a white cell in its field.
+
+    Parameters
+    ----------
+    cell : Morphology
+    appearance : PatientAppearance
+    size_px : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Painted
+    """
+    canvas = Canvas(size_px * SUPERSAMPLING, appearance.magnification)
     x, y = rng.uniform(-1.3, 1.3, size=2)
-    field_rng, rng = rng.spawn(2)  # so that another patient's field leaves the cell as it was
+    field_rng, rng = rng.spawn(2)  # so that the cell does not depend on the patient's field
     reach = cell.diameter_um / 2 * np.sqrt(cell.elongation) + 2.5 * cell.outline_um
-    red_cells = _place_red_cells(look, field_rng, (x, y), cell.diameter_um, cell.num_moulding)
+    red_cells = _place_red_cells(appearance, field_rng, (x, y), cell.diameter_um, cell.num_moulding)
     for red_cell in red_cells:
-        _paint_red_cell(canvas, look, field_rng, *red_cell)
+        _paint_red_cell(canvas, appearance, field_rng, *red_cell)
     _paint_platelets(canvas, field_rng, (x, y), reach)
     window = canvas.window(x, y, reach)
     window.x, window.y = window.x - np.float32(x), window.y - np.float32(y)
@@ -105,23 +89,38 @@ def paint(cell: Morphology, look: PatientLook, size_px: int, rng: np.random.Gene
     for granules in cell.granules:
         _paint_granules(canvas, window, granules, rng, distance, nucleus)
     masks = np.zeros((2, canvas.side_px, canvas.side_px), np.float32)
-    window.of(masks)[:] = distance < 0, nucleus < 0
+    window.view(masks)[:] = distance < 0, nucleus < 0
     cell_mask, nucleus_mask = _shrink(masks) > 0.5
-    return Painted(_develop(canvas, look, rng), cell_mask, nucleus_mask)
+    return Painted(_expose(canvas, appearance, rng), cell_mask, nucleus_mask)
 
 
-def paint_red_cells(look: PatientLook, size_px: int, rng: np.random.Generator) -> np.ndarray:
-    """Paint a field of red cells in which there is no white cell: uint8 (size_px, size_px, 3)."""
-    canvas = Canvas(size_px * SUPERSAMPLING, look.magnification)
-    for red_cell in _place_red_cells(look, rng, (0.0, 0.0), -np.inf, 0):
-        _paint_red_cell(canvas, look, rng, *red_cell)
-    return _develop(canvas, look, rng)
+def paint_red_cells(appearance: PatientAppearance, size_px: int, rng: np.random.Generator) -> np.ndarray:
+    """Paint a field of red cells without a white cell.
+
+    Parameters
+    ----------
+    appearance : PatientAppearance
+    size_px : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of uint8, shape (size_px, size_px, 3)
+    """
+    canvas = Canvas(size_px * SUPERSAMPLING, appearance.magnification)
+    for red_cell in _place_red_cells(appearance, rng, (0.0, 0.0), -np.inf, 0):
+        _paint_red_cell(canvas, appearance, rng, *red_cell)
+    return _expose(canvas, appearance, rng)
 
 
 def _place_red_cells(
-    look: PatientLook, rng: np.random.Generator, centre: tuple[float, float], diameter_um: float, num_moulding: int
+    appearance: PatientAppearance,
+    rng: np.random.Generator,
+    centre: tuple[float, float],
+    diameter_um: float,
+    num_moulding: int,
 ) -> list[tuple[float, float, float]]:
-    """Return x, y and radius of red cells that lie beside a white cell; the moulding ones come first."""
+    """Return x, y and radius of red cells beside a white cell; those that indent it come first."""
     placed = []
     angle = rng.uniform(0, 2 * np.pi)
     for _ in range(num_moulding):
@@ -129,30 +128,32 @@ def _place_red_cells(
         away = diameter_um / 2 + radius - rng.uniform(1.3, 2.2)
         placed.append((centre[0] + away * np.cos(angle), centre[1] + away * np.sin(angle), radius))
         angle += rng.uniform(1.2, 2.2)
-    half = FRAME_UM / 2 / look.magnification + 2.5
-    for x, y in rng.uniform(-half, half, size=(int(14 + 50 * look.crowding), 2)):
+    half = FRAME_UM / 2 / appearance.magnification + 2.5
+    for x, y in rng.uniform(-half, half, size=(int(14 + 50 * appearance.crowding), 2)):
         radius = rng.normal(3.5, 0.2)
         away = np.hypot(x - centre[0], y - centre[1]) - diameter_um / 2 - radius
-        # Now and then one lies a little under the white cell; red cells hardly overlap one another.
+        # Some are slightly under the white cell; red cells hardly overlap one another.
         near = min((np.hypot(x - a, y - b) - r - radius for a, b, r in placed), default=9.0)
-        if away > -0.5 and near > (-0.7 if look.crowding > 0.6 else 0.1):
+        if away > -0.5 and near > (-0.7 if appearance.crowding > 0.6 else 0.1):
             placed.append((x, y, radius))
     return placed
 
 
-def _paint_red_cell(canvas: Canvas, look: PatientLook, rng: np.random.Generator, x: float, y: float, r: float) -> None:
+def _paint_red_cell(
+    canvas: Canvas, appearance: PatientAppearance, rng: np.random.Generator, x: float, y: float, r: float
+) -> None:
     window = canvas.window(x, y, r * 1.2)
     stretch = rng.uniform(1, 1.12)
     distance = ellipse_distance(window, x, y, r * stretch, r / stretch, rng.uniform(0, np.pi))
     depth = -distance / np.float32(r)
-    pale = look.pallor * rng.uniform(0.6, 1.2) * np.clip((depth - 0.3) / 0.4, 0, 1) ** 1.5
+    pale = appearance.pallor * rng.uniform(0.6, 1.2) * np.clip((depth - 0.3) / 0.4, 0, 1) ** 1.5
     rim = 1 + 0.12 * np.exp(-(((depth - 0.1) / 0.1) ** 2))
     amount = soft_step(distance, 0.35) * (1 - pale) * rim
-    window.of(canvas.absorbance)[:] += (absorbance_of((208, 157, 160)) * look.eosin)[:, None, None] * amount
+    window.view(canvas.absorbance)[:] += (to_absorbance((208, 157, 160)) * appearance.eosin)[:, None, None] * amount
 
 
 def _paint_platelets(canvas: Canvas, rng: np.random.Generator, centre: tuple[float, float], reach_um: float) -> None:
-    """Lay a few platelets (purple, granular, 2 to 3 µm) and specks of stain beside the cell."""
+    """Place a few platelets (purple, granular, 2 to 3 µm) and specks of stain beside the cell."""
     for _ in range(rng.poisson(0.7)):
         x, y = rng.uniform(-11, 11, size=2)
         if np.hypot(x - centre[0], y - centre[1]) < reach_um + 1.5:
@@ -160,14 +161,15 @@ def _paint_platelets(canvas: Canvas, rng: np.random.Generator, centre: tuple[flo
         window = canvas.window(x, y, 2.5)
         radius = rng.uniform(0.8, 1.4)
         distance = ellipse_distance(window, x, y, radius * 1.15, radius / 1.15, rng.uniform(0, np.pi))
-        distance += 0.18 * window.of(canvas.noise(rng, 0.9))
-        grain = 0.75 + 0.4 * np.clip(window.of(canvas.noise(rng, 0.45)), -1, 1.5)
-        canvas.cover(window, 0.85 * soft_step(distance, 0.5), absorbance_of((168, 120, 178))[:, None, None] * grain)
+        distance += 0.18 * window.view(canvas.noise(rng, 0.9))
+        grain = 0.75 + 0.4 * np.clip(window.view(canvas.noise(rng, 0.45)), -1, 1.5)
+        canvas.cover(window, 0.85 * soft_step(distance, 0.5), to_absorbance((168, 120, 178))[:, None, None] * grain)
     for _ in range(rng.poisson(0.8)):
         x, y = rng.uniform(-12, 12, size=2)
         window = canvas.window(x, y, 1.0)
-        speck = soft_step(ellipse_distance(window, x, y, *rng.uniform(0.12, 0.35, size=2), rng.uniform(0, 3)), 0.25)
-        canvas.cover(window, 0.8 * speck, absorbance_of((96, 56, 130)))
+        a, b = rng.uniform(0.12, 0.35, size=2)
+        speck = soft_step(ellipse_distance(window, x, y, a, b, rng.uniform(0, 3)), 0.25)
+        canvas.cover(window, 0.8 * speck, to_absorbance((96, 56, 130)))
 
 
 def _cell_distance(
@@ -179,7 +181,7 @@ def _cell_distance(
 ) -> np.ndarray:
     a = cell.diameter_um / 2 * np.sqrt(cell.elongation)
     distance = ellipse_distance(window, 0, 0, a, a / cell.elongation, cell.angle_rad)
-    distance += np.float32(cell.outline_um) * window.of(canvas.noise(rng, 4.5))
+    distance += np.float32(cell.outline_um) * window.view(canvas.noise(rng, 4.5))
     for x, y, radius in moulds:
         hole = np.sqrt((window.x - np.float32(x)) ** 2 + (window.y - np.float32(y)) ** 2) - np.float32(radius)
         np.maximum(distance, np.float32(-0.1) - hole, out=distance)
@@ -190,7 +192,7 @@ def _nucleus_distance(
     canvas: Canvas, window: Window, cell: Morphology, rng: np.random.Generator, cell_distance: np.ndarray
 ) -> np.ndarray:
     distance = bead_distance(window, cell.beads)
-    distance += np.float32(cell.nucleus_outline_um) * window.of(canvas.noise(rng, 2.6))
+    distance += np.float32(cell.nucleus_outline_um) * window.view(canvas.noise(rng, 2.6))
     return np.maximum(distance, cell_distance + np.float32(0.35))
 
 
@@ -198,7 +200,7 @@ def _paint_cytoplasm(
     canvas: Canvas, window: Window, cell: Morphology, rng: np.random.Generator, distance: np.ndarray
 ) -> None:
     density = 1 + np.float32(cell.texture) * (
-        window.of(canvas.noise(rng, 0.7)) + np.float32(0.7) * window.of(canvas.noise(rng, 2.5))
+        window.view(canvas.noise(rng, 0.7)) + np.float32(0.7) * window.view(canvas.noise(rng, 2.5))
     )
     density += np.float32(cell.dark_edge) * np.exp(np.clip(distance, -9, 0) / np.float32(1.2))
     density += np.float32(0.18) * np.exp(-((distance + np.float32(0.25)) ** 2) / np.float32(0.06))  # the membrane
@@ -206,7 +208,7 @@ def _paint_cytoplasm(
         hx, hy = cell.hof_xy_um
         away = (window.x - np.float32(hx)) ** 2 + (window.y - np.float32(hy)) ** 2
         density *= 1 - np.float32(cell.hof) * np.exp(away / np.float32(-2 * 1.5**2))
-    colour = absorbance_of(cell.cytoplasm_colour)[:, None, None] * np.clip(density, 0.1, None)
+    colour = to_absorbance(cell.cytoplasm_colour)[:, None, None] * np.clip(density, 0.1, None)
     canvas.cover(window, np.float32(0.96) * soft_step(distance, 0.3), colour)
 
 
@@ -221,40 +223,42 @@ def _paint_vacuoles(
     if not cell.num_vacuoles:
         return
     place = np.flatnonzero((distance < -0.6) & (nucleus > 0.2))
-    cover = _scattered(canvas, distance.shape, place, cell.num_vacuoles, rng.uniform(0.25, 0.6, cell.num_vacuoles), rng)
-    canvas.cover(window, np.float32(0.75) * cover * (nucleus > 0), absorbance_of((242, 236, 246)))
+    cover = _scatter_discs(
+        canvas, distance.shape, place, cell.num_vacuoles, rng.uniform(0.25, 0.6, cell.num_vacuoles), rng
+    )
+    canvas.cover(window, np.float32(0.75) * cover * (nucleus > 0), to_absorbance((242, 236, 246)))
 
 
 def _paint_nucleus(
     canvas: Canvas, window: Window, cell: Morphology, rng: np.random.Generator, distance: np.ndarray
 ) -> None:
-    noise = window.of(canvas.noise(rng, cell.chromatin_um))
+    noise = window.view(canvas.noise(rng, cell.chromatin_um))
     clumps = np.tanh(np.float32(1.5) * noise) * np.float32(1.2)
-    fine = window.of(canvas.noise(rng, 0.4)) * np.float32(0.3)
+    fine = window.view(canvas.noise(rng, 0.4)) * np.float32(0.3)
     density = 1 + np.float32(cell.chromatin) * ((1 - cell.clumping) * noise + cell.clumping * clumps + fine)
     density += np.float32(0.16) * np.exp(-((distance + np.float32(0.2)) ** 2) / np.float32(0.08))  # the envelope
     if cell.folds:
-        crease = np.abs(window.of(canvas.noise(rng, 4.0)))
+        crease = np.abs(window.view(canvas.noise(rng, 4.0)))
         density += np.float32(cell.folds) * np.exp(-((crease / np.float32(0.16)) ** 2))
     if cell.clock_face:
         density += np.float32(cell.clock_face) * _clock_face(canvas, window, cell, rng, distance)
-    tint = absorbance_of(cell.nucleus_colour)[:, None, None] * np.clip(density, 0.3, None)
+    tint = to_absorbance(cell.nucleus_colour)[:, None, None] * np.clip(density, 0.3, None)
     for x, y, radius in _place_nucleoli(window, cell, rng, distance):
         hole = np.sqrt((window.x - x) ** 2 + (window.y - y) ** 2) - np.float32(radius)
         rim = np.exp(-((hole - np.float32(0.25)) ** 2) / np.float32(0.06))
         pale = soft_step(hole, 0.5) * np.float32(cell.nucleolus)
         tint = tint * (1 + np.float32(0.22) * rim)
-        tint += pale * (absorbance_of((162, 142, 214))[:, None, None] - tint)
+        tint += pale * (to_absorbance((162, 142, 214))[:, None, None] - tint)
     canvas.cover(window, np.float32(0.97) * soft_step(distance, 0.3), tint)
 
 
 def _clock_face(
     canvas: Canvas, window: Window, cell: Morphology, rng: np.random.Generator, distance: np.ndarray
 ) -> np.ndarray:
-    """Return clumps like the numerals of a clock: blocks around the rim, one in the middle, pale spokes between."""
+    """Return clumps like the numerals of a clock: blocks along the rim, one in the middle, pale spokes between."""
     x, y = (np.float32(v) for v in cell.beads[:, :2].mean(axis=0))
     dx, dy = window.x - x, window.y - y
-    bent = np.float32(0.9) * window.of(canvas.noise(rng, 1.6))  # no two numerals are alike
+    bent = np.float32(0.9) * window.view(canvas.noise(rng, 1.6))  # no two numerals are alike
     spokes = np.cos(int(rng.integers(6, 9)) * np.arctan2(dy, dx) + np.float32(rng.uniform(0, 6)) + bent)
     ring = np.exp(-((distance + np.float32(0.9)) ** 2) / np.float32(0.9))
     middle = np.exp((dx * dx + dy * dy) / np.float32(-0.8))
@@ -265,7 +269,7 @@ def _place_nucleoli(
     window: Window, cell: Morphology, rng: np.random.Generator, distance: np.ndarray
 ) -> list[tuple[np.float32, np.float32, float]]:
     place = np.flatnonzero(distance < -0.55 * cell.beads[:, 2].max() if cell.num_nucleoli == 1 else distance < -1.5)
-    nucleoli = []
+    nucleoli: list[tuple[np.float32, np.float32, float]] = []
     for _ in range(6 * cell.num_nucleoli if len(place) else 0):
         row, column = divmod(int(rng.choice(place)), distance.shape[1])
         x, y = window.x[0, column], window.y[row, 0]
@@ -277,7 +281,7 @@ def _place_nucleoli(
     return nucleoli
 
 
-def _scattered(
+def _scatter_discs(
     canvas: Canvas,
     shape: tuple[int, int],
     place: np.ndarray,
@@ -304,9 +308,9 @@ def _paint_granules(
     if not granules.over_nucleus:
         inside &= nucleus > granules.radius_um * 0.5
     radius = granules.radius_um * rng.uniform(0.7, 1.2, granules.count)
-    cover = _scattered(canvas, distance.shape, np.flatnonzero(inside), granules.count, radius, rng)
+    cover = _scatter_discs(canvas, distance.shape, np.flatnonzero(inside), granules.count, radius, rng)
     cover *= np.where(nucleus < 0, np.float32(granules.over_nucleus), np.float32(1)) * np.float32(granules.opacity)
-    canvas.cover(window, cover, absorbance_of(granules.colour))
+    canvas.cover(window, cover, to_absorbance(granules.colour))
 
 
 def _shrink(planes: np.ndarray) -> np.ndarray:
@@ -314,18 +318,23 @@ def _shrink(planes: np.ndarray) -> np.ndarray:
     parts = [
         planes[..., i::SUPERSAMPLING, j::SUPERSAMPLING] for i in range(SUPERSAMPLING) for j in range(SUPERSAMPLING)
     ]
-    return sum(parts) / np.float32(len(parts))
+    total = parts[0].copy()
+    for part in parts[1:]:
+        total += part
+    return total / np.float32(len(parts))
 
 
-def _develop(canvas: Canvas, look: PatientLook, rng: np.random.Generator) -> np.ndarray:
-    """Shine the patient's light through the patient's stain onto a sensor: uint8 (size_px, size_px, 3)."""
-    gains = look.stain * np.array([1 + look.blueness, 1 + abs(look.blueness) / 3, 1 - look.blueness / 2])
+def _expose(canvas: Canvas, appearance: PatientAppearance, rng: np.random.Generator) -> np.ndarray:
+    """Return what a sensor records of the light through the stain: uint8 (size_px, size_px, 3)."""
+    gains = appearance.stain * np.array(
+        [1 + appearance.blueness, 1 + abs(appearance.blueness) / 3, 1 - appearance.blueness / 2]
+    )
     light = _shrink(np.exp(-canvas.absorbance * gains[:, None, None].astype(np.float32)))
     size_px = light.shape[-1]
-    sigma_px = look.focus_um * size_px / canvas.width_um
+    sigma_px = appearance.focus_um * size_px / canvas.width_um
     light = gaussian_filter(light, (0, sigma_px, sigma_px), truncate=3)
     ramp = np.linspace(-0.5, 0.5, size_px, dtype=np.float32)
-    shade = 1 + np.float32(look.gradient[0]) * ramp[None, :] + np.float32(look.gradient[1]) * ramp[:, None]
-    light *= 255 * np.array(look.light, np.float32)[:, None, None] * shade
-    light += rng.normal(0, 0.6, size=light.shape).astype(np.float32)  # the sensor's own, as in clean photographs
+    shade = 1 + np.float32(appearance.gradient[0]) * ramp[None, :] + np.float32(appearance.gradient[1]) * ramp[:, None]
+    light *= 255 * np.array(appearance.light, np.float32)[:, None, None] * shade
+    light += rng.normal(0, 0.6, size=light.shape).astype(np.float32)  # sensor noise, as in clean photographs
     return np.ascontiguousarray(np.clip(np.rint(light), 0, 255).astype(np.uint8).transpose(1, 2, 0))

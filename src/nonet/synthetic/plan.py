@@ -8,11 +8,11 @@ from nonet.cells import CLASSES
 from nonet.errors import DataError
 from nonet.synthetic.cells import draw_maturity
 
-#: Corruptions of drawn cells, of those in `nonet.data.preprocess.corruptions`, and how strongly.
+#: Corruptions of drawn cells, from `nonet.data.preprocess.corruptions`, and their severities.
 DRAWN_CORRUPTIONS = ("noise", "blur", "illumination")
 SEVERITIES = (0, 1, 2, 3)
 
-#: Classes that people confuse: neighbouring stages, and lookalikes. Planted label errors go to one of these.
+#: Classes that people confuse: neighbouring stages, and lookalikes. A planted label error is one of these.
 NEIGHBOURS = {
     "BL": ("PMY", "PLY"),
     "PMY": ("BL", "MY"),
@@ -29,7 +29,7 @@ NEIGHBOURS = {
     "PC": ("VLY",),
 }
 
-#: Share of each class, roughly a blood differential's order with its long tail lifted.
+#: Share of each class, roughly in the order of a blood differential, with larger shares of the rare classes.
 _SHARES = {
     "SNE": 0.29,
     "LY": 0.21,
@@ -45,14 +45,32 @@ _SHARES = {
     "PC": 0.018,
     "PLY": 0.012,
 }
-_MIN_PATIENTS = 4  # a class is spread over as many where it can be: three folds by patient each hold some out
-_MIN_IMAGES = 12  # what a default data set has of each class where it is large enough
+_MIN_PATIENTS = 4  # patients of a class, if possible, so that each of three folds by patient has some
+_MIN_IMAGES = 12  # images of each class in a data set that is large enough
 _PRISTINE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One image to draw. `corruption` is "none" where `severity` is 0."""
+    """One image to draw.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the data set's folder.
+    true_label, given_label : str
+        Class codes; they differ for a planted label error.
+    patient : str
+    patient_seed : int
+        Of the patient's appearance.
+    seed : int
+        Of the image.
+    maturity : float or None
+        As for `draw_cell`.
+    corruption : str
+        "none" where `severity` is 0.
+    severity : int
+    """
 
     path: str
     true_label: str
@@ -66,20 +84,24 @@ class Plan:
 
 
 def imbalanced_counts(total: int, minimum: int = 4) -> dict[str, int]:
-    """Share out images among the thirteen classes, roughly like a blood differential.
+    """Distribute images among the thirteen classes, roughly like a blood differential.
 
     Parameters
     ----------
-    total : images in all.
-    minimum : images that each class gets at least.
+    total : int
+        Images in all.
+    minimum : int
+        Images of each class at least.
 
     Returns
     -------
-    dict from class code, in the order of `CLASSES`, to images; the values add up to `total`.
+    dict
+        Class code, in the order of `CLASSES`, → images; the values add up to `total`.
 
     Raises
     ------
-    DataError, where `total` does not suffice for the minimum of each class.
+    DataError
+        When `total` is too small for the minimum of each class.
 
     Examples
     --------
@@ -89,8 +111,8 @@ def imbalanced_counts(total: int, minimum: int = 4) -> dict[str, int]:
     """
     if minimum < 1 or total < minimum * len(CLASSES):
         raise DataError(
-            f"{total} images do not give each of {len(CLASSES)} classes {minimum}.",
-            f"Ask for at least {max(minimum, 1) * len(CLASSES)} images and a minimum of at least 1.",
+            f"{total} images are too few for {minimum} of each of {len(CLASSES)} classes.",
+            f"Choose at least {max(minimum, 1) * len(CLASSES)} images and a minimum of at least 1.",
         )
     counts = {label: max(minimum, int(total * _SHARES[label])) for label in CLASSES}
     commonest_first = sorted(CLASSES, key=lambda label: -_SHARES[label])
@@ -106,12 +128,32 @@ def imbalanced_counts(total: int, minimum: int = 4) -> dict[str, int]:
 def plan_dataset(
     num_images: int | dict[str, int], num_patients: int, seed: int, label_error_rate: float, corrupt: bool
 ) -> list[Plan]:
-    """Draw the lots of a whole data set, in the order of its files; see `phantom.draw_dataset`."""
+    """Make all random choices of a data set.
+
+    Parameters
+    ----------
+    num_images : int or dict
+    num_patients : int
+    seed : int
+    label_error_rate : float
+    corrupt : bool
+        As for `nonet.synthetic.dataset.draw_dataset`.
+
+    Returns
+    -------
+    list of Plan
+        In the order of the files.
+
+    Raises
+    ------
+    DataError
+        When an argument is invalid; it is named.
+    """
     counts = _checked_counts(num_images)
     if num_patients < 1:
         raise DataError(f"num_patients is {num_patients}.", "Choose at least 1.")
     if not 0 <= label_error_rate < 1:
-        raise DataError(f"label_error_rate is {label_error_rate}.", "Choose a share from 0 up to, but not, 1.")
+        raise DataError(f"label_error_rate is {label_error_rate}.", "Choose a share from 0 to below 1.")
     if seed < 0:
         raise DataError(f"seed is {seed}.", "Choose 0 or more.")
     rng = np.random.default_rng([seed, 0x9A7])
@@ -153,18 +195,18 @@ def _checked_counts(num_images: int | dict[str, int]) -> dict[str, int]:
         raise DataError(f"num_images of {negative[0]} is {num_images[negative[0]]}.", "Choose 0 or more.")
     counts = {label: num_images[label] for label in CLASSES if num_images.get(label)}
     if not counts:
-        raise DataError("num_images asks for no image at all.", "Give at least one class a count above 0.")
+        raise DataError("num_images is 0 for every class.", "Give at least one class a count above 0.")
     return counts
 
 
 def _share_among_patients(counts: dict[str, int], num_patients: int, rng: np.random.Generator) -> list[tuple[str, int]]:
-    """Give each class to some patients: all of them where it is common, at least four where it is rare."""
+    """Assign each class to some patients: to all of them if it is common, to at least four if it is rare."""
     cells = []
     burden = np.zeros(num_patients)
     for label in sorted(counts, key=lambda label: counts[label]):
         count = counts[label]
         num_carriers = min(max(count // 4, _MIN_PATIENTS), num_patients, count)
-        # The least burdened come first, so that rare classes do not all meet in the same patients.
+        # Patients with few classes come first, so that rare classes do not all go to the same patients.
         carriers = np.argsort(burden + rng.random(num_patients), kind="stable")[:num_carriers]
         burden[carriers] += 1
         shares = rng.dirichlet(np.full(num_carriers, 3.0))
@@ -175,7 +217,7 @@ def _share_among_patients(counts: dict[str, int], num_patients: int, rng: np.ran
 
 
 def _plant_label_errors(labels: list[str], rate: float, rng: np.random.Generator) -> list[str]:
-    """Return the given labels: round(rate * n) of them are a neighbour's, among the classes that are there."""
+    """Return the given labels, of which round(rate * n) are changed to a neighbouring class that is present."""
     present = set(labels)
     options = {label: [other for other in NEIGHBOURS[label] if other in present] for label in present}
     eligible = [i for i, label in enumerate(labels) if options[label]]

@@ -19,10 +19,11 @@ import pandas as pd
 from nonet.artifacts.integrity import note_checksums, write_sealed
 from nonet.artifacts.run import Run, environment, now, require_same, write_json, write_text, written_whole
 from nonet.artifacts.storage import alone, claim
-from nonet.data.dataset_record import record_of
+from nonet.data.dataset_record import summarise_dataset
 from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
-from nonet.data.preprocess.cache import Crop, PreparedImages, prepare_images
+from nonet.data.preprocess.cache import PreparedImages, prepare_images
+from nonet.data.preprocess.crops import Crop
 from nonet.errors import DataError, NonetError, RecipeError, RunError
 from nonet.models.accelerators import require_devices
 from nonet.models.backbones import crop_of, get_backbone, require_size, require_weights
@@ -192,7 +193,7 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
     with written_whole(run.manifest) as path:
         dataset.manifest.to_parquet(path, index=False)
     write_folds(run.folds, folds)
-    write_json(run.dataset_record, record_of(dataset))
+    write_json(run.dataset_record, summarise_dataset(dataset))
     note_checksums(run, [run.manifest, run.folds, run.dataset_record])
     write_sealed(
         run.provenance,
@@ -225,7 +226,7 @@ def _changed_settings(run: Run, recipe: Recipe) -> dict[str, tuple] | None:
 def _prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[Crop, PreparedImages]:
     crops = sorted({crop_of(architecture, recipe.models) for architecture in recipe.models.architectures})
     return prepare_images(
-        [dataset.path_of(image_id) for image_id in table["image_id"]],
+        [dataset.image_path(image_id) for image_id in table["image_id"]],
         table["sha256"].tolist(),
         crops=crops,
         denoise=recipe.denoise,

@@ -56,10 +56,10 @@ def test_manifest_has_its_columns_and_survives_the_disk(cells, tmp_path):
 def test_paths_are_in_row_order_and_by_id(cells, tmp_path):
     dataset = build_dataset(f"folder:{cells}", tmp_path / "out")
     assert dataset.paths() == [cells / path for path in dataset.manifest["path"]]
-    assert dataset.path_of("cells/EO/a.png") == cells / "EO/a.png"
-    assert dataset.path_of(dataset.manifest.iloc[2]) == cells / "EO/a.png"
+    assert dataset.image_path("cells/EO/a.png") == cells / "EO/a.png"
+    assert dataset.image_path(dataset.manifest.iloc[2]) == cells / "EO/a.png"
     with pytest.raises(DataError, match='no image "x"'):
-        dataset.path_of("x")
+        dataset.image_path("x")
 
 
 def test_fingerprint_is_of_content_not_of_place(cells, tmp_path):
@@ -106,7 +106,7 @@ def test_copies_with_one_label_count_once_and_the_evaluated_one_stays(cells, tmp
         dataset = build_dataset(specs, tmp_path / "out", external=["aaa"])
         assert "cells/BA/a.png" in set(dataset.manifest["image_id"])
         assert list(dataset.excluded["path"]) == ["BA/copy.png"]
-        assert dataset.excluded["reason"].iloc[0] == "duplicate image: of cells/BA/a.png, which is kept"
+        assert dataset.excluded["reason"].iloc[0] == "duplicate image: of cells/BA/a.png, which is used"
 
 
 def test_copies_with_different_labels_are_all_left_out(cells, tmp_path):
@@ -287,7 +287,7 @@ def test_challenge_lists_images_without_row_and_rows_without_image(challenge, tm
 def test_challenge_in_part(challenge, tmp_path):
     for part in ("train", "eval", "test"):
         (challenge / f"phase2_{part}.csv").unlink()
-    with pytest.raises(DataError, match=r"there is no .*phase2_train\.csv"):
+    with pytest.raises(DataError, match=r"phase2_train\.csv is missing"):
         build_dataset(f"wbcbench:{challenge}", tmp_path / "out")
     (challenge / "phase2").rename(tmp_path / "away")
     dataset = build_dataset(f"wbcbench:{challenge}", tmp_path / "out")

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.pictures import draw_pictures
 from nonet.data.build import build_dataset
-from nonet.data.dataset_record import record_of
+from nonet.data.dataset_record import summarise_dataset
 from nonet.data.folds import make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.errors import DataError, NonetError
@@ -23,7 +23,7 @@ def dataset(tmp_path):
 def use(folder):
     """Do with a dataset what training does before it reads an image."""
     opened = Dataset.open(folder)
-    opened.summary(), opened.fingerprint(), opened.paths(), record_of(opened)
+    opened.summary(), opened.fingerprint(), opened.paths(), summarise_dataset(opened)
     make_folds(opened.manifest, num_folds=2)
 
 

@@ -112,7 +112,7 @@ def test_standins_are_noted(manifest):
 
 
 def test_folds_by_image_are_noted_as_too_good(manifest):
-    assert any("better than the next patient" in note for note in make_folds(manifest, by="image")[1])
+    assert any("better than on the next patient" in note for note in make_folds(manifest, by="image")[1])
 
 
 def test_too_few_patients_is_an_error(manifest):
@@ -196,10 +196,10 @@ def drop_last(lines):
         (lambda lines: [*drop_last(lines), lines[-1].split(",")[0] + ",1.5"], "fold '1.5'"),
         (lambda lines: [lines[0], *(line.split(",")[0] + ",0" for line in lines[1:])], "uses folds 0"),
         (lambda lines: [line.replace(",2", ",7") for line in lines], "uses folds 0, 1, 7"),
-        (lambda lines: ["image,fold", *lines[1:]], "Give image_id,fold"),
-        (lambda lines: [line.replace(",", ";") for line in lines], "Give image_id,fold"),
-        (lambda lines: [], "Give image_id,fold"),
-        (lambda lines: [*lines, "a,b,c,d"], "Give image_id,fold"),
+        (lambda lines: ["image,fold", *lines[1:]], "columns image_id,fold"),
+        (lambda lines: [line.replace(",", ";") for line in lines], "columns image_id,fold"),
+        (lambda lines: [], "columns image_id,fold"),
+        (lambda lines: [*lines, "a,b,c,d"], "columns image_id,fold"),
     ],
 )
 def test_wrong_files_are_explained(manifest, tmp_path, edit, words):
@@ -326,5 +326,5 @@ def test_external_images_leak_like_others_where_they_are_held_out(manifest):
 def test_fold_of_external_images_alone_is_an_error(manifest):
     folds, _ = make_folds(manifest, by="image")
     manifest["evaluate"] = (folds["fold"] != 2).to_numpy()
-    with pytest.raises(DataError, match="Fold 2 holds no evaluated image"):
+    with pytest.raises(DataError, match="Fold 2 contains no evaluated image"):
         check_folds(folds, manifest, "image", hold_out_external=True)

@@ -20,7 +20,7 @@ def test_untouched_dataset_is_ok(dataset):
     report = check_dataset(dataset.folder)
     assert report.ok and report.problems.empty
     assert list(report.problems.columns) == ["image_id", "path", "problem"]
-    assert "all 4 images are there and unchanged" in str(report)
+    assert "all 4 images are present and unchanged" in str(report)
 
 
 @pytest.mark.parametrize("workers", [1, 3])

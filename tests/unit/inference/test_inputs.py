@@ -9,7 +9,7 @@ import pytest
 
 from helpers.odd_images import RGB, as_file
 from nonet.data.build import build_dataset
-from nonet.data.preprocess.cache import Crop
+from nonet.data.preprocess.crops import Crop
 from nonet.errors import DataError
 from nonet.inference.inputs import find_inputs, prepare_or_error
 from nonet.recipe import Denoise

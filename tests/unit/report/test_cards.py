@@ -15,7 +15,7 @@ from helpers.run_folders import NAMES, make_run
 from helpers.sealing import seal
 from nonet.artifacts.run import Run, write_json
 from nonet.data.build import build_dataset
-from nonet.data.dataset_record import record_of
+from nonet.data.dataset_record import summarise_dataset
 from nonet.page.markdown import bullets, escape, table
 from nonet.recipe import load_recipe
 from nonet.report.evaluate import evaluate
@@ -223,7 +223,7 @@ def dataset(tmp_path):
 
 
 def test_record_says_what_the_build_did(dataset):
-    record = record_of(dataset)
+    record = summarise_dataset(dataset)
     assert set(record["kinds"].values()) == {"csv"} and set(record["kinds"]) == set(dataset.manifest["source"])
     counts = {row["reason"]: row["images"] for row in record["excluded"]}
     assert counts == {"missing": 1, "dropped by decision": 1}
@@ -233,7 +233,7 @@ def test_record_says_what_the_build_did(dataset):
 
 
 def test_training_keeps_the_record_in_the_run(tiny_run, tiny_dataset):
-    assert json.loads(tiny_run.dataset_record.read_text()) == record_of(tiny_dataset)
+    assert json.loads(tiny_run.dataset_record.read_text()) == summarise_dataset(tiny_dataset)
 
 
 def test_a_damaged_record_costs_no_report(tiny_run, tmp_path, caplog):

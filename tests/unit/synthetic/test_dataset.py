@@ -22,7 +22,7 @@ from nonet.synthetic.dataset import (
     draw_cell,
     draw_dataset,
     imbalanced_counts,
-    patient_look,
+    patient_appearance,
 )
 
 
@@ -55,12 +55,12 @@ def dataset(tmp_path_factory):
 
 @pytest.mark.parametrize("label", CLASSES)
 def test_cell_is_an_image_that_its_seed_decides(label):
-    look = patient_look(3)
+    look = patient_appearance(3)
     image = draw_cell(label, seed=1, size_px=48, patient=look)
     assert image.shape == (48, 48, 3) and image.dtype == np.uint8
     assert np.array_equal(image, draw_cell(label, seed=1, size_px=48, patient=look))
     assert not np.array_equal(image, draw_cell(label, seed=2, size_px=48, patient=look))
-    assert not np.array_equal(image, draw_cell(label, seed=1, size_px=48, patient=patient_look(4)))
+    assert not np.array_equal(image, draw_cell(label, seed=1, size_px=48, patient=patient_appearance(4)))
 
 
 @pytest.mark.parametrize("label", CLASSES)
@@ -151,7 +151,7 @@ def test_severity_0_changes_nothing_and_more_changes_more(kind):
 
 
 def test_noise_is_measurable_and_blur_takes_detail_away():
-    image = draw_cell("SNE", seed=3, size_px=128, patient=patient_look(2))
+    image = draw_cell("SNE", seed=3, size_px=128, patient=patient_appearance(2))
     noisy = [estimate_sigma(corrupt(image, "noise", s, seed=1), channel_axis=2, average_sigmas=True) for s in range(4)]
     assert noisy == sorted(noisy) and noisy[0] < 3 and noisy[1] > 4 and noisy[3] > 12
     detail = [ndimage.laplace(corrupt(image, "blur", s, seed=1).astype(float)).std() for s in range(4)]
@@ -258,7 +258,7 @@ def test_imbalanced_counts_add_up(total, minimum):
         (lambda out: draw_cell("LY", seed=-1), "seed is -1"),
         (lambda out: draw_cell("LY", seed=1, maturity=0.5), "no stage of granulopoiesis"),
         (lambda out: draw_cell("MY", seed=1, maturity=1.5), "maturity is 1.5"),
-        (lambda out: patient_look(-1), "seed is -1"),
+        (lambda out: patient_appearance(-1), "seed is -1"),
         (lambda out: imbalanced_counts(12), "12 images"),
         (lambda out: draw_dataset(out, num_images={"XX": 3}), "'XX'"),
         (lambda out: draw_dataset(out, num_images={"LY": -3}), "num_images of LY is -3"),

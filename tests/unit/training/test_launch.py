@@ -89,13 +89,13 @@ def test_each_image_is_predicted_by_the_member_that_never_saw_it(tiny_run, tiny_
 
 
 def test_the_logits_kept_are_those_of_the_weights_kept(tiny_run, tiny_dataset, make_recipe):
-    from nonet.data.preprocess.cache import Crop, prepare_crops
+    from nonet.data.preprocess.crops import Crop, prepare_crops
 
     recipe = make_recipe()
     network, _ = make_classifier("vit_mini", recipe.models, 3)
     network.load_state_dict(weights_of(tiny_run, 1))
     rows = pd.read_parquet(tiny_run.oof).query("fold == 1 and view_set == 'none'")
-    images = [prepare_crops(tiny_dataset.path_of(i), [Crop(16)], recipe.denoise)[Crop(16)] for i in rows["image_id"]]
+    images = [prepare_crops(tiny_dataset.image_path(i), [Crop(16)], recipe.denoise)[Crop(16)] for i in rows["image_id"]]
     with torch.no_grad():
         logits = network.eval()(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float())
     kept = rows[[f"logit_{code}" for code in tiny_dataset.classes]].to_numpy()

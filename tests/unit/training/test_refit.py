@@ -147,7 +147,7 @@ def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
     oof = {name: rows.set_index("image_id") for name, rows in oof.groupby("view_set")}
     columns = [f"logit_{code}" for code in tiny_dataset.classes]
     for member in ensemble.members:
-        paths = [tiny_dataset.path_of(image_id) for image_id in table["image_id"]]
+        paths = [tiny_dataset.image_path(image_id) for image_id in table["image_id"]]
         images = np.stack([ensemble.prepare(path)[member.crop] for path in paths])
         features = features_of(member.network, images, np.arange(len(images)), device=torch.device("cpu"))
         held_out = (table["fold"] == int(member.name[-1])).to_numpy()
@@ -176,7 +176,7 @@ def test_external_images_weigh_as_the_recipe_says(make_recipe, tmp_path):
     table = pd.read_csv(run.folds, dtype={"image_id": str}).merge(dataset.manifest, on="image_id")
     labels = table["label"].map({code: k for k, code in enumerate(dataset.classes)}).to_numpy()
     member = ensemble.members[0]
-    images = np.stack([ensemble.prepare(dataset.path_of(image_id))[member.crop] for image_id in table["image_id"]])
+    images = np.stack([ensemble.prepare(dataset.image_path(image_id))[member.crop] for image_id in table["image_id"]])
     features = features_of(member.network, images, np.arange(len(images)), device=torch.device("cpu"))
     for kept, same in [((table["fold"] == 1).to_numpy(), True), ((table["fold"] != 0).to_numpy(), False)]:
         weight, _ = fit_linear_head(features[kept], labels[kept], 3)

@@ -1,4 +1,4 @@
-"""checks.html: what the checks found, with pictures, in one file that needs no network."""
+"""checks.html: the results of the dataset checks with pictures, in one file that needs no network."""
 
 import base64
 import io
@@ -16,26 +16,37 @@ from nonet.data.checks.shortcuts import ORDER
 from nonet.data.folds import spread_over_patients
 from nonet.data.images.decode import load_rgb
 from nonet.data.manifest import Dataset
-from nonet.data.preprocess.cache import Crop, prepare_crops
+from nonet.data.preprocess.crops import Crop, prepare_crops
 from nonet.errors import DataError
 from nonet.page.figures import class_counts_figure, in_house_style, sample_figure, svg_text
 from nonet.page.html import environment, inline
-from nonet.recipe import list_recipes, load_recipe
+from nonet.recipe import Denoise, list_recipes, load_recipe
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SHOWN = 12  # pairs with pictures
-_LISTED = 200  # rows of a table; checks.json has them all
+_MAX_PICTURES = 12  # pairs shown with pictures
+_MAX_ROWS = 200  # rows of a table; checks.json has them all
 _PER_CLASS = 6
 _SIDE_PX = 104
-_OWN_SIZE_PX = 224  # of a recipe that leaves each network its own size, which is no smaller
+_OWN_SIZE_PX = 224  # for recipes that leave each network its own size, which is at least this
 
 
 def write_checks(dataset: Dataset, checks: Checks) -> Path:
-    """Write checks.json and checks.html into the dataset's folder; return the page's path.
+    """Write checks.json and checks.html into the dataset's folder.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    checks : Checks
+
+    Returns
+    -------
+    Path
+        Of checks.html.
 
     Raises
     ------
-    DataError where the folder cannot be written to.
+    DataError
+        When the folder cannot be written to.
     """
     path = dataset.folder / "checks.html"
     try:
@@ -49,7 +60,18 @@ def write_checks(dataset: Dataset, checks: Checks) -> Path:
 
 
 def render_checks(dataset: Dataset, checks: Checks) -> str:
-    """Return the page as HTML text."""
+    """Render the page.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    checks : Checks
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     sources = sorted(dataset.manifest["source"].unique())
     drawings = {}
     if dataset.manifest["label"].notna().any():
@@ -57,13 +79,13 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
     images, labels = _samples(dataset)
     if labels:
         drawings["samples"] = in_house_style(sample_figure, images, labels, num_per_class=_PER_CLASS)
-        drawings["seen"] = _seen(images, labels)
-    words = {
+        drawings["crops"] = _crop_figure(images, labels)
+    alternatives = {
         "samples": "Images of each class.",
-        "seen": "One image of each class, whole and cut and resized as each recipe does.",
+        "crops": "One image of each class, cropped and resized as each recipe does.",
         "class_counts": "Number of images of each class and source, as dots on a logarithmic scale.",
     }
-    figures = {name: inline(svg_text(figure, name), words[name]) for name, figure in drawings.items()}
+    figures = {name: inline(svg_text(figure, name), alternatives[name]) for name, figure in drawings.items()}
     return (
         environment(_TEMPLATES)
         .get_template("checks.html.j2")
@@ -74,15 +96,15 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
             num_classes=len(dataset.classes),
             num_patients=dataset.manifest["patient"].nunique(),
             counts=_count_rows(checks, sources),
-            shown=[_with_pictures(dataset, pair) for pair in checks.pairs.head(_SHOWN).to_dict("records")],
-            pairs=checks.pairs.head(_LISTED).to_dict("records"),
+            shown=[_with_pictures(dataset, pair) for pair in checks.pairs.head(_MAX_PICTURES).to_dict("records")],
+            pairs=checks.pairs.head(_MAX_ROWS).to_dict("records"),
             num_pairs=len(checks.pairs),
             kinds=PAIR_KINDS,
             min_similarity=MIN_SIMILARITY,
             shortcuts=checks.shortcuts,
             file_order=ORDER,
             tables=_tables(checks),
-            listed=_LISTED,
+            max_rows=_MAX_ROWS,
             num_folds=checks.num_folds,
             figures=figures,
             notes=dataset.notes,
@@ -92,12 +114,14 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
 
 
 def _tables(checks: Checks) -> list[tuple[str, list[dict], int]]:
-    named = {
+    tables = {
         "Missing, changed or unreadable": checks.unreadable,
-        "Copies under different labels, none kept": checks.conflicts,
-        "Exact copies, one kept": checks.copies,
+        "Exact copies with different labels, all left out": checks.conflicts,
+        "Exact copies, of which one is used": checks.copies,
     }
-    return [(name, table.head(_LISTED).to_dict("records"), len(table)) for name, table in named.items() if len(table)]
+    return [
+        (title, table.head(_MAX_ROWS).to_dict("records"), len(table)) for title, table in tables.items() if len(table)
+    ]
 
 
 def _count_rows(checks: Checks, sources: list[str]) -> list[dict]:
@@ -110,42 +134,42 @@ def _count_rows(checks: Checks, sources: list[str]) -> list[dict]:
     return rows
 
 
-def _seen(images: list[np.ndarray], labels: list[str]) -> Figure:
-    """Draw an image of each class as the networks of every recipe get it: denoised, cut and resized."""
-    ways: dict[tuple, list[str]] = {}
+def _crop_figure(images: list[np.ndarray], labels: list[str]) -> Figure:
+    """Draw an image of each class as each recipe's networks see it: denoised, cropped and resized."""
+    recipes_by_input: dict[tuple[Crop, bool, Denoise], list[str]] = {}
     for name in list_recipes():
         recipe = load_recipe(name)
         models = recipe.models
         centres = models.centre.values() if isinstance(models.centre, dict) else [models.centre]
         for centre in centres:
             crop = Crop(models.image_size_px or _OWN_SIZE_PX, centre)
-            ways.setdefault((crop, models.image_size_px is None, recipe.denoise), []).append(name)
-    order = sorted(ways, key=lambda way: (-way[0].centre, -way[0].size_px))
+            recipes_by_input.setdefault((crop, models.image_size_px is None, recipe.denoise), []).append(name)
+    order = sorted(recipes_by_input, key=lambda each: (-each[0].centre, -each[0].size_px))
     crops = sorted({crop for crop, _, _ in order})
-    of_class, shown = list(dict.fromkeys(labels)), []
-    for code in of_class:
+    codes, panels = list(dict.fromkeys(labels)), []
+    for code in codes:
         image = images[labels.index(code)]
-        seen = {denoise: prepare_crops(image, crops, denoise) for _, _, denoise in order}
-        shown += [seen[denoise][crop] for crop, _, denoise in order]
-    heads = [f"{', '.join(dict.fromkeys(ways[way]))}\n{_in_words(*way[:2])}" for way in order]
-    each = [code for code in of_class for _ in order]
-    return in_house_style(sample_figure, shown, each, num_per_class=len(order), heads=heads)
+        prepared = {denoise: prepare_crops(image, crops, denoise) for _, _, denoise in order}
+        panels += [prepared[denoise][crop] for crop, _, denoise in order]
+    heads = [f"{', '.join(dict.fromkeys(recipes_by_input[each]))}\n{_crop_text(each[0], each[1])}" for each in order]
+    each_code = [code for code in codes for _ in order]
+    return in_house_style(sample_figure, panels, each_code, num_per_class=len(order), heads=heads)
 
 
-def _in_words(crop: Crop, is_own_size: bool) -> str:
+def _crop_text(crop: Crop, is_own_size: bool) -> str:
     part = "whole" if crop.centre == 1 else f"central {100 * crop.centre:g} %"
     return f"{part}\n{'≥ ' if is_own_size else ''}{crop.size_px} px"
 
 
 def _samples(dataset: Dataset) -> tuple[list[np.ndarray], list[str]]:
-    """Return some images of each class, of as many patients as there are, the same ones each time."""
+    """Return some images of each class, from as many patients as possible, the same ones each time."""
     labelled = dataset.manifest[dataset.manifest["label"].notna()]
     images, labels = [], []
     for code, part in spread_over_patients(labelled, random_state=0).groupby("label"):
         for image_id in part["image_id"].head(_PER_CLASS):
-            if (image := _loaded(dataset, image_id)) is not None:
+            if (image := _load(dataset, image_id)) is not None:
                 images.append(image)
-                labels.append(code)
+                labels.append(str(code))
     return images, labels
 
 
@@ -154,7 +178,7 @@ def _with_pictures(dataset: Dataset, pair: dict) -> dict:
 
 
 def _picture(dataset: Dataset, image_id: str) -> str:
-    image = _loaded(dataset, image_id)
+    image = _load(dataset, image_id)
     if image is None:
         return ""
     picture, stream = Image.fromarray(image), io.BytesIO()
@@ -163,8 +187,8 @@ def _picture(dataset: Dataset, image_id: str) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _loaded(dataset: Dataset, image_id: str) -> np.ndarray | None:
+def _load(dataset: Dataset, image_id: str) -> np.ndarray | None:
     try:
-        return load_rgb(dataset.path_of(image_id))
-    except DataError:  # the checks have named it
+        return load_rgb(dataset.image_path(image_id))
+    except DataError:  # listed by the checks
         return None

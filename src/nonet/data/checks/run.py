@@ -1,53 +1,54 @@
-"""What a dataset should be looked at for before it is trained on: copies, leaks, shortcuts, classes too small."""
+"""The checks of a dataset before training: copies, leaks, shortcuts, and classes that are too small."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 
 from nonet.cells import in_order_of_maturation, name_of
-from nonet.data.checks.near_duplicates import near_duplicates
-from nonet.data.checks.shortcuts import ORDER, Shortcut, find_shortcuts
+from nonet.data.checks.finding import Finding
+from nonet.data.checks.near_duplicates import UNCHANGED, near_duplicates
+from nonet.data.checks.shortcuts import ALL, ORDER, Shortcut, find_shortcuts
 from nonet.data.folds import NUM_FOLDS, patients_per_class
-from nonet.data.images.image_stats import Look
-from nonet.data.manifest import in_words
+from nonet.data.images.image_stats import ImageStats
+from nonet.data.manifest import format_findings
 from nonet.data.patients import patient_findings
-from nonet.data.sources.splits import TEST, split_of
+from nonet.data.sources.splits import TEST, parse_split
 
 PAIR_COLUMNS = ["image_a", "image_b", "label_a", "label_b", "patient_a", "patient_b", "similarity", "view", "kind"]
-#: Kinds of near duplicates, the gravest first, and what each means.
+#: Kinds of near duplicates, the most serious first, and what each means.
 PAIR_KINDS = {
     "labels differ": "one picture under two labels",
-    "test": "a score on the test would be too good",
-    "patients differ": "a leak: both sides of a split may have it",
-    "patient unknown": "perhaps a leak: no fold keeps them together",
-    "same original": "versions of one image, kept together by folds",
+    "test": "a score on the test set would be too good",
+    "patients differ": "a leak: the picture may be on both sides of a split",
+    "patient unknown": "possibly a leak: the folds do not keep the two together",
+    "same original": "versions of one image, kept together by the folds",
     "same patient": "kept together by folds by patient",
 }
-_GRAVE = ("labels differ", "test", "patients differ", "patient unknown")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found: its kind, in a word or two, and a sentence or two that say what, where and what to do."""
-
-    kind: str
-    text: str
+_SERIOUS = ("labels differ", "test", "patients differ", "patient unknown")
 
 
 @dataclass(frozen=True)
 class Checks:
-    """What the checks of a dataset found.
+    """Results of the checks of a dataset.
 
     Attributes
     ----------
-    findings : what should be looked at; empty for a clean dataset.
-    pairs : DataFrame of near duplicates, PAIR_COLUMNS; kind is one of PAIR_KINDS, the gravest that fits.
-    shortcuts : everything that was tried, found or not.
-    counts : DataFrame (class, name, source, images, patients, unknown), one row a class and source that has images.
-    copies, conflicts, unreadable : DataFrames (path, source, label, reason) of what was left out or cannot be read.
-    num_images : of the manifest.
-    num_folds : that a class should have patients for.
+    findings : list of Finding
+        What a person should look at; empty for a clean dataset.
+    pairs : DataFrame
+        Near duplicates, with the columns PAIR_COLUMNS; `kind` is the most serious of PAIR_KINDS that applies.
+    shortcuts : list of Shortcut
+        Everything that was tested.
+    counts : DataFrame
+        One row per class and source with images; the columns are those of `class_counts`.
+    copies, conflicts, unreadable : DataFrame
+        Images that were left out or cannot be read, with the columns path, source, label and reason.
+    num_images : int
+        Rows of the manifest.
+    num_folds : int
+        Classes with fewer patients are reported.
     """
 
     findings: list[Finding]
@@ -62,14 +63,14 @@ class Checks:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
         return not self.findings
 
     def __str__(self) -> str:
-        return in_words([finding.text for finding in self.findings])
+        return format_findings([finding.text for finding in self.findings])
 
     def as_json(self) -> dict:
-        """Return plain lists and dicts; a number that is not there is None."""
+        """Return the results as plain lists and dicts that JSON can represent, with None for NaN."""
         tables = ("pairs", "counts", "copies", "conflicts", "unreadable")
         data = {"num_images": self.num_images, "findings": [asdict(finding) for finding in self.findings]}
         data |= {name: getattr(self, name).to_dict("records") for name in tables}
@@ -78,7 +79,7 @@ class Checks:
 
 def run_checks(
     manifest: pd.DataFrame,
-    looks: list[Look | None],
+    stats: Sequence[ImageStats | None],
     excluded: pd.DataFrame,
     *,
     unreadable: pd.DataFrame | None = None,
@@ -88,40 +89,56 @@ def run_checks(
 
     Parameters
     ----------
-    manifest : of the dataset.
-    looks : of each row, None where the image cannot be read; rows without are left out of what needs pixels.
-    excluded : what the build left out: path, source, label, reason.
-    unreadable : same columns: images of the manifest that are missing, changed or unreadable now.
-    num_folds : that will be trained with: a class of fewer patients cannot be scored.
+    manifest : DataFrame
+    stats : sequence of ImageStats or None
+        Of each row of the manifest; None where the image cannot be read. Such rows are left out of the checks that need
+        pixels.
+    excluded : DataFrame
+        What the build left out: path, source, label, reason.
+    unreadable : DataFrame, optional
+        Images of the manifest that are missing, changed or unreadable now, with the same columns.
+    num_folds : int
+        Folds that will be trained with: classes of fewer patients are reported.
 
     Returns
     -------
-    Checks.
+    Checks
     """
-    there = np.array([look is not None for look in looks], dtype=bool)
-    seen = manifest[there].reset_index(drop=True)
-    looks = [look for look in looks if look is not None]
+    is_readable = np.array([each is not None for each in stats], dtype=bool)
+    readable = manifest[is_readable].reset_index(drop=True)
+    known_stats = [each for each in stats if each is not None]
     reason = excluded["reason"].astype(str)
     failed = excluded[reason.str.match("unreadable|missing|changed|could not be read now")]
     if unreadable is not None:
         failed = pd.concat([failed, unreadable], ignore_index=True)
-    pairs, shortcuts = _pairs(seen, looks), _shortcuts(seen, looks)
+    pairs, shortcuts = _find_pairs(readable, known_stats), _find_shortcuts(readable, known_stats)
     copies, conflicts = excluded[reason.str.startswith("duplicate image")], excluded[reason.str.startswith("conflict")]
     counts = class_counts(manifest)
     findings = [
-        *_failed_words(failed),
-        *_conflict_words(conflicts),
-        *(Finding(*found) for found in split_findings(manifest)),
-        *(Finding(*found) for found in patient_findings(manifest)),
-        *_pair_words(pairs),
-        *_shortcut_words(shortcuts, seen),
-        *_small_words(manifest, num_folds),
+        *_unreadable_findings(failed),
+        *_conflict_findings(conflicts),
+        *split_findings(manifest),
+        *patient_findings(manifest),
+        *_pair_findings(pairs),
+        *_shortcut_findings(shortcuts, readable),
+        *_small_class_findings(manifest, num_folds),
     ]
     return Checks(findings, pairs, shortcuts, counts, copies, conflicts, failed, len(manifest), num_folds)
 
 
 def class_counts(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return images, known patients and images of unknown patient per class and source; see Checks.counts."""
+    """Count images and patients per class and source.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+
+    Returns
+    -------
+    DataFrame
+        One row per class and source that has labelled images, in order of maturation, with the columns class, name,
+        source, images, patients (known ones) and unknown (images without a patient).
+    """
     labelled = manifest[manifest["label"].notna()]
     rows = []
     for code in in_order_of_maturation(labelled["label"].unique()):
@@ -131,21 +148,22 @@ def class_counts(manifest: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["class", "name", "source", "images", "patients", "unknown"])
 
 
-def _pairs(seen: pd.DataFrame, looks: list[Look]) -> pd.DataFrame:
-    if len(seen) < 2:
+def _find_pairs(manifest: pd.DataFrame, stats: list[ImageStats]) -> pd.DataFrame:
+    if len(manifest) < 2:
         return pd.DataFrame(columns=PAIR_COLUMNS)
-    found = near_duplicates(np.stack([look.small for look in looks]))
-    a, b = (seen.iloc[found[side]].reset_index(drop=True) for side in ("first", "second"))
+    matches = near_duplicates(np.stack([each.thumbnail for each in stats]))
+    a, b = (manifest.iloc[matches[side]].reset_index(drop=True) for side in ("first", "second"))
     both_labelled, both_known = a["label"].notna() & b["label"].notna(), a["patient"].notna() & b["patient"].notna()
-    original = seen.get("original_image_id", pd.Series(None, index=seen.index, dtype=object)).to_numpy()
-    one_original = pd.notna(original[found["first"]]) & (original[found["first"]] == original[found["second"]])
+    same_original = pd.Series(False, index=a.index)
+    if "original_image_id" in manifest:
+        same_original = a["original_image_id"].notna() & a["original_image_id"].eq(b["original_image_id"])
     kind = np.select(
         [
             both_labelled & a["label"].ne(b["label"]),
             a["split"].eq("test") ^ b["split"].eq("test"),
             a["split"].eq("test") & b["split"].eq("test"),
             ~a["evaluate"] & ~b["evaluate"],
-            one_original,
+            same_original,
             both_known & a["patient"].ne(b["patient"]),
             ~both_known,
         ],
@@ -154,20 +172,20 @@ def _pairs(seen: pd.DataFrame, looks: list[Look]) -> pd.DataFrame:
     )
     columns = {f"{name}_{side}": rows[name] for name in ("label", "patient") for side, rows in (("a", a), ("b", b))}
     pairs = pd.DataFrame({"image_a": a["image_id"], "image_b": b["image_id"]} | columns)
-    pairs = pairs.assign(similarity=found["similarity"].round(4), view=found["view"], kind=kind)[PAIR_COLUMNS]
-    # Neither is trained on, or neither is scored: nothing leaks.
+    pairs = pairs.assign(similarity=matches["similarity"].round(4), view=matches["view"], kind=kind)[PAIR_COLUMNS]
+    # Where neither image is trained on, or neither is scored, nothing leaks.
     pairs = pairs[~pairs["kind"].isin(["both test", "neither scored"])]
     rank = pairs["kind"].map({name: i for i, name in enumerate(PAIR_KINDS)})
     return pairs.iloc[np.argsort(rank.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
-def _shortcuts(seen: pd.DataFrame, looks: list[Look]) -> list[Shortcut]:
-    borders = np.array([look.border for look in looks]).reshape(-1, 3)
-    table = seen.assign(**dict(zip(("border_red", "border_green", "border_blue"), borders.T)))
+def _find_shortcuts(manifest: pd.DataFrame, stats: list[ImageStats]) -> list[Shortcut]:
+    red, green, blue = np.array([each.border for each in stats]).reshape(-1, 3).T
+    table = manifest.assign(border_red=red, border_green=green, border_blue=blue)
     return find_shortcuts(table[table["label"].notna() & table["split"].ne("test")])
 
 
-def _failed_words(failed: pd.DataFrame) -> list[Finding]:
+def _unreadable_findings(failed: pd.DataFrame) -> list[Finding]:
     if failed.empty:
         return []
     first = failed.iloc[0]
@@ -180,106 +198,112 @@ def _failed_words(failed: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def _conflict_words(conflicts: pd.DataFrame) -> list[Finding]:
+def _conflict_findings(conflicts: pd.DataFrame) -> list[Finding]:
     if conflicts.empty:
         return []
     what = "1 image has" if len(conflicts) == 1 else f"{len(conflicts):,} images have"
-    text = f"{what} an exact copy under another label; none of them was kept. First: {conflicts.iloc[0]['path']}."
+    text = f"{what} an exact copy with another label; all of them were left out, first {conflicts.iloc[0]['path']}."
     return [Finding("conflicting copies", text)]
 
 
-def split_findings(manifest: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return (kind, sentence) where a test leaves nothing to learn, or seems to be one and is trained on."""
+def split_findings(manifest: pd.DataFrame) -> list[Finding]:
+    """Report test splits that leave nothing to learn, and images that seem to be a test set but are trained on.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+
+    Returns
+    -------
+    list of Finding
+    """
     labelled, test = manifest["label"].notna(), manifest["split"].eq(TEST)
     trained = manifest[labelled & ~test]
     findings = []
     if trained.empty:
-        findings.append(("no image to train on", "All labelled images are of split test: none is trained on."))
+        text = "All labelled images have the split test, so there is none to train on."
+        findings.append(Finding("no image to train on", text))
     elif trained["label"].nunique() == 1:
-        one = trained["label"].iloc[0]
-        findings.append(("one class", f"There is only one class, {one}: a classifier needs two."))
+        label = trained["label"].iloc[0]
+        findings.append(Finding("one class", f"There is only one class, {label}: a classifier needs two."))
     only = sorted(set(manifest.loc[labelled & test, "label"]) - set(trained["label"]))
     if only and not trained.empty:
-        text = f"Only images of split test have these labels, so no network learns them: {', '.join(only)}."
-        findings.append(("classes of the test alone", text))
+        text = f"These labels occur only in the split test, so no network learns them: {', '.join(only)}."
+        findings.append(Finding("classes of the test alone", text))
     for source, rows in trained.groupby("source"):
-        # Words of a data set's own, like TestA; sources of a user's have train, val and test only.
-        words = sorted(word for word in rows["split"].dropna().unique() if split_of(word) == TEST)
+        # A data set's own words, such as TestA; in a user's sources the split is train, val or test.
+        words = sorted(str(word) for word in rows["split"].dropna().unique() if parse_split(str(word)) == TEST)
         num_images = int(rows["split"].isin(words).sum())
-        if not words and rows["split"].isna().all() and split_of(source) == TEST:
-            words, num_images = [source], len(rows)
+        if not words and rows["split"].isna().all() and parse_split(str(source)) == TEST:
+            words, num_images = [str(source)], len(rows)
         if words:
-            findings.append(
-                (
-                    "named as a test set",
-                    f"{', '.join(words)} of source {source} is named as a test set, but its {num_images:,} images are "
-                    "trained on and scored. If they are to be kept apart, give them the split test: in a table, or by "
-                    "a folder named test above the folders of classes.",
-                )
+            text = (
+                f"{', '.join(words)} of source {source} is named as a test set, but its {num_images:,} images are "
+                "trained on and scored. To keep them apart, give them the split test: in a table, or by a folder named "
+                "test above the class folders."
             )
+            findings.append(Finding("named as a test set", text))
     return findings
 
 
-def _pair_words(pairs: pd.DataFrame) -> list[Finding]:
+def _pair_findings(pairs: pd.DataFrame) -> list[Finding]:
     findings = []
-    for kind in _GRAVE:
+    for kind in _SERIOUS:
         here = pairs[pairs["kind"] == kind]
         if here.empty:
             continue
         first = here.iloc[0]
-        a, b = (_who(first, side, kind) for side in ("a", "b"))
+        a, b = (_image_with_detail(first, side, kind) for side in ("a", "b"))
         num = "1 pair" if len(here) == 1 else f"{len(here):,} pairs"
-        view = "" if first["view"] == "as it is" else f" ({first['view']})"
+        view = "" if first["view"] == UNCHANGED else f" ({first['view']})"
         example = f"{'first ' if len(here) > 1 else ''}{a} and {b}{view}"
         findings.append(
             Finding(
                 f"near duplicates: {kind}",
-                f"Near duplicates, {kind}: {num}, {example}; {PAIR_KINDS[kind]}. Look at them and drop one.",
+                f"Near duplicates, {kind}: {num}, {example}; {PAIR_KINDS[kind]}. Compare them and drop one.",
             )
         )
     return findings
 
 
-def _who(pair: pd.Series, side: str, kind: str) -> str:
-    if kind == "labels differ":
-        return f"{pair[f'image_{side}']} ({pair[f'label_{side}']})"
-    return (
-        f"{pair[f'image_{side}']} ({pair[f'patient_{side}']})" if kind == "patients differ" else pair[f"image_{side}"]
-    )
+def _image_with_detail(pair: pd.Series, side: str, kind: str) -> str:
+    """Return an image of a pair, with its label or patient where those differ."""
+    detail = {"labels differ": f" ({pair[f'label_{side}']})", "patients differ": f" ({pair[f'patient_{side}']})"}
+    return pair[f"image_{side}"] + detail.get(kind, "")
 
 
-def _shortcut_words(shortcuts: list[Shortcut], seen: pd.DataFrame) -> list[Finding]:
+def _shortcut_findings(shortcuts: list[Shortcut], manifest: pd.DataFrame) -> list[Finding]:
     findings = []
     for shortcut in (each for each in shortcuts if each.found):
-        where = f"within {shortcut.scope}" if shortcut.scope != "all sources" else "over all sources"
+        where = f"within {shortcut.scope}" if shortcut.scope != ALL else "over all sources"
         numbers = f"{shortcut.score:.2f}, chance {shortcut.chance:.2f}"
-        here = seen if shortcut.scope == "all sources" else seen[seen["source"] == shortcut.scope]
+        here = manifest if shortcut.scope == ALL else manifest[manifest["source"] == shortcut.scope]
         if shortcut.what == ORDER:
-            give = ", and give patients" if here["patient"].isna().any() else ""
+            advice = ", and provide patients" if here["patient"].isna().any() else ""
             text = (
-                f"Shortcut, file order {where}: an image has the label of the one before it more often than chance "
-                f"({numbers}). Neighbours may be of one patient: never use names or order{give}."
+                f"Shortcut, file order {where}: images have the label of the one before more often than by chance "
+                f"({numbers}). Neighbours may be of one patient: never use names or order as features{advice}."
             )
         else:
             named = ", ".join(list(shortcut.classes)[:5])
             which = f"gives {named} away" if named else "gives labels away"
-            unknown = " It may be a patient's look: patients are unknown." if here["patient"].isna().all() else ""
+            unknown = " Patients are unknown, so it may be a patient's stain." if here["patient"].isna().all() else ""
             text = (
-                f"Shortcut, {shortcut.what} {where}: it {which} (balanced accuracy {numbers}). A network will learn "
+                f"Shortcut, {shortcut.what} {where}: it {which} (balanced accuracy {numbers}). A network would learn "
                 f"that instead of the cell: crop or correct these images, or leave them out.{unknown}"
             )
         findings.append(Finding(f"shortcut: {shortcut.what}", text))
     return findings
 
 
-def _small_words(manifest: pd.DataFrame, num_folds: int) -> list[Finding]:
+def _small_class_findings(manifest: pd.DataFrame, num_folds: int) -> list[Finding]:
     counts = patients_per_class(manifest)
     small = counts[counts < num_folds]
     if small.empty:
         return []
     listed = ", ".join(f"{code} ({small[code]})" for code in in_order_of_maturation(small.index))
-    few = f"fewer patients than {num_folds} folds"
-    return [Finding("too few patients", f"Cannot be honestly scored, {few}: {listed}.")]
+    text = f"Classes with fewer patients than the {num_folds} folds cannot be scored honestly: {listed}."
+    return [Finding("too few patients", text)]
 
 
 def _plain(value):

@@ -1,4 +1,4 @@
-"""Colours as they are meant: profiles become sRGB, what is transparent shows white."""
+"""Colours as intended: embedded profiles are converted to sRGB, and transparent pixels show white."""
 
 import io
 import re
@@ -9,22 +9,30 @@ from PIL import Image, ImageCms
 
 from nonet.errors import DataError
 
-_SAME = 2  # grey levels by which a profile may differ from sRGB and be left alone: variants of sRGB differ by one
+_SAME = 2  # a profile that differs from sRGB by no more grey levels is ignored; variants of sRGB differ by one
 _GAMMA = 0.45455
 _CHROMATICITY = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # of white, red, green and blue
-#: Numbers in ITU-T H.273 that mean sRGB, what is shown like it, or nothing.
+#: Codes in ITU-T H.273 that mean sRGB, something displayed like it, or "unspecified".
 _PRIMARIES, _TRANSFERS = (1, 2), (1, 2, 6, 13, 14, 15)
-_FAINT = 16  # an alpha that stays below it, of 255, hides the whole picture
+_FAINT = 16  # of 255; an alpha that stays below it would hide the whole picture
 
 
 def to_srgb(image: Image.Image, icc_profile: bytes | None, notes: list[str]) -> Image.Image:
-    """Return an 8-bit image in RGB, its colours brought from its profile's to sRGB.
+    """Convert an image to 8-bit sRGB.
 
     Parameters
     ----------
-    image : without alpha.
-    icc_profile : as stored in the file; None or empty where there is none.
-    notes : gets what was done.
+    image : PIL.Image.Image
+        Without alpha.
+    icc_profile : bytes or None
+        As stored in the file; None or empty where there is none.
+    notes : list of str
+        Gets a note on what was done.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Of mode RGB.
     """
     if image.mode in ("1", "P", "YCbCr"):
         image = image.convert("L" if image.mode == "1" else "RGB")
@@ -32,21 +40,29 @@ def to_srgb(image: Image.Image, icc_profile: bytes | None, notes: list[str]) -> 
         transform, name = _transform(icc_profile, image.mode)
         if transform is not None:
             notes.append(f"colours converted to sRGB: from {name}")
-            return ImageCms.applyTransform(image, transform)
+            return _apply(image, transform)
         if name:
             notes.append(f"colour profile ignored: {name}")
     if image.mode == "LAB":
-        return ImageCms.applyTransform(image, _from_lab())
+        return _apply(image, _from_lab())
     return image.convert("RGB")
 
 
 @lru_cache(maxsize=16)
 def _transform(icc_profile: bytes, mode: str) -> tuple[ImageCms.ImageCmsTransform | None, str]:
-    """Return what brings colours to sRGB and the profile's name; None and why not, or nothing where it is sRGB."""
+    """Build the transform from a profile to sRGB.
+
+    Returns
+    -------
+    transform : ImageCms.ImageCmsTransform or None
+        None where the profile cannot be used or is sRGB itself.
+    name : str
+        The profile's name; or why it cannot be used; or empty for sRGB.
+    """
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
         name = _plain(ImageCms.getProfileDescription(profile))
-        transform = ImageCms.buildTransform(  # its faster way is off by up to 9 levels in dark greys
+        transform = ImageCms.buildTransform(  # with optimisation, dark greys are off by up to 9 levels
             profile,
             ImageCms.createProfile("sRGB"),
             mode,
@@ -57,18 +73,20 @@ def _transform(icc_profile: bytes, mode: str) -> tuple[ImageCms.ImageCmsTransfor
         probe = _probe(mode)
         before, after = (np.asarray(one, dtype=np.int16) for one in (probe.convert("RGB"), _apply(probe, transform)))
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return None, "it is damaged, or not of the image's kind"
+        return None, "it is damaged, or made for another kind of image"
     if np.ptp(after) < 64:
         return None, f"{name} makes every colour the same"
     return (None, "") if mode != "CMYK" and np.abs(after - before).max() <= _SAME else (transform, name)
 
 
 def _apply(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
-    return ImageCms.applyTransform(image, transform)
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # None is for conversion in place
+    return converted
 
 
 def _probe(mode: str) -> Image.Image:
-    """Return an image with colours from all over a mode's range."""
+    """Return an image whose colours cover a mode's range."""
     steps = np.arange(0, 256, 15, dtype=np.uint8)
     channels = np.meshgrid(*[steps] * len(Image.new(mode, (1, 1)).getbands()), indexing="ij")
     pixels = np.stack([channel.ravel() for channel in channels], axis=-1)[None]
@@ -81,17 +99,24 @@ def _from_lab() -> ImageCms.ImageCmsTransform:
 
 
 def _plain(name: str) -> str:
-    """A profile's name for a note: printable, short, without the signs that part notes."""
+    """Return a profile's name as it may stand in a note: printable, short, without the separators of notes."""
     return re.sub(r"[;:]|[^\x20-\x7e]", " ", name or "").strip()[:60] or "an unnamed profile"
 
 
 def stated_colours(data: bytes, info: dict) -> list[str]:
-    """Return notes on what a file without a profile says of its colours, where they are not sRGB's; it is not obeyed.
+    """List colour information in a file without a profile that differs from sRGB. It is reported, not applied.
 
     Parameters
     ----------
-    data : the file.
-    info : what Pillow found out about it.
+    data : bytes
+        The file.
+    info : dict
+        Pillow's `Image.info`.
+
+    Returns
+    -------
+    list of str
+        Notes.
     """
     notes = []
     is_srgb = "srgb" in info
@@ -110,30 +135,42 @@ def stated_colours(data: bytes, info: dict) -> list[str]:
 
 
 def _code_points(data: bytes) -> tuple[int, int] | None:
-    """Return the primaries and the transfer that a PNG (cICP) or an AVIF (nclx) states by their numbers in H.273."""
+    """Return the H.273 codes of primaries and transfer stated in a PNG (cICP) or an AVIF (nclx)."""
     if data.startswith(b"\x89PNG"):
-        found = re.search(rb"\0\0\0\x04cICP(.)(.)", data[: data.find(b"IDAT")], re.DOTALL)
-        return (found[1][0], found[2][0]) if found else None
-    found = re.search(rb"colrnclx(..)(..)", data[:4096], re.DOTALL) if data[4:8] == b"ftyp" else None
-    return (int.from_bytes(found[1], "big"), int.from_bytes(found[2], "big")) if found else None
+        match = re.search(rb"\0\0\0\x04cICP(.)(.)", data[: data.find(b"IDAT")], re.DOTALL)
+        return (match[1][0], match[2][0]) if match else None
+    match = re.search(rb"colrnclx(..)(..)", data[:4096], re.DOTALL) if data[4:8] == b"ftyp" else None
+    return (int.from_bytes(match[1], "big"), int.from_bytes(match[2], "big")) if match else None
 
 
 def lay_over_white(pixels: np.ndarray, alpha: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Return RGB pixels (height, width, 3) with white where an alpha (height, width) makes them transparent; uint8.
+    """Blend pixels with white by their alpha.
 
-    An alpha that is the same everywhere, or nearly nothing everywhere, says nothing of the picture and is ignored:
-    programs that fill it with zeros, or with a mask's zeros and ones, mean the colours below it.
+    An alpha channel that is the same everywhere, or nearly 0 everywhere, carries no information and is ignored:
+    programs that fill it with zeros, or with the zeros and ones of a mask, mean the colours below it.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width, 3)
+    alpha : ndarray of uint8, shape (height, width)
+    notes : list of str
+        Gets a note on what was done.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
 
     Raises
     ------
-    DataError, without the image's name, where all is transparent and below it is a single colour.
+    DataError
+        When the image is fully transparent and its colours are all the same. The message lacks the image's name.
     """
     low, high = int(alpha.min()), int(alpha.max())
     if low == 255:
         return pixels
     if low == high or high < _FAINT:
         if low == high == 0 and (pixels == pixels[:1, :1]).all():
-            raise DataError("is fully transparent, and holds a single colour")
+            raise DataError("is fully transparent and has a single colour")
         notes.append(f"alpha ignored: it is {low} everywhere" if low == high else f"alpha ignored: it reaches {high}")
         return pixels
     notes.append(f"transparency laid over white: {(alpha < 255).sum():,} of {alpha.size:,} px")

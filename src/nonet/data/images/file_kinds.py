@@ -1,6 +1,6 @@
-"""What a file is, by its first bytes and not by its name: an image, an archive, a workbook, a web page …
+"""What a file is according to its first bytes rather than its name: an image, an archive, a workbook, a web page …
 
-The one table of it. Images that are read come first, so that telling one takes no time.
+Images that nonet reads come first, so that recognising one takes no time.
 """
 
 import re
@@ -8,15 +8,23 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-#: Groups of kinds: images that are read, others that could be converted; files that hold files; tables that are not
-#: CSV; text in a known form; anything else.
+#: Groups of kinds: images that nonet reads, images that could be converted, archives, tables other than CSV, text in a
+#: known format, anything else.
 READ, PICTURE, ARCHIVE, WORKBOOK, TEXT, OTHER = "read", "picture", "archive", "workbook", "text", "other"
 
-HEAD_BYTES = 1024  # of a file say what it is
+HEAD_BYTES = 1024  # first bytes of a file that tell what it is
 
 
 class Kind(NamedTuple):
-    """What a file is, in words with an article; and the group of kinds that it belongs to."""
+    """What a file is.
+
+    Attributes
+    ----------
+    words : str
+        With an article, such as "a PNG image".
+    group : str
+        One of READ, PICTURE, ARCHIVE, WORKBOOK, TEXT and OTHER.
+    """
 
     words: str
     group: str
@@ -25,7 +33,7 @@ class Kind(NamedTuple):
 RAW = Kind("a camera's raw file", PICTURE)
 TIFF = Kind("a TIFF image", READ)
 
-# Patterns of the first bytes. Those that are letters must say enough to be no beginning of a CSV file.
+# Patterns of the first bytes. Those made of letters must be long enough that no CSV file starts like that.
 _PATTERNS = (
     (rb"\xff\xd8\xff", "a JPEG image", READ),
     (rb"\x89PNG", "a PNG image", READ),
@@ -88,7 +96,7 @@ _PATTERNS = (
     (rb"/annex/objects/", "a git-annex pointer, whose file was not downloaded", OTHER),
 )
 _KINDS = tuple((re.compile(pattern, re.DOTALL), Kind(words, group)) for pattern, words, group in _PATTERNS)
-#: ISO files begin alike, and differ by the brands that they list.
+#: ISO base media files start alike and differ by the brands that they list.
 _BRANDS = (
     ({b"crx "}, RAW),
     ({b"avif", b"avis"}, Kind("an AVIF image", READ)),
@@ -116,39 +124,62 @@ _UNPACK = {
 _WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")
 
 
-def kind_of_bytes(data: bytes, suffix: str = "") -> Kind | None:
-    """Say what a file is, by its first bytes.
+def detect_kind(data: bytes, suffix: str = "") -> Kind | None:
+    """Tell what a file is by its first bytes.
 
     Parameters
     ----------
-    data : of the file, at least its first `HEAD_BYTES` if it has as many.
-    suffix : of its name, lower case, as far as it matters: workbooks are zip archives.
+    data : bytes
+        At least the first `HEAD_BYTES` of the file, or all of it.
+    suffix : str
+        The file's extension in lower case, if it matters: workbooks are zip archives.
 
     Returns
     -------
-    None where it may be plain text or is not known.
+    Kind or None
+        None where the file may be plain text or is not recognised.
     """
     head = data[:HEAD_BYTES]
     for pattern, kind in _KINDS:
         if pattern.match(head):
-            return _of_zip(head, suffix) if kind.words == "a zip archive" else kind
+            return _zip_kind(head, suffix) if kind.words == "a zip archive" else kind
     if head[4:8] == b"ftyp":
         size = min(int.from_bytes(head[:4], "big"), len(head))
         brands = {head[at : at + 4] for at in (8, *range(16, size - 3, 4))}
         return next((kind for known, kind in _BRANDS if brands & known), Kind("a video", OTHER))
     if head and not head.strip(b"\0"):
-        return Kind("filled with zero bytes (was it downloaded whole?)", OTHER)
+        return Kind("filled with zero bytes (was the download complete?)", OTHER)
     text = as_text(head)
-    return _of_text(text) if text else None
+    return _text_kind(text) if text else None
 
 
-def kind_of(path: Path) -> Kind | None:
-    """Say what a file is; None where it may be plain text, is not known, not a regular file, or cannot be read."""
-    return kind_of_bytes(head_of(path), path.suffix.lower())
+def detect_file_kind(path: Path) -> Kind | None:
+    """Tell what a file is by its first bytes.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Kind or None
+        None where it may be plain text, is not recognised, is not a regular file, or cannot be read.
+    """
+    return detect_kind(read_head(path), path.suffix.lower())
 
 
-def head_of(path: Path) -> bytes:
-    """Return the first bytes of a regular file; none of what is not, or cannot be read."""
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a regular file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bytes
+        At most `HEAD_BYTES`; empty where the path is not a regular file or cannot be read.
+    """
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode) or not facts.st_size:  # /proc/kmsg has size 0, and reading it never ends
@@ -160,15 +191,38 @@ def head_of(path: Path) -> bytes:
 
 
 def unpack_hint(path: Path, spec: str) -> str | None:
-    """Return how to unpack a file and what to write then, or None where it is not an archive."""
-    kind = kind_of(path)
+    """Return a hint on how to unpack an archive.
+
+    Parameters
+    ----------
+    path : Path
+    spec : str
+        What the user should give once it is unpacked.
+
+    Returns
+    -------
+    str or None
+        None where the file is not an archive.
+    """
+    kind = detect_file_kind(path)
     if kind is None or kind.group != ARCHIVE:
         return None
     return f"Unpack it first: {_UNPACK[kind.words].format(file=path)}; then give {spec}."
 
 
 def as_text(head: bytes) -> str | None:
-    """Return a file's first bytes as text, UTF-8 or UTF-16 with its mark; None where they are not."""
+    """Decode a file's first bytes as UTF-8, or as UTF-16 with a byte-order mark.
+
+    Parameters
+    ----------
+    head : bytes
+        At most `HEAD_BYTES`.
+
+    Returns
+    -------
+    str or None
+        None where they are not text.
+    """
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return head.decode("utf-16", "replace")
     try:
@@ -178,7 +232,7 @@ def as_text(head: bytes) -> str | None:
     return text if all(letter.isprintable() or letter in "\t\r\n\f\ufeff" for letter in text) else None
 
 
-def _of_zip(head: bytes, suffix: str) -> Kind:
+def _zip_kind(head: bytes, suffix: str) -> Kind:
     marks = (b"[Content_Types].xml", b"xl/", b"opendocument.spreadsheet")
     is_workbook = suffix in _WORKBOOKS or any(mark in head for mark in marks)
     return (
@@ -188,7 +242,7 @@ def _of_zip(head: bytes, suffix: str) -> Kind:
     )
 
 
-def _of_text(text: str) -> Kind | None:
+def _text_kind(text: str) -> Kind | None:
     start = text.lstrip("\ufeff \t\r\n")
     if re.match("<", start) and re.search("<svg", start, re.IGNORECASE):
         return Kind("an SVG drawing", PICTURE)

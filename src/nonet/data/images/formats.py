@@ -1,12 +1,12 @@
-"""Which files are images: by their names, and by their first bytes. What is none is called what it is."""
+"""Which files are images, by their names and by their first bytes, and what a file is that is not an image."""
 
 import warnings
-from pathlib import Path
+from pathlib import PurePath
 
 # Importing a plugin registers its format; Pillow's others stay closed (an EPS file would start Ghostscript).
 from PIL import AvifImagePlugin, Jpeg2KImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
-from nonet.data.images.file_kinds import HEAD_BYTES, PICTURE, READ, as_text, kind_of_bytes
+from nonet.data.images.file_kinds import HEAD_BYTES, PICTURE, READ, as_text, detect_kind
 
 #: What Pillow may open. PNG, JPEG (with MPO), BMP and GIF it registers by itself.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "AVIF")
@@ -19,24 +19,54 @@ IMAGE_SUFFIXES = (
 
 FORMATS_IN_WORDS = "JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000 and AVIF"
 
-# Its warnings name no file: of damaged EXIF data, which is passed over, and of sizes, which are checked here.
+# Pillow's warnings name no file. They are about damaged EXIF data, which is ignored, and sizes, which are checked here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def is_named_as_image(path: str | Path) -> bool:
-    """Say whether a file's ending is an image's."""
-    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+def is_named_as_image(path: str | PurePath) -> bool:
+    """Tell whether a file's extension is that of an image.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    bool
+    """
+    return PurePath(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def looks_like_picture(head: bytes) -> bool:
-    """Say whether a file's first bytes are an image's, of a format that is read or not."""
-    kind = kind_of_bytes(head)
+    """Tell whether a file's first bytes are those of an image, in a format that nonet reads or not.
+
+    Parameters
+    ----------
+    head : bytes
+        The first `HEAD_BYTES` of the file.
+
+    Returns
+    -------
+    bool
+    """
+    kind = detect_kind(head)
     return kind is not None and kind.group in (READ, PICTURE)
 
 
 def why_not_opened(data: bytes) -> str:
-    """Return the rest of a sentence on a file that Pillow does not open, after "X is ": what it is, what to do."""
-    kind = kind_of_bytes(data)
+    """Explain what a file is that Pillow does not open, and what to do about it.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Returns
+    -------
+    str
+        The rest of a sentence that begins with "X is".
+    """
+    kind = detect_kind(data)
     if kind is None:
         is_text = data and as_text(data[:HEAD_BYTES]) is not None
         return "text, not an image" if is_text else f"not an image that nonet reads ({FORMATS_IN_WORDS})"

@@ -1,4 +1,4 @@
-"""TIFF files of several pages, and those that Pillow does not decode: which page is the picture, and its values.
+"""TIFF files of several pages, and those that Pillow cannot decode: which page is the picture, and its values.
 
 tifffile reads the tags; it also decodes what Pillow has no mode for (three samples of 32 bits, planes of 16 bits).
 """
@@ -11,7 +11,7 @@ from itertools import islice
 
 import numpy as np
 
-from nonet.data.images.file_kinds import RAW, TIFF, kind_of_bytes
+from nonet.data.images.file_kinds import RAW, TIFF, detect_kind
 from nonet.data.images.files import MAX_BYTES
 from nonet.errors import DataError
 
@@ -20,24 +20,29 @@ _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
 _ORIENTATION, _MAX_VALUES, _SUB_IFDS, _DNG_VERSION, _PAGE_NAME, _LUTS = 274, (341, 281), 330, 50706, 285, "LUTs"
 _RED, _GREEN, _BLUE = 0xFF0000, 0x00FF00, 0x0000FF
 _RAW = f"is {RAW.words}, which nonet does not read: convert it to PNG or JPEG"
-_OF_SENSORS = (32803, 34892)  # photometric interpretations: what a sensor gives, mosaic or linear
+_SENSOR_DATA = (32803, 34892)  # photometric interpretations of raw sensor data: mosaic, linear
 _SAVE_PLAIN = "save it as a TIFF of a single page"
 _STACK_HINT = "save the one that shows the cell as an image of its own"
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its messages name no file, and may be a thousand for one
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its messages name no file, and there may be thousands
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What of a TIFF file is its picture.
+    """Where in a TIFF file the picture is, and how to read it.
 
     Attributes
     ----------
-    pages : index of the page; or three, of the red, green and blue channel.
-    bits : of each value that are in use, as far as the file states it, above 8.
-    inverted : whether 0 is white.
-    for_tifffile : whether Pillow would read the page wrongly.
-    notes : what was passed over.
+    pages : tuple of int
+        Index of the page; or of three pages, the red, green and blue channels.
+    bits : int or None
+        Bits of each value that are in use, if the file says so and it is more than 8.
+    inverted : bool
+        Whether 0 is white.
+    for_tifffile : bool
+        Whether Pillow would read the page incorrectly.
+    notes : tuple of str
+        What was ignored.
     """
 
     pages: tuple[int, ...] = (0,)
@@ -48,16 +53,36 @@ class Layout:
 
 
 def is_tiff(data: bytes) -> bool:
-    """Say whether bytes begin as a TIFF file."""
-    return kind_of_bytes(data) == TIFF
+    """Tell whether bytes begin like a TIFF file.
+
+    Parameters
+    ----------
+    data : bytes
+
+    Returns
+    -------
+    bool
+    """
+    return detect_kind(data) == TIFF
 
 
-def layout_of(data: bytes) -> Layout | None:
-    """Find the picture among a TIFF's pages; None where tifffile cannot parse the file.
+def find_layout(data: bytes) -> Layout | None:
+    """Find the picture among the pages of a TIFF.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Returns
+    -------
+    Layout or None
+        None where tifffile cannot parse the file.
 
     Raises
     ------
-    DataError, without the image's name, where there are several pictures or none.
+    DataError
+        When there are several pictures or none. The message lacks the image's name.
     """
     try:
         with _opened(data) as tif:
@@ -65,14 +90,14 @@ def layout_of(data: bytes) -> Layout | None:
             return _layout(tif, pages)
     except DataError:
         raise
-    except Exception:  # of a damaged file: what Pillow says of it is for people
+    except Exception:  # a damaged file: Pillow's error is the one to show
         return None
 
 
 def _opened(data: bytes):
-    import tifffile  # takes a third of a second, and most images are no TIFF
+    import tifffile  # takes a third of a second, and most images are not TIFF
 
-    # Not as OME: such a file may name others, which would be looked for where the user happens to be.
+    # Not as OME: such a file may refer to others, which would be searched for in the current directory.
     return tifffile.TiffFile(io.BytesIO(data), is_ome=False)
 
 
@@ -85,7 +110,7 @@ def _layout(tif, pages: list) -> Layout:
         pages=indices,
         bits=_bits_stated(page, pages[0]),
         inverted=page.photometric == 0,
-        # Pillow takes two-byte samples in planes for bytes, signed bytes for unsigned, 32 unsigned bits for signed.
+        # Pillow reads 16-bit planar samples as bytes, signed bytes as unsigned, and 32 unsigned bits as signed.
         for_tifffile=(samples > 1 and page.planarconfig == 2 and bits > 8)
         or (bits, page.sampleformat) in ((8, 2), (32, 1)),
         notes=notes + _extra_channels(page),
@@ -93,29 +118,31 @@ def _layout(tif, pages: list) -> Layout:
 
 
 def _extra_channels(page) -> tuple[str, ...]:
-    """Note channels beyond grey or RGB that are not said to be alpha; they are not read."""
+    """Note channels beyond grey or RGB that are not marked as alpha; they are not read."""
     unspecified = sum(1 for kind in page.extrasamples if kind == 0)
-    plain_rgb = page.photometric == 1 and page.samplesperpixel == 3  # grey by its tags; its samples are R, G and B
+    plain_rgb = page.photometric == 1 and page.samplesperpixel == 3  # tagged as grey, but its samples are R, G and B
     if not unspecified or plain_rgb:
         return ()
-    return (f"channels ignored: {unspecified} of {page.samplesperpixel}, not said to be alpha",)
+    return (f"channels ignored: {unspecified} of {page.samplesperpixel}, not marked as alpha",)
 
 
 def _require_no_raw(pages: list) -> None:
-    """Raise DataError where what is outside is but a preview, as in cameras' raw files."""
+    """Raise DataError where the top-level pages are only previews, as in cameras' raw files."""
     first = pages[0]
     below = list(first.pages or ()) if _SUB_IFDS in first.tags else []
-    if _DNG_VERSION in first.tags or any(page.photometric in _OF_SENSORS for page in (first, *below)):
+    if _DNG_VERSION in first.tags or any(page.photometric in _SENSOR_DATA for page in (first, *below)):
         raise DataError(_RAW)
     if below and all(page.subfiletype & _REDUCED_OR_MASK for page in pages):
-        raise DataError(f"holds its picture below a smaller copy, where nonet does not look: {_SAVE_PLAIN}")
+        raise DataError(
+            f"stores its picture as a sub-image of a smaller copy, which nonet does not read: {_SAVE_PLAIN}"
+        )
 
 
 def _pictures(tif, pages: list) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Return the page that is the picture, or three that are its channels, and a note on the others."""
+    """Return the page that is the picture, or the three that are its channels, and a note on the others."""
     if len(pages) > MAX_PAGES:
         if len({page.offset for page in pages}) < len(pages):
-            raise DataError(f"is {TIFF.words} that is damaged: its pages lead in a circle")
+            raise DataError(f"is {TIFF.words} that is damaged: its list of pages is circular")
         raise DataError(f"holds more than {MAX_PAGES:,} pages: {_STACK_HINT}")
     wanted = [i for i, page in enumerate(pages) if not page.subfiletype & _REDUCED_OR_MASK] or list(range(len(pages)))
     num_stored = _num_planes(tif, pages) if len(pages) == 1 else 0
@@ -135,7 +162,7 @@ def _pictures(tif, pages: list) -> tuple[tuple[int, ...], tuple[str, ...]]:
 
 
 def _num_planes(tif, pages: list) -> int:
-    """Count the planes that some programs write behind a single page, and tell in its description."""
+    """Count the planes that some programs write after a single page and mention in its description."""
     series = tif.series
     size = pages[0].size
     return series[0].size // size if series and size else 1
@@ -154,10 +181,10 @@ def _are_grey_and_alike(pages: list) -> bool:
 
 
 def _order_of_channels(tif, pages: list) -> tuple[int, ...] | None:
-    """Return which pages are red, green and blue, as far as the file says so; None where they may be anything.
+    """Return which pages are red, green and blue; None where the file does not say so.
 
-    ImageJ and OME record that pages are channels, and their colours or names; other programs name the pages. Without
-    a word of it three grey pages may as well be three depths or times.
+    ImageJ and OME record that pages are channels, with their colours or names; other programs name the pages. Without
+    such information, three grey pages may just as well be three depths or times.
     """
     colours = [_colour_of_name(str(page.tags.valueof(_PAGE_NAME, ""))) for page in pages]
     if tif.is_imagej:
@@ -165,7 +192,7 @@ def _order_of_channels(tif, pages: list) -> tuple[int, ...] | None:
         if facts.get("channels") == 3 and facts.get("images", 3) == 3:
             labels = [_colour_of_name(str(label)) for label in facts.get("Labels", [])]
             luts = [_colour_of_lut(lut) for lut in facts.get(_LUTS, [])]
-            # ImageJ's first three channels are red, green and blue unless it says otherwise.
+            # ImageJ's first three channels are red, green and blue unless the file says otherwise.
             colours = next((c for c in (labels, luts) if len(c) == 3 and any(c)), [_RED, _GREEN, _BLUE])
     elif "<OME" in (pages[0].description or ""):
         colours = _colours_of_ome(pages[0].description)
@@ -186,7 +213,7 @@ def _colour_of_lut(lut: np.ndarray) -> int | None:
 
 
 def _colours_of_ome(xml: str) -> list[int | None]:
-    """Return the channels' colours by what OME says: three channels in one plane and moment, coloured or named."""
+    """Return the channels' colours according to OME, for three channels of one plane and time point."""
     sizes = dict(re.findall(r'\b(Size[ZCT])="(\d+)"', xml))
     if (sizes.get("SizeC"), sizes.get("SizeZ"), sizes.get("SizeT")) != ("3", "1", "1"):
         return []
@@ -198,12 +225,12 @@ def _colours_of_ome(xml: str) -> list[int | None]:
 
 
 def _attribute(tag: str, name: str) -> str:
-    found = re.search(rf'\b{name}="([^"]*)"', tag)
-    return found[1] if found else ""
+    match = re.search(rf'\b{name}="([^"]*)"', tag)
+    return match[1] if match else ""
 
 
 def _bits_stated(page, first) -> int | None:
-    """Return how many bits of each value are in use where a tag or OME says so; tags of 16 are written unasked."""
+    """Return how many bits are in use where a tag or OME says fewer than 16, which is what writers put by default."""
     stated = [page.bitspersample]
     for tag in _MAX_VALUES:
         top = np.max(page.tags.valueof(tag, 0))
@@ -217,23 +244,29 @@ def _bits_stated(page, first) -> int | None:
 def read_page(
     data: bytes, index: int, *, max_pixels: int, upright: bool = True
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Decode a page by tifffile.
+    """Decode a page with tifffile.
 
     Parameters
     ----------
-    data : the file.
-    index : of the page.
-    max_pixels : a larger page is refused before it is decoded.
-    upright : whether the orientation that is recorded is undone.
+    data : bytes
+        The file.
+    index : int
+        Of the page.
+    max_pixels : int
+        Larger pages are refused before they are decoded.
+    upright : bool
+        Whether to undo the recorded orientation.
 
     Returns
     -------
-    Values, (height, width) or (height, width, 3); alpha (height, width) or None.
+    values : ndarray, shape (height, width) or (height, width, 3)
+    alpha : ndarray, shape (height, width), or None
 
     Raises
     ------
-    DataError, without the image's name, where the page is too large, compressed in a way that needs more than
-    tifffile, or neither grey nor RGB.
+    DataError
+        When the page is too large, neither grey nor RGB, or compressed in a way that tifffile cannot decode by itself.
+        The message lacks the image's name.
     """
     with _opened(data) as tif:
         page = tif.pages[index]
@@ -261,7 +294,7 @@ def read_page(
         raise DataError(f"is {TIFF.words} that is damaged or cut short")
     elif axes not in ("YX", "YXS"):
         raise DataError(f"is a TIFF of a kind that nonet does not read: axes {axes}")
-    values = turned(values, orientation) if upright else values
+    values = undo_orientation(values, orientation) if upright else values
     if values.ndim == 2:
         return values, None
     if values.shape[2] >= 3:
@@ -269,8 +302,20 @@ def read_page(
     return values[..., 0], values[..., 1] if extra[-1] else None
 
 
-def turned(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo the rotation that EXIF's orientation 1 to 8 records, of (height, width, ...)."""
+def undo_orientation(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo the rotation or reflection that an EXIF orientation records.
+
+    Parameters
+    ----------
+    values : ndarray, shape (height, width, ...)
+    orientation : int
+        1 to 8.
+
+    Returns
+    -------
+    ndarray
+        A view; its first two axes are swapped for orientations 5 to 8.
+    """
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

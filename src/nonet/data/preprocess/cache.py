@@ -1,4 +1,4 @@
-"""From image files to what the networks see: denoised, square, uint8; cached, so that it is done once."""
+"""A cache of prepared crops on disk, so that each image is prepared once."""
 
 import hashlib
 import json
@@ -14,109 +14,38 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from nonet.artifacts.storage import waiting_for, writing_to
-from nonet.data.images.decode import read_image
 from nonet.data.images.files import read_file
-from nonet.data.preprocess.denoise import denoise, estimate_sigma, warm_up
-from nonet.data.preprocess.stain import normalise_colours
+from nonet.data.preprocess.crops import VERSION, Crop, prepare_crops
+from nonet.data.preprocess.denoise import warm_up
 from nonet.errors import DataError, UnreadableNowError
 from nonet.progress import progress, slowly
+from nonet.recipe import Denoise
 from nonet.workers import GUARD, Workers, map_in_order, spawned_pool, worker_count
 
 logger = logging.getLogger("nonet")
 
 CHUNK_SIZE = 64
-WORKERS_PAY_FROM = 256  # images; a worker process takes seconds to start
+MIN_IMAGES_FOR_WORKERS = 256  # a worker process takes seconds to start
 CHECK = 'Run "nonet data check DATASET".'
-AGAIN = 'When it can be read, run the same command again; "nonet data check DATASET" lists all images like it.'
+AGAIN = 'Once it can be read, run the same command again; "nonet data check DATASET" lists all such images.'
 CHECKSUM = np.dtype("<u8")
-VERSION = 4  # of what is done to pixels: a change makes old caches stale
 
 
-class Crop(NamedTuple):
-    """What a network sees of an image: its central part, squashed to a square.
+def image_checksums(images: np.ndarray) -> np.ndarray:
+    """Compute a checksum of each image: the sum of its bytes in words of eight, modulo 2**64.
 
-    `size_px` is the square's side; `centre` the part's side as a share of the frame's shorter one, the whole frame
-    where 1. Crops are ordered by size.
-    """
-
-    size_px: int
-    centre: float = 1.0
-
-    def __str__(self) -> str:
-        return f"{self.size_px} px" + (f" of the central {self.centre:g}" if self.centre < 1 else "")
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of the pixels."""
-        return self.size_px, self.size_px, 3
-
-
-class PreparedCrops(dict[Crop, np.ndarray]):
-    """Crop → uint8 (size, size, 3), and `note`: what was not ordinary about the image; see `read_image`."""
-
-    def __init__(self, crops: dict[Crop, np.ndarray], note: str):
-        super().__init__(crops)
-        self.note = note
-
-
-def prepare_crops(image: np.ndarray | str | Path | bytes, crops: Sequence[Crop], settings) -> PreparedCrops:
-    """Load an image, denoise it at full size, bring its colours to the reference if asked, and cut crops out of it.
-
-    Frames of single cells are nearly square (360 x 363 px and the like), so squashing a whole one moves no edge by a
-    percent.
+    A changed bit, zeros in place of pixels and the pixels of another image change it. It takes a fifteenth of the time
+    of a CRC, which matters because it is computed for every image that training reads.
 
     Parameters
     ----------
-    image : a path, a file's bytes, or uint8 (height, width, 3).
-    crops : what is wanted of it.
-    settings : the recipe's [denoise] section.
+    images : ndarray of uint8, shape (n, ...)
 
     Returns
     -------
-    crop → uint8 (size, size, 3), with a note on the image where it is not ordinary.
-    """
-    return _prepare(image, crops, settings)[0]
-
-
-def _prepare(image, crops: Sequence[Crop], settings, *, name: str | None = None) -> tuple[PreparedCrops, float]:
-    """Return crop → pixels, and the sigma that was estimated; NaN where denoising is off."""
-    pixels, note = image, ""
-    if not isinstance(image, np.ndarray):
-        read = read_image(image, name=name)
-        pixels, note = read.pixels, read.note
-    sigma = estimate_sigma(pixels) if settings.enabled else float("nan")
-    pixels = denoise(pixels, settings, sigma=sigma)
-    clean = normalise_colours(pixels) if settings.colours == "reinhard" else pixels
-    return PreparedCrops({crop: _cut(clean, crop) for crop in crops}, note), sigma
-
-
-def _cut(image: np.ndarray, crop: Crop) -> np.ndarray:
-    centre = Image.fromarray(cut_centre(image, crop.centre))
-    return np.asarray(centre.resize(crop.shape[:2], Image.Resampling.BICUBIC))
-
-
-def cut_centre(image: np.ndarray, part: float) -> np.ndarray:
-    """Return the central square of an image (height, width, 3), `part` times its shorter side wide; whole where 1.
-
-    Frames of single cells have the cell in their middle, on a third of the area or less: of its surroundings a
-    network of few pixels sees more than it needs.
-    """
-    if part == 1:
-        return image
-    height, width = image.shape[:2]
-    side = max(1, round(part * min(height, width)))
-    top, left = (height - side) // 2, (width - side) // 2
-    return np.ascontiguousarray(image[top : top + side, left : left + side])
-
-
-def sums_of(images: np.ndarray) -> np.ndarray:
-    """Return the sum of each image's bytes in words of eight, uint64 (n,), of uint8 (n, …).
-
-    A changed bit, zeros in place of pixels and another image's pixels change it. Against a CRC it takes a fifteenth of
-    the time, which counts, as it is taken of each image that a training reads.
+    ndarray of uint64, shape (n,)
     """
     flat = images.reshape(len(images), -1)
     whole = flat.shape[1] // 8 * 8
@@ -125,10 +54,18 @@ def sums_of(images: np.ndarray) -> np.ndarray:
 
 
 class PreparedImages:
-    """Images as the networks see them, by row: uint8 (n, size, size, 3), read from disk as they are asked for.
+    """Images as the networks see them: like an array of uint8, shape (n, size, size, 3), read from disk on access.
 
-    `file` holds each content once; `rows` says where the i-th image lies in it. Indexing takes what NumPy takes for a
-    first axis, and copies. Each image is compared with its checksum as it is read.
+    Indexing accepts whatever NumPy accepts for the first axis, and copies. Each image is compared with its checksum
+    when it is read.
+
+    Parameters
+    ----------
+    file : Path
+        Pixels of a cache, which holds each content once.
+    crop : Crop
+    rows : ndarray of int, shape (n,)
+        Row of each image in `file`.
     """
 
     def __init__(self, file: Path, crop: Crop, rows: np.ndarray):
@@ -142,27 +79,28 @@ class PreparedImages:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the array: (n, size, size, 3)."""
         return len(self.rows), *self.crop.shape
 
     @property
     def sigmas(self) -> np.ndarray:
-        """Estimated noise before denoising: float32 (n,), grey levels; NaN where denoising is off."""
+        """Estimated noise before denoising, float32 of shape (n,), in 8-bit grey levels; NaN where it is off."""
         return np.fromfile(self.file.with_name("sigma.f32"), dtype=np.float32)[self.rows]
 
     def __getitem__(self, index) -> np.ndarray:
         rows = self.rows[index]
         images = np.asarray(self._store[rows]) if np.ndim(rows) else np.array(self._store[rows])
-        sums = sums_of(images.reshape(-1, *self.crop.shape))
+        sums = image_checksums(images.reshape(-1, *self.crop.shape))
         damaged = np.atleast_1d(rows)[sums != np.atleast_1d(self._checksums[rows])]
         if len(damaged):
             raise DataError(
                 f"{self.file} is damaged: image {damaged[0]} is not what was written.",
-                hint="Run the same command again: it prepares such images anew.",
+                hint="Run the same command again: it prepares damaged images again.",
             )
         return images
 
     def __reduce__(self):
-        # Sent to another process as a place on disk, not as gigabytes.
+        # Sent to another process as a path, not as gigabytes of pixels.
         return PreparedImages, (self.file, self.crop, self.rows)
 
 
@@ -171,74 +109,91 @@ def prepare_images(
     sha256s: Sequence[str],
     *,
     crops: Sequence[Crop],
-    denoise,
+    denoise: Denoise,
     cache_dir: str | Path,
     num_workers: int | None = None,
     description: str = "preparing",
 ) -> dict[Crop, PreparedImages]:
-    """Prepare many images once, over all cores, all crops in one pass; what the caches have is not done again.
+    """Prepare many images in parallel, all crops in one pass, skipping what the caches already have.
 
-    Each crop has a cache of its own, found by content and settings, not by path: images added to a dataset, or a crop
-    added to a recipe, are all that is done. Killed half way, the same call goes on behind the last finished chunk.
-    However many images there are, memory holds a few chunks.
+    Each crop has a cache of its own, looked up by content and settings rather than by path: only images added to a
+    dataset, or crops added to a recipe, are prepared. After an interruption the same call continues after the last
+    complete chunk. Memory holds a few chunks, however many images there are.
 
     Parameters
     ----------
-    paths, sha256s : of the images, in the same order.
-    crops : what is wanted of each.
-    denoise : the recipe's [denoise] section.
-    cache_dir : where the caches lie.
-    num_workers : processes; by default one a core where there are enough images.
+    paths : sequence of Path
+    sha256s : sequence of str
+        Of the files, in the same order.
+    crops : sequence of Crop
+    denoise : Denoise
+        The recipe's [denoise] section.
+    cache_dir : str or Path
+        Folder of the caches.
+    num_workers : int, optional
+        Processes; by default one per core if there are enough images.
+    description : str
+        Of the progress bar.
 
     Returns
     -------
-    crop → its images, in the order of `paths`.
+    dict
+        Crop → PreparedImages, in the order of `paths`.
 
     Raises
     ------
-    DataError where an image cannot be read, or is not the one that `sha256s` says.
+    DataError
+        When an image cannot be read, or does not have its `sha256`.
     """
-    # A spawned process runs its parent's script again up to `if __name__`; without one it would come by here and wait
-    # forever for the lock that its parent holds.
+    # A spawned process runs its parent's script again up to `if __name__`; without that line it would arrive here and
+    # wait forever for the lock that its parent holds.
     if getattr(current_process(), "_inheriting", False):
-        raise DataError("A script calls nonet outside of `if __name__ == '__main__':`.", hint=GUARD)
+        raise DataError("A script calls nonet outside `if __name__ == '__main__':`.", hint=GUARD)
     name = _settings_name(denoise)
     caches = [Cache(Path(cache_dir), crop, name) for crop in sorted(set(crops))]
     with ExitStack() as locks:
-        # A lock goes with the process that holds it, so a killed one leaves nothing behind. Always in the order
-        # of crops: two calls that share some never wait for each other's locks.
+        # A lock ends with its process, so a killed one leaves none behind. Locks are taken in the order of crops, so
+        # that two calls that share some of them cannot deadlock.
         for cache in caches:
             locks.enter_context(waiting_for(cache.folder / "lock"))
             cache.read_index()
             cache.drop_damaged(sha256s)
-        todo = {}
+        jobs = {}
         for path, sha in zip(paths, sha256s, strict=True):
-            if lacking := [cache.crop for cache in caches if sha not in cache.rows]:
-                todo[sha] = (path, sha, lacking)
-        if todo:
-            _fill(caches, list(todo.values()), denoise, num_workers, over=(len(set(sha256s)), description))
+            if missing := [cache.crop for cache in caches if sha not in cache.rows]:
+                jobs[sha] = _Job(path, sha, missing)
+        if jobs:
+            _fill(caches, list(jobs.values()), denoise, num_workers, total=len(set(sha256s)), description=description)
     return {
         cache.crop: PreparedImages(cache.pixels, cache.crop, np.array([cache.rows[sha] for sha in sha256s], int))
         for cache in caches
     }
 
 
-def _settings_name(settings) -> str:
-    names = type(settings).model_fields if settings.enabled else ["colours"]  # the others have no effect
+def _settings_name(settings: Denoise) -> str:
+    names = list(type(settings).model_fields) if settings.enabled else ["colours"]  # the others have no effect
     facts = {name: getattr(settings, name) for name in names}
     what = "denoised" if settings.enabled else settings.colours
     return f"{what}-v{VERSION}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 class Cache:
-    """The files of one crop, row by row: pixels, sigmas, the images' SHA-256, and checksums. Use it under its lock.
+    """The files of one crop: per row, pixels, sigma, the image's SHA-256 and checksums. Use it under its lock.
 
-    There are two checksums a row: of the pixels, and of the other two facts, so that neither black rows nor images
-    under a wrong name are used. A damaged row is forgotten, and its image prepared anew behind the last one.
+    There are two checksums per row, of the pixels and of the other two values, so that neither black rows nor images
+    under a wrong SHA-256 are used. Damaged rows are ignored, and their images prepared again and appended.
+
+    Parameters
+    ----------
+    cache_dir : Path
+    crop : Crop
+    settings_name : str
+        Part of the folder's name that identifies the settings.
 
     Attributes
     ----------
-    rows : SHA-256 of an image's file → its row.
+    rows : dict
+        SHA-256 of an image's file → its row.
     """
 
     def __init__(self, cache_dir: Path, crop: Crop, settings_name: str):
@@ -251,7 +206,7 @@ class Cache:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def read_index(self) -> None:
-        """Find out what is whole, and cut off what a killed call left half written."""
+        """Read which rows are intact, and truncate what an interrupted call left incomplete."""
         bytes_per_image = {self.index: 65, self.sigmas: 4, self.checksums: 8, self.facts: 8}
         bytes_per_image[self.pixels] = math.prod(self.crop.shape)
         for file in bytes_per_image:
@@ -269,7 +224,13 @@ class Cache:
                 self.rows[sha.decode("ascii")] = row
 
     def drop_damaged(self, sha256s: Sequence[str]) -> None:
-        """Forget those of these images whose pixels are not what was written, so that they are prepared anew."""
+        """Forget the images whose pixels do not match their checksum, so that they are prepared again.
+
+        Parameters
+        ----------
+        sha256s : sequence of str
+            Images to check.
+        """
         wanted = {sha: self.rows[sha] for sha in dict.fromkeys(sha256s) if sha in self.rows}
         if not wanted:
             return
@@ -283,16 +244,21 @@ class Cache:
         if damaged:
             logger.warning(
                 f"{self.pixels} is damaged: {len(damaged):,} of {len(wanted):,} images are not what was written. They "
-                "are prepared anew."
+                "are prepared again."
             )
         for sha in damaged:
             del self.rows[sha]
 
     def append(self, prepared: "list[Prepared]") -> None:
-        """Add the images that have this crop: pixels first, their names last."""
+        """Add the images that have this crop; their SHA-256 is written last, so that an interrupted row does not count.
+
+        Parameters
+        ----------
+        prepared : list of Prepared
+        """
         new = [image for image in prepared if self.crop in image.pixels]
         first = self.index.stat().st_size // 65
-        checksums = [sums_of(image.pixels[self.crop][None])[0] for image in new]
+        checksums = [image_checksums(image.pixels[self.crop][None])[0] for image in new]
         facts = [_facts_checksum(image.sha256.encode("ascii"), image.sigma) for image in new]
         with writing_to(self.folder):
             with self.pixels.open("ab") as file:
@@ -313,28 +279,46 @@ def _facts_checksum(sha256: bytes, sigma: float) -> int:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One image in the crops that the caches lacked: crop → uint8 (size, size, 3)."""
+    """One image in the crops that the caches lacked.
+
+    Attributes
+    ----------
+    sha256 : str
+        Of its file.
+    pixels : dict
+        Crop → ndarray of uint8, shape (size, size, 3).
+    sigma : float
+        Estimated noise in 8-bit grey levels; NaN where denoising is off.
+    """
 
     sha256: str
     pixels: dict[Crop, np.ndarray]
     sigma: float
 
 
+class _Job(NamedTuple):
+    """An image to prepare in some crops."""
+
+    path: Path
+    sha256: str
+    crops: list[Crop]
+
+
 def _fill(
     caches: list[Cache],
-    todo: list[tuple[Path, str, list[Crop]]],
-    settings,
+    jobs: list[_Job],
+    settings: Denoise,
     num_workers: int | None,
     *,
-    over: tuple[int, str],
+    total: int,
+    description: str,
 ) -> None:
-    """Prepare images chunk by chunk, each in the crops that lack it: (path, SHA-256, crops)."""
-    chunks = [todo[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
+    """Prepare images chunk by chunk and append them to the caches."""
+    chunks = [jobs[start : start + CHUNK_SIZE] for start in range(0, len(jobs), CHUNK_SIZE)]
     tasks = ((chunk, settings) for chunk in chunks)
-    num_processes = min(worker_count(num_workers), len(chunks)) if len(todo) >= WORKERS_PAY_FROM else 1
-    total, description = over
+    num_processes = min(worker_count(num_workers), len(chunks)) if len(jobs) >= MIN_IMAGES_FOR_WORKERS else 1
     with (
-        progress(total=total, initial=total - len(todo), description=description, unit="images") as bar,
+        progress(total=total, initial=total - len(jobs), description=description, unit="images") as bar,
         closing(
             map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool, name_of=_first_and_last)
         ) as chunks_done,
@@ -345,27 +329,37 @@ def _fill(
             bar.update(len(prepared))
 
 
-def _first_and_last(task: tuple[list[tuple[Path, str, list[Crop]]], object]) -> str:
-    files, _ = task
-    return f"{files[0][0]} to {files[-1][0]}"
+def _first_and_last(task: tuple[list[_Job], Denoise]) -> str:
+    jobs, _ = task
+    return f"{jobs[0].path} to {jobs[-1].path}"
 
 
-def _prepare_chunk(task: tuple[list[tuple[Path, str, list[Crop]]], object]) -> list[Prepared]:
-    files, settings = task
+def _prepare_chunk(task: tuple[list[_Job], Denoise]) -> list[Prepared]:
+    jobs, settings = task
     chunk = []
-    for path, sha256, crops in files:
+    for path, sha256, crops in jobs:
         try:
             data = read_file(path)
         except DataError as error:
             raise type(error)(error.message, hint=AGAIN if isinstance(error, UnreadableNowError) else CHECK) from error
-        # The cache is found by content, so pixels of a file that changed would be kept under a wrong name.
+        # The cache is looked up by content, so pixels of a changed file would be stored under a wrong SHA-256.
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise DataError(f"{path} is not the file it was when the dataset was built.", hint=CHECK)
-        chunk.append(Prepared(sha256, *_prepare(data, crops, settings, name=str(path))))
+            raise DataError(f"{path} has changed since the dataset was built.", hint=CHECK)
+        prepared = prepare_crops(data, crops, settings, name=str(path))
+        chunk.append(Prepared(sha256, dict(prepared), prepared.sigma))
     return chunk
 
 
 def worker_pool(num_workers: int) -> Workers:
-    """Return processes that prepare images; the loops of denoising are compiled here, once, and not by each of them."""
+    """Start processes that prepare images, after compiling the denoising loops once so that each finds them on disk.
+
+    Parameters
+    ----------
+    num_workers : int
+
+    Returns
+    -------
+    Workers
+    """
     warm_up()
     return spawned_pool(num_workers)

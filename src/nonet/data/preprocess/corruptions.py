@@ -1,7 +1,7 @@
-"""What goes wrong between a cell and its picture: sensor noise, defocus, a moved stage, uneven light, compression.
+"""Image corruptions: sensor noise, defocus, motion, uneven illumination, colour shifts, compression.
 
-The one place for the corruptions and their strengths: drawn cells, tests of robustness and the augmentation of training
-(which works on whole batches on a device) take kernels and arithmetic from here.
+The one place for corruptions and their strengths. Drawn cells and robustness tests use them directly, and the
+augmentation of training (which works on whole batches on a device) uses their kernels and arithmetic.
 """
 
 import io
@@ -17,18 +17,27 @@ from nonet.errors import DataError
 
 SEVERITIES = (0, 1, 2, 3, 4)
 
-#: Lengths are given for a frame of this side; a frame of half the side is blurred by half as many pixels.
+#: Lengths are given for a frame of this side; a frame of half the size is blurred by half as many pixels.
 FRAME_PX = 360
 
-_CAST = 0.26  # how far the colour of uneven light is off, as a share of its fall-off
+_CAST = 0.26  # strength of the colour cast of uneven illumination, as a share of its fall-off
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to spoil an image.
+    """One kind of corruption.
 
-    `strengths` are those of severities 1 to 4, in `unit`; `apply` takes float32 values (h, w, 3) in 0–255, a strength
-    and a generator, and returns new values, which need not be whole or in range.
+    Attributes
+    ----------
+    about : str
+        What it imitates.
+    unit : str
+        Unit of the strengths.
+    strengths : tuple of float
+        Of severities 1 to 4.
+    apply : callable
+        Function of float32 values of shape (h, w, 3) in 0–255, a strength and a random generator. Returns new values,
+        which need not be whole or in range.
     """
 
     about: str
@@ -38,22 +47,26 @@ class Corruption:
 
 
 def corrupt(image: np.ndarray, corruption: str, severity: int, *, seed: int) -> np.ndarray:
-    """Degrade an image in a known way.
+    """Corrupt an image.
 
     Parameters
     ----------
-    image : uint8 array (h, w, 3).
-    corruption : one of `CORRUPTIONS`, which says what each does and how strongly.
-    severity : 0–4; 0 returns the image as it is.
-    seed : 0 or more; of the noise, and of the direction and colour of light and movement.
+    image : ndarray of uint8, shape (h, w, 3)
+    corruption : str
+        One of `CORRUPTIONS`.
+    severity : int
+        0 to 4; 0 returns the image unchanged.
+    seed : int
+        0 or more. Determines the noise, and the direction and colour of light and motion.
 
     Returns
     -------
-    uint8 array (h, w, 3).
+    ndarray of uint8, shape (h, w, 3)
 
     Raises
     ------
-    DataError, where corruption or severity is none of these or the image is no 8-bit RGB image.
+    DataError
+        When there is no such corruption or severity, or the image is not 8-bit RGB.
     """
     if corruption not in CORRUPTIONS:
         raise DataError(f"There is no corruption {corruption!r}.", f"Choose from {', '.join(CORRUPTIONS)}.")
@@ -70,16 +83,36 @@ def corrupt(image: np.ndarray, corruption: str, severity: int, *, seed: int) -> 
 
 
 def gaussian_kernel(sigma_px: np.ndarray, radius_px: int) -> np.ndarray:
-    """Return one normal curve a width, each summing to 1: (n,) → float64 (n, 2 radius_px + 1)."""
+    """Return normalised Gaussian kernels.
+
+    Parameters
+    ----------
+    sigma_px : ndarray of float, shape (n,)
+    radius_px : int
+
+    Returns
+    -------
+    ndarray of float64, shape (n, 2 radius_px + 1)
+        Each row sums to 1.
+    """
     offsets = np.arange(-radius_px, radius_px + 1)
     kernel = np.exp(-0.5 * (offsets / np.asarray(sigma_px, dtype=np.float64)[:, None]) ** 2)
     return kernel / kernel.sum(1, keepdims=True)
 
 
 def line_kernel(angle_rad: np.ndarray, radius_px: int) -> np.ndarray:
-    """Return lines one pixel wide through the middle, each summing to 1: (n,) → float64 (n, k, k), k = 2 radius_px + 1.
+    """Return normalised kernels of lines one pixel wide through the centre.
 
-    An angle of 0 is a line along a row; it turns towards the rows below.
+    Parameters
+    ----------
+    angle_rad : ndarray of float, shape (n,)
+        0 is a line along a row; larger angles turn towards the rows below.
+    radius_px : int
+
+    Returns
+    -------
+    ndarray of float64, shape (n, k, k) with k = 2 radius_px + 1
+        Each kernel sums to 1.
     """
     offsets = np.arange(-radius_px, radius_px + 1)
     y, x = offsets[None, :, None], offsets[None, None, :]
@@ -90,23 +123,60 @@ def line_kernel(angle_rad: np.ndarray, radius_px: int) -> np.ndarray:
 
 
 def change_light(values, mean, *, gain, contrast):
-    """Multiply by `gain`, and the distance from `mean` by `contrast`; arrays or tensors that broadcast."""
+    """Change brightness and contrast.
+
+    Parameters
+    ----------
+    values, mean : ndarray or Tensor
+        Grey levels and the level that contrast refers to; they broadcast.
+    gain : float, ndarray or Tensor
+        Factor of the brightness.
+    contrast : float, ndarray or Tensor
+        Factor of the distance from `mean`.
+
+    Returns
+    -------
+    ndarray or Tensor
+    """
     return (values - mean) * (gain * contrast) + mean * gain
 
 
 def blur(values: np.ndarray, sigma_px: float) -> np.ndarray:
-    """Blur float values (h, w, 3) by a normal curve, cut off at three sigma and mirrored at the border."""
+    """Blur an image by a Gaussian, truncated at three sigma, with mirrored borders.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (h, w, 3)
+    sigma_px : float
+
+    Returns
+    -------
+    ndarray of float, shape (h, w, 3)
+    """
     kernel = gaussian_kernel(np.array([sigma_px]), max(1, math.ceil(3 * sigma_px)))[0]
     return correlate1d(correlate1d(values, kernel, axis=0, mode="mirror"), kernel, axis=1, mode="mirror")
 
 
 def motion_blur(values: np.ndarray, angle_rad: float, radius_px: int) -> np.ndarray:
-    """Blur float values (h, w, 3) along a line of 2 radius_px + 1 px, mirrored at the border."""
+    """Blur an image along a line, with mirrored borders.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (h, w, 3)
+    angle_rad : float
+        As for `line_kernel`.
+    radius_px : int
+        The line has 2 radius_px + 1 pixels.
+
+    Returns
+    -------
+    ndarray of float, shape (h, w, 3)
+    """
     kernel = line_kernel(np.array([angle_rad]), radius_px)[0].astype(values.dtype)
     height, width = values.shape[:2]
     padded = np.pad(values, ((radius_px, radius_px), (radius_px, radius_px), (0, 0)), mode="reflect")
     total = np.zeros_like(values)
-    for y, x in zip(*np.nonzero(kernel)):  # few: a line's pixels, not the square's
+    for y, x in zip(*np.nonzero(kernel)):  # few: the pixels of a line, not of the square
         total += kernel[y, x] * padded[y : y + height, x : x + width]
     return total
 
@@ -115,9 +185,9 @@ def _noise(values: np.ndarray, sigma: float, rng: np.random.Generator) -> np.nda
     return values + np.float32(sigma) * rng.standard_normal(values.shape, dtype=np.float32)
 
 
-def _shot_noise(values: np.ndarray, sigma_of_white: float, rng: np.random.Generator) -> np.ndarray:
-    """As few photons as make white vary by sigma_of_white; the variance of a grey is in proportion to it."""
-    grey_levels_per_photon = sigma_of_white**2 / 255
+def _shot_noise(values: np.ndarray, white_sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Add Poisson noise with this sigma for white; the variance of a grey level is proportional to it."""
+    grey_levels_per_photon = white_sigma**2 / 255
     return rng.poisson(values / grey_levels_per_photon).astype(np.float32) * np.float32(grey_levels_per_photon)
 
 
@@ -125,7 +195,7 @@ def _defocus(values: np.ndarray, sigma_px: float, rng: np.random.Generator) -> n
     return blur(values, sigma_px * max(values.shape[:2]) / FRAME_PX)
 
 
-def _movement(values: np.ndarray, length_px: float, rng: np.random.Generator) -> np.ndarray:
+def _motion(values: np.ndarray, length_px: float, rng: np.random.Generator) -> np.ndarray:
     radius_px = max(1, round(length_px * max(values.shape[:2]) / FRAME_PX / 2))
     return motion_blur(values, rng.uniform(0, np.pi), radius_px)
 
@@ -139,7 +209,7 @@ def _uneven_light(values: np.ndarray, fall_off: float, rng: np.random.Generator)
     return values * (1 - fall_off * dark)[:, :, None] * cast.astype(np.float32)
 
 
-def _off_colour(values: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+def _colour_shift(values: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     gain = 1 + share * rng.permutation([-1.0, -0.25, 0.5])
     return change_light(values, values.mean(), gain=gain.astype(np.float32), contrast=np.float32(1 - share))
 
@@ -156,30 +226,30 @@ def _as_pixels(values: np.ndarray) -> np.ndarray:
 
 #: The order decides the generator's numbers: a new corruption goes to the end.
 CORRUPTIONS = {
-    "noise": Corruption("Gaussian noise of the sensor", "sigma in 8-bit grey levels", (6.0, 12.0, 24.0, 48.0), _noise),
+    "noise": Corruption("Gaussian sensor noise", "sigma in 8-bit grey levels", (6.0, 12.0, 24.0, 48.0), _noise),
     "blur": Corruption(
         "defocus, as a Gaussian blur", "sigma in px of a 360-px frame", (3.25, 6.5, 11.5, 18.0), _defocus
     ),
     "illumination": Corruption(
-        "light that falls off to one side and has a tint",
-        "share of the light missing on the dark side; the tint is off by a quarter of it",
+        "illumination that falls off to one side and has a colour cast",
+        "share of the light missing on the dark side; the cast is a quarter of it",
         (0.2, 0.4, 0.65, 0.85),
         _uneven_light,
     ),
     "shot_noise": Corruption(
-        "noise of few photons, most where it is bright",
+        "photon noise, strongest in bright areas",
         "sigma of white in 8-bit grey levels",
         (6.0, 12.0, 24.0, 48.0),
         _shot_noise,
     ),
     "motion_blur": Corruption(
-        "a stage or slide that moved", "length in px of a 360-px frame", (9.0, 17.0, 29.0, 45.0), _movement
+        "a stage or slide that moved", "length in px of a 360-px frame", (9.0, 17.0, 29.0, 45.0), _motion
     ),
     "colour": Corruption(
-        "another balance of colours and less contrast",
-        "share by which one channel is too dark, half of it by which another is too bright, and contrast that is lost",
+        "a shifted colour balance and less contrast",
+        "share by which one channel is darker and contrast is reduced; another channel is brighter by half of it",
         (0.08, 0.16, 0.28, 0.4),
-        _off_colour,
+        _colour_shift,
     ),
     "jpeg": Corruption("lossy compression", "JPEG quality, 100 is best", (50.0, 25.0, 12.0, 6.0), _jpeg),
 }

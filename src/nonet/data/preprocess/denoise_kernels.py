@@ -1,6 +1,6 @@
 """The loops of denoising, compiled by numba: wavelet details for the noise, and non-local means of an RGB image.
 
-One image is worked on by one thread; many images go to many processes, so that there is one level of parallelism.
+Each image is processed by one thread, and many images by many processes, so there is one level of parallelism.
 """
 
 import math
@@ -10,25 +10,33 @@ import numpy as np
 
 # Daubechies' wavelet with two vanishing moments ("db2"): its high-pass filter.
 HIGH_PASS = (-0.48296291314453416, 0.8365163037378079, -0.2241438680420134, -0.12940952255126037)
-BINS_PER_GREY_LEVEL = 64  # in which a median is sought
+BINS_PER_GREY_LEVEL = 64  # of the histogram in which a median is searched
 # exp(x) by Schraudolph, Neural Computation 1999, for float32: x goes straight into the bits of the exponent; 60801, in
-# units of 2**-20, makes the mean error least. It is off by up to 6 %, and scikit-image weighs by it: with the true
-# exponential, pixels differ from its by half a grey level.
+# units of 2**-20, minimises the mean error. It is off by up to 6 %, and scikit-image uses it for weights: with the
+# exact exponential, pixels would differ from scikit-image's by half a grey level.
 EXP_SCALE = 2**23 / math.log(2)
 EXP_OF_ZERO = (127 << 23) - (60801 << 3)
 WEIGHT_OF_SELF = np.array([EXP_OF_ZERO], dtype=np.int32).view(np.float32)[0]
-LARGEST_DISTANCE = 5.0  # patches that differ more, in units of h**2, have no weight
-SMALLEST_H2 = 1e-6  # squared grey levels; with less, patches that differ are as far apart, and float32 overflows
+LARGEST_DISTANCE = 5.0  # patches with a larger distance, in units of h**2, get no weight
+SMALLEST_H2 = 1e-6  # squared grey levels; below it different patches get no weight anyway, and float32 overflows
 
 ZERO, SELF_BITS = np.float32(0), np.int32(EXP_OF_ZERO)
-FAST = {"contract", "nsz", "arcp"}  # fused multiply-adds and the like; nothing that takes numbers to be finite
+FAST = {"contract", "nsz", "arcp"}  # fused multiply-adds and the like; nothing that assumes finite numbers
 
 
 def compiled(function):
-    """Compile for this machine at the first call, and keep the result on disk for later processes.
+    """Compile a function at its first call, and cache the result on disk for later processes.
 
-    numba keeps it beside this file or, where that cannot be written, in the user's cache folder; NUMBA_CACHE_DIR names
-    another. Where there is none, each process compiles for itself, which takes it some seconds.
+    numba caches it beside this file or, where that is not writable, in the user's cache folder; NUMBA_CACHE_DIR names
+    another. Where there is none, each process compiles by itself, which takes some seconds.
+
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    callable
     """
     try:
         return numba.njit(function, nogil=True, cache=True)
@@ -38,15 +46,20 @@ def compiled(function):
 
 @compiled
 def diagonal_details(planes):
-    """Return the absolute finest diagonal wavelet coefficients: float64 (channels, rows, columns).
+    """Compute the absolute finest diagonal wavelet coefficients.
 
-    The same to the last bit as PyWavelets' `dwt2(plane, "db2")`, as the sums are made in the same
-    order. It matters: where an image is flat, the last bits decide which coefficients are zero and do not count. The
-    other three quarters of the transform are not needed here.
+    Identical to PyWavelets' `dwt2(plane, "db2")` to the last bit, because sums are computed in the same order. This
+    matters: in flat images the last bits decide which coefficients are zero and do not count. The other three quarters
+    of the transform are not needed here.
 
     Parameters
     ----------
-    planes : uint8 (channels, height + 6, width + 6), mirrored at the borders with their outermost pixels repeated.
+    planes : ndarray of uint8, shape (channels, height + 6, width + 6)
+        With mirrored borders, in which the outermost pixels are repeated.
+
+    Returns
+    -------
+    ndarray of float64, shape (channels, rows, columns)
     """
     num_channels, height, width = planes.shape[0], planes.shape[1] - 6, planes.shape[2] - 6
     rows, columns = (height + 3) // 2, (width + 3) // 2
@@ -73,7 +86,7 @@ def diagonal_details(planes):
 
 @numba.njit
 def _order_of_sum(is_last, size):
-    """PyWavelets starts with what lies outside at the far border, the nearest first."""
+    """Return the order of PyWavelets' sums, which start outside the far border, nearest pixel first."""
     if not is_last:
         return 0, 1, 2, 3
     return (1, 0, 2, 3) if size % 2 == 0 else (2, 1, 0, 3)
@@ -81,18 +94,21 @@ def _order_of_sum(is_last, size):
 
 @compiled
 def values_near_median(values):
-    """Return the values, of those that are not zero, that share a bin with their median or lie between its two.
+    """Return the non-zero values in the histogram bin of their median, or in the bins of the two middle values.
 
-    Sorting a few hundred of them takes a tenth of what sorting all does.
+    Sorting these few hundred takes a tenth of the time of sorting all.
 
     Parameters
     ----------
-    values : float64, any shape, none negative or much larger than grey levels.
+    values : ndarray of float64, any shape
+        Not negative, and not much larger than grey levels.
 
     Returns
     -------
-    near : float64 (k,)
-    low, high : the places in it, when sorted, of the two values whose mean is the median. All empty or 0 without any.
+    near : ndarray of float64, shape (k,)
+        Empty where all values are zero.
+    low, high : int
+        Indices in sorted `near` of the two values whose mean is the median.
     """
     flat = values.ravel()
     counts = np.zeros(1 + int(flat.max() * BINS_PER_GREY_LEVEL), np.int64)
@@ -123,19 +139,29 @@ def values_near_median(values):
 
 @compiled
 def non_local_means(planes, half, reach, noise, per_h2, margin):
-    """Average each pixel with those around it, by how alike their patches are: float32 (height, width, 3).
+    """Average each pixel with those around it, weighted by the similarity of their patches.
 
-    Shifts are gone through by half, as a pixel is as much like its neighbour as the neighbour is like it. For each
-    shift, sums over the patches' rows move down with the row that is worked on, and never leave the cache.
+    Only half of the shifts are computed, as similarity is symmetric. For each shift, the sums over the patches' rows
+    move down with the current row and never leave the cache.
 
     Parameters
     ----------
-    planes : float32 (3, height + 2 margin, width + 2 margin) of whole grey levels, so that sums are exact.
-    half : of the patch's size, rounded down, at least 1; patches reach from 1 - half to half.
-    reach : how far neighbours are sought, px.
-    noise : what is subtracted from a patch's squared distance.
-    per_h2 : one over the squared distance that counts as 1.
-    margin : at least 2 reach + half.
+    planes : ndarray of float32, shape (3, height + 2 margin, width + 2 margin)
+        Whole grey levels, so that sums are exact.
+    half : int
+        Half of the patch size, rounded down, at least 1; patches reach from 1 - half to half.
+    reach : int
+        How far neighbours are searched, in px.
+    noise : float
+        Subtracted from the squared distance of patches.
+    per_h2 : float
+        Reciprocal of the squared distance that counts as 1.
+    margin : int
+        At least 2 reach + half.
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width, 3)
     """
     height, width = planes.shape[1] - 2 * margin, planes.shape[2] - 2 * margin
     total = np.empty((3, height, width), np.float32)
@@ -145,7 +171,7 @@ def non_local_means(planes, half, reach, noise, per_h2, margin):
     weight = np.full((height, width), WEIGHT_OF_SELF)
     noise, scale = np.float32(noise), np.float32(-EXP_SCALE * per_h2)
     furthest = np.float32(LARGEST_DISTANCE / per_h2)
-    # Columns from -reach to width + reach: every pair of which one pixel is in the image. Patches stick out of them.
+    # Columns from -reach to width + reach: all pairs of which one pixel is in the image. Patches extend beyond them.
     num_columns = width + 2 * reach
     num_sums = num_columns + 2 * half - 1
     squares = np.empty((2 * reach + 1, 2 * half, num_sums), np.float32)
@@ -154,7 +180,7 @@ def non_local_means(planes, half, reach, noise, per_h2, margin):
     bits = np.empty((2 * reach + 1, num_columns), np.int32)
     weights = bits.view(np.float32)
     for down in range(reach + 1):
-        # Without a step down, the shifts to the left are those to the right, seen from the other pixel.
+        # Within a row, shifts to the left are shifts to the right seen from the other pixel.
         first = -reach if down else 1
         num_shifts = reach - first + 1
         squares[:] = ZERO
@@ -178,7 +204,7 @@ def non_local_means(planes, half, reach, noise, per_h2, margin):
 
 @numba.njit(fastmath=FAST)
 def _move_down(planes, row, down, start, right, oldest, sums):
-    """Add a row's squared differences to the sums over the patches' rows; take out those of the row they leave."""
+    """Add a row's squared differences to the sums over the patches' rows, and subtract those of the row they leave."""
     r, other_r = _two_lines(planes[0], row, down, start, right, sums.shape[0])
     g, other_g = _two_lines(planes[1], row, down, start, right, sums.shape[0])
     b, other_b = _two_lines(planes[2], row, down, start, right, sums.shape[0])
@@ -218,20 +244,20 @@ def _weigh(distance, bits, noise, scale, furthest):
 
 @numba.njit(fastmath=FAST)
 def _average(total, weight, row, planes, source, weights, num_shifts, first, sign, reach, margin):
-    """Add to a row of the averages what it gets from the pixels of another row, shift by shift.
+    """Add the weighted pixels of another row to a row of the averages, shift by shift.
 
-    With sign 1, a pixel gets its neighbours; with -1, the neighbours get the pixel.
+    With sign 1 a pixel receives its neighbours; with -1 the neighbours receive the pixel.
     """
     width = weight.shape[1]
     k = 0
     while k < num_shifts:
-        # Four shifts at a time: the averages, which all shifts change, are then read and written a quarter as often.
-        w0 = _weights_of(weights, k, first, sign, reach, width)
+        # Four shifts at a time, so that the averages, which all shifts change, are read and written a quarter as often.
+        w0 = _shifted_weights(weights, k, first, sign, reach, width)
         shift = margin + sign * (first + k)
         if k + 4 <= num_shifts:
-            w1 = _weights_of(weights, k + 1, first, sign, reach, width)
-            w2 = _weights_of(weights, k + 2, first, sign, reach, width)
-            w3 = _weights_of(weights, k + 3, first, sign, reach, width)
+            w1 = _shifted_weights(weights, k + 1, first, sign, reach, width)
+            w2 = _shifted_weights(weights, k + 2, first, sign, reach, width)
+            w3 = _shifted_weights(weights, k + 3, first, sign, reach, width)
             for c in range(3):
                 line = planes[c, source + margin]
                 s1, s2, s3 = shift + sign, shift + 2 * sign, shift + 3 * sign
@@ -248,12 +274,12 @@ def _average(total, weight, row, planes, source, weights, num_shifts, first, sig
 
 
 @numba.njit
-def _weights_of(weights, k, first, sign, reach, width):
+def _shifted_weights(weights, k, first, sign, reach, width):
     start = reach if sign > 0 else reach - first - k
     return weights[k, start : start + width]
 
 
-# Loops of their own, each writing one array: so the compiler can tell that it reads no other that it writes.
+# Separate loops that each write one array, so that the compiler can see that it is not also read under another name.
 
 
 @numba.njit(fastmath=FAST)

@@ -16,7 +16,7 @@ from nonet.data.sources.raabin import RAABIN
 from nonet.data.sources.wbcbench import WBCBENCH
 from nonet.data.sources.wbcbench_hf import WBCBENCH_HF
 
-#: name → what is known of it, how to get it, and how it is read
+#: Name → what is known about a source, how to get it, and how it is read.
 SOURCES: dict[str, Source] = {
     "folder": FOLDER,
     "csv": CSV,

@@ -6,7 +6,7 @@ from nonet.data.sources.base import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download
 from nonet.data.sources.class_folders import find_root, list_images, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 
-#: The name's prefix is the fine label; the folder, the broad one.
+#: The prefix of a file's name is the fine label, the folder the broad one.
 LABELS = LabelMap(
     {
         "BA": "BA",
@@ -19,7 +19,7 @@ LABELS = LabelMap(
         "MY": "MY",
         "PMY": "PMY",
         "NEUTROPHIL": NEUTROPHIL,
-        "IG": LeftOut("an immature granulocyte that was not divided into PMY, MY and MMY", "IG"),
+        "IG": LeftOut("an immature granulocyte, not divided into PMY, MY and MMY", "IG"),
         "ERB": ERYTHROBLAST,
         "PLATELET": PLATELET,
     }
@@ -34,7 +34,7 @@ FOLDERS = {
     "neutrophil": {"SNE", "BNE", "NEUTROPHIL"},
     "platelet": {"PLATELET"},
 }
-#: Files of the complete data set by prefix; those of ig add up to 2,895, those of neutrophil to 3,329.
+#: Files of the complete data set by prefix; ig has 2,895 in all, neutrophil 3,329.
 COUNTS = {
     "BA": 1218,
     "EO": 3117,
@@ -57,12 +57,19 @@ def read_acevedo(path: Path, name: str | None = None) -> Listing:
 
     Parameters
     ----------
-    path : the folder with basophil/, …, platelet/, or one above it.
-    name : of the source; by default acevedo.
+    path : Path
+        The folder with basophil/, …, platelet/, or one above it.
+    name : str, optional
+        Of the source; by default acevedo.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where the folder is not laid out so.
+    DataError
+        When the folder has another layout.
     """
     listing, source = Listing(find_root(path, "acevedo", *FOLDERS)), name or "acevedo"
     for file in list_images(listing, source):
@@ -98,18 +105,18 @@ ACEVEDO = Source(
     "them out and lists them.",
     notes=(
         "17 groups of files are identical, one of them under two labels.",
-        "All NEUTROPHIL files are 366 x 369 px and all IG files 360 x 360 px, before another background: size and "
-        "background give these labels away. They are left out unless asked for.",
-        "Patients are not given: folds are by image, and look better than the next patient will.",
-        "BloodMNIST is made of these images, and a part of blood8 may be: use one of them.",
+        "All NEUTROPHIL files have 366 x 369 px and all IG files 360 x 360 px, with a different background, which "
+        "gives these labels away. They are left out unless `classes` names them.",
+        "Patients are not given: folds are by image, and scores look better than on the next patient.",
+        "BloodMNIST is made from these images, and part of blood8 may be: use one of them.",
     ),
     downloads=(
         Download(
             "https://data.mendeley.com/public-files/datasets/snkd93bnjr/files/"
             "2fc38728-2ae7-4a62-a857-032af82334c3/file_downloaded",
             file="PBC_dataset_normal_DIB.zip",
-            evidence="The page is the publishers'; the address of the file is the one that others' public scripts use, "
-            "not tried for nonet. Mendeley Data shows a SHA-256 beside the file; it is not known here.",
+            evidence="The page is the publishers'; the address of the file is used by public scripts of others and has "
+            "not been tried. Mendeley Data shows a SHA-256 beside the file; it is not recorded here.",
         ),
     ),
     by_hand="Open https://data.mendeley.com/datasets/snkd93bnjr/1, download PBC_dataset_normal_DIB.zip and unpack it; "

@@ -1,4 +1,4 @@
-"""What nonet knows of a data set that others publish: one `Source` each, in the mapping SOURCES."""
+"""The description of a data set: one `Source` each, in the mapping SOURCES."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.errors import DataError
 
-#: What images without a code of ours are called where the user asks for them by `classes`.
+#: Labels of cells without one of nonet's codes, by which `classes` can request them.
 EXTRA_LABELS = {
     "ART": "artefact",
     "ERB": "erythroblast",
@@ -17,27 +17,34 @@ EXTRA_LABELS = {
     "PMO": "promonocyte",
     "SMU": "smudge cell",
 }
-#: What many sets have and none of the thirteen codes is for.
-NEUTROPHIL = LeftOut("a neutrophil that was not divided into band and segmented", "NEU")
-ERYTHROBLAST = LeftOut("an erythroblast is no white blood cell of the thirteen", "ERB")
-PLATELET = LeftOut("a platelet is no white blood cell", "PLT")
-GIANT_PLATELET = LeftOut("a platelet is no white blood cell", "GT")
-SMUDGE_CELL = LeftOut("a smudge cell has lost what would tell its class", "SMU")
+#: Labels of many data sets for which there is none of the thirteen codes.
+NEUTROPHIL = LeftOut("a neutrophil, not divided into band and segmented", "NEU")
+ERYTHROBLAST = LeftOut("an erythroblast is not one of the thirteen classes", "ERB")
+PLATELET = LeftOut("a platelet is not a white blood cell", "PLT")
+GIANT_PLATELET = LeftOut("a platelet is not a white blood cell", "GT")
+SMUDGE_CELL = LeftOut("a smudge cell cannot be classified", "SMU")
 
 
 @dataclass(frozen=True)
 class Download:
-    """One file to fetch, or a data set's repository on the Hugging Face hub.
+    """One file to fetch, or the repository of a data set on the Hugging Face hub.
 
     Attributes
     ----------
-    address : https://…, or hf://datasets/OWNER/NAME.
-    file : what it is called here; a .zip is unpacked. Empty for the hub.
-    evidence : where the address and the checksum were read, in words.
-    checksum : "md5:…" or "sha256:…" as its publishers give it, or None where they give none that is known.
-    verified : whether address and checksum are both the publishers' own. Only then is a download called verified.
-    variant : name of one of several to choose from; the first is the default.
-    gated : whether the hub asks for permission and a token.
+    address : str
+        https://…, or hf://datasets/OWNER/NAME.
+    evidence : str
+        Where the address and the checksum come from, in words.
+    file : str
+        Name of the downloaded file; a .zip is unpacked. Empty for the hub.
+    checksum : str or None
+        "md5:…" or "sha256:…" as published; None where no published checksum is known.
+    verified : bool
+        Whether address and checksum are both the publishers' own. Only then is a download called verified.
+    variant : str
+        Name of one of several downloads to choose from; the first is the default.
+    gated : bool
+        Whether the hub asks for permission and a token.
     """
 
     address: str
@@ -57,28 +64,46 @@ class Download:
 
 @dataclass(frozen=True)
 class Source:
-    """A kind of source: how it is read, and, where it is published, everything that is known of it.
+    """A kind of source: how it is read and, if it is published, everything that is known about it.
 
     Attributes
     ----------
-    name : in SOURCES, and of the images' source unless the user gives another.
-    title : what it is, in a line.
-    read : function (path, name or None, **options) → Listing.
-    layout : the folder that `read` takes.
-    published, licence, citation : where it is, what may be done with it, what to cite. Empty for the user's own.
-    published_unverified : True where the address in `published` has not been confirmed.
-    labels : upstream label → code of ours, or why it has none.
-    counts : upstream label → images of the complete data set, where known, to tell a folder that is not complete.
-    parts : part → images of the complete part, where a data set has parts that make sense by themselves.
-    num_images : of the complete data set, where known.
-    patients : "known", "stand-ins", "unknown", or "as given".
-    tissue : "blood" or "marrow".
-    paper : codes whose images the paper takes, empty for none; None where it takes all.
-    paper_words : the same in words, with counts.
-    notes : what to beware of; shown with the source and with each dataset built of it.
-    downloads : what `fetch` can get.
-    by_hand : what to get and where to put it, in words.
-    options : keyword arguments that `read` takes beside path and name, of those that `build_dataset` takes.
+    name : str
+        Its key in SOURCES, and the images' source unless the user gives another name.
+    title : str
+        What it is, in one line.
+    read : callable
+        Function of (path, name or None, **options) that returns a Listing.
+    layout : str
+        The folder that `read` expects.
+    published, licence, citation : str
+        Where it is, what may be done with it, what to cite. Empty for the user's own data.
+    published_unverified : bool
+        Whether the address in `published` has not been confirmed.
+    labels : LabelMap
+        Upstream label → code, or why it has none.
+    counts : mapping
+        Upstream label → images of the complete data set, if known, to recognise an incomplete folder.
+    parts : mapping
+        Part → images of the complete part, for data sets whose parts can be used by themselves.
+    num_images : int or None
+        Images of the complete data set, if known.
+    patients : str
+        "known", "stand-ins", "unknown", or "as given".
+    tissue : str
+        "blood" or "marrow".
+    paper : frozenset of str or None
+        Codes whose images the paper uses, empty for none; None for all.
+    paper_words : str
+        The same in words, with counts.
+    notes : tuple of str
+        Caveats, shown with the source and with each dataset built from it.
+    downloads : tuple of Download
+        What `fetch` can download.
+    by_hand : str
+        What to download by hand, and where to put it.
+    options : tuple of str
+        Keyword arguments of `build_dataset` that `read` accepts.
     """
 
     name: str
@@ -104,7 +129,7 @@ class Source:
 
     @property
     def fetchable(self) -> str:
-        """Whether `fetch` can get it, in words."""
+        """Whether `fetch` can download it, in words."""
         if not self.downloads:
             return "by hand" if self.published else "your own"
         if any(download.gated for download in self.downloads):
@@ -112,21 +137,33 @@ class Source:
         return "yes, verified" if all(download.verified for download in self.downloads) else "yes, not verified"
 
     def download(self, variant: str | None = None) -> Download:
-        """Return the download of that variant, by default the first.
+        """Return one of the downloads.
+
+        Parameters
+        ----------
+        variant : str, optional
+            By default the first one.
+
+        Returns
+        -------
+        Download
 
         Raises
         ------
-        DataError, with what to do by hand, where there is none.
+        DataError
+            When there is none; the hint says what to do by hand.
         """
         if not self.downloads:
-            raise DataError(f"{self.name} cannot be fetched by nonet.", hint=self.by_hand or "It is a folder of yours.")
+            raise DataError(
+                f"{self.name} cannot be fetched by nonet.", hint=self.by_hand or "It stands for your own data."
+            )
         if variant is None:
             return self.downloads[0]
-        found = [download for download in self.downloads if download.variant == variant]
-        if not found:
+        matching = [download for download in self.downloads if download.variant == variant]
+        if not matching:
             names = ", ".join(download.variant for download in self.downloads if download.variant)
             raise DataError(
                 f'{self.name} has no variant "{variant}".',
                 hint=f"Variants: {names}." if names else "It has only one: leave `variant` out.",
             )
-        return found[0]
+        return matching[0]

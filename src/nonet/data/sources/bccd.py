@@ -1,11 +1,11 @@
-"""BCCD: 364 photographs of fields with boxes; its white cells' classes are in a table of their own."""
+"""BCCD: 364 photographs of fields with boxes; the classes of its white cells are in a separate table."""
 
 from pathlib import Path
 from xml.etree import ElementTree
 
 from nonet.data.sources.base import NEUTROPHIL, PLATELET, Download, Source
 from nonet.data.sources.boxes import Box, BoxedImages, Fields
-from nonet.data.sources.class_folders import list_class_folders, require_folder, require_rows
+from nonet.data.sources.class_folders import ClassFolders, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import walk_files
@@ -18,35 +18,41 @@ LABELS = LabelMap(
         "Lymphocyte": "LY",
         "Monocyte": "MO",
         "Neutrophil": NEUTROPHIL,
-        "WBC": LeftOut("the box says white blood cell, and no table says which"),
+        "WBC": LeftOut("the box says white blood cell, and no table says which kind"),
         "RBC": LeftOut("a red blood cell"),
         "Platelets": PLATELET,
     }
 )
-_SEVERAL = "several cells: the table gives a label to the field, which has"
+_SEVERAL = "several cells: the table labels the field, which has"
 
 
 def read_bccd(path: Path, name: str | None = None) -> Listing:
     """List the crops of BCCD by folder, or the cells of its fields by their boxes.
 
-    The boxes say only WBC, RBC and Platelets. Where labels.csv (Image, Category) lies beside them, a field's single
-    white cell gets the field's category. The field stands in for the patient.
+    The boxes say only WBC, RBC and Platelets. Where there is a labels.csv (Image, Category), a field's single white
+    cell gets the field's category. The field serves as a stand-in for the patient.
 
     Parameters
     ----------
-    path : the folder with Annotations/ and JPEGImages/, or of class folders.
-    name : of the source; by default bccd.
+    path : Path
+        The folder with Annotations/ and JPEGImages/, or with class folders.
+    name : str, optional
+        Of the source; by default bccd.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where it is neither, or an annotation or the table cannot be read.
+    DataError
+        When it is neither, or an annotation or the table cannot be read.
     """
     require_folder(path, "bccd")
-    listing, source = Listing(path), name or "bccd"
     annotations = walk_files(path, ".xml")
     if not annotations:
-        list_class_folders(listing, source, LABELS, beside=(".csv",))
-        return require_rows(listing, path, "bccd")
+        return ClassFolders("bccd", LABELS, ignored=(".csv",))(path, name)
+    listing, source = Listing(path), name or "bccd"
     table = next((file for file in walk_files(path, ".csv") if file.name == "labels.csv"), None)
     categories = _categories(table) if table else {}
     if table is None:
@@ -54,9 +60,9 @@ def read_bccd(path: Path, name: str | None = None) -> Listing:
             f"{source}: there is no labels.csv (Image, Category), so no white cell has a class. It comes with the copy "
             "of BCCD on Kaggle (paultimothymooney/blood-cells, dataset-master)."
         )
-    fields, places = Fields(path), {}
+    fields, places = Fields(path), dict[str, tuple[Path, Box]]()
     for annotation in annotations:
-        field = fields.of(annotation)
+        field = fields.find(annotation)
         if isinstance(field, str):
             listing.exclude(annotation.relative_to(path).as_posix(), source, None, field)
         else:
@@ -68,12 +74,12 @@ def read_bccd(path: Path, name: str | None = None) -> Listing:
 
 
 def _number(stem: str) -> str:
-    """BloodImage_00007 → 7: the table says numbers."""
+    """Return 7 for BloodImage_00007: the table has numbers."""
     return stem.rsplit("_", 1)[-1].lstrip("0") or "0"
 
 
 def _categories(table: Path) -> dict[str, str]:
-    """Number of a field → what the table says of it."""
+    """Return the number of each field → its category in the table."""
     rows = read_table(table)
     if not {"Image", "Category"} <= set(rows.columns):
         raise DataError(f"{table} has columns {', '.join(rows.columns)}.", hint="Expected Image and Category.")
@@ -81,7 +87,12 @@ def _categories(table: Path) -> dict[str, str]:
 
 
 def _list_field(
-    listing: Listing, annotation: Path, field: Path, source: str, category: str | None, places: dict
+    listing: Listing,
+    annotation: Path,
+    field: Path,
+    source: str,
+    category: str | None,
+    places: dict[str, tuple[Path, Box]],
 ) -> None:
     cells = _boxes(annotation)
     num_white = sum(name.upper() == "WBC" for name, _ in cells)
@@ -101,20 +112,17 @@ def _list_field(
 
 
 def _boxes(annotation: Path) -> list[tuple[str, Box]]:
-    """Read (name, box) of each object of a Pascal VOC file; its coordinates begin at 1 and include the last pixel."""
+    """Read (name, box) of each object in a Pascal VOC file; its coordinates start at 1 and include the last pixel."""
     try:
         objects = ElementTree.parse(annotation).getroot().findall("object")
-        return [
-            (
-                (found.findtext("name") or "").strip(),
-                Box(
-                    *(int(float(found.findtext(f"bndbox/{edge}"))) - 1 for edge in ("xmin", "ymin")),
-                    *(int(float(found.findtext(f"bndbox/{edge}"))) for edge in ("xmax", "ymax")),
-                ),
+        boxes = []
+        for each in objects:
+            left, top, right, bottom = (
+                int(float(each.findtext(f"bndbox/{edge}", ""))) for edge in ("xmin", "ymin", "xmax", "ymax")
             )
-            for found in objects
-        ]
-    except (ElementTree.ParseError, OSError, TypeError, ValueError) as error:
+            boxes.append(((each.findtext("name") or "").strip(), Box(left - 1, top - 1, right, bottom)))
+        return boxes
+    except (ElementTree.ParseError, OSError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{annotation} cannot be read as boxes: {error}.", hint="Unpack it again.") from error
 
 
@@ -129,19 +137,19 @@ BCCD = Source(
     "DIR/**/labels.csv (Image, Category)\n"
     "or crops: DIR/**/CLASS/*.jpeg",
     labels=LABELS,
-    patients="unknown; the field stands in where boxes are given",
+    patients="unknown; fields are stand-ins where boxes are given",
     notes=(
-        "Boxes say only WBC; the class comes from labels.csv, for the fields that have one white cell.",
+        "Boxes say only WBC; the class comes from labels.csv, for fields with one white cell.",
         "Kaggle's dataset2-master holds 12,500 rotated copies of some 350 photographs: folds by image put copies of "
-        "one cell on both sides. Use the fields, or none of it, for a score.",
-        "Neutrophils, the largest class, are undivided: left out unless `classes` names NEU.",
+        "one cell on both sides. For a score, use the fields or none of it.",
+        "Neutrophils, the largest class, are not divided: left out unless `classes` names NEU.",
     ),
     downloads=(
         Download(
             "https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip",
             file="BCCD_Dataset-master.zip",
-            evidence="The repository is the publishers'; the address follows GitHub's pattern, not tried for nonet. "
-            "Such archives have no lasting checksum. labels.csv is not in it.",
+            evidence="The repository is the publishers'; the address follows GitHub's pattern and has not been tried. "
+            "Such archives have no permanent checksum. labels.csv is not in it.",
         ),
     ),
     by_hand="Download https://github.com/Shenggan/BCCD_Dataset and put labels.csv of Kaggle's "

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nonet.data.sources.base import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
-from nonet.data.sources.class_folders import list_class_folders, require_folder, require_rows
+from nonet.data.sources.class_folders import ClassFolders, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.packed import ParquetImages, image_suffix, parquet_files, read_parquet, safe_name
 from nonet.errors import DataError
@@ -24,23 +24,29 @@ LABELS = LabelMap(
 
 
 def read_blood8(path: Path, name: str | None = None) -> Listing:
-    """List the images of the hub's Parquet files, or of a subfolder a class.
+    """List the images of the hub's Parquet files, or of one folder per class.
 
     Parameters
     ----------
-    path : the folder of the Parquet files, at any depth, or of the class folders.
-    name : of the source; by default blood8.
+    path : Path
+        The folder of the Parquet files, at any depth, or of the class folders.
+    name : str, optional
+        Of the source; by default blood8.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where it is neither, a file cannot be read, or its labels are numbers without names.
+    DataError
+        When it is neither, a file cannot be read, or its labels are numbers without names.
     """
     require_folder(path, "blood8")
-    listing, source = Listing(path), name or "blood8"
     files = parquet_files(path)
     if not files:
-        list_class_folders(listing, source, LABELS)
-        return require_rows(listing, path, "blood8")
+        return ClassFolders("blood8", LABELS)(path, name)
+    listing, source = Listing(path), name or "blood8"
     places = {}
     for file in files:
         values, names = read_parquet(file, ["label", "image.path"])
@@ -60,7 +66,7 @@ def read_blood8(path: Path, name: str | None = None) -> Listing:
 def _name(label: int | str | None, names: list[str] | None, file: Path) -> str:
     if isinstance(label, int):
         if names is None or not 0 <= label < len(names):
-            raise DataError(f"{file}: label {label} has no name.", hint="Download it again: the hub records the names.")
+            raise DataError(f"{file}: label {label} has no name.", hint="Download it again: the hub stores the names.")
         return names[label]
     return label or "no label"
 
@@ -70,8 +76,8 @@ BLOOD8 = Source(
     title="ehottl/blood_dataset: eight classes, collected from other sets",
     read=read_blood8,
     published="Hugging Face hub, https://huggingface.co/datasets/ehottl/blood_dataset",
-    licence="not known here; see the page before use",
-    citation="ehottl/blood_dataset, Hugging Face hub. Its page names no paper that is known here.",
+    licence="unknown; see the page before use",
+    citation="ehottl/blood_dataset, Hugging Face hub. No paper is known for it.",
     layout="DIR/**/*.parquet with columns image (bytes, path) and label (a class number; the names are in the file)\n"
     "or DIR/**/CLASS/*.jpg",
     labels=LABELS,
@@ -79,16 +85,16 @@ BLOOD8 = Source(
     paper=frozenset({"PC"}),
     paper_words="2,895 plasma cells.",
     notes=(
-        "Its 2,895 plasma cells are exactly as many as the files of ig/ (immature granulocytes) in Acevedo-20, and its "
-        "other seven classes are named as Acevedo-20's: they may be those images under a wrong name. This is a "
-        "suspicion, not checked here. Build it together with acevedo and look at the copies before you train on it.",
-        "Where the images come from, and from whom, is not told: patients are unknown.",
+        "It has exactly as many plasma cells, 2,895, as Acevedo-20 has files in ig/ (immature granulocytes), and its "
+        "other seven classes have the names of Acevedo-20's: they may be those images under a wrong name. This is a "
+        "suspicion that has not been checked. Build it together with acevedo and inspect the copies before training.",
+        "It is not said where the images come from: patients are unknown.",
     ),
     downloads=(
         Download(
             "hf://datasets/ehottl/blood_dataset",
-            evidence="The data set's name on the hub is the one that the paper and others' public code give; not tried "
-            "for nonet. No checksum is published.",
+            evidence="The data set's name on the hub is the one given by the paper and by public code of others; the "
+            "download has not been tried. No checksum is published.",
         ),
     ),
     by_hand="hf download --repo-type dataset ehottl/blood_dataset --local-dir FOLDER; "

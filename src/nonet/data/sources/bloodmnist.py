@@ -8,7 +8,7 @@ from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.packed import NpzImages, npz_arrays, npz_shape
 from nonet.errors import DataError
 
-#: In the order of the numbers that are its labels.
+#: In the order of its numeric labels.
 NAMES = (
     "basophil",
     "eosinophil",
@@ -35,16 +35,23 @@ SPLITS = ("train", "val", "test")
 
 
 def read_bloodmnist(path: Path, name: str | None = None) -> Listing:
-    """List the images of BloodMNIST; its test part is split "test", which nonet never trains on.
+    """List the images of BloodMNIST; its test part gets the split "test", which nonet never trains on.
 
     Parameters
     ----------
-    path : the npz, or a folder with one.
-    name : of the source; by default bloodmnist.
+    path : Path
+        The npz, or a folder with one.
+    name : str, optional
+        Of the source; by default bloodmnist.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where there is none, or several, or it is not BloodMNIST's.
+    DataError
+        When there is none, or several, or it is not BloodMNIST's.
     """
     file = _file(path)
     listing, source, places = Listing(file.parent), name or "bloodmnist", {}
@@ -67,14 +74,14 @@ def read_bloodmnist(path: Path, name: str | None = None) -> Listing:
 def _file(path: Path) -> Path:
     if path.is_file():
         return path
-    found = [p for p in sorted(path.glob("bloodmnist*.npz")) if not is_leftover(p.name)] if path.is_dir() else []
-    if len(found) != 1:
-        why = f"has {', '.join(p.name for p in found)}" if found else "has no bloodmnist*.npz"
+    files = [p for p in sorted(path.glob("bloodmnist*.npz")) if not is_leftover(p.name)] if path.is_dir() else []
+    if len(files) != 1:
+        why = f"has {', '.join(p.name for p in files)}" if files else "has no bloodmnist*.npz"
         raise DataError(
-            f"{path} {why if path.is_dir() else 'is not there'}.",
-            hint="Give the path of one npz." if found else "Get it with: nonet data fetch bloodmnist --out FOLDER",
+            f"{path} {why if path.is_dir() else 'does not exist'}.",
+            hint="Give the path of one npz." if files else "Get it with: nonet data fetch bloodmnist --out FOLDER",
         )
-    return found[0]
+    return files[0]
 
 
 def _download(size_px: int, md5: str) -> Download:
@@ -85,13 +92,13 @@ def _download(size_px: int, md5: str) -> Download:
         checksum=f"md5:{md5}",
         verified=True,
         variant=str(size_px),
-        evidence="Address and MD5 are those that MedMNIST publishes in its own package (medmnist/info.py).",
+        evidence="Address and MD5 are published in MedMNIST's own package (medmnist/info.py).",
     )
 
 
 BLOODMNIST = Source(
     name="bloodmnist",
-    title="BloodMNIST (MedMNIST v2): Acevedo-20 cut and shrunk, eight broad classes",
+    title="BloodMNIST (MedMNIST v2): Acevedo-20 cropped and downsized, eight broad classes",
     read=read_bloodmnist,
     published="Zenodo, https://doi.org/10.5281/zenodo.10519652",
     licence="CC BY 4.0",
@@ -99,13 +106,12 @@ BLOODMNIST = Source(
     "image classification. Scientific Data 10 (2023) 41. With: Acevedo A et al., Data in Brief 30 (2020) 105474.",
     layout="DIR/bloodmnist[_64|_128|_224].npz with {train,val,test}_images and _labels, or the npz itself",
     labels=LABELS,
-    counts={},
     num_images=17092,
     notes=(
-        "For a first try on real cells with one download. Only four of its classes have codes of ours; for all eight: "
-        "`classes=BA,EO,ERB,IG,LY,MO,NEU,PLT`",
-        "Made of Acevedo-20 and parted by image, not by patient; identical files of Acevedo-20 may be on both sides. "
-        "Use one of the two, and trust no score on its test.",
+        "For a first try on real cells with one download. Only four of its classes have one of nonet's codes; for all "
+        "eight: `classes=BA,EO,ERB,IG,LY,MO,NEU,PLT`",
+        "Made from Acevedo-20 and split by image, not by patient; identical files of Acevedo-20 may be on both sides. "
+        "Use one of the two, and do not trust a score on its test part.",
     ),
     downloads=(
         _download(64, "2b94928a2ae4916078ca51e05b6b800b"),

@@ -1,4 +1,4 @@
-"""`list_sources` and `describe_source`: what nonet knows of the data sets that it reads."""
+"""`list_sources` and `describe_source`: what is known about the data sets that nonet reads."""
 
 import textwrap
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from nonet.cells import name_of
 from nonet.data.sources import SOURCES
-from nonet.data.sources.base import Source
+from nonet.data.sources.base import Download, Source
 from nonet.data.sources.fetch import find_source
 from nonet.data.sources.listing import LeftOut
 
@@ -14,7 +14,13 @@ WIDTH = 110  # columns of text
 
 
 def list_sources() -> pd.DataFrame:
-    """Return one row a kind of source: name, what it is, licence, images, patients, whether it can be fetched."""
+    """List the kinds of sources.
+
+    Returns
+    -------
+    DataFrame
+        One row per kind: name, what it is, licence, images, patients, whether it can be fetched.
+    """
     return pd.DataFrame(
         [
             {
@@ -31,15 +37,24 @@ def list_sources() -> pd.DataFrame:
 
 
 def describe_source(name: str) -> str:
-    """Return everything that is known of a source, in words: where it is, its layout, its labels, what to beware of.
+    """Describe everything that is known about a source: where it is, its layout, its labels, its caveats.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
 
     Raises
     ------
-    DataError on a name that is none.
+    DataError
+        When there is no source of that name.
     """
     source = find_source(name)
     lines = [f"{source.name}: {source.title}", ""]
-    for heading, text in facts_of(source):
+    for heading, text in source_facts(source):
         lines += [f"{heading}:", *_wrapped(text), ""]
     if source.labels:
         lines += ["Labels:", *_label_lines(source), ""]
@@ -53,7 +68,7 @@ def describe_source(name: str) -> str:
         for download in source.downloads:
             variant = f" --variant {download.variant}" if download.variant else ""
             lines += [f"  nonet data fetch {source.name} --out FOLDER{variant}", f"    {download.address}"]
-            lines += [f"    checksum: {download.checksum or 'none known'}", f"    {verified_words(download)}"]
+            lines += [f"    checksum: {download.checksum or 'none known'}", f"    {verification_note(download)}"]
             lines += textwrap.wrap(download.evidence, WIDTH, initial_indent="    ", subsequent_indent="    ")
         lines += [""]
     if source.by_hand:
@@ -61,8 +76,18 @@ def describe_source(name: str) -> str:
     return "\n".join(lines).rstrip()
 
 
-def facts_of(source: Source) -> list[tuple[str, str]]:
-    """Return (heading, text) of what is known of a source, without labels, notes and downloads."""
+def source_facts(source: Source) -> list[tuple[str, str]]:
+    """Return what is known about a source, without labels, notes and downloads.
+
+    Parameters
+    ----------
+    source : Source
+
+    Returns
+    -------
+    list of tuple of str
+        (heading, text).
+    """
     published = source.published and (
         f"{source.published}{' (UNVERIFIED: not confirmed)' if source.published_unverified else ''}"
     )
@@ -76,25 +101,44 @@ def facts_of(source: Source) -> list[tuple[str, str]]:
         ("Patients", source.patients),
         ("Tissue", tissue),
         ("Layout", source.layout),
-        ("The paper takes", source.paper_words),
+        ("Used by the paper", source.paper_words),
     ]
     return [(heading, text) for heading, text in facts if text]
 
 
 def label_table(source: Source) -> list[tuple[str, str, str]]:
-    """Return (upstream label, code or "", in words) of each label; the words say why there is no code, where so."""
+    """Return how each upstream label is read.
+
+    Parameters
+    ----------
+    source : Source
+
+    Returns
+    -------
+    list of tuple of str
+        (upstream label, code or "", description); the description says why there is no code.
+    """
     rows = []
     for upstream, meaning in source.labels.items():
         if isinstance(meaning, LeftOut):
-            asked = f"; `classes={meaning.label}` keeps it" if meaning.label else ""
-            rows.append((upstream, "", f"left out: {meaning.reason}{asked}"))
+            option = f"; `classes={meaning.label}` includes it" if meaning.label else ""
+            rows.append((upstream, "", f"left out: {meaning.reason}{option}"))
         else:
             rows.append((upstream, meaning, name_of(meaning)))
     return rows
 
 
-def verified_words(download) -> str:
-    """Say whether a download is checked against its publishers' checksum."""
+def verification_note(download: Download) -> str:
+    """Tell whether a download is compared with a published checksum.
+
+    Parameters
+    ----------
+    download : Download
+
+    Returns
+    -------
+    str
+    """
     return "verified: address and checksum are the publishers'" if download.verified else "UNVERIFIED"
 
 

@@ -14,12 +14,19 @@ def read_cellwiki(path: Path, name: str | None = None) -> Listing:
 
     Parameters
     ----------
-    path : the folder of saved pictures, one cell each.
-    name : of the source; by default cellwiki.
+    path : Path
+        The folder of saved pictures, one cell each.
+    name : str, optional
+        Of the source; by default cellwiki.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where it is no folder or has no image.
+    DataError
+        When it is not a folder or has no image.
     """
     require_folder(path, "cellwiki")
     listing, source = Listing(path), name or "cellwiki"
@@ -35,19 +42,19 @@ CELLWIKI = Source(
     published="CellWiki, https://www.cellwiki.net, its page on prolymphocytes",
     published_unverified=True,
     licence="see the page; ask before you pass pictures on",
-    citation="CellWiki, the page on prolymphocytes, with the day you saved it.",
-    layout="DIR/*.jpg, *.png …: every image in it is taken for a prolymphocyte (PLY)",
+    citation="CellWiki, the page on prolymphocytes, with the date on which you saved it.",
+    layout="DIR/*.jpg, *.png …: every image in it counts as a prolymphocyte (PLY)",
     labels=LABELS,
     num_images=18,
     paper=frozenset({"PLY"}),
     paper_words="18 prolymphocytes.",
     notes=(
-        "18 images of few patients, who are not told: good for training at best, never for scoring. Name it after "
+        "18 images of a few unnamed patients: useful for training at best, never for scoring. Name it after "
         "`external`.",
-        "Pictures of a page differ from an analyser's crops in size, sharpness and background, and so give the class "
-        "away.",
+        "Pictures from a web page differ from an analyser's crops in size, sharpness and background, which gives the "
+        "class away.",
     ),
     by_hand="There is no file to download. Open CellWiki's page on prolymphocytes, save each picture of a single cell "
-    "into a folder that holds nothing else (cut out the cell where a picture shows several), and write down the day; "
+    "into a folder that holds nothing else (crop to the cell where a picture shows several), and note the date; "
     "then: nonet data build cellwiki:FOLDER --external cellwiki, beside your other sources.",
 )

@@ -1,15 +1,15 @@
-"""Chulalongkorn University's white blood cells: photographs with a table of labels, or a folder a class."""
+"""Chulalongkorn University's white blood cells: photographs with a table of labels, or one folder per class."""
 
 from collections import Counter
 from pathlib import Path
 
 from nonet.data.sources.base import GIANT_PLATELET, NEUTROPHIL, SMUDGE_CELL, Source
-from nonet.data.sources.class_folders import list_class_folders, list_images, require_folder, require_rows
+from nonet.data.sources.class_folders import ClassFolders, list_images, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 
-#: Spelling as in its table, slips among them.
+#: Spelled as in its table, including typing errors.
 LABELS = LabelMap(
     {
         "SNE": "SNE",
@@ -30,7 +30,7 @@ LABELS = LabelMap(
         "Giant platelet": GIANT_PLATELET,
     }
 )
-#: Names of the columns of file and label, in the table as published and as others pass it on.
+#: Names of the file and label columns, in the table as published and as redistributed.
 COLUMNS = (("Order.jpg", "Summary by 5 experts"), ("name", "label"))
 
 
@@ -39,39 +39,45 @@ def read_chula(path: Path, name: str | None = None) -> Listing:
 
     Parameters
     ----------
-    path : the folder with labels.csv and the images at any depth, or with a subfolder a class.
-    name : of the source; by default chula.
+    path : Path
+        The folder with labels.csv and the images at any depth, or with one subfolder per class.
+    name : str, optional
+        Of the source; by default chula.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where it is neither, or the table has other columns.
+    DataError
+        When it is neither, or the table has other columns.
     """
     require_folder(path, "chula")
-    listing, source = Listing(path), name or "chula"
     table_file = next((p for p in (path / "labels.csv", path / "labels" / "labels.csv") if p.is_file()), None)
     if table_file is None:
-        list_class_folders(listing, source, LABELS)
-        return require_rows(listing, path, "chula")
-    labels = _labels(table_file)
-    files = list(list_images(listing, source, beside=(".csv",)))
+        return ClassFolders("chula", LABELS)(path, name)
+    listing, source = Listing(path), name or "chula"
+    labels = _read_labels(table_file)
+    files = list(list_images(listing, source, ignored=(".csv",)))
     num_named = Counter(file.name for file in files)
     for file in files:
         if num_named[file.name] > 1:
-            listing.exclude(str(file), source, None, "name twice: the table's line may mean another folder's file")
+            listing.exclude(str(file), source, None, "name twice: the table may mean a file in another folder")
         elif file.name not in labels:
             listing.exclude(str(file), source, None, f"in no table: {table_file.name} does not have it")
         elif not labels[file.name]:
-            listing.exclude(str(file), source, None, "no label: its experts gave none")
+            listing.exclude(str(file), source, None, "no label: the experts gave none")
         else:
             listing.add_upstream(LABELS, labels[file.name], path=str(file), source=source)
-    there = {Path(row["path"]).name for row in [*listing.rows, *listing.excluded]}
-    for missing in sorted(set(labels) - there):
-        listing.exclude(missing, source, labels[missing], f"missing: {table_file.name} has it, the folder has not")
+    present = {Path(row["path"]).name for row in [*listing.rows, *listing.excluded]}
+    for missing in sorted(set(labels) - present):
+        listing.exclude(missing, source, labels[missing], f"missing: {table_file.name} lists it, but it is not there")
     return require_rows(listing, path, "chula")
 
 
-def _labels(table_file: Path) -> dict[str, str]:
-    """File name → label of the table."""
+def _read_labels(table_file: Path) -> dict[str, str]:
+    """Return file name → label, as in the table."""
     table = read_table(table_file)
     columns = next((pair for pair in COLUMNS if set(pair) <= set(table.columns)), None)
     if columns is None:
@@ -92,16 +98,16 @@ CHULA = Source(
     read=read_chula,
     published="Hugging Face hub, https://huggingface.co/datasets/LewisClifton/Chula-WBC-8, as others cite it",
     published_unverified=True,
-    licence="not known here; see the page before use",
-    citation="Chulalongkorn University, Bangkok. The paper to cite is not known here; see the page.",
+    licence="unknown; see the page before use",
+    citation="Chulalongkorn University, Bangkok. The paper to cite is unknown; see the page.",
     layout="DIR/labels.csv (Order.jpg and Summary by 5 experts, or name and label) beside the images, at any depth\n"
     "or DIR/**/CLASS/*.jpg",
     labels=LABELS,
     notes=(
-        "Layout and labels were read in others' public code, not in the data set.",
-        "Its photographs show more than one cell's surroundings: a microscope's camera, not an analyser's crop.",
-        "Folders named neutrophil are undivided: left out unless `classes` names NEU.",
+        "Layout and labels were taken from public code of others, not from the data set.",
+        "Its photographs were taken with a microscope camera and show more surroundings than an analyser's crops.",
+        "Folders named neutrophil are not divided: left out unless `classes` names NEU.",
     ),
-    by_hand="Where it is published has not been confirmed. Look for Chula-WBC-8 on the Hugging Face hub or ask its "
+    by_hand="Its address has not been confirmed. Look for Chula-WBC-8 on the Hugging Face hub or ask its "
     "authors; put labels.csv and the images into a folder; then: nonet data build chula:FOLDER",
 )

@@ -1,42 +1,68 @@
-"""Walking folders as publishers lay them out: what is an image, and which folder names its label."""
+"""Folders as publishers lay them out: which files are images, and which folder names their label."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from nonet.data.images.file_kinds import kind_of, unpack_hint
+from nonet.data.images.file_kinds import detect_file_kind, unpack_hint
 from nonet.data.images.formats import IMAGE_SUFFIXES
 from nonet.data.sources.listing import LabelMap, Listing
-from nonet.data.sources.paths import is_folder, is_there, names_in
+from nonet.data.sources.paths import is_folder, is_there, list_names
 from nonet.data.sources.walk import subfolders, walk
 from nonet.errors import DataError
 
-#: Written by `nonet data fetch`; no image.
+#: Written by `nonet data fetch`.
 RECORD = "fetched.json"
 
 
 def require_folder(path: Path, kind: str) -> None:
-    """Raise DataError where a source's path is not a folder that can be listed."""
-    takes = f'"nonet data sources {kind}" says what {kind}: takes.'
+    """Require that the path of a source is a folder that can be listed.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        Key in SOURCES, for the hint.
+
+    Raises
+    ------
+    DataError
+        When it is not.
+    """
+    layout_hint = f'"nonet data sources {kind}" shows what {kind}: expects.'
     if not is_folder(path):
         if not is_there(path):
-            raise DataError(f"There is no folder {path}.", hint=takes)
-        kind = kind_of(path)
+            raise DataError(f"There is no folder {path}.", hint=layout_hint)
+        file_kind = detect_file_kind(path)
         raise DataError(
-            f"{path} is {kind.words if kind else 'a file'}, not a folder.",
-            hint=unpack_hint(path, f"{kind}:FOLDER") or takes,
+            f"{path} is {file_kind.words if file_kind else 'a file'}, not a folder.",
+            hint=unpack_hint(path, f"{kind}:FOLDER") or layout_hint,
         )
     try:
-        names_in(path)
+        list_names(path)
     except OSError as error:
         raise DataError(f"{path} cannot be listed: {error.strerror}.", hint="Ask its owner for permission.") from error
 
 
 def find_root(path: Path, kind: str, *children: str) -> Path:
-    """Return the folder, `path` or one or two levels below it, that has one of `children`; archives add levels.
+    """Find the folder that has certain subfolders: a path, or one or two levels below it, as archives add levels.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        Key in SOURCES, for messages.
+    *children : str
+        Names of subfolders, of which one is enough.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
-    DataError where there is none, or several.
+    DataError
+        When there is no such folder, or several.
     """
     require_folder(path, kind)
     wanted = {child.casefold() for child in children}
@@ -46,32 +72,40 @@ def find_root(path: Path, kind: str, *children: str) -> Path:
 
     level = [path]
     for _ in range(3):
-        found = [folder for folder in level if fits(folder)]
-        if len(found) == 1:
-            return found[0]
-        if found:
+        matching = [folder for folder in level if fits(folder)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
             raise DataError(
-                f"{path} holds {kind} twice: {found[0]} and {found[1]}.", hint="Give the path of one of them."
+                f"{path} holds {kind} twice: {matching[0]} and {matching[1]}.", hint="Give the path of one of them."
             )
         level = [p for folder in level for p in subfolders(folder)]
     raise DataError(
         f"{path} has no folder {' or '.join(children[:3])}{' …' if len(children) > 3 else ''}.",
-        hint=f'"nonet data sources {kind}" says what {kind}: takes.',
+        hint=f'"nonet data sources {kind}" shows what {kind}: expects.',
     )
 
 
-def list_images(listing: Listing, source: str, *, beside: tuple[str, ...] = ()) -> Iterator[PurePosixPath]:
-    """Give the paths of the root's images in order; list the other files, and images that cannot be used, as left out.
+def list_images(listing: Listing, source: str, *, ignored: tuple[str, ...] = ()) -> Iterator[PurePosixPath]:
+    """Yield the images below the root in order, and record other files and unusable images as left out.
 
     Parameters
     ----------
-    listing : gets the exclusions.
-    source : name of the source.
-    beside : endings of files, like ".csv", that belong to the layout and need no mention.
+    listing : Listing
+        Gets the exclusions.
+    source : str
+        Name of the source.
+    ignored : tuple of str
+        Extensions of files, such as ".csv", that belong to the layout and are not recorded.
+
+    Yields
+    ------
+    PurePosixPath
+        Relative to the root.
     """
     for entry in walk(listing.root):
         suffix = entry.file.suffix.lower()
-        if entry.file.name == RECORD or suffix in beside:
+        if entry.file.name == RECORD or suffix in ignored:
             continue
         problem = entry.problem
         if problem is None and suffix not in IMAGE_SUFFIXES:
@@ -83,36 +117,98 @@ def list_images(listing: Listing, source: str, *, beside: tuple[str, ...] = ()) 
 
 
 def label_folder(path: PurePosixPath, labels: LabelMap) -> str:
-    """Return the nearest folder above an image whose name the map knows, else its own folder's name."""
+    """Return the name of the nearest folder above an image that is a known label, else of the folder it is in.
+
+    Parameters
+    ----------
+    path : PurePosixPath
+    labels : LabelMap
+
+    Returns
+    -------
+    str
+    """
     for parent in path.parents:
         if parent.name and labels.known(parent.name) is not None:
             return parent.name
     return path.parent.name
 
 
-def list_class_folders(
-    listing: Listing, source: str, labels: LabelMap, *, beside: tuple[str, ...] = (), split_at: int | None = None
-) -> None:
-    """List a root whose images lie in, or anywhere below, a folder named by their label.
+@dataclass(frozen=True)
+class ClassFolders:
+    """Reader of images that lie in, or anywhere below, a folder named after their label; see `Source.read`.
 
-    Parameters
+    Attributes
     ----------
-    listing : gets the rows.
-    source : name of the source.
-    labels : its map.
-    beside : as of `list_images`.
-    split_at : which part of the path names the split, from 0; None where there is none.
+    kind : str
+        Key in SOURCES.
+    labels : LabelMap
+    search : bool
+        Whether the class folders may be one or two levels below the given path.
+    ignored : tuple of str
+        Extensions of files that belong to the layout and are not images.
+    first_folder_is_split : bool
+        Whether the first of several folders in a path names the split.
     """
-    for path in list_images(listing, source, beside=beside):
-        if len(path.parts) == 1:
-            listing.exclude(str(path), source, None, "in no class folder")
-            continue
-        split = path.parts[split_at] if split_at is not None and len(path.parts) > split_at + 2 else None
-        listing.add_upstream(labels, label_folder(path, labels), path=str(path), source=source, split=split)
+
+    kind: str
+    labels: LabelMap
+    search: bool = False
+    ignored: tuple[str, ...] = ()
+    first_folder_is_split: bool = False
+
+    def __call__(self, path: Path, name: str | None = None) -> Listing:
+        """List the images of a folder.
+
+        Parameters
+        ----------
+        path : Path
+        name : str, optional
+            Of the source; by default `kind`.
+
+        Returns
+        -------
+        Listing
+
+        Raises
+        ------
+        DataError
+            When it is not a folder in this layout.
+        """
+        require_folder(path, self.kind)
+        listing = Listing(find_root(path, self.kind, *self.labels) if self.search else path)
+        source = name or self.kind
+        for image in list_images(listing, source, ignored=self.ignored):
+            if len(image.parts) == 1:
+                listing.exclude(str(image), source, None, "in no class folder")
+                continue
+            split = image.parts[0] if self.first_folder_is_split and len(image.parts) > 2 else None
+            label = label_folder(image, self.labels)
+            listing.add_upstream(self.labels, label, path=str(image), source=source, split=split)
+        return require_rows(listing, path, self.kind)
 
 
 def require_rows(listing: Listing, path: Path, kind: str) -> Listing:
-    """Return the listing; raise DataError where the folder gave no image at all, as in a wrong layout."""
+    """Require that a source has at least one image.
+
+    Parameters
+    ----------
+    listing : Listing
+    path : Path
+        As the user gave it.
+    kind : str
+        Key in SOURCES, for messages.
+
+    Returns
+    -------
+    Listing
+        The same.
+
+    Raises
+    ------
+    DataError
+        When it has none, as in a wrong layout.
+    """
     if not listing.rows:
         unused = ""
         if listing.excluded:
@@ -120,6 +216,6 @@ def require_rows(listing: Listing, path: Path, kind: str) -> Listing:
             unused = f"; {len(listing.excluded):,} files are not used, first {first['path']} ({first['reason']})"
         raise DataError(
             f"{path} has no image in the layout of {kind}{unused}.",
-            hint=f'"nonet data sources {kind}" says what {kind}: takes.',
+            hint=f'"nonet data sources {kind}" shows what {kind}: expects.',
         )
     return listing

@@ -1,4 +1,4 @@
-"""Which column of a table is which of ours: as named, as the user says, or refused with all that is wrong at once."""
+"""Which column of a table is which of nonet's: by name, or as the user says. All problems are reported at once."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -9,10 +9,10 @@ import pandas as pd
 from nonet.errors import DataError, did_you_mean
 
 USED = ("path", "label", "patient", "source", "split", "evaluate", "sha256")
-NEEDED = ("path", "label")
-PASSED_OVER = ("width", "height")  # measured anew
+REQUIRED = ("path", "label")
+IGNORED = ("width", "height")  # measured again
 
-#: What others call our columns; a wrong guess would lose patients without a word, so the user says which it is.
+#: Other names for these columns. A wrong guess would silently lose patients, so the user confirms them.
 ALIASES = {
     "path": (
         *("file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "image_file", "image_name"),
@@ -38,45 +38,66 @@ EVALUATE = {
 
 
 def parse_columns(given: str | Mapping[str, str] | list[str] | None) -> dict[str, str]:
-    """Read "path=filename,label=cell_type", a list of such, or a mapping of ours to theirs.
+    """Parse which columns of a table are nonet's.
+
+    Parameters
+    ----------
+    given : str, mapping, list of str, or None
+        "path=filename,label=cell_type", a list of such, or a mapping of nonet's names to the table's.
+
+    Returns
+    -------
+    dict
+        nonet's name → the table's.
 
     Raises
     ------
-    DataError where it is written otherwise, or names a column that nonet does not use.
+    DataError
+        When it is written otherwise, or names a column that nonet does not use.
     """
     if not given:
         return {}
     if isinstance(given, Mapping):
-        pairs = list(given.items())
+        items = [f"{ours}={theirs}" for ours, theirs in given.items()]
     else:
-        items = given.split(",") if isinstance(given, str) else [part for item in given for part in item.split(",")]
-        pairs = [tuple(part.strip() for part in item.split("=", 1)) for item in items if item.strip()]
-    hint = "Write OURS=THEIRS, like `columns=path=filename,label=cell_type,patient=case`."
+        items = [item for text in ([given] if isinstance(given, str) else given) for item in text.split(",")]
+    hint = "Write NAME=COLUMN, like `columns=path=filename,label=cell_type,patient=case`."
     columns: dict[str, str] = {}
-    for pair in pairs:
-        if len(pair) != 2 or not all(pair):
-            raise DataError(f'"{"=".join(pair)}" does not name a column.', hint=hint)
-        ours, theirs = pair
+    for item in (each for each in items if each.strip()):
+        ours, _, theirs = (part.strip() for part in item.partition("="))
+        if not ours or not theirs:
+            raise DataError(f'"{item.strip()}" does not name a column.', hint=hint)
         if ours not in USED:
-            swapped = f'Was "{theirs}={ours}" meant? ' if theirs in USED else did_you_mean(ours, USED)
-            raise DataError(f'"{ours}={theirs}": nonet has no column "{ours}".', hint=f"{swapped}Ours: {_list(USED)}.")
+            swapped = f'Did you mean "{theirs}={ours}"? ' if theirs in USED else did_you_mean(ours, USED)
+            raise DataError(
+                f'"{ours}={theirs}": nonet has no column "{ours}".', hint=f"{swapped}Its columns: {_list(USED)}."
+            )
         if columns.setdefault(ours, theirs) != theirs:
             raise DataError(f'Column "{ours}" is given twice: {columns[ours]} and {theirs}.', hint=hint)
     return columns
 
 
 def choose_columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
-    """Return a table with columns under our names, and a note on those that are not used.
+    """Rename the columns of a table to nonet's names.
 
     Parameters
     ----------
-    path : of the table, for messages.
-    table : as read.
-    given : ours → theirs, as the user says; passed over where the table lacks theirs and has ours.
+    path : Path
+        Of the table, for messages.
+    table : DataFrame
+    given : mapping
+        nonet's name → the table's, as the user says; ignored where the table lacks the latter and has the former.
+
+    Returns
+    -------
+    table : DataFrame
+    notes : list of str
+        A sentence on columns that are not used.
 
     Raises
     ------
-    DataError where columns are missing or seem misspelt: it names all of them, and what to write.
+    DataError
+        When columns are missing or seem misspelt; it names all of them, and what to write.
     """
     table = table.rename(columns=plain_names(table.columns))
     columns = list(table.columns)
@@ -88,28 +109,38 @@ def choose_columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) ->
             f"{path} has no column {' and no column '.join(absent.values())}, as `columns` says.",
             hint=f"{close}It has: {_list(columns)}.",
         )
-    # Ours by name, unless the user says that another column is it: then the one of our name is not used.
+    # A column with nonet's name is used unless the user names another one for it.
     rest = table.drop(columns=[column for column in columns if column in used or column in used.values()])
     table = rest.assign(**{ours: table[theirs] for ours, theirs in used.items()})
     _require_columns(path, list(table.columns), used)
-    others = [column for column in table.columns if column not in USED + PASSED_OVER]
+    others = [column for column in table.columns if column not in USED + IGNORED]
     notes = [f"{path.name}: column{'s' if len(others) > 1 else ''} not used: {', '.join(others)}."] if others else []
     return table, notes
 
 
 def plain_names(columns: Iterable[str]) -> dict[str, str]:
-    """Return theirs → ours of the columns that differ from ours by letter case only, as Path does."""
+    """Find the columns that differ from nonet's names only by letter case, such as Path.
+
+    Parameters
+    ----------
+    columns : iterable of str
+
+    Returns
+    -------
+    dict
+        The table's name → nonet's.
+    """
     columns = list(columns)
     ours = {column.casefold(): column for column in reversed(columns) if column.casefold() in USED}
     return {theirs: name for name, theirs in ours.items() if name not in columns}
 
 
 def _require_columns(path: Path, columns: list[str], used: Mapping[str, str]) -> None:
-    missing = [column for column in NEEDED if column not in columns]
-    others = [column for column in columns if column not in USED + PASSED_OVER]
+    missing = [column for column in REQUIRED if column not in columns]
+    others = [column for column in columns if column not in USED + IGNORED]
     meant: dict[str, str] = {}
     for column in others:
-        ours = _meant(column)
+        ours = _guess_column(column)
         if ours and ours not in columns and ours not in meant:
             meant[ours] = column
     if not missing and not meant:
@@ -124,15 +155,15 @@ def _require_columns(path: Path, columns: list[str], used: Mapping[str, str]) ->
     columns_option = (
         f"Rename it, or add: `columns={known}`. " if len(meant) == 1 else f"Rename them, or add: `columns={known}`. "
     )
-    rename = "A column that is something else needs another name. "
+    rename = "If a column is something else, give it another name. "
     hint = f"{', '.join(hints)}. {columns_option}{rename}" if meant else ""
     if lacking:
         hint += "The first line should name the columns: path,label and, where known, patient,source,split. "
     raise DataError(f"{path} has {' and '.join(problems)}. Its columns: {_list(columns)}.", hint=hint.strip())
 
 
-def _meant(column: str) -> str | None:
-    """Return the column of ours that this one looks like, or None."""
+def _guess_column(column: str) -> str | None:
+    """Return the column of nonet's that a name seems to mean, or None."""
     plain = column.lower().replace(" ", "_").replace("-", "_").replace(".", "_")
     for ours, aliases in ALIASES.items():
         if plain in aliases:
@@ -141,5 +172,5 @@ def _meant(column: str) -> str | None:
     return close[0] if close else None
 
 
-def _list(names) -> str:
+def _list(names: Iterable[str]) -> str:
     return ", ".join(names)

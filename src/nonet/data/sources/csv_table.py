@@ -1,4 +1,4 @@
-"""A CSV file with path and label, and patient, source and split where known."""
+"""A CSV file with path and label and, if known, patient, source and split."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from nonet.data.sources.listing import Listing
 from nonet.data.sources.paths import FileFinder, absolute_path, path_within, printable
 from nonet.data.sources.splits import TEST, VAL, read_split
 from nonet.data.sources.tables import read_table
-from nonet.data.sources.vocabulary import is_not_known
+from nonet.data.sources.vocabulary import is_missing_value
 from nonet.errors import DataError
 
 
@@ -24,15 +24,24 @@ def read_csv(
 
     Parameters
     ----------
-    path : the file. Its paths are relative to `root` and may not leave it.
-    name : of the source; by default the column source, else the file's name without its ending.
-    columns : ours → the table's, like {"path": "filename"}, where the table has other names.
-    root : folder that the paths are relative to; by default the table's own.
+    path : Path
+        The file. Its paths are relative to `root` and must not leave it.
+    name : str, optional
+        Of the source; by default the column source, else the file's name without its extension.
+    columns : mapping, optional
+        nonet's name → the table's, such as {"path": "filename"}, where the table has other names.
+    root : str or Path, optional
+        Folder that the paths are relative to; by default the table's own.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where the file cannot be read, lacks a column, has one that seems misspelt, or says a split or whether an
-    image is evaluated in a word that is not known.
+    DataError
+        When the file cannot be read, lacks a column, has one that seems misspelt, or has an unknown word for a split or
+        for whether an image is evaluated.
     """
     table = read_table(path)
     root = path.parent if root is None else absolute_path(root)
@@ -44,9 +53,9 @@ def read_csv(
     listing = Listing(root, notes=notes)
     table = table.reindex(columns=list(USED), fill_value="")
     for column in ("path", "source", "sha256"):
-        table[column] = table[column].mask(table[column].map(is_not_known), "")
+        table[column] = table[column].mask(table[column].map(is_missing_value), "")
     table["source"] = name or table["source"].where(table["source"] != "", path.stem)
-    table["evaluate"] = _truths(path, table["evaluate"])
+    table["evaluate"] = _parse_evaluate(path, table["evaluate"])
     words = table["split"]
     splits = [read_split(word, f"{path}, line {line}") for line, word in words.items()]
     table["split"] = pd.Series(splits, index=table.index, dtype=object)
@@ -62,12 +71,13 @@ def _list_rows(listing: Listing, path: Path, table: pd.DataFrame) -> None:
         if not row["path"]:
             listing.exclude("", row["source"], row["label"], f"no path: {where}")
             continue
-        found, how = finder.find(row["path"])
-        if found is None and how:
+        on_disk, how = finder.find(row["path"])
+        if on_disk is None and how:
             listing.exclude(row["path"], row["source"], row["label"], f"missing: {where} has {row['path']}, {how}")
             continue
-        within, problem = path_within(listing.root, found or row["path"])
+        within, problem = path_within(listing.root, on_disk or row["path"])
         if within is None:
+            problem = problem or "bad path"
             reason = f"outside: {where} leaves {listing.root}" if problem.startswith("outside") else problem
             listing.exclude(_without_nul(row["path"]), row["source"], row["label"], reason)
             continue
@@ -77,20 +87,20 @@ def _list_rows(listing: Listing, path: Path, table: pd.DataFrame) -> None:
             continue
         if how:
             respelt.append((how, row["path"], within))
-        known = {key: value for key, value in row.items() if value != ""}
+        known = {str(key): value for key, value in row.items() if value != "" and key not in ("path", "source")}
         if "sha256" in known:
             known["sha256"] = known["sha256"].lower()
-        listing.add(**known | {"path": within})
-    listing.notes += _respelt_notes(path, respelt)
+        listing.add(path=within, source=row["source"], **known)
+    listing.notes += _spelling_notes(path, respelt)
 
 
 def _without_nul(path: str) -> str:
-    """A CSV file of what was left out can be read again only without NUL characters."""
+    """Return a path that can be written to excluded.csv: with NUL characters it could not be read again."""
     return path.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _respelt_notes(path: Path, respelt: list[tuple[str, str, str]]) -> list[str]:
-    """Say how many paths were found under another spelling, and how they differ."""
+def _spelling_notes(path: Path, respelt: list[tuple[str, str, str]]) -> list[str]:
+    """Describe how many paths were found under another spelling, and how they differ."""
     notes = []
     for how, count in Counter(how for how, _, _ in respelt).items():
         _, written, within = next(one for one in respelt if one[0] == how)
@@ -101,7 +111,7 @@ def _respelt_notes(path: Path, respelt: list[tuple[str, str, str]]) -> list[str]
 
 
 def _split_notes(path: Path, words: pd.Series, splits: pd.Series) -> list[str]:
-    """Say how splits were read, where that is not evident, and what becomes of each."""
+    """Describe how splits were read, where that is not obvious, and how each is used."""
     counts, num_without = splits.value_counts(), int(splits.isna().sum())
     if counts.empty:
         return []
@@ -121,9 +131,9 @@ def _split_notes(path: Path, words: pd.Series, splits: pd.Series) -> list[str]:
     return notes
 
 
-def _truths(path: Path, values: pd.Series) -> pd.Series:
-    """Read the column evaluate: whether an image takes part in the scores; True where it says nothing."""
-    words = values.str.casefold().mask(values.map(is_not_known), "")
+def _parse_evaluate(path: Path, values: pd.Series) -> pd.Series:
+    """Parse the column evaluate, whether an image takes part in the scores; True where it is empty."""
+    words = values.str.casefold().mask(values.map(is_missing_value), "")
     wrong = values[~words.isin(EVALUATE)]
     if len(wrong):
         raise DataError(
@@ -135,10 +145,10 @@ def _truths(path: Path, values: pd.Series) -> pd.Series:
 
 CSV = Source(
     name="csv",
-    title="your own table: path and label, and patient, source, split where known",
+    title="your own table: path and label and, if known, patient, source and split",
     read=read_csv,
-    layout="TABLE.csv with the columns path,label and, where known, patient,source,split,evaluate,sha256; paths are "
-    "relative to its folder, or to `root`. Other names of columns: `columns=path=filename,label=cell_type`. A split is "
+    layout="TABLE.csv with the columns path,label and, if known, patient,source,split,evaluate,sha256; paths are "
+    "relative to its folder, or to `root`. Other column names: `columns=path=filename,label=cell_type`. A split is "
     "train, val or test: test is never trained on, val is trained on and scored out of fold like train.",
     patients="as given",
     paper=None,

@@ -9,7 +9,7 @@ from nonet.data.sources.class_folders import find_root, label_folder, list_image
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.walk import subfolders
 
-_NO_CELL = "no single white blood cell"
+_NO_CELL = "not a single white blood cell"
 
 LABELS = LabelMap(
     {
@@ -26,38 +26,45 @@ LABELS = LabelMap(
         "Promyelocyte": "PMY",
         "Segmented neutrophils": "SNE",
         "Lymphocyte, variant": "VLY",
-        "Promonocyte": LeftOut("a promonocyte is between BL and MO, and none of the thirteen", "PMO"),
+        "Promonocyte": LeftOut("a promonocyte is between BL and MO, and not one of the thirteen classes", "PMO"),
         "Erythroblast": ERYTHROBLAST,
         "Giant thrombocyte": GIANT_PLATELET,
-        "Thrombocyte aggregation": LeftOut("platelets are no white blood cell", "PLT"),
+        "Thrombocyte aggregation": LeftOut("platelets are not white blood cells", "PLT"),
         "Smudge cells": SMUDGE_CELL,
         "Artifact": LeftOut(_NO_CELL, "ART"),
-        "Arifact": LeftOut(_NO_CELL + "; upstream spells the folder so", "ART"),
-        "Unidentified": LeftOut("its class is not known"),
+        "Arifact": LeftOut(_NO_CELL + "; this is how the folder is spelled", "ART"),
+        "Unidentified": LeftOut("its class is unknown"),
     }
 )
-#: Prefixes of file names that say a class of ours, and PMO.
+#: Prefixes of file names that are one of nonet's codes, and PMO.
 PREFIXES = {*CLASSES, "PMO"}
 
 
 def read_deepapl(path: Path, name: str | None = None) -> Listing:
-    """List the cells of DeepAPL with their patients; the split is signed or unsigned, where the folders say.
+    """List the cells of DeepAPL with their patients; the split is signed or unsigned, where the folders say so.
 
     Parameters
     ----------
-    path : the folder Data/All of Patient_NN folders, or one or two levels above it.
-    name : of the source; by default deepapl.
+    path : Path
+        The folder Data/All of Patient_NN folders, or one or two levels above it.
+    name : str, optional
+        Of the source; by default deepapl.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where there is no Patient_NN folder.
+    DataError
+        When there is no Patient_NN folder.
     """
     source = name or "deepapl"
     listing = Listing(_root(path))
-    for file in list_images(listing, source, beside=(".csv", ".db")):
+    for file in list_images(listing, source, ignored=(".csv", ".db")):
         patient = next((part for part in file.parts if re.fullmatch(r"Patient_\d+", part)), None)
         if patient is None:
-            listing.exclude(str(file), source, None, "in no patient's folder")
+            listing.exclude(str(file), source, None, "in no patient folder")
             continue
         folder = label_folder(file, LABELS)
         code, prefix = LABELS.meaning(folder), file.name.split("_")[0].upper()
@@ -72,14 +79,14 @@ def read_deepapl(path: Path, name: str | None = None) -> Listing:
     unsigned = sum(row["split"] == "unsigned" for row in listing.rows)
     if unsigned:
         listing.notes.append(
-            f"{source}: {unsigned:,} images are of unsigned slides: no technologist has signed their labels off. Their "
+            f"{source}: {unsigned:,} images are of unsigned slides: no technologist has signed off their labels. Their "
             'split is "unsigned".'
         )
     return require_rows(listing, path, "deepapl")
 
 
 def _root(path: Path) -> Path:
-    """Find the folder of patients; their names end in numbers, so `find_root` gets those that are there."""
+    """Find the folder of patients, whose names end in arbitrary numbers, which `find_root` cannot match."""
     for folder in (path, path / "All", path / "Data" / "All"):
         if any(re.fullmatch(r"Patient_\d+", p.name) for p in subfolders(folder)):
             return folder
@@ -91,19 +98,19 @@ DEEPAPL = Source(
     title="DeepAPL: CellaVision crops of leukaemia patients, Johns Hopkins",
     read=read_deepapl,
     published="figshare, https://doi.org/10.6084/m9.figshare.14294675",
-    licence="not settled here; see the page before use",
+    licence="unclear; see the page before use",
     citation="Sidhom JW, Siddarthan IJ, Lai BS, et al. Deep learning for diagnosis of acute promyelocytic leukemia via "
     "recognition of genomically imprinted morphologic features. npj Precision Oncology 5 (2021) 38.",
     layout="DIR/Data/All/Patient_NN/[Signed slides|Unsigned slides]/LABEL/CODE_number.jpg\n"
-    "LABEL is in words (Band neutrophils), CODE short (BNE).",
+    "LABEL is a name (Band neutrophils), CODE an abbreviation (BNE).",
     labels=LABELS,
     patients="known",
     notes=(
-        "106 patients with acute leukaemia, one of two kinds (AML, APL): blasts and promyelocytes are theirs, not "
-        "those of the healthy.",
-        "Labels are those of daily work and noisy; where folder and file name say different classes the image is left "
-        "out and listed.",
+        "106 patients with acute leukaemia (AML or APL): blasts and promyelocytes are malignant ones, not those of "
+        "healthy people.",
+        "Labels come from routine work and are noisy; images whose folder and file name disagree are left out and "
+        "listed.",
     ),
     by_hand="Open https://doi.org/10.6084/m9.figshare.14294675, download the archive of images and unpack it so that "
-    "FOLDER/Data/All/Patient_00 is there; then: nonet data build deepapl:FOLDER",
+    "FOLDER/Data/All/Patient_00 exists; then: nonet data build deepapl:FOLDER",
 )

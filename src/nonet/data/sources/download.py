@@ -1,4 +1,4 @@
-"""Downloading one file so that a connection cut off costs only what had not arrived."""
+"""Downloading one file so that an interrupted connection costs only what had not arrived."""
 
 import json
 import shutil
@@ -15,35 +15,37 @@ from nonet.errors import DataError
 from nonet.progress import progress
 
 CHUNK = 1 << 16  # bytes
-SILENCE_S = 60.0  # seconds without a byte before the connection counts as cut off
-ATTEMPTS = 4  # in a row that bring nothing new
-RESERVE = 256 << 20  # bytes that are left free on the disk
+SILENCE_S = 60.0  # seconds without data before the connection counts as interrupted
+ATTEMPTS = 4  # consecutive attempts without progress
+RESERVE = 256 << 20  # bytes to leave free on the disk
 WAIT_S = 2.0  # before the second attempt; twice as long before each further one
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects within https, or to it from http, and to nothing else: no file, no ftp, no plain http."""
+    """Follows redirects to https, or from http to http, and to nothing else: no file, no ftp, no downgrade."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         scheme = urllib.parse.urlsplit(newurl).scheme
         if scheme != "https" and (scheme, req.type) != ("http", "http"):
             raise DataError(
-                f"{req.full_url} cannot be downloaded: the server sends us on to {newurl}, which is not https.",
-                hint="A network that asks for a login may do so. Download the file by hand.",
+                f"{req.full_url} cannot be downloaded: the server redirects to {newurl}, which is not https.",
+                hint="Networks with a login page do that. Download the file by hand.",
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class Downloader:
-    """A downloader for pooch, `downloader(url, output_file, pooch)`, that goes on where a former one stopped.
+    """A downloader for pooch, `downloader(url, output_file, pooch)`, that resumes interrupted downloads.
 
-    What has arrived waits in `part`; another run takes it up if the server says that the file is the same (ETag or
-    date) and can send the rest, else it starts anew.
+    Data is collected in `part`. A later run continues it if the server confirms that the file is the same (by ETag or
+    date) and can send the rest; else it starts again.
 
     Parameters
     ----------
-    part : file to collect in.
-    silence_s, attempts, wait_s : see SILENCE_S, ATTEMPTS, WAIT_S.
+    part : Path
+        File for the data received so far.
+    silence_s, attempts, wait_s : float, int, float
+        See SILENCE_S, ATTEMPTS, WAIT_S.
     """
 
     def __init__(self, part: Path, *, silence_s: float = SILENCE_S, attempts: int = ATTEMPTS, wait_s: float = WAIT_S):
@@ -51,11 +53,19 @@ class Downloader:
         self.mark = part.with_name(f"{part.name}.json")
 
     def __call__(self, url: str, output_file: str | Path, pooch=None) -> None:
-        """Download `url` to `output_file`.
+        """Download a file.
+
+        Parameters
+        ----------
+        url : str
+        output_file : str or Path
+        pooch : optional
+            Unused; part of pooch's interface.
 
         Raises
         ------
-        DataError where the server refuses, or the connection is cut off again and again.
+        DataError
+            When the server refuses, or the connection fails repeatedly.
         """
         with writing_to(self.part):
             self.part.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +81,7 @@ class Downloader:
                         raise self._refused(url, error) from error
                     reason = f"the server answers {error.code} {error.reason}"
                 except (urllib.error.URLError, HTTPException, OSError) as error:
-                    if getattr(error, "errno", None) in DISK_ERRORS:
+                    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                         raise in_words(error, self.part) from error
                     reason = str(getattr(error, "reason", error)) or type(error).__name__
                 failures = 0 if self._size() > most else failures + 1
@@ -79,7 +89,7 @@ class Downloader:
                 if failures >= self.attempts:
                     raise DataError(
                         f"{url} cannot be downloaded: {reason}. {self._size():,} bytes have arrived.",
-                        hint="The same command goes on where it was.",
+                        hint="The same command continues where it stopped.",
                     )
                 time.sleep(self.wait_s * 2 ** max(0, failures - 1))
         with writing_to(output_file):
@@ -90,7 +100,7 @@ class Downloader:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _attempt(self, url: str, bar) -> bool:
-        """Ask for what is missing and write it; return whether the file is whole."""
+        """Request what is missing and write it; return whether the file is complete."""
         have, mark = self._size(), self._read_mark()
         request = urllib.request.Request(url, headers={"User-Agent": "nonet", "Accept-Encoding": "identity"})
         if have and mark.get("url") == url and mark.get("validator"):
@@ -102,18 +112,18 @@ class Downloader:
         try:
             answer = urllib.request.build_opener(_SafeRedirects).open(request, timeout=self.silence_s)
         except urllib.error.HTTPError as error:
-            if error.code != 416 or not have:  # 416: nothing lies behind what we have, so it is not what we think
+            if error.code != 416 or not have:  # 416: the file ends before the requested range, so it is another one
                 raise
-            if error.headers.get("Content-Range") == f"bytes */{have}":  # but all of it is there already
+            if error.headers.get("Content-Range") == f"bytes */{have}":  # or it is complete already
                 return True
             self.part.unlink(missing_ok=True)
             return self._attempt(url, bar)
         with answer:
             if answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                # Gone before the mark says what is in it: a stop in between must not leave one file's start with
-                # another's mark.
+                # Deleted before the mark is written: an interruption in between must not leave the start of one file
+                # with the mark of another.
                 self.part.unlink(missing_ok=True)
-                if answer.status == 206:  # some other range than was asked for
+                if answer.status == 206:  # not the requested range
                     return False
                 have = 0
             length = answer.headers.get("Content-Length") or ""
@@ -132,11 +142,11 @@ class Downloader:
         with self.part.open("r+b" if have else "wb") as file:
             file.seek(have)
             file.truncate()
-            while chunk := answer.read1(CHUNK):  # what is there: `read` would wait for a whole chunk, and lose it
+            while chunk := answer.read1(CHUNK):  # `read` would wait for a full chunk, and lose it when interrupted
                 file.write(chunk)
                 have += len(chunk)
                 bar.update(len(chunk))
-                if have - checked > RESERVE // 4:  # a body may have no end, or be longer than was said
+                if have - checked > RESERVE // 4:  # a body may be endless, or longer than announced
                     self._require_room(0, url)
                     checked = have
 
@@ -144,9 +154,9 @@ class Downloader:
         free = shutil.disk_usage(self.part.parent).free
         if num_bytes > free - RESERVE:
             raise DataError(
-                f"{url} is not downloaded any further: its rest has {max(num_bytes, 1):,} bytes or more, and the disk "
-                f"of {self.part.parent} has {free:,} free, of which {RESERVE:,} are left alone.",
-                hint=f"Make room, or delete {self.part} where the file cannot be that large.",
+                f"The download of {url} was stopped: at least {max(num_bytes, 1):,} bytes are missing, and the disk "
+                f"of {self.part.parent} has {free:,} free, of which {RESERVE:,} are reserved.",
+                hint=f"Free some space, or delete {self.part} if the file cannot be that large.",
             )
 
     def _read_mark(self) -> dict:
@@ -163,29 +173,38 @@ class Downloader:
 
 
 def fetch_file(url: str, path: Path, checksum: str | None, downloader: Callable | None = None) -> str:
-    """Download a file with pooch, unless it is there and has its checksum; return its SHA-256.
+    """Download a file with pooch, unless it exists and has its checksum.
 
     Parameters
     ----------
-    url : of the file.
-    path : where it goes.
-    checksum : "md5:…" or "sha256:…" that it must have, or None. Without one, a file that is there is taken as it is.
-    downloader : as of pooch; by default a `Downloader` that collects beside `path`.
+    url : str
+    path : Path
+        Where it goes.
+    checksum : str or None
+        "md5:…" or "sha256:…" that it must have. Without one, an existing file is not downloaded again.
+    downloader : callable, optional
+        As for pooch; by default a `Downloader` that collects data beside `path`.
+
+    Returns
+    -------
+    str
+        Its SHA-256.
 
     Raises
     ------
-    DataError where it cannot be downloaded, or is another file; such a one is not kept.
+    DataError
+        When it cannot be downloaded, or has another checksum, in which case it is deleted.
     """
     import pooch
 
-    pooch.get_logger().setLevel("WARNING")  # it would tell each download in words of its own
+    pooch.get_logger().setLevel("WARNING")  # it would report each download in its own way
     downloader = downloader or Downloader(path.with_name(f".{path.name}.part"))
     try:
         pooch.retrieve(url, checksum, fname=path.name, path=path.parent, downloader=downloader)
-    except ValueError as error:  # pooch's word for a hash that differs
+    except ValueError as error:  # raised by pooch when the hash differs
         raise DataError(
-            f"What {url} sends is not the file that its publishers describe: its {str(checksum).split(':')[0]} is not "
-            f"{str(checksum).split(':')[-1]}. It was not kept.",
-            hint="Try again; if it stays so, the file was changed or the network replaces it by a page of its own.",
+            f"{url} is not the published file: its {str(checksum).split(':')[0]} is not "
+            f"{str(checksum).split(':')[-1]}. It was deleted.",
+            hint="Try again; if it happens again, the file has changed or the network replaces it with another page.",
         ) from error
     return pooch.file_hash(str(path), alg="sha256")

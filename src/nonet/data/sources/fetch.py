@@ -1,11 +1,11 @@
-"""`fetch_source`: download a published data set, check it, and write down what was got."""
+"""`fetch_source`: download a published data set, verify it, and record what was downloaded."""
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.artifacts.run import now, write_json
-from nonet.artifacts.storage import DISK_ERRORS, claim, in_words, require_ours, writing_to
+from nonet.artifacts.storage import DISK_ERRORS, FolderKind, claim, in_words, require_ours, writing_to
 from nonet.data.sources import SOURCES
 from nonet.data.sources.archives import unzip
 from nonet.data.sources.base import Download, Source
@@ -16,25 +16,27 @@ from nonet.progress import progress
 
 logger = logging.getLogger("nonet")
 
-_OURS = {
+_OURS: FolderKind = {
     "kind": "download",
     "main": RECORD,
     "keys": {"source", "sha256"},
     "hint": "Give a new or an empty folder as `out`.",
 }
-ARCHIVES = ".archives"  # hidden, so that no reader takes an archive for a part of the data set
+ARCHIVES = ".archives"  # hidden, so that readers do not see archives as part of the data set
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What `fetch_source` got.
+    """What `fetch_source` downloaded.
 
     Attributes
     ----------
-    source : its entry in SOURCES.
-    folder : where it lies.
-    files : name → SHA-256 of each file that was downloaded.
-    verified : whether each has the checksum that its publishers give.
+    source : Source
+    folder : Path
+    files : dict
+        Name → SHA-256 of each downloaded file.
+    verified : bool
+        Whether each has the published checksum.
     """
 
     source: Source
@@ -51,8 +53,8 @@ class Fetched:
         lines.append(
             "Verified: each file has the checksum that its publishers give."
             if self.verified
-            else "Not verified: nonet knows no checksum of its publishers. The hashes above are of what has arrived; "
-            f"they are written down in {self.folder / RECORD}."
+            else "Not verified: no published checksum is known. The hashes above are those of the downloaded files; "
+            f"they are recorded in {self.folder / RECORD}."
         )
         lines.append(f"Licence: {self.source.licence}")
         lines.append(f'Next: nonet data build "{self.source.name}:{self.folder}" --out DATASET')
@@ -60,7 +62,21 @@ class Fetched:
 
 
 def find_source(name: str) -> Source:
-    """Return an entry of SOURCES. Raises DataError, with names like it, on a name that is none."""
+    """Return an entry of SOURCES.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    DataError
+        When there is no source of that name; the hint has similar names.
+    """
     if name not in SOURCES:
         hint = f"{did_you_mean(name, SOURCES)}Sources: {', '.join(SOURCES)}."
         raise DataError(f'There is no source "{name}".', hint=hint)
@@ -68,25 +84,29 @@ def find_source(name: str) -> Source:
 
 
 def fetch_source(name: str, out: str | Path, *, variant: str | None = None) -> Fetched:
-    """Download a published data set into a folder that `build_dataset` reads. Cut off, the same call goes on.
+    """Download a published data set into a folder that `build_dataset` reads. Interrupted, the same call continues.
 
-    Files are checked against their publishers' checksum where one is known. Where none is, the SHA-256 of what has
-    arrived is written to fetched.json, and not called verified.
+    Files are compared with the published checksum if one is known. Otherwise the SHA-256 of the downloaded files is
+    recorded in fetched.json, and the download is not called verified.
 
     Parameters
     ----------
-    name : of an entry of SOURCES.
-    out : folder, made if it is not there.
-    variant : which of several, like 224 of bloodmnist; by default the first.
+    name : str
+        Of an entry of SOURCES.
+    out : str or Path
+        Folder; created if necessary.
+    variant : str, optional
+        One of several downloads, such as 224 for bloodmnist; by default the first.
 
     Returns
     -------
-    Fetched.
+    Fetched
 
     Raises
     ------
-    DataError where it cannot be fetched, with what to do by hand; where it is gated and there is no token; where the
-    connection fails; where a file is not the one that its publishers describe.
+    DataError
+        When it cannot be fetched, with what to do by hand; when it is gated and there is no token; when the connection
+        fails; when a file is not the published one.
     """
     source, out = find_source(name), Path(out).expanduser()
     if out.exists() and not out.is_dir():
@@ -95,7 +115,10 @@ def fetch_source(name: str, out: str | Path, *, variant: str | None = None) -> F
     download = source.download(variant)
     if not download.verified:
         logger.info(f"{source.name}: not verified. {download.evidence}")
-    files = _from_hub(source, download, out) if download.hub_name else _from_address(source, download, out)
+    if download.hub_name:
+        files = _from_hub(source, download.hub_name, out, is_gated=download.gated)
+    else:
+        files = _from_address(source, download, out)
     verified = download.verified and download.checksum is not None
     fetched = Fetched(source, out, files, verified)
     write_json(
@@ -139,39 +162,39 @@ def _not_downloaded(where: str, source: Source, error: Exception) -> DataError:
     )
 
 
-def _from_hub(source: Source, download: Download, out: Path) -> dict[str, str]:
-    """Copy a data set's repository; huggingface_hub resumes what was cut off."""
+def _from_hub(source: Source, hub_name: str, out: Path, *, is_gated: bool) -> dict[str, str]:
+    """Download a data set's repository; huggingface_hub resumes interrupted downloads."""
     import huggingface_hub
     import pooch
     from huggingface_hub import errors
 
-    where = f"https://huggingface.co/datasets/{download.hub_name}"
-    if download.gated and huggingface_hub.get_token() is None:
+    where = f"https://huggingface.co/datasets/{hub_name}"
+    if is_gated and huggingface_hub.get_token() is None:
         raise DataError(
-            f"{source.name} is gated: {where} gives it only to those who have asked, and there is no token here.",
+            f"{source.name} is gated: {where} requires a request for access, and there is no access token.",
             hint=f"{source.by_hand}\nThe token may also be in the environment variable HF_TOKEN.",
         )
     claim(out, **_OURS)
     try:
-        huggingface_hub.snapshot_download(download.hub_name, repo_type="dataset", local_dir=out)
+        huggingface_hub.snapshot_download(hub_name, repo_type="dataset", local_dir=out)
     except errors.GatedRepoError as error:
         raise DataError(
-            f"{where} does not give {source.name} to the owner of this token.",
-            hint="Open the page, accept the agreement, and wait until access is granted; then the same command again.",
+            f"{where} does not give access to the owner of this token.",
+            hint="Open the page, accept the agreement, wait until access is granted, and run the same command again.",
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise DataError(
-            f"There is no {where}, or it is not for the owner of this token.", hint=f"By hand: {source.by_hand}"
+            f"{where} does not exist, or the owner of this token has no access.", hint=f"By hand: {source.by_hand}"
         ) from error
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise _not_downloaded(where, source, error) from error
         raise in_words(error, out) from error
-    except Exception as error:  # offline, refused, cut off: the way out is the same
+    except Exception as error:  # offline, refused, interrupted: the remedy is the same
         raise _not_downloaded(where, source, error) from error
-    got = sorted(p for p in out.rglob("*") if p.is_file() and p.name != RECORD)
-    got = [p for p in got if not p.relative_to(out).parts[0].startswith(".")]
+    files = sorted(p for p in out.rglob("*") if p.is_file() and p.name != RECORD)
+    files = [p for p in files if not p.relative_to(out).parts[0].startswith(".")]
     return {
         p.relative_to(out).as_posix(): pooch.file_hash(str(p), alg="sha256")
-        for p in progress(got, description="hashing", unit="files")
+        for p in progress(files, description="hashing", unit="files")
     }

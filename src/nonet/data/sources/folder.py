@@ -1,4 +1,4 @@
-"""A folder with one subfolder a class, perhaps below folders of a split, perhaps above folders of patients."""
+"""A folder with one subfolder per class, perhaps below folders of a split, perhaps above folders of patients."""
 
 import re
 from collections import Counter
@@ -9,54 +9,77 @@ from nonet.data.images.formats import is_named_as_image
 from nonet.data.sources.base import Source
 from nonet.data.sources.class_folders import require_folder
 from nonet.data.sources.listing import Listing
-from nonet.data.sources.splits import TEST, VAL, is_undecided, split_of
+from nonet.data.sources.splits import TEST, VAL, is_ambiguous_split, parse_split
 from nonet.data.sources.walk import subfolders, walk
 from nonet.errors import DataError, did_you_mean
 
 LEVELS = ("CLASS", "PATIENT", "SPLIT", "*")
-_HINT = 'Write levels of folders from the top, like "CLASS/PATIENT", "SPLIT/CLASS" or "PATIENT/*/CLASS".'
+_HINT = 'Write the levels of folders from the top, like "CLASS/PATIENT", "SPLIT/CLASS" or "PATIENT/*/CLASS".'
 
 
 def read_folder(path: Path, name: str | None = None, *, layout: str | None = None) -> Listing:
-    """List the files of a folder whose subfolders are named as classes.
+    """List the files of a folder whose subfolders are named after classes.
 
     Parameters
     ----------
-    path : the folder. Subfolders of a class folder belong to the class. Folders named train, val, test, or another
-        word for these, above or below the classes are the split. What systems leave behind and hidden files are listed.
-    name : of the source; by default the folder's.
-    layout : what each level of folders names, as "CLASS/PATIENT": CLASS, PATIENT, SPLIT, or * for nothing; by default
-        found out, which leaves patients unknown.
+    path : Path
+        Subfolders of a class folder belong to the class. Folders named train, val, test, or another word for these,
+        above or below the classes, are the split. Hidden files and those left by systems are recorded as left out.
+    name : str, optional
+        Of the source; by default the folder's name.
+    layout : str, optional
+        What each level of folders is, such as "CLASS/PATIENT": CLASS, PATIENT, SPLIT, or * for nothing. By default it
+        is inferred, and patients are unknown.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where it is not a folder, has no subfolder, or its levels cannot be told.
+    DataError
+        When it is not a folder, has no subfolder, or its levels are ambiguous.
     """
     require_folder(path, "folder")
     source, listing = name or path.resolve().name, Listing(path)
     if not subfolders(path):
         raise DataError(
-            f"Folder {path} has no subfolder.", hint="Put the images of each class into a folder of its name."
+            f"Folder {path} has no subfolder.", hint="Put the images of each class into a folder with its name."
         )
     entries = list(walk(path))
     usable = [PurePosixPath(entry.path) for entry in entries if entry.problem is None]
-    levels = parse_layout(layout) if layout else _levels(path, [file.parts for file in usable])
+    levels = parse_layout(layout) if layout else _infer_levels(path, [file.parts for file in usable])
     for entry in entries:
         file = PurePosixPath(entry.path)
         if entry.problem is None:
-            _add(listing, file, levels, source, given=layout is not None)
+            _add(listing, file, levels, source, is_given=layout is not None)
         else:
-            label = _named(file, levels).get("CLASS")
+            label = _folders_by_level(file, levels).get("CLASS")
             listing.exclude(entry.path, source, label, entry.problem)
     listing.notes += _notes(listing, source, path, levels)
     return listing
 
 
 def parse_layout(layout: str) -> tuple[str, ...]:
-    """Read "CLASS/PATIENT" and the like. Raises DataError where a level is not known or there is no CLASS."""
+    """Parse a layout such as "CLASS/PATIENT".
+
+    Parameters
+    ----------
+    layout : str
+
+    Returns
+    -------
+    tuple of str
+        The levels, from the top.
+
+    Raises
+    ------
+    DataError
+        When a level is unknown or there twice, or CLASS is missing.
+    """
     parts = [part.strip() for part in layout.strip().strip("/").split("/")]
     while len(parts) > 1 and parts[-1] in ("*", "**", "…", "..."):
-        parts.pop()  # what is below does not count anyway
+        parts.pop()  # deeper levels are ignored anyway
     levels = tuple(part.strip("{}<>").upper() for part in parts)
     wrong = [part for part, level in zip(parts, levels) if level not in LEVELS]
     if wrong:
@@ -70,15 +93,15 @@ def parse_layout(layout: str) -> tuple[str, ...]:
     return levels
 
 
-def _levels(path: Path, files: list[tuple[str, ...]]) -> tuple[str, ...]:
-    """Find out which levels of folders name split and class. Raises DataError where that is not certain."""
+def _infer_levels(path: Path, files: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Infer which levels of folders are split and class. Raises DataError where that is ambiguous."""
     images = [parts for parts in files if is_named_as_image(parts[-1])] or files
     tops = sorted({parts[0] for parts in images if len(parts) > 1})
-    splits = [top for top in tops if split_of(top)]
-    undecided = [top for top in tops if is_undecided(top) and not split_of(top)]
-    if splits and undecided and len(splits) + len(undecided) == len(tops):
+    splits = [top for top in tops if parse_split(top)]
+    ambiguous = [top for top in tops if is_ambiguous_split(top) and not parse_split(top)]
+    if splits and ambiguous and len(splits) + len(ambiguous) == len(tops):
         raise DataError(
-            f"{path}: folder {undecided[0]} may be validation or test; some mean the one by it, some the other.",
+            f"{path}: folder {ambiguous[0]} may be validation or test; the word is used for both.",
             hint="Rename it to val (trained on and scored out of fold) or test (never trained on).",
         )
     if splits and len(splits) < len(tops):
@@ -94,24 +117,27 @@ def _levels(path: Path, files: list[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _require_classes(path: Path, files: list[tuple[str, ...]], levels: tuple[str, ...]) -> None:
-    """Raise DataError where the classes seem to be the folders one level below, or this very folder.
+    """Raise DataError where the classes seem to be the folders one level below, or `path` itself.
 
     Parameters
     ----------
-    path : the source's folder.
-    files : parts of each image's path, from the folder that should be its class.
-    levels : those found so far, CLASS last.
+    path : Path
+        Of the source.
+    files : list of tuple of str
+        Parts of each image's path, from the folder that should be its class.
+    levels : tuple of str
+        Levels inferred so far, CLASS last.
     """
     here = {parts[0] for parts in files}
     _require_no_split_in_names(path, here)
     if any(code_of(name) for name in here):
         return
     # A split may be named between the two levels.
-    inner = [[part for part in parts[1:-1] if not split_of(part)] for parts in files]
+    inner = [[part for part in parts[1:-1] if not parse_split(part)] for parts in files]
     below, all_deeper = {parts[0] for parts in inner if parts}, all(inner)
     known = sorted(name for name in below if code_of(name))
     above = "".join(f"{level}/" for level in levels[:-1])
-    between = "SPLIT/" if any(split_of(part) for parts in files for part in parts[1:-1]) else ""
+    between = "SPLIT/" if any(parse_split(part) for parts in files for part in parts[1:-1]) else ""
     if len(here) == 1 and all_deeper and len(below) > 1:
         top = next(iter(here))
         below_it = f"folder:{path / top}" if levels == ("CLASS",) else "a folder without that level"
@@ -122,32 +148,32 @@ def _require_classes(path: Path, files: list[tuple[str, ...]], levels: tuple[str
         )
     if len(known) > 1 and all_deeper:
         raise DataError(
-            f"{path}: the folders {_some(sorted(here))} would be the classes, but those in them are named as cells: "
-            f"{_some(known)}.",
-            hint=f"If the upper ones are patients, add: `layout={above}PATIENT/{between}CLASS`; if they are neither, "
+            f"{path}: the folders {_some(sorted(here))} would be the classes, but their subfolders are named after "
+            f"cells: {_some(known)}.",
+            hint=f"If the upper folders are patients, add: `layout={above}PATIENT/{between}CLASS`; if not, "
             f"add: `layout={above}*/{between}CLASS`.",
         )
     if levels == ("CLASS",) and code_of(path.name):
         raise DataError(
-            f"{path} is itself named as a class, and its folders {_some(sorted(here))} are not.",
+            f"{path} itself has the name of a class, and its folders {_some(sorted(here))} do not.",
             hint=f"Give the folder above, folder:{path.parent}; if these are the classes, add: `layout=CLASS`.",
         )
 
 
 def _require_no_split_in_names(path: Path, classes: set[str]) -> None:
-    """Raise DataError where folders are named by class and split at once, as LY_train and LY_test are."""
+    """Raise DataError where folder names combine class and split, such as LY_train and LY_test."""
     splits: dict[str, dict[str, str]] = {}
     for name in sorted(classes):
         words = re.findall(r"[^\W_]+", name)
-        rest = " ".join(word.casefold() for word in words if not split_of(word))
+        rest = " ".join(word.casefold() for word in words if not parse_split(word))
         for word in words:
-            if rest and split_of(word):
-                splits.setdefault(rest, {})[split_of(word)] = name
+            if rest and (split := parse_split(word)):
+                splits.setdefault(rest, {})[split] = name
     for names in splits.values():
         if len(names) > 1:
             raise DataError(
-                f"{path}: the folders {' and '.join(names.values())} name a class and a split at once.",
-                hint="Make it two levels, train/CLASS and test/CLASS; if they are classes of their own, add: "
+                f"{path}: the folders {' and '.join(names.values())} combine a class and a split in one name.",
+                hint="Use two levels, train/CLASS and test/CLASS; if they are classes by themselves, add: "
                 "`layout=CLASS`.",
             )
 
@@ -156,23 +182,24 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
 
 
-def _named(file: PurePosixPath, levels: tuple[str, ...]) -> dict[str, str]:
-    """Return level → name of its folder, of those that the path has."""
+def _folders_by_level(file: PurePosixPath, levels: tuple[str, ...]) -> dict[str, str]:
+    """Return level → name of its folder, for the levels that the path has."""
     return dict(zip(levels, file.parts[:-1]))
 
 
-def _add(listing: Listing, file: PurePosixPath, levels: tuple[str, ...], source: str, *, given: bool) -> None:
-    """Add a file with what its folders say, or list why it cannot be used."""
-    named = _named(file, levels)
-    split = split_of(named["SPLIT"]) if "SPLIT" in named else None
-    if "SPLIT" in named and split is None:
+def _add(listing: Listing, file: PurePosixPath, levels: tuple[str, ...], source: str, *, is_given: bool) -> None:
+    """Add a file with what its folders say, or record why it cannot be used."""
+    folders = _folders_by_level(file, levels)
+    split = parse_split(folders["SPLIT"]) if "SPLIT" in folders else None
+    if "SPLIT" in folders and split is None:
         raise DataError(
-            f'{listing.root}: folder "{named["SPLIT"]}" is not the name of a split.', hint="Call it train, val or test."
+            f'{listing.root}: folder "{folders["SPLIT"]}" is not the name of a split.',
+            hint="Rename it to train, val or test.",
         )
-    label = named.get("CLASS")
-    if not given:
-        # CLASS/test/… says a split, too.
-        below = {split_of(part) for part in file.parts[len(levels) : -1]} - {None}
+    label = folders.get("CLASS")
+    if not is_given:
+        # CLASS/test/… gives a split, too.
+        below = {parse_split(part) for part in file.parts[len(levels) : -1]} - {None}
         if len(below | {split} - {None}) > 1:
             listing.exclude(str(file), source, label, "two splits: its folders name both")
             return
@@ -180,7 +207,7 @@ def _add(listing: Listing, file: PurePosixPath, levels: tuple[str, ...], source:
     if label is None and not (split == TEST and is_named_as_image(file)):
         listing.exclude(str(file), source, None, "in no class folder")
         return
-    listing.add(path=str(file), label=label, patient=named.get("PATIENT"), source=source, split=split)
+    listing.add(path=str(file), label=label, patient=folders.get("PATIENT"), source=source, split=split)
 
 
 def _notes(listing: Listing, source: str, path: Path, levels: tuple[str, ...]) -> list[str]:
@@ -188,8 +215,8 @@ def _notes(listing: Listing, source: str, path: Path, levels: tuple[str, ...]) -
     counts = Counter(row["split"] for row in listing.rows)
     without = counts.pop(None, 0)
     if counts:
-        told = ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items()))
-        notes.append(f"{source}: split read from folders: {told}{f', none {without:,}' if without else ''}.")
+        numbers = ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items()))
+        notes.append(f"{source}: split read from folders: {numbers}{f', none {without:,}' if without else ''}.")
     if counts[VAL]:
         notes.append(
             f"{source}: images of split val are trained on and scored out of fold like those of train, as nonet makes "
@@ -197,15 +224,15 @@ def _notes(listing: Listing, source: str, path: Path, levels: tuple[str, ...]) -
         )
     if levels == ("CLASS",):
         used = {PurePosixPath(row["path"]).parts[0] for row in [*listing.rows, *listing.excluded]}
-        notes += [f"Class folder {folder} holds no file." for folder in subfolders(path) if folder.name not in used]
+        notes += [f"Class folder {folder} is empty." for folder in subfolders(path) if folder.name not in used]
     return notes
 
 
 FOLDER = Source(
     name="folder",
-    title="your own folder with one subfolder a class",
+    title="your own folder with one subfolder per class",
     read=read_folder,
-    layout="DIR/CLASS/**: every file below a class's folder is an image of it; the folders' names are the labels\n"
+    layout="DIR/CLASS/**: every file below a class folder is an image of the class; folder names are the labels\n"
     "or DIR/{train,val,test}/CLASS/**: test is never trained on\n"
     "or other levels, by `layout`: CLASS/PATIENT, PATIENT/CLASS, SPLIT/CLASS/PATIENT",
     paper=None,

@@ -1,4 +1,4 @@
-"""What every kind of source gives: its rows, before any image is read, and what it leaves out."""
+"""What every source provides: its rows, before any image is read, and what it leaves out."""
 
 import re
 from collections import Counter
@@ -12,35 +12,45 @@ import pandas as pd
 
 from nonet.errors import DataError
 
-#: What a source says of an image; sha256 is what the file should have, where known.
-ROW = {
-    "path": None,  # posix, relative to the root
+#: What a source knows about an image, with the default of each column.
+ROW: dict[str, object] = {
+    "path": None,  # with forward slashes, relative to the root
     "label": None,
     "patient": None,
     "patient_is_standin": False,
     "source": None,
     "split": None,
     "evaluate": True,
-    "sha256": None,
-    "only_if_asked": None,  # why it is left out unless `classes` names its label
-    "original_image_id": None,  # of the image that it is a version of, itself among its versions
+    "sha256": None,  # that the file should have, if known
+    "opt_in_reason": None,  # why the image is left out unless `classes` names its label
+    "original_image_id": None,  # of the image that this is a version of; the original counts as one of its versions
     "severity": None,
 }
 
 
 def plain(label: str) -> str:
-    """Return a label as it is compared: lower case, one blank for any run of blanks, hyphens and underscores."""
+    """Return a label as it is compared: lower case, with runs of blanks, hyphens and underscores as one blank.
+
+    Parameters
+    ----------
+    label : str
+
+    Returns
+    -------
+    str
+    """
     return re.sub(r"[\s_-]+", " ", label).strip().casefold()
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Why an upstream label has no code of ours.
+    """Why an upstream label has no code.
 
     Attributes
     ----------
-    reason : in words.
-    label : what its images are called where the user asks for them by `classes`; None where they cannot be had.
+    reason : str
+    label : str or None
+        Label of its images where the user requests them by `classes`; None where they cannot be requested.
     """
 
     reason: str
@@ -48,34 +58,71 @@ class LeftOut:
 
 
 class LabelMap(dict[str, str | LeftOut]):
-    """Upstream label → code of ours, or why it has none; looked up regardless of case, blanks, hyphens, underscores."""
+    """Upstream label → code, or why it has none. Lookup ignores case, blanks, hyphens and underscores.
+
+    Parameters
+    ----------
+    labels : mapping
+        Upstream label → str or LeftOut.
+    """
 
     def __init__(self, labels: Mapping[str, str | LeftOut] = MappingProxyType({})):
         super().__init__(labels)
         self._plain = {plain(upstream): upstream for upstream in labels}
 
     def known(self, upstream: str) -> str | None:
-        """Return the label as the map spells it, or None where it is not there."""
+        """Return a label in the map's spelling.
+
+        Parameters
+        ----------
+        upstream : str
+
+        Returns
+        -------
+        str or None
+            None where the map does not have it.
+        """
         return self._plain.get(plain(upstream))
 
     def meaning(self, upstream: str) -> str | LeftOut | None:
-        """Return the code, or why there is none, or None where the map does not know the label."""
+        """Look up a label.
+
+        Parameters
+        ----------
+        upstream : str
+
+        Returns
+        -------
+        str, LeftOut or None
+            The code, or why there is none; None where the map does not have the label.
+        """
         known = self.known(upstream)
         return None if known is None else self[known]
 
     def codes(self) -> set[str]:
-        """Return the codes that some label maps to."""
+        """Return the codes that the labels map to."""
         return {meaning for meaning in self.values() if isinstance(meaning, str)}
 
 
 class Packed(Protocol):
-    """Images that lie inside something else: a table, an array, a photograph of many cells."""
+    """Images stored inside something else: a table, an array, or a photograph of many cells."""
 
-    def stamp(self) -> str:
-        """Return a short text that changes when what they are taken from changes."""
+    def fingerprint(self) -> str:
+        """Return a short text that changes with the files that the images come from."""
 
     def images(self, paths: Collection[str]) -> Iterator[tuple[str, bytes | DataError]]:
-        """Give (path, bytes of an image file) for those asked for; an error instead where one cannot be had."""
+        """Yield the images of some paths.
+
+        Parameters
+        ----------
+        paths : collection of str
+
+        Yields
+        ------
+        path : str
+        data : bytes or DataError
+            The bytes of an image file, or why it cannot be read.
+        """
 
 
 @dataclass
@@ -84,14 +131,22 @@ class Listing:
 
     Attributes
     ----------
-    root : folder that paths are relative to.
-    rows : one dict an image, with the keys of ROW that are known.
-    excluded : dicts of path, source, label, reason.
-    notes : what the user should know, in sentences.
-    packed : where the images are no files yet, what gives them; None where they are.
-    kind : the name in SOURCES of what it is a listing of.
-    upstream : images by their publishers' label, as the map spells it; empty where a part is missing that has labels.
-    parts : images of each part of the data set that is there; empty where it has no parts.
+    root : Path
+        Folder that paths are relative to.
+    rows : list of dict
+        One per image, with the keys of ROW.
+    excluded : list of dict
+        One per file that is left out: path, source, label, reason.
+    notes : list of str
+        Sentences for the user.
+    packed : Packed or None
+        Where images that are not files come from; None where they are files.
+    kind : str
+        Key in SOURCES.
+    upstream : Counter
+        Images by upstream label in the map's spelling; empty where a part with labels is missing.
+    parts : Counter
+        Images of each part of the data set that is present; empty where it has no parts.
     """
 
     root: Path
@@ -100,33 +155,63 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     packed: Packed | None = None
     kind: str = ""
-    upstream: Counter = field(default_factory=Counter)
-    parts: Counter = field(default_factory=Counter)
+    upstream: Counter[str] = field(default_factory=Counter)
+    parts: Counter[str] = field(default_factory=Counter)
 
-    def add(self, **known) -> None:
-        """Add an image."""
-        self.rows.append(ROW | known)
+    def add(self, *, path: str, source: str, **columns: object) -> None:
+        """Add an image.
+
+        Parameters
+        ----------
+        path, source : str
+        **columns
+            Other columns of ROW that are known.
+        """
+        self.rows.append(ROW | {"path": path, "source": source} | columns)
 
     def exclude(self, path: str, source: str, label: str | None, reason: str) -> None:
-        """List a file that is left out; the reason's words up to a colon are its kind."""
+        """Record a file that is left out.
+
+        Parameters
+        ----------
+        path, source : str
+        label : str or None
+        reason : str
+            Its words up to a colon are the kind of reason, by which exclusions are counted.
+        """
         self.excluded.append({"path": path, "source": source, "label": label or "", "reason": reason})
 
-    def add_upstream(self, labels: "LabelMap", upstream: str, *, path: str, source: str, **known) -> None:
-        """Add an image by its publishers' label, or list it as left out where the map gives it no code."""
+    def add_upstream(self, labels: "LabelMap", upstream: str, *, path: str, source: str, **columns: object) -> None:
+        """Add an image by its upstream label, or record it as left out where the map has no code for it.
+
+        Parameters
+        ----------
+        labels : LabelMap
+        upstream : str
+        path, source : str
+        **columns
+            Other columns of ROW that are known.
+        """
         meaning = labels.meaning(upstream)
         self.upstream[labels.known(upstream) or upstream] += 1
         if meaning is None:
-            self.exclude(path, source, upstream, f"unknown label {upstream}: it is not in the map of this source")
+            self.exclude(path, source, upstream, f"unknown label {upstream}: this source is not known to have it")
         elif not isinstance(meaning, LeftOut):
-            self.add(path=path, label=meaning, source=source, **known)
+            self.add(path=path, label=meaning, source=source, **columns)
         else:
             reason = f"no code for {upstream}: {meaning.reason}"
             if meaning.label is None:
                 self.exclude(path, source, upstream, reason)
             else:
-                self.add(path=path, label=meaning.label, source=source, only_if_asked=reason, **known)
+                self.add(path=path, label=meaning.label, source=source, opt_in_reason=reason, **columns)
 
     def table(self) -> pd.DataFrame:
-        """Return the rows as a table with all columns of ROW."""
+        """Return the rows as a table.
+
+        Returns
+        -------
+        DataFrame
+            With all columns of ROW.
+        """
         table = pd.DataFrame(self.rows, columns=list(ROW)).astype(object)
         return table.astype({"patient_is_standin": bool, "evaluate": bool})

@@ -1,10 +1,8 @@
 """AML-Cytomorphology_LMU: 18,365 cells of AML patients and controls, Munich University Hospital."""
 
-from pathlib import Path
-
 from nonet.data.sources.base import ERYTHROBLAST, SMUDGE_CELL, Source
-from nonet.data.sources.class_folders import find_root, list_class_folders, require_rows
-from nonet.data.sources.listing import LabelMap, LeftOut, Listing
+from nonet.data.sources.class_folders import ClassFolders
+from nonet.data.sources.listing import LabelMap, LeftOut
 
 LABELS = LabelMap(
     {
@@ -20,7 +18,7 @@ LABELS = LabelMap(
         "MYB": "MY",  # myelocyte, not myeloblast
         "MMZ": "MMY",
         "PMO": "PMY",  # promyelocyte, not promonocyte
-        "PMB": LeftOut("a bilobed promyelocyte, an atypical form that is counted with blasts or with promyelocytes"),
+        "PMB": LeftOut("a bilobed promyelocyte, an atypical form that some count as a blast and others as PMY"),
         "EBO": ERYTHROBLAST,
         "KSC": SMUDGE_CELL,
     }
@@ -44,27 +42,10 @@ COUNTS = {
 }
 
 
-def read_lmu_aml(path: Path, name: str | None = None) -> Listing:
-    """List the cells of AML-Cytomorphology_LMU by folder; patients are unknown.
-
-    Parameters
-    ----------
-    path : the folder of code folders NGS, NGB, …, or one or two levels above it.
-    name : of the source; by default lmu-aml.
-
-    Raises
-    ------
-    DataError where there is no such folder.
-    """
-    listing, source = Listing(find_root(path, "lmu-aml", *LABELS)), name or "lmu-aml"
-    list_class_folders(listing, source, LABELS, beside=(".dat", ".txt", ".csv"))
-    return require_rows(listing, path, "lmu-aml")
-
-
 LMU_AML = Source(
     name="lmu-aml",
     title="AML-Cytomorphology_LMU: 100 AML patients and 100 controls, Munich",
-    read=read_lmu_aml,
+    read=ClassFolders("lmu-aml", LABELS, search=True, ignored=(".dat", ".txt", ".csv")),
     published="The Cancer Imaging Archive, https://doi.org/10.7937/tcia.2019.36f5o9ld",
     licence="CC BY 3.0",
     citation="Matek C, Schwarz S, Marr C, Spiekermann K. A single-cell morphological dataset of leukocytes from AML "
@@ -75,10 +56,10 @@ LMU_AML = Source(
     counts=COUNTS,
     num_images=18365,
     notes=(
-        "Patients are not given: folds are by image, and look better than the next patient will.",
-        "Images are TIFF with an alpha channel, which is laid over white.",
-        "MYB is myelocyte and MYO myeloblast, PMO promyelocyte: the codes are easily misread.",
-        "Blasts come from patients, many other cells from controls: what tells their slides apart tells the class.",
+        "Patients are not given: folds are by image, and scores look better than on the next patient.",
+        "Images are TIFF with an alpha channel; transparent pixels show white.",
+        "MYB is myelocyte, MYO myeloblast and PMO promyelocyte: the codes are easily misread.",
+        "Blasts come from patients and many other cells from controls: what tells the slides apart predicts the class.",
     ),
     by_hand="Open https://doi.org/10.7937/tcia.2019.36f5o9ld and download the images (about 11 GB) with the archive's "
     "own program, IBM Aspera Connect; then: nonet data build lmu-aml:FOLDER",

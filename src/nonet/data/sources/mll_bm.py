@@ -1,12 +1,10 @@
 """Bone-Marrow-Cytomorphology_MLL_Helmholtz_Fraunhofer: 171,374 cells of bone marrow, not blood."""
 
-from pathlib import Path
-
 from nonet.data.sources.base import SMUDGE_CELL, Source
-from nonet.data.sources.class_folders import find_root, list_class_folders, require_rows
-from nonet.data.sources.listing import LabelMap, LeftOut, Listing
+from nonet.data.sources.class_folders import ClassFolders
+from nonet.data.sources.listing import LabelMap, LeftOut
 
-_RED = "a precursor of red cells is no white blood cell"
+_RED = "a precursor of red cells is not a white blood cell"
 
 LABELS = LabelMap(
     {
@@ -21,16 +19,16 @@ LABELS = LabelMap(
         "NGS": "SNE",
         "PLM": "PC",
         "PMO": "PMY",
-        "ABE": LeftOut("an abnormal eosinophil is not what EO means elsewhere"),
-        "ART": LeftOut("no single white blood cell", "ART"),
+        "ABE": LeftOut("an abnormal eosinophil, which EO does not mean elsewhere"),
+        "ART": LeftOut("not a single white blood cell", "ART"),
         "EBO": LeftOut(_RED, "ERB"),
         "PEB": LeftOut(_RED, "ERB"),
         "FGC": LeftOut("a faggot cell, an abnormal promyelocyte of APL"),
-        "HAC": LeftOut("a hairy cell is none of the thirteen"),
+        "HAC": LeftOut("a hairy cell is not one of the thirteen classes"),
         "KSC": SMUDGE_CELL,
         "LYI": LeftOut("an immature lymphocyte may be BL or PLY"),
-        "NIF": LeftOut("its class is not known"),
-        "OTH": LeftOut("another cell, of no class"),
+        "NIF": LeftOut("its class is unknown"),
+        "OTH": LeftOut("another cell, without a class"),
     }
 )
 COUNTS = {
@@ -58,28 +56,10 @@ COUNTS = {
 }
 
 
-def read_mll_bm(path: Path, name: str | None = None) -> Listing:
-    """List the cells of the bone-marrow set by folder; patients are unknown.
-
-    Parameters
-    ----------
-    path : the folder of code folders ABE, ART, …, or one or two levels above it. Images may lie in folders of a
-        thousand below the code: ART/0001-1000.
-    name : of the source; by default mll-bm.
-
-    Raises
-    ------
-    DataError where there is no such folder.
-    """
-    listing, source = Listing(find_root(path, "mll-bm", *LABELS)), name or "mll-bm"
-    list_class_folders(listing, source, LABELS, beside=(".csv", ".txt"))
-    return require_rows(listing, path, "mll-bm")
-
-
 MLL_BM = Source(
     name="mll-bm",
     title="Bone-Marrow-Cytomorphology: 945 patients, Munich Leukemia Laboratory",
-    read=read_mll_bm,
+    read=ClassFolders("mll-bm", LABELS, search=True, ignored=(".csv", ".txt")),
     published="The Cancer Imaging Archive, https://doi.org/10.7937/TCIA.AXH3-T579",
     licence="CC BY 4.0",
     citation="Matek C, Krappe S, Münzenmayer C, Haferlach T, Marr C. An expert-annotated dataset of bone marrow "
@@ -91,10 +71,10 @@ MLL_BM = Source(
     num_images=171374,
     tissue="marrow",
     notes=(
-        "BONE MARROW, not blood: cells look alike, but stand closer, and stages are mixed otherwise. Train on it if "
-        "you like (`external=mll-bm`); a score on it says nothing about blood.",
-        "Patients are not given: folds are by image, and look better than the next patient will.",
-        "Taken at 40x: another scale than the analysers' crops.",
+        "BONE MARROW, not blood: cells look similar, but are closer together, and stages occur in other proportions. "
+        "You may train on it (`external=mll-bm`); a score on it says nothing about blood.",
+        "Patients are not given: folds are by image, and scores look better than on the next patient.",
+        "Taken at 40x: a different scale from analysers' crops.",
     ),
     by_hand="Open https://doi.org/10.7937/TCIA.AXH3-T579 and download the images (6.8 GB) with the archive's own "
     "program, IBM Aspera Connect; then: nonet data build mll-bm:FOLDER --external mll-bm",

@@ -6,9 +6,10 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -18,59 +19,90 @@ from nonet.data.images.formats import IMAGE_SUFFIXES
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
 
-ROWS_AT_ONCE = 64  # images in memory; a stamp of 368 x 368 px takes about 30 kB as JPEG
+BATCH_SIZE = 64  # images in memory; a crop of 368 x 368 px takes about 30 kB as JPEG
 
 
-def stamp_of(files: Collection[Path]) -> str:
-    """Return a text that changes when a file is added, removed, resized or written again."""
+def files_fingerprint(files: Collection[Path]) -> str:
+    """Return a text that changes when one of the files is added, removed, resized or rewritten.
+
+    Parameters
+    ----------
+    files : collection of Path
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits.
+    """
     facts = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
 def as_png(pixels: np.ndarray) -> bytes:
-    """Return uint8 pixels (height, width[, 3]) as a PNG file: nothing is lost."""
+    """Encode pixels as a PNG file, which is lossless.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width) or (height, width, 3)
+
+    Returns
+    -------
+    bytes
+    """
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
 
 
 def safe_name(text: str) -> str:
-    """Return text that can be a file's name anywhere: other characters than letters, digits, . _ - become _."""
+    """Return a text as a file name that works anywhere: characters other than letters, digits, "." "_" "-" become "_".
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+    """
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._") or "_"
 
 
 class ParquetImages:
-    """Images in the struct column (bytes, path) that the Hugging Face hub writes.
+    """Images in a struct column (bytes, path), as the Hugging Face hub writes them; see `Packed`.
 
     Parameters
     ----------
-    places : our path of an image → (Parquet file, row in it).
-    column : of the image.
+    places : dict
+        Path of an image → (Parquet file, row).
+    column : str
+        Of the images.
     """
 
     def __init__(self, places: dict[str, tuple[Path, int]], column: str = "image"):
         self.places, self.column = places, column
 
-    def stamp(self) -> str:
-        """Return a text that changes with the files."""
-        return stamp_of({file for file, _ in self.places.values()})
+    def fingerprint(self) -> str:
+        """Return a short text that changes with the files."""
+        return files_fingerprint({file for file, _ in self.places.values()})
 
     def images(self, paths: Collection[str]) -> Iterator[tuple[str, bytes | DataError]]:
-        """Give each image's own bytes, file by file."""
-        import pyarrow.parquet as parquet
+        """Yield each image's own bytes, file by file. See `Packed.images`."""
 
         wanted: dict[Path, dict[int, str]] = {}
         for path in paths:
             file, row = self.places[path]
             wanted.setdefault(file, {})[row] = path
         for file, rows in wanted.items():
-            yield from _or_error(_cells_of(parquet, file, self.column, rows), rows, file)
+            yield from _with_errors(_read_cells(file, self.column, rows), rows, file)
 
 
-def _cells_of(parquet, file: Path, column: str, rows: dict[int, str]) -> Iterator[tuple[str, bytes | DataError]]:
+def _read_cells(file: Path, column: str, rows: dict[int, str]) -> Iterator[tuple[str, bytes | DataError]]:
+    import pyarrow.parquet as parquet
+
     first = 0
     with parquet.ParquetFile(file) as opened:
-        for batch in opened.iter_batches(ROWS_AT_ONCE, columns=[column]):
+        for batch in opened.iter_batches(BATCH_SIZE, columns=[column]):
             here = [row for row in range(first, first + batch.num_rows) if row in rows]
             cells = batch.column(0).to_pylist() if here else []
             for row in here:
@@ -79,40 +111,50 @@ def _cells_of(parquet, file: Path, column: str, rows: dict[int, str]) -> Iterato
             first += batch.num_rows
 
 
-def _or_error(
-    images: Iterator[tuple[str, bytes | DataError]], rows: dict[int, str], file: Path
+def _with_errors(
+    images: Iterable[tuple[str, bytes | DataError]], rows: dict[int, str], file: Path
 ) -> Iterator[tuple[str, bytes | DataError]]:
-    """Give the images; and where the file is damaged, its error for each that is still to come."""
-    left = set(rows.values())
+    """Yield the images; where the file turns out to be damaged, an error for each of the remaining ones."""
+    remaining = set(rows.values())
     error: Exception | str = "it has fewer rows"
     try:
         for path, data in images:
-            left.discard(path)
+            remaining.discard(path)
             yield path, data
     except (OSError, AttributeError, *UNPARSABLE) as caught:
         error = caught
-    for path in sorted(left):
+    for path in sorted(remaining):
         yield path, DataError(f"{file} is damaged: {error}.")
 
 
 def read_parquet(file: Path, columns: list[str]) -> tuple[dict[str, list], dict[str, list[str]]]:
-    """Read columns of a Parquet file, without its images.
+    """Read columns of a Parquet file other than images.
+
+    Parameters
+    ----------
+    file : Path
+    columns : list of str
+        A field of a struct is written "column.field".
 
     Returns
     -------
-    column → values, absent columns left out; column → names of its classes, where the hub recorded them.
+    values : dict
+        Column → list of values, without absent columns.
+    names : dict
+        Column → names of its classes, where the hub stored them.
 
     Raises
     ------
-    DataError where the file cannot be read.
+    DataError
+        When the file cannot be read.
     """
     import pyarrow.parquet as parquet
 
     try:
         with parquet.ParquetFile(file) as opened:
-            have = {path.split(".")[0] for path in (opened.schema.column(i).path for i in range(len(opened.schema)))}
             leaves = {opened.schema.column(i).path for i in range(len(opened.schema))}
-            wanted = [column for column in columns if column in have or column in leaves]
+            present = leaves | {path.split(".")[0] for path in leaves}
+            wanted = [column for column in columns if column in present]
             table = opened.read(columns=wanted)
             metadata = opened.schema_arrow.metadata or {}
     except (OSError, MemoryError, *UNPARSABLE) as error:
@@ -131,62 +173,81 @@ def read_parquet(file: Path, columns: list[str]) -> tuple[dict[str, list], dict[
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """Return the Parquet files below a folder, in order; hidden folders, like a download's cache, are passed over."""
+    """Return the Parquet files below a folder in order, without hidden folders such as a download's cache.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of Path
+    """
     return walk_files(path, ".parquet")
 
 
 def image_suffix(name: str | None) -> str:
-    """Return the ending that an image's recorded name gives it, or .img: what it is, its bytes say."""
+    """Return the extension of an image's recorded name, or ".img": its bytes tell what it is.
+
+    Parameters
+    ----------
+    name : str or None
+
+    Returns
+    -------
+    str
+    """
     suffix = Path(name or "").suffix.lower()
     return suffix if suffix in IMAGE_SUFFIXES else ".img"
 
 
 @dataclass
 class NpzImages:
-    """Images in arrays NAME.npy (images, height, width[, 3]) of an npz file, in constant memory.
+    """Images in arrays NAME.npy of shape (images, height, width[, 3]) in an npz file, in constant memory; see `Packed`.
 
     Attributes
     ----------
-    file : the npz.
-    places : our path of an image → (array, index in it).
+    file : Path
+    places : dict
+        Path of an image → (name of the array, index in it).
     """
 
     file: Path
     places: dict[str, tuple[str, int]]
 
-    def stamp(self) -> str:
-        """Return a text that changes with the file."""
-        return stamp_of({self.file})
+    def fingerprint(self) -> str:
+        """Return a short text that changes with the file."""
+        return files_fingerprint({self.file})
 
     def images(self, paths: Collection[str]) -> Iterator[tuple[str, bytes | DataError]]:
-        """Give each image as a PNG."""
+        """Yield each image as a PNG file. See `Packed.images`."""
         wanted: dict[str, dict[int, str]] = {}
         for path in paths:
             array, index = self.places[path]
             wanted.setdefault(array, {})[index] = path
         for array, rows in wanted.items():
-            yield from _or_error(_arrays_of(self.file, array, rows), rows, self.file)
+            yield from _with_errors(_read_array(self.file, array, rows), rows, self.file)
 
 
-def _arrays_of(file: Path, array: str, rows: dict[int, str]) -> Iterator[tuple[str, bytes]]:
+def _read_array(file: Path, array: str, rows: dict[int, str]) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(file) as archive, archive.open(f"{array}.npy") as stream:
-        yield from _rows_of(stream, rows)
+        yield from _read_rows(stream, rows)
 
 
-def _rows_of(stream, rows: dict[int, str]) -> Iterator[tuple[str, bytes]]:
-    """Read an array from its start to the last row asked for, one row in memory at a time."""
+def _read_rows(stream: IO[bytes], rows: dict[int, str]) -> Iterator[tuple[str, bytes]]:
+    """Read an array from its start to the last requested row, one row in memory at a time."""
     shape, _, dtype = _npy_header(stream)
     num_bytes = math.prod(shape[1:]) * dtype.itemsize
     for index in range(max(rows) + 1):
         data = stream.read(num_bytes)
         if len(data) < num_bytes:
-            raise EOFError(f"it ends before image {index}")  # cut short; or its head promises more than is there
+            raise EOFError(f"it ends before image {index}")  # cut short, or its header is wrong
         if index in rows:
             yield rows[index], as_png(np.frombuffer(data, dtype=dtype).reshape(shape[1:]))
 
 
-def _npy_header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read the head of an array: its shape, whether it lies column by column, and its type."""
+def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the header of an array: its shape, whether it is in Fortran order, and its type."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return read(stream)
@@ -195,9 +256,20 @@ def _npy_header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
 def npz_arrays(file: Path, names: list[str]) -> dict[str, np.ndarray]:
     """Read small arrays of an npz: labels, not images.
 
+    Parameters
+    ----------
+    file : Path
+    names : list of str
+
+    Returns
+    -------
+    dict
+        Name → ndarray.
+
     Raises
     ------
-    DataError where the file is no npz, is cut short, or lacks one.
+    DataError
+        When the file is not an npz, is cut short, or lacks one of the arrays.
     """
     try:
         with np.load(file, allow_pickle=False) as arrays:
@@ -210,7 +282,23 @@ def npz_arrays(file: Path, names: list[str]) -> dict[str, np.ndarray]:
 
 
 def npz_shape(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Return shape and type of an array of an npz without reading it. DataError where it is not rows of uint8."""
+    """Return shape and type of an array of images in an npz without reading it.
+
+    Parameters
+    ----------
+    file : Path
+    name : str
+
+    Returns
+    -------
+    shape : tuple of int
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    DataError
+        When the array is missing, or does not have rows of uint8.
+    """
     try:
         with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as stream:
             shape, fortran, dtype = _npy_header(stream)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
@@ -15,17 +16,25 @@ _QUOTES = "\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
 
 
 def absolute_path(path: str | Path) -> Path:
-    """Return a path from the root of the file system, without "..", its links kept where that is possible.
+    """Return an absolute path without "..", keeping links where possible.
 
-    Links stay because the user's name for a place may outlive where it points to today.
+    Links are kept because the user's name for a place may outlive its current target.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Path
     """
     path = Path(path)
-    with contextlib.suppress(RuntimeError):  # ~name of nobody on this machine: a folder may still be called so
+    with contextlib.suppress(RuntimeError):  # ~name without such a user: a folder may still have that name
         path = path.expanduser()
     path = path.absolute()
     if ".." not in path.parts:
         return path
-    # Behind a link to a folder, ".." is the parent of where the link leads; only then do links have to go.
+    # After a link to a folder, ".." is the parent of the link's target; only then links must be resolved.
     shortened = Path(os.path.normpath(path))
     try:
         same = shortened.samefile(path)
@@ -35,17 +44,22 @@ def absolute_path(path: str | Path) -> Path:
 
 
 def path_within(root: Path, path: str) -> tuple[str, None] | tuple[None, str]:
-    """Return a path relative to `root`, whichever links lead there, or why there is none.
+    """Return a path relative to a root, whichever links lead there, or why that is impossible.
 
     Parameters
     ----------
-    root : absolute.
-    path : relative to it, or absolute.
+    root : Path
+        Absolute.
+    path : str
+        Relative to it, or absolute.
 
     Returns
     -------
-    (path with forward slashes, None), or (None, reason): "outside: …" where the path, or what it links to, does not
-    lie in `root`, "bad path: …" where no file can have it. The words up to the colon are the reason's kind.
+    path : str or None
+        With forward slashes.
+    problem : str or None
+        Where there is no path: "outside: …" if it, or the target of a link, is not in `root`; "bad path: …" if no file
+        can have it. The words up to the colon are the kind of reason.
     """
     if "\0" in path:
         return None, "bad path: it contains a NUL character"
@@ -55,13 +69,13 @@ def path_within(root: Path, path: str) -> tuple[str, None] | tuple[None, str]:
     try:
         real, real_root = joined.resolve(), root.resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        circle = isinstance(error, RuntimeError)
-        return None, f"bad path: {'its link leads in a circle' if circle else reason_of(error)}"
+        circular = isinstance(error, RuntimeError)
+        return None, f"bad path: {'its link is circular' if circular else error_reason(error)}"
     if not real.is_relative_to(real_root):
         return None, f"outside: {'links to ' if joined.is_relative_to(root) else ''}{printable(str(real))}"
     if joined.is_relative_to(root):
         return joined.relative_to(root).as_posix(), None
-    # The table, or the source, names the folder by way of a link: what follows the folder is the path.
+    # The table or the source reaches the folder through a link: what follows the folder is the path.
     for parent in joined.parents:
         if parent.resolve() == real_root:
             return joined.relative_to(parent).as_posix(), None
@@ -69,7 +83,16 @@ def path_within(root: Path, path: str) -> tuple[str, None] | tuple[None, str]:
 
 
 def is_there(path: Path) -> bool:
-    """Say whether a file or folder is there; False where no file can have that path, or nobody may look."""
+    """Tell whether a file or folder exists; False where no file can have that path, or access is denied.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -77,7 +100,16 @@ def is_there(path: Path) -> bool:
 
 
 def is_link(path: Path) -> bool:
-    """Say whether a link is there, wherever it leads; False as of `is_there`."""
+    """Tell whether a link exists, wherever it leads; False as for `is_there`.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
     try:
         return path.is_symlink()
     except (OSError, ValueError):
@@ -85,7 +117,16 @@ def is_link(path: Path) -> bool:
 
 
 def is_missing(path: Path) -> bool:
-    """Say whether a file is not there, as far as one can know: False where it may be and cannot be looked at."""
+    """Tell whether a file certainly does not exist; False where it cannot be determined.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -96,43 +137,94 @@ def is_missing(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Say whether a folder is there; False as of `is_there`."""
+    """Tell whether a folder exists; False as for `is_there`.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
     try:
         return path.is_dir()
     except (OSError, ValueError):
         return False
 
 
-def names_in(folder: Path) -> list[str]:
-    """Return the names in a folder, in order. Raises OSError where it cannot be listed."""
+def list_names(folder: Path) -> list[str]:
+    """Return the names in a folder, in order.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    OSError
+        When it cannot be listed.
+    """
     return sorted(path.name for path in folder.iterdir())
 
 
-def reason_of(error: Exception) -> str:
-    """Return what went wrong, in the system's words where it has some."""
+def error_reason(error: Exception) -> str:
+    """Return what went wrong, in the system's words if it has some.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Returns
+    -------
+    str
+    """
     return getattr(error, "strerror", None) or str(error)
 
 
 def printable(name: str) -> str:
-    """Return a name that tables and terminals can hold: bytes that are not UTF-8 become a replacement character."""
+    """Return a name as tables and terminals can show it: bytes that are not UTF-8 become a replacement character.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+    """
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def is_utf8(name: str) -> bool:
-    """Say whether a file's name is UTF-8, so that a table can hold it."""
+    """Tell whether a file's name is UTF-8, so that a table can contain it.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    bool
+    """
     return printable(name) == name
 
 
 class FileFinder:
-    """Finds the files below a folder that a table names, where it spells them in its own way.
+    """Finds the files below a folder that a table names in a spelling of its own.
 
-    A table made on Windows has backslashes and drives; one made on macOS, or zipped there, another Unicode form of
-    the same letters; many have another letter case, or leave the ending out.
+    Tables made on Windows have backslashes and drive letters; those made or zipped on macOS another Unicode form of the
+    same letters; many have another letter case, or no extension.
 
     Parameters
     ----------
-    root : the folder.
-    endings : of image files, lower case, with the dot.
+    root : Path
+    endings : tuple of str
+        Extensions of image files, in lower case with the dot.
     """
 
     def __init__(self, root: Path, endings: tuple[str, ...]):
@@ -142,10 +234,17 @@ class FileFinder:
     def find(self, path: str) -> tuple[str | None, str]:
         """Find a file.
 
+        Parameters
+        ----------
+        path : str
+            As the table has it.
+
         Returns
         -------
-        (path as the disk has it, "") where it is there as written; (path, how it differs) where it is found under
-        another spelling; (None, why) where it is not found and the reason is known; (None, "") where it is not.
+        path : str or None
+            As on disk; None where there is no such file.
+        how : str
+            How the spelling differs, empty where it does not; or why there is no such file, if known.
         """
         if "\0" in path:
             return None, ""  # `path_within` says so
@@ -156,21 +255,21 @@ class FileFinder:
         for spelled, how in _spellings(path):
             if self._is_there(spelled):
                 return spelled, how
-            found = self._by_name(spelled)
-            if found:
-                return found, "letter case or Unicode form" if spelled == path else how
+            match = self._by_name(spelled)
+            if match:
+                return match, "letter case or Unicode form" if spelled == path else how
             elsewhere = self._by_tail(spelled)
             if elsewhere:
                 return elsewhere
         if _WINDOWS.match(path):
-            return None, f"a path of a Windows machine; write it relative to {self.root}"
+            return None, f"a path on a Windows machine; write it relative to {self.root}"
         return self._by_ending(path)
 
     def _is_there(self, path: str) -> bool:
         return bool(path) and os.path.lexists(self.root / path)
 
     def _by_name(self, path: str) -> str | None:
-        """Return the path of which each part is the only one that reads alike, or None."""
+        """Return the path whose parts are each the only name that reads alike, or None."""
         if PurePosixPath(path).is_absolute():
             return None
         where = ""
@@ -183,11 +282,11 @@ class FileFinder:
         return where or None
 
     def _folder(self, where: str) -> dict[str, list[str]]:
-        """Return the names in a folder by how they read."""
+        """Return the names in a folder, grouped by `_alike`."""
         if where not in self._names:
             self._names[where] = {}
             try:
-                names = names_in(self.root / where)
+                names = list_names(self.root / where)
             except OSError:
                 names = []
             for name in names:
@@ -195,18 +294,18 @@ class FileFinder:
         return self._names[where]
 
     def _by_tail(self, path: str) -> tuple[str, str] | None:
-        """Find an absolute path of another machine by its last parts, the most that are here: a folder at least."""
+        """Find an absolute path of another machine by as many of its last parts as exist here, at least a folder."""
         parts = PureWindowsPath(path).parts if _WINDOWS.match(path) else PurePosixPath(path).parts
         if not parts or not (_WINDOWS.match(path) or path.startswith("/")):
             return None
         for start in range(1, len(parts) - 1):
-            found = self._by_name("/".join(parts[start:]))
-            if found:
-                return found, "an absolute path of another machine"
+            match = self._by_name("/".join(parts[start:]))
+            if match:
+                return match, "an absolute path of another machine"
         return None
 
     def _by_ending(self, path: str) -> tuple[str | None, str]:
-        """Find a file by its name without ending, as tables of IDs have it."""
+        """Find a file by its name without the extension, as in tables of IDs."""
         given = PurePosixPath(path)
         ending = given.suffix.lower() if given.suffix.lower() in self.endings else ""
         stem = given.name[: len(given.name) - len(ending)]
@@ -215,22 +314,21 @@ class FileFinder:
             return None, ""
         wanted = {_alike(stem + other) for other in self.endings}
         alike = [name for read, names in self._folder(folder).items() if read in wanted for name in names]
-        found = f"{folder}/{alike[0]}" if folder and alike else "".join(alike[:1])
+        match = f"{folder}/{alike[0]}" if folder and alike else "".join(alike[:1])
         if len(alike) == 1 and not ending:
-            return found, "its ending left out"
-        there = (
-            f"there are {printable(' and '.join(sorted(alike)))}" if len(alike) > 1 else f"there is {printable(found)}"
-        )
-        return None, there if alike else ""
+            return match, "without its extension"
+        if len(alike) > 1:
+            return None, f"there are {printable(' and '.join(sorted(alike)))}"
+        return None, f"there is {printable(match)}" if alike else ""
 
 
 def _alike(name: str) -> str:
-    """Return what two names have in common that look the same: in any letter case, with any kind of blank or dash."""
+    """Return a form that is the same for names that look alike: ignoring case, and kinds of blanks and dashes."""
     return visible(name).translate(_SAME_SIGNS).casefold()
 
 
-def _spellings(path: str):
-    """Yield (path, how it was spelled), from what is most to what is least likely."""
+def _spellings(path: str) -> Iterator[tuple[str, str]]:
+    """Yield (path, how it was spelled), from the most to the least likely."""
     yield path, ""
     bare = path.strip(_QUOTES)
     if bare != path:
@@ -238,8 +336,8 @@ def _spellings(path: str):
     if "\\" in bare and not _WINDOWS.match(bare):
         yield bare.replace("\\", "/"), "backslashes"
     if "%" in bare:
-        yield unquote(bare), "letters written as %20 and the like"
+        yield unquote(bare), "characters written as %20 and the like"
     if bare.startswith("file://"):
         yield unquote(bare.removeprefix("file://")), "written as file://"
     if bare.startswith(("/", "\\")):
-        yield re.sub(r"\\", "/", bare).lstrip("/"), "a slash at its beginning"
+        yield re.sub(r"\\", "/", bare).lstrip("/"), "a leading slash"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nonet.data.sources.base import NEUTROPHIL, Source
 from nonet.data.sources.boxes import Box, BoxedImages, Fields
-from nonet.data.sources.class_folders import RECORD, list_class_folders, require_folder, require_rows
+from nonet.data.sources.class_folders import RECORD, ClassFolders, require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing, plain
 from nonet.data.sources.packed import safe_name
 from nonet.data.sources.walk import walk_files
@@ -25,9 +25,9 @@ LABELS = LabelMap(
         "Myelocyte": "MY",
         "Promyelocyte": "PMY",
         "Neutrophil": NEUTROPHIL,
-        "Burst": LeftOut("a burst cell has lost what would tell its class", "SMU"),
-        "Artifact": LeftOut("no single white blood cell", "ART"),
-        "Unknown": LeftOut("its class is not known"),
+        "Burst": LeftOut("a burst cell cannot be classified", "SMU"),
+        "Artifact": LeftOut("not a single white blood cell", "ART"),
+        "Unknown": LeftOut("its class is unknown"),
     }
 )
 
@@ -35,27 +35,33 @@ LABELS = LabelMap(
 def read_raabin(path: Path, name: str | None = None) -> Listing:
     """List the crops of Raabin-WBC by folder, or the cells of its fields by their boxes.
 
-    Crops of one field are of one person at least, so the field stands in for the patient. Where two experts differ the
-    cell is left out and listed.
+    Cells of one field are of one person, so the field serves as a stand-in for the patient. Cells on which two experts
+    disagree are left out and recorded.
 
     Parameters
     ----------
-    path : the folder with Train/, TestA/, TestB/ of class folders, or one with JSON files beside or near their fields.
-    name : of the source; by default raabin.
+    path : Path
+        The folder with Train/, TestA/, TestB/ of class folders, or one with JSON files beside or near their fields.
+    name : str, optional
+        Of the source; by default raabin.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where it is neither, or a JSON file cannot be read.
+    DataError
+        When it is neither, or a JSON file cannot be read.
     """
     require_folder(path, "raabin")
-    listing, source = Listing(path), name or "raabin"
     tables = [file for file in walk_files(path, ".json") if file.name != RECORD]
     if not tables:
-        list_class_folders(listing, source, LABELS, split_at=0)
-        return require_rows(listing, path, "raabin")
-    fields, places = Fields(path), {}
+        return ClassFolders("raabin", LABELS, first_folder_is_split=True)(path, name)
+    listing, source = Listing(path), name or "raabin"
+    fields, places = Fields(path), dict[str, tuple[Path, Box]]()
     for table in tables:
-        field = fields.of(table)
+        field = fields.find(table)
         if isinstance(field, str):
             listing.exclude(table.relative_to(path).as_posix(), source, None, field)
         else:
@@ -78,7 +84,8 @@ def _list_field(listing: Listing, table: Path, field: Path, source: str, places:
         labels = [str(cell.get(label) or "").strip() for label in ("Label1", "Label2")]
         given = [label for label in labels if label]
         try:
-            box = Box(*(int(cell[edge]) for edge in ("x1", "y1", "x2", "y2")))
+            left, top, right, bottom = (int(cell[edge]) for edge in ("x1", "y1", "x2", "y2"))
+            box = Box(left, top, right, bottom)
         except (KeyError, ValueError, TypeError, OverflowError):
             listing.exclude(inside, source, " ".join(given), "no box: x1, y1, x2, y2 are not all numbers")
             continue
@@ -100,20 +107,20 @@ RAABIN = Source(
     title="Raabin-WBC: microscope-camera photographs of normal blood, Tehran",
     read=read_raabin,
     published="https://raabindata.com/free-data/",
-    licence="not known here; free of access, as its paper says; see the page before use",
+    licence="unknown; freely accessible, according to its paper; see the page before use",
     citation="Kouzehkanan ZM, Saghari S, Tavakoli S, et al. A large dataset of white blood cells containing cell "
     "locations and types, along with segmented nuclei and cytoplasm. Scientific Reports 12 (2022) 1123.",
     layout="crops: DIR/{Train,TestA,TestB}/CLASS/*.jpg; the split is the first folder's name\n"
     'or fields: DIR/**/FIELD.jpg and FIELD.json with {"Cell_0": {"Label1", "Label2", "x1", "y1", "x2", "y2"}, …}',
     labels=LABELS,
-    patients="unknown; the field stands in where boxes are given",
+    patients="unknown; fields are stand-ins where boxes are given",
     notes=(
-        "Two microscopes and two cameras, one a telephone's: colours and scale differ within the set, and from "
+        "Two microscopes and two cameras, one of them a phone's: colours and scale differ within the set, and from "
         "analysers' crops.",
-        "Neutrophils of the five broad classes are undivided: left out unless `classes` names NEU.",
-        "Fields are cut in the file's own pixels; that the boxes mean those, and how fields lie beside their JSON "
-        "files, was read in others' public code. Look at a few crops first.",
+        "Neutrophils of the five broad classes are not divided: left out unless `classes` names NEU.",
+        "Boxes are assumed to refer to the pixels as stored, and fields to lie near their JSON files, as in public "
+        "code of others. Check a few crops first.",
     ),
     by_hand="Open https://raabindata.com/free-data/, download the double-labelled crops (Train, TestA, TestB) and "
-    "unpack them (.rar needs a program of its own) side by side; then: nonet data build raabin:FOLDER",
+    "unpack them (.rar needs a separate program) side by side; then: nonet data build raabin:FOLDER",
 )

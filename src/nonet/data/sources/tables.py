@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.data.images.file_kinds import WORKBOOK, kind_of, unpack_hint
+from nonet.data.images.file_kinds import WORKBOOK, detect_file_kind, unpack_hint
 from nonet.errors import DataError
 
-# UTF-32 first: its mark begins with that of UTF-16.
+# UTF-32 first: its mark starts with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -19,37 +19,45 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad"
-#: ="007" and "007" within quotation marks, by which programs keep a spreadsheet from changing a value.
+#: ="007", "007" and '007', which keep a spreadsheet from changing a value.
 _WRAPPED = re.compile(r"""="([^"]*)"|"([^"]+)"|'([^']+)'""")
-_MAX_CELL = 2**31 - 1  # images are stored as text in some tables, in a column that nonet does not use
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # a blank may be part of a column's name
+_MAX_CELL = 2**31 - 1  # some tables store images as text, in a column that nonet does not use
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a comma-separated file as text, without blanks and quotation marks around values, or columns without a name.
+    """Read a comma-separated file as text.
 
-    A repeated first line, as in files that were joined, is passed over.
+    Blanks and quotation marks around values, columns without a name, and repeated header lines (as in concatenated
+    files) are removed.
+
+    Parameters
+    ----------
+    path : Path
 
     Returns
     -------
-    DataFrame of str, indexed by the line of the file.
+    DataFrame of str
+        Indexed by the line in the file.
 
     Raises
     ------
-    DataError where it is missing, not a text file, empty, not UTF-8 or UTF-16, not separated by commas, or ragged.
+    DataError
+        When it is missing, not a text file, empty, not UTF-8 or UTF-16, not separated by commas, or ragged.
     """
-    text = _text_of(path)
-    # A line that tells Excel the separator is not of the table.
+    text = _read_text(path)
+    # A line that tells Excel the separator is not part of the table.
     sep = re.match(r'"?sep=(.)"?[ \t;,]*(?:\r\n|\r|\n)', text, re.IGNORECASE)
     skipped = 0
     if sep:
         if sep.group(1) != ",":
             raise _other_separator(path, sep.group(1))
         text, skipped = text[sep.end() :], 1
-    # Old Macs end lines by CR alone, which csv refuses.
+    # Old Macs end lines with CR alone, which the csv module refuses.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     csv.field_size_limit(_MAX_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-    last = 0  # line at which the last whole row ends
+    last = 0  # line at which the last complete row ends
     try:
         header = [_bare(name) for name in next(reader, [])]
         while not any(header) and reader.line_num < text.count("\n"):
@@ -71,13 +79,13 @@ def read_table(path: Path) -> pd.DataFrame:
             ) from error
         raise DataError(
             f"{path}, line {reader.line_num + skipped}, is not CSV: {error}.",
-            hint='A quotation mark within a value is written twice: "5"" left".',
+            hint='Double the quotation marks within a value: "5"" left".',
         ) from error
     table = pd.DataFrame(rows, columns=header, index=lines, dtype=object)
     return table.loc[:, [name != "" for name in header]]
 
 
-def _text_of(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder, not a table.", hint=f"Give its CSV file, or write folder:{path}.")
@@ -88,7 +96,7 @@ def _text_of(path: Path) -> str:
         raise DataError(f"There is no table {path}.") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    kind = kind_of(path)
+    kind = detect_file_kind(path)
     if kind:
         is_workbook = kind.group == WORKBOOK
         hint = 'Open it and save it as "CSV UTF-8".' if is_workbook else unpack_hint(path, "the CSV file in it")
@@ -104,13 +112,14 @@ def _text_of(path: Path) -> str:
         ) from error
     if text[:200].count("\0") > 20:
         raise DataError(
-            f"{path} holds NUL characters: it is UTF-16 without its mark, or damaged.", hint='Save it as "CSV UTF-8".'
+            f"{path} contains NUL characters: it is UTF-16 without a byte-order mark, or damaged.",
+            hint='Save it as "CSV UTF-8".',
         )
     return text.lstrip(_INVISIBLE)
 
 
 def _bare(value: str) -> str:
-    """Return a value without what a spreadsheet does not show around it: blanks, letters of no width, ="…"."""
+    """Return a value without what a spreadsheet does not show around it: blanks, zero-width characters, ="…"."""
     value = value.strip().strip(_INVISIBLE).strip()
     wrapped = _WRAPPED.fullmatch(value)
     return next(inner for inner in wrapped.groups() if inner is not None).strip() if wrapped else value
@@ -129,18 +138,15 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise DataError(f"{path} has two columns named {twice[0]}.", hint="Remove or rename one.")
 
 
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # a blank may be part of a column's name
-
-
 def _other_separator(path: Path, separator: str) -> DataError:
-    named = {**_SEPARATORS, " ": "blanks"}.get(separator, "another sign")
-    return DataError(f'{path} is separated by {named} ("{separator}").', hint="Save it separated by commas.")
+    name = {**_SEPARATORS, " ": "blanks"}.get(separator, "another character")
+    return DataError(f'{path} is separated by {name} ("{separator}").', hint="Save it separated by commas.")
 
 
 def _fit(path: Path, line: int, values: list[str], header: list[str]) -> list[str]:
     width = len(header)
     if any(values[width:]):
-        hint = 'Put values that hold a comma into quotation marks: "a, b".'
+        hint = 'Put values that contain a comma into quotation marks: "a, b".'
         if width == 1:
             hint = (
                 f'The first line, "{header[0][:80]}", should name the columns: remove it if it is a title or comment.'

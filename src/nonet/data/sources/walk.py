@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.artifacts.system_files import is_leftover
-from nonet.data.sources.paths import is_utf8, names_in, path_within, printable, reason_of
+from nonet.data.sources.paths import error_reason, is_utf8, list_names, path_within, printable
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a walk comes upon.
+    """One result of a walk.
 
     Attributes
     ----------
-    path : relative to the folder walked, with forward slashes; can be printed and put into a table.
-    file : where it lies.
-    problem : why it cannot be used, its kind up to a colon; None for a file that can.
+    path : str
+        Relative to the folder, with forward slashes; printable, so that it can be put into a table.
+    file : Path
+    problem : str or None
+        Why it cannot be used, its kind up to a colon; None for a usable file.
     """
 
     path: str
@@ -26,11 +28,19 @@ class Entry:
 
 
 def walk(root: Path) -> Iterator[Entry]:
-    """Yield what lies in a folder and below, folder by folder, in order of name.
+    """Yield what is in a folder and below, folder by folder, in order of name.
 
-    Each file comes once, usable or with its problem. A folder comes only with a problem, in place of its files: it
-    was left there by a system, is hidden, is a link (which may lead out, or in a circle), is a dataset of nonet's, or
+    Each file comes once, usable or with its problem. A folder is only yielded when it has a problem, in place of its
+    files: it was left by a system, is hidden, is a link (which may lead outside or be circular), is a nonet dataset, or
     cannot be listed.
+
+    Parameters
+    ----------
+    root : Path
+
+    Yields
+    ------
+    Entry
     """
     failed: list[OSError] = []
     for where, folders, files in os.walk(root, onerror=failed.append, followlinks=False):
@@ -50,30 +60,48 @@ def walk(root: Path) -> Iterator[Entry]:
 
 
 def walk_files(root: Path, *endings: str) -> list[Path]:
-    """Return the usable files below a folder that have one of these endings, lower case with the dot, in order."""
-    found = [entry.file for entry in walk(root) if entry.problem is None]
-    return sorted(file for file in found if file.suffix.lower() in endings)
+    """Return the usable files below a folder that have certain extensions, in order.
+
+    Parameters
+    ----------
+    root : Path
+    *endings : str
+        Extensions, in lower case with the dot.
+
+    Returns
+    -------
+    list of Path
+    """
+    files = [entry.file for entry in walk(root) if entry.problem is None]
+    return sorted(file for file in files if file.suffix.lower() in endings)
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder that belong to it, in order of name; links to folders among them.
+    """Return the usable folders in a folder in order of name, including links to folders.
 
-    Where the folder cannot be listed there are none: `walk` says so.
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+        Empty where the folder cannot be listed, which `walk` reports.
     """
     try:
-        names = names_in(folder)
+        names = list_names(folder)
     except OSError:
         return []
-    return [folder / name for name in names if not _passed_over(name) and (folder / name).is_dir()]
+    return [folder / name for name in names if not _is_ignored(name) and (folder / name).is_dir()]
 
 
-def _passed_over(name: str) -> bool:
+def _is_ignored(name: str) -> bool:
     return name.startswith(".") or is_leftover(name)
 
 
 def _problem(root: Path, path: str, file: Path, *, is_folder: bool) -> str | None:
     name = file.name
-    if _passed_over(name):
+    if _is_ignored(name):
         why = "left by a system or program" if is_leftover(name) else "hidden"
         detail = f"{_count(file)} in it" if is_folder and not file.is_symlink() else printable(name)
         return f"{why}: {detail}"
@@ -94,9 +122,9 @@ def _count(folder: Path) -> str:
 
 
 def _not_listed(root: Path, failed: list[OSError]) -> Iterator[Entry]:
-    """Yield an entry for each folder that could not be listed since the last time."""
+    """Yield an entry for each folder that could not be listed since the last call."""
     for error in failed:
         file = Path(error.filename)
         path = printable(file.relative_to(root).as_posix())
-        yield Entry(path, file, f"unreadable: the folder cannot be listed: {reason_of(error)}")
+        yield Entry(path, file, f"unreadable: the folder cannot be listed: {error_reason(error)}")
     failed.clear()

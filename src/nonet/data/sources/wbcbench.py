@@ -1,4 +1,4 @@
-"""The WBCBench 2026 challenge's folder, as its organisers lay it out."""
+"""The folder of the WBCBench 2026 challenge, as its organisers lay it out."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import walk
 from nonet.errors import DataError
 
-#: Folder of images, table, the split it gets in our manifest.
+#: Folder of images, table, split in the manifest.
 PARTS = (
     ("phase1", "phase1_label.csv", "phase1"),
     ("phase2/train", "phase2_train.csv", "phase2_train"),
@@ -40,56 +40,63 @@ COUNTS = {
     "PC": 90,
     "PLY": 14,
 }
-JUMP = 50  # phase 1: IDs that differ by more are of two patients
-BLOCK = 112  # phase 2: images a patient, 24,897 / 222
+JUMP = 50  # phase 1: consecutive IDs that differ by more belong to different patients
+BLOCK = 112  # phase 2: images per patient, 24,897 / 222
 
 
 def read_wbcbench(path: Path, name: str | None = None) -> Listing:
-    """List the images of the challenge; those of the test are kept without label, as split "test".
+    """List the images of the challenge; those of the test part have no label and the split "test".
 
-    The challenge does not tell its patients. IDs go patient by patient, so blocks of them serve as stand-ins: in
-    phase 1 a new one begins where the ID jumps by more than 50, in phase 2 after each 112 IDs.
+    The challenge does not give its patients. IDs are assigned patient by patient, so blocks of IDs serve as stand-ins:
+    in phase 1 a new block starts where the ID jumps by more than 50, in phase 2 after every 112 IDs.
 
     Parameters
     ----------
-    path : the folder with phase1/ and phase2/, or one of them, and their tables.
-    name : of the source; by default the folder's.
+    path : Path
+        The folder with phase1/ and phase2/, or one of them, and their tables.
+    name : str, optional
+        Of the source; by default the folder's name.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where no part of the challenge is there, or a table is not as it was published.
+    DataError
+        When no part of the challenge is there, or a table is not as published.
     """
     require_folder(path, "wbcbench")
     source, listing = name or path.resolve().name, Listing(path)
-    found = [part for part in PARTS if (path / part[0]).is_dir()]
-    if not found:
+    present = [part for part in PARTS if (path / part[0]).is_dir()]
+    if not present:
         raise DataError(
             f"{path} has none of {', '.join(part[0] for part in PARTS)}.", hint="Unpack the challenge into it."
         )
-    for folder, table_name, split in found:
-        _list_part(listing, folder, _table(path, folder, table_name, split), source, split)
-    absent = [part[0] for part in PARTS if part not in found]
+    for folder, table_name, split in present:
+        _list_part(listing, folder, _read_labels(path, folder, table_name, split), source, split)
+    absent = [part[0] for part in PARTS if part not in present]
     if absent:
         listing.notes.append(
-            f"{source}: {', '.join(absent)} of the challenge {'is' if len(absent) == 1 else 'are'} not there."
+            f"{source}: {', '.join(absent)} of the challenge {'is' if len(absent) == 1 else 'are'} missing."
         )
     if any(split != "test" and folder in absent for folder, _, split in PARTS):
-        listing.upstream.clear()  # class counts are known of all labelled parts together
+        listing.upstream.clear()  # the published class counts are those of all labelled parts together
     listing.notes.append(
-        f"{source}: the challenge does not tell its patients; blocks of IDs stand in for them, so folds by patient "
-        "are only nearly so."
+        f"{source}: the challenge does not give patients; blocks of IDs are stand-ins, so folds are by patient only "
+        "approximately."
     )
     return listing
 
 
-def _table(root: Path, folder: str, table_name: str, split: str) -> pd.DataFrame | None:
-    """Read ID and labels; None where the test has no table."""
+def _read_labels(root: Path, folder: str, table_name: str, split: str) -> pd.DataFrame | None:
+    """Read ID and labels; None where there is no table of the test part."""
     places = [root / table_name, (root / folder).parent / table_name, root / folder / table_name]
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         if split == "test":
             return None
-        raise DataError(f"{root / folder} has images but there is no {places[0]}.", hint="Put the table there.")
+        raise DataError(f"{root / folder} has images, but {places[0]} is missing.", hint="Put the table there.")
     table = read_table(file)
     missing = [column for column in ("ID", "labels") if column not in table.columns]
     if missing:
@@ -107,7 +114,7 @@ def _list_part(listing: Listing, folder: str, table: pd.DataFrame | None, source
     names = sorted(files) if table is None else [_file_name(ID, files) for ID in table["ID"]]
     labels = [""] * len(names) if table is None or split == "test" else table["labels"]
     if table is not None and split == "test" and (table["labels"] != "").any():
-        listing.notes.append(f"{source}: the labels of the test's table are not used; it is a sample submission.")
+        listing.notes.append(f"{source}: labels in the test part's table are ignored; it is a sample submission.")
     listing.parts[folder] = len(files & set(names))
     listing.upstream.update(label for name, label in zip(names, labels) if label and name in files)
     for name, label, patient in zip(names, labels, _standins(names, folder)):
@@ -120,18 +127,18 @@ def _list_part(listing: Listing, folder: str, table: pd.DataFrame | None, source
             split=split,
         )
     for name in sorted(files - set(names)):
-        listing.exclude(f"{folder}/{name}", source, None, f"in no table: {folder} has it, its table has not")
+        listing.exclude(f"{folder}/{name}", source, None, f"in no table: {folder} has it, but its table does not")
 
 
 def _file_name(ID: str, files: set[str]) -> str:
-    """IDs are written with or without their ending."""
+    """Return the name of an image's file; IDs are given with or without the extension."""
     return ID if ID in files or is_named_as_image(ID) else f"{ID}.jpg"
 
 
 def _standins(names: list[str], folder: str) -> list[str | None]:
-    """Return a stand-in patient for each file, by its number; None for a name without one."""
-    found = [re.search(r"\d+$", Path(name).stem) for name in names]
-    numbers = np.array([int(match.group()) if match else -1 for match in found], dtype=np.int64)
+    """Return a stand-in patient for each file by its number; None for names without a number."""
+    matches = [re.search(r"\d+$", Path(name).stem) for name in names]
+    numbers = np.array([int(match.group()) if match else -1 for match in matches], dtype=np.int64)
     known = np.unique(numbers[numbers >= 0])
     if not len(known):
         return [None] * len(names)
@@ -139,9 +146,9 @@ def _standins(names: list[str], folder: str) -> list[str | None]:
         blocks = np.concatenate([[0], np.cumsum(np.diff(known) > JUMP)])
     else:
         blocks = (known - known[0]) // BLOCK
-    block_of = dict(zip(known.tolist(), blocks.tolist()))
+    block_by_number = dict(zip(known.tolist(), blocks.tolist()))
     prefix = folder.replace("/", "-")
-    return [f"{prefix}-block-{block_of[n] + 1:04d}" if n >= 0 else None for n in numbers.tolist()]
+    return [f"{prefix}-block-{block_by_number[n] + 1:04d}" if n >= 0 else None for n in numbers.tolist()]
 
 
 WBCBENCH = Source(
@@ -159,10 +166,10 @@ WBCBENCH = Source(
     num_images=sum(NUM_IMAGES.values()),
     patients="stand-ins",
     paper=None,
-    paper_words="all: 38,535 labelled images to train on, 16,477 of the test to predict.",
+    paper_words="all: 38,535 labelled images to train on, 16,477 test images to predict.",
     notes=(
-        "The order of IDs gives class and patient away; nonet uses it only to make blocks that stand in for patients.",
-        "A few images are 368 x 370 px instead of 368 x 368, some are cut short.",
+        "The order of IDs gives class and patient away; nonet uses it only for blocks that are stand-in patients.",
+        "A few images have 368 x 370 px instead of 368 x 368, and some are cut short.",
     ),
     by_hand="Take part in the challenge on https://www.kaggle.com/competitions/wbc-bench-2026, download its data and "
     "unpack it; then: nonet data build wbcbench:FOLDER",

@@ -11,7 +11,7 @@ from nonet.errors import DataError
 
 LABELS = LabelMap({code: code for code in CLASSES})
 
-#: Beginning of a file's name → split of our manifest, the same as those of wbcbench.
+#: Start of a file's name → split in the manifest, as for wbcbench.
 SPLITS = {
     "phase1_train": "phase1",
     "phase2_train": "phase2_train",
@@ -22,38 +22,46 @@ COLUMNS = ["image_id", "label", "severity", "original_image_id", "patient_hash",
 
 
 def read_wbcbench_hf(path: Path, name: str | None = None) -> Listing:
-    """List the images of the release's Parquet files; those of the test are split "test".
+    """List the images of the release's Parquet files; those of the test part have the split "test".
 
     Parameters
     ----------
-    path : the folder with pristine/ and degraded/, or one of the two.
-    name : of the source; by default wbcbench-hf.
+    path : Path
+        The folder with pristine/ and degraded/, or one of the two.
+    name : str, optional
+        Of the source; by default wbcbench-hf.
+
+    Returns
+    -------
+    Listing
 
     Raises
     ------
-    DataError where there is no Parquet file, or one has not the release's columns.
+    DataError
+        When there is no Parquet file, or one lacks the release's columns.
     """
     require_folder(path, "wbcbench-hf")
-    listing, source, places = Listing(path), name or "wbcbench-hf", {}
+    listing, source = Listing(path), name or "wbcbench-hf"
+    places: dict[str, tuple[Path, int]] = {}
     for file in parquet_files(path):
         split = next((split for start, split in SPLITS.items() if file.name.startswith(start)), None)
         if split is None:
             listing.exclude(
-                file.relative_to(path).as_posix(), source, None, f"no part of the release: named {file.name}"
+                file.relative_to(path).as_posix(), source, None, f"not part of the release: named {file.name}"
             )
             continue
         _list_file(listing, file, source, split, places)
     listing.packed = ParquetImages(places)
     if any(row["patient_is_standin"] for row in listing.rows):
         listing.notes.append(
-            f"{source}: images without patient_hash are grouped by the image that they were made of, so that an image "
-            "and its degraded copies stay on one side; other images of the same patient may not."
+            f"{source}: images without patient_hash are grouped by their original image, so that an image and its "
+            "degraded copies stay on one side of a split; other images of the same patient may not."
         )
     configs = {row["path"].split("/")[0] for row in listing.rows}
     if len(configs) > 1:
         listing.notes.append(
-            f"{source}: {' and '.join(sorted(configs))} are both there: an image and its degraded copies are counted "
-            "as images of their own, and share a fold. Give the path of one to have it alone."
+            f"{source}: {' and '.join(sorted(configs))} are both present: an image and its degraded copies count as "
+            "separate images, and share a fold. Give the path of one of them to use it alone."
         )
     return require_rows(listing, path, "wbcbench-hf")
 
@@ -75,19 +83,17 @@ def _list_file(listing: Listing, file: Path, source: str, split: str, places: di
         inside = f"{config}/{split}{severity}/{safe_name(Path(image_id).stem)}{suffix}"
         places.setdefault(inside, (file, row))
         original = Path(originals[row] or image_id).stem
-        known = {
-            "path": inside,
+        columns = {
             "patient": patients[row] or f"image-{original}",
             "patient_is_standin": not patients[row],
-            "source": source,
             "split": split,
             "original_image_id": original,
             "severity": None if severities[row] is None else str(severities[row]),
         }
         if label:
-            listing.add_upstream(LABELS, label, **known)
+            listing.add_upstream(LABELS, label, path=inside, source=source, **columns)
         elif split == "test":
-            listing.add(**known)
+            listing.add(path=inside, source=source, **columns)
         else:
             listing.exclude(inside, source, None, "no label")
 
@@ -97,7 +103,7 @@ WBCBENCH_HF = Source(
     title="WBCBench 2026, later release on the hub, with patients",
     read=read_wbcbench_hf,
     published="Hugging Face hub, https://huggingface.co/datasets/Xin-Tian/wbcbench2026 (gated)",
-    licence="CC BY-NC 4.0, and a data-use agreement: research only, no re-identification, not to be passed on",
+    licence="CC BY-NC 4.0, and a data-use agreement: research only, no re-identification, no redistribution",
     citation="Tian X, et al. WBCBench 2026: a challenge for robust white blood cell classification under class "
     "imbalance. ISBI 2026, arXiv:2604.10797.",
     layout="DIR/{pristine,degraded}/{phase1_train,phase2_train,phase2_eval,phase2_test}-*.parquet\n"
@@ -107,18 +113,18 @@ WBCBENCH_HF = Source(
     paper=None,
     paper_words="all: the paper used the challenge's own folder (wbcbench), of which this is the later release.",
     notes=(
-        "original_image_id and severity are columns of the manifest; severity is in the image's path, too: "
+        "original_image_id and severity are columns of the manifest; severity is also part of the path: "
         "degraded/phase2_train/severity-2/….",
-        "The same cells as wbcbench: use one of the two.",
+        "These are the cells of wbcbench: use one of the two.",
     ),
     downloads=(
         Download(
             "hf://datasets/Xin-Tian/wbcbench2026",
-            evidence="The data set's name and layout are those of its public card; not tried for nonet, as it is "
-            "gated. No checksum is published.",
+            evidence="The data set's name and layout are those of its public card; as it is gated, the download has "
+            "not been tried. No checksum is published.",
             gated=True,
         ),
     ),
-    by_hand="Ask for access on https://huggingface.co/datasets/Xin-Tian/wbcbench2026, make a token, run: hf auth "
+    by_hand="Request access on https://huggingface.co/datasets/Xin-Tian/wbcbench2026, create a token, run: hf auth "
     "login; then: nonet data fetch wbcbench-hf --out FOLDER",
 )

@@ -13,7 +13,7 @@ from nonet.data.build import build_dataset
 from nonet.data.checks.near_duplicates import VIEWS, near_duplicates
 from nonet.data.checks.run import run_checks
 from nonet.data.checks.shortcuts import find_shortcuts
-from nonet.data.images.image_stats import Look, look_at
+from nonet.data.images.image_stats import ImageStats, compute_image_stats
 from nonet.data.verify import check_dataset
 from nonet.errors import DataError
 from nonet.synthetic.dataset import draw_dataset
@@ -134,20 +134,20 @@ def test_kind_of_a_pair(tmp_path, label, patient, split, kind):
 
 def test_versions_of_one_image_are_no_leak_unless_one_is_of_the_test(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
-    looks = [Look(picture, (0.0, 0.0, 0.0))] * 2
+    stats = [ImageStats(picture, (0.0, 0.0, 0.0))] * 2
     row = {"label": "SNE", "source": "s", "split": None, "evaluate": True, "width": 9, "height": 9}
     rows = [row | {"image_id": f"s/{name}", "path": name, "patient": name} for name in "ab"]
     table = pd.DataFrame(rows).assign(patient_is_standin=True)
     excluded = pd.DataFrame(columns=["path", "source", "label", "reason"])
 
     def kinds(table):
-        return list(run_checks(table, looks, excluded).pairs["kind"])
+        return list(run_checks(table, stats, excluded).pairs["kind"])
 
     assert kinds(table) == kinds(table.assign(original_image_id=None)) == ["patients differ"]
     assert kinds(table.assign(original_image_id=["s/a", "s/b"])) == ["patients differ"]
     versions = table.assign(original_image_id="s/a")
     assert kinds(versions) == ["same original"]
-    assert not [f for f in run_checks(versions, looks, excluded).findings if f.kind.startswith("near")]
+    assert not [f for f in run_checks(versions, stats, excluded).findings if f.kind.startswith("near")]
     assert kinds(versions.assign(split=[None, "test"])) == ["test"]
 
 
@@ -190,11 +190,11 @@ def test_flat_none_and_one_image_have_no_near_duplicates():
         assert near_duplicates(small).empty
 
 
-def test_look_is_of_the_border_alone():
+def test_border_colour_is_of_the_border_alone():
     image = np.full((100, 50, 3), (10, 20, 30), dtype=np.uint8)
     image[10:90, 5:45] = 200
-    assert look_at(image).border == pytest.approx((10, 20, 30))
-    assert look_at(image).small.shape == (32, 32)
+    assert compute_image_stats(image).border == pytest.approx((10, 20, 30))
+    assert compute_image_stats(image).thumbnail.shape == (32, 32)
 
 
 def order_table(labels, **columns):
@@ -288,7 +288,7 @@ def test_the_page_shows_what_the_networks_of_each_recipe_see(tiny_dataset, monke
         checks_page, "in_house_style", lambda draw, *args, **kwargs: drawn.update(kwargs, images=args[0])
     )
     images, labels = checks_page._samples(tiny_dataset)
-    checks_page._seen(images, labels)
+    checks_page._crop_figure(images, labels)
     seen = set(zip(drawn["heads"], (image.shape[0] for image in drawn["images"])))
     for name in list_recipes():
         models = load_recipe(name).models

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nonet.data.images.decode import describe_image, load_rgb
-from nonet.data.images.file_kinds import head_of
+from nonet.data.images.file_kinds import read_head
 from nonet.data.images.files import MAX_BYTES, read_file
 from nonet.errors import DataError, UnreadableNowError
 
@@ -79,7 +79,7 @@ def test_what_the_system_only_calls_a_file_is_not_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", None)
     assert read_file(tmp_path / "a.png") == b""
     assert "0 bytes" in refusal(tmp_path / "a.png", load_rgb).message
-    assert head_of(tmp_path / "a.png") == b""
+    assert read_head(tmp_path / "a.png") == b""
 
 
 def test_short_memory_is_an_error_of_the_moment(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from PIL import Image
 from helpers.odd_images import GREY, RGB, as_file, as_rgb, as_tiff
 from nonet.data.build import build_dataset
 from nonet.data.images.decode import load_rgb
-from nonet.data.images.file_kinds import kind_of
+from nonet.data.images.file_kinds import detect_file_kind
 from nonet.data.images.formats import FORMATS, IMAGE_SUFFIXES, looks_like_picture, why_not_opened
 from nonet.errors import DataError
 
@@ -73,7 +73,7 @@ def test_a_file_of_ours_that_cannot_be_opened_is_called_damaged():
 )
 def test_letters_at_the_beginning_of_a_table_are_no_format(tmp_path, start):
     (tmp_path / "a.csv").write_text(f"{start}\n1,2\n")
-    assert kind_of(tmp_path / "a.csv") is None
+    assert detect_file_kind(tmp_path / "a.csv") is None
 
 
 def test_warnings_of_pillow_do_not_reach_the_terminal(tmp_path):
@@ -150,4 +150,4 @@ def test_what_was_done_is_told_in_the_manifest_and_summed_up(tmp_path):
     assert dataset.excluded["path"].tolist() == ["MO/frames.gif"]
     told = "\n".join(dataset.notes)
     assert '1 image with the note "alpha ignored", first cells/LY/a.png' in told
-    assert "different ranges" in told
+    assert "different value ranges" in told

@@ -16,7 +16,7 @@ from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
 from nonet.cells import CLASSES
 from nonet.data.images.nucleus import shows_nucleus
 from nonet.data.preprocess.corruptions import CORRUPTIONS, corrupt
-from nonet.synthetic.dataset import draw_cell, draw_dataset, draw_red_cells, patient_look
+from nonet.synthetic.dataset import draw_cell, draw_dataset, draw_red_cells, patient_appearance
 
 
 def plain(*colour, side=96):
@@ -72,7 +72,7 @@ def empty_frames():
     scale[84:87, 58:92] = 0
     fall_off = 1 - 0.6 * (np.hypot(x, y) / np.hypot(0.5, 0.5)) ** 2
     frames |= {"bars": bars, "scale-bar": scale, "vignette": (empty * fall_off[..., None]).astype(np.uint8)}
-    fields = [draw_red_cells(seed=i, size_px=96, patient=patient_look(i)) for i in range(20)]
+    fields = [draw_red_cells(seed=i, size_px=96, patient=patient_appearance(i)) for i in range(20)]
     frames |= {f"red-cells-{i}": field for i, field in enumerate(fields)}
     frames |= {f"red-cells-blurred-{i}": corrupt(field, "blur", 1 + i % 4, seed=i) for i, field in enumerate(fields)}
     return frames
@@ -93,7 +93,7 @@ def test_it_does_not_matter_how_large_an_empty_frame_is(side):
 
 @pytest.mark.parametrize("label", CLASSES)
 def test_drawn_cells_show_one(label):
-    cells = [draw_cell(label, seed=i, size_px=96, patient=patient_look(i)) for i in range(8)]
+    cells = [draw_cell(label, seed=i, size_px=96, patient=patient_appearance(i)) for i in range(8)]
     assert all(shows_nucleus(cell) for cell in cells)
     assert all(shows_nucleus(grey(cell)) for cell in cells)
     assert all(shows_nucleus(np.rot90(cell, k)) for k in range(4) for cell in cells[:2])
@@ -112,7 +112,7 @@ def test_a_nucleus_that_fills_the_frame_is_one():
 def test_a_margin_hides_no_nucleus(label, colour):
     for i in range(4):
         framed = np.full((144, 144, 3), colour, dtype=np.uint8)
-        framed[24:120, 24:120] = draw_cell(label, seed=i, size_px=96, patient=patient_look(i))
+        framed[24:120, 24:120] = draw_cell(label, seed=i, size_px=96, patient=patient_appearance(i))
         assert shows_nucleus(framed) and shows_nucleus(framed[24:]) and shows_nucleus(framed[:, :120])
 
 

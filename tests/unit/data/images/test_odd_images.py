@@ -129,7 +129,7 @@ def test_a_stack_that_only_its_description_tells_of_is_refused():
 
 def test_pages_in_a_circle_are_called_damage_and_nothing_is_logged(caplog):
     entry = struct.pack("<HHII", 0x100, 3, 1, 1)
-    with pytest.raises(DataError, match="circle"):
+    with pytest.raises(DataError, match="circular"):
         load_rgb(b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 8))
     assert not caplog.records
 

@@ -13,7 +13,8 @@ from PIL import Image
 from helpers.processes import kill_at_work
 from nonet.data.images.decode import load_rgb, read_image
 from nonet.data.preprocess import cache
-from nonet.data.preprocess.cache import CHUNK_SIZE, Crop, cut_centre, prepare_crops, prepare_images, sums_of
+from nonet.data.preprocess.cache import CHUNK_SIZE, image_checksums, prepare_images
+from nonet.data.preprocess.crops import Crop, crop_centre, prepare_crops
 from nonet.data.preprocess.denoise import denoise, estimate_sigma
 from nonet.data.preprocess.stain import normalise_colours
 from nonet.errors import DataError
@@ -63,8 +64,8 @@ def test_square_of_the_denoised_image(images):
 def test_the_centre_is_cut_out_of_the_denoised_frame(images):
     path = images[0][0]
     frame = denoise(load_rgb(path), ON)  # 24 wide, 20 high
-    np.testing.assert_array_equal(cut_centre(frame, 0.5), frame[5:15, 7:17])
-    assert cut_centre(frame, 1) is frame
+    np.testing.assert_array_equal(crop_centre(frame, 0.5), frame[5:15, 7:17])
+    assert crop_centre(frame, 1) is frame
     expected = Image.fromarray(frame[5:15, 7:17]).resize((16, 16), Image.Resampling.BICUBIC)
     centre = Crop(16, 0.5)
     np.testing.assert_array_equal(prepare_crops(path, [centre], ON)[centre], np.asarray(expected))
@@ -206,7 +207,7 @@ def test_half_written_file_is_cut_back_to_what_is_whole(images, tmp_path, name):
 
 def test_several_processes_give_the_same(tmp_path, monkeypatch):
     images = write_images(tmp_path / "images", 20)
-    monkeypatch.setattr(cache, "WORKERS_PAY_FROM", 1)
+    monkeypatch.setattr(cache, "MIN_IMAGES_FOR_WORKERS", 1)
     monkeypatch.setattr(cache, "CHUNK_SIZE", 4)
     many = prepare(images, tmp_path, num_workers=2)
     one = prepare(images, tmp_path, num_workers=1, cache_dir=tmp_path / "other")
@@ -261,7 +262,7 @@ def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
         "import hashlib, pathlib\n"
         "import nonet.data.preprocess.cache as prepare\n"
         "from nonet.recipe import Denoise\n"
-        "prepare.WORKERS_PAY_FROM, prepare.CHUNK_SIZE = 1, 4\n"
+        "prepare.MIN_IMAGES_FOR_WORKERS, prepare.CHUNK_SIZE = 1, 4\n"
         f"paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
         "names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
         f"cache = {str(tmp_path / 'cache')!r}\n"
@@ -291,7 +292,7 @@ def flip_a_bit(content, row_size, row):
 @pytest.mark.parametrize("shape", [(4, 4, 3), (5, 5, 3), (1, 1, 3)])
 def test_sums_are_of_words_and_any_changed_bit_changes_them(shape):
     images = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
-    sums = sums_of(images)
+    sums = image_checksums(images)
     for image, total in zip(images, sums):
         content = image.tobytes()
         words = [content[i : i + 8] for i in range(0, len(content) // 8 * 8, 8)]
@@ -300,7 +301,7 @@ def test_sums_are_of_words_and_any_changed_bit_changes_them(shape):
     for bit in range(8 * images[0].size):
         changed = images[0].copy().reshape(-1)
         changed[bit // 8] ^= 1 << (bit % 8)
-        assert sums_of(changed.reshape(1, *shape))[0] != sums[0]
+        assert image_checksums(changed.reshape(1, *shape))[0] != sums[0]
 
 
 @pytest.mark.parametrize("damage", [zero_a_row, swap_rows, flip_a_bit])
@@ -338,7 +339,7 @@ def test_without_shared_memory_images_are_prepared_in_one_process(tmp_path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     images = write_images(tmp_path / "images", 3)
-    monkeypatch.setattr(cache, "WORKERS_PAY_FROM", 1)
+    monkeypatch.setattr(cache, "MIN_IMAGES_FOR_WORKERS", 1)
     monkeypatch.setattr(cache, "CHUNK_SIZE", 1)
     monkeypatch.setattr("concurrent.futures.process._SafeQueue", no_room)
     np.testing.assert_array_equal(prepare(images, tmp_path, num_workers=2)[2], load_prepared(images[0][2], 16, OFF))
@@ -347,7 +348,7 @@ def test_without_shared_memory_images_are_prepared_in_one_process(tmp_path, monk
 
 def test_changed_image_is_not_cached_under_a_wrong_name(images, tmp_path):
     Image.new("RGB", (24, 20), "red").save(images[0][4])
-    with pytest.raises(DataError, match=r"0004\.png is not the file it was(.|\n)*nonet data check"):
+    with pytest.raises(DataError, match=r"0004\.png has changed since(.|\n)*nonet data check"):
         prepare(images, tmp_path)
 
 

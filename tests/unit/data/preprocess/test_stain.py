@@ -5,12 +5,12 @@ import pytest
 from skimage.color import bex_from_rgb, rgb2lab, separate_stains
 
 from nonet.data.preprocess.stain import REFERENCE, ROMANOWSKY, ColourReference, normalise_colours, stain_matrix
-from nonet.synthetic.dataset import draw_cell, patient_look
+from nonet.synthetic.dataset import draw_cell, patient_appearance
 
 
 @pytest.fixture(scope="module")
 def cells():
-    return [draw_cell("SNE", patient=patient_look(seed), seed=seed, size_px=64) for seed in range(3)]
+    return [draw_cell("SNE", patient=patient_appearance(seed), seed=seed, size_px=64) for seed in range(3)]
 
 
 def colours_of(image):

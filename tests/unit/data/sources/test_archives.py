@@ -92,7 +92,7 @@ def test_what_the_disk_has_no_room_for_is_refused_and_what_is_there_needs_none(t
 
 
 def test_a_file_that_is_a_folder_too_is_refused_in_words(tmp_path):
-    with pytest.raises(DataError, match="a file and a folder of one name"):
+    with pytest.raises(DataError, match="a file and a folder have the same name"):
         unzip(write_zip(tmp_path / "a.zip", {"a": b"1", "a/b": b"2"}), tmp_path / "out")
 
 

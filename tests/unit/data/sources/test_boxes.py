@@ -48,7 +48,7 @@ def test_bccd_gives_a_field_s_only_white_cell_the_class_of_the_table(bccd, tmp_p
     # The box is 20 px wide from pixel 10: a square of 24 px round its middle.
     assert set(dataset.manifest["width"]) == set(dataset.manifest["height"]) == {24}
     field = np.asarray(Image.open(bccd / "BCCD/JPEGImages/BloodImage_00001.jpg"))
-    crop = np.asarray(Image.open(dataset.path_of("bccd/BCCD/JPEGImages/BloodImage_00001/00.png")))
+    crop = np.asarray(Image.open(dataset.image_path("bccd/BCCD/JPEGImages/BloodImage_00001/00.png")))
     np.testing.assert_array_equal(crop, field[8:32, 8:32])
     assert dataset.manifest["patient_is_standin"].all() and dataset.manifest["patient"].nunique() == 2
 

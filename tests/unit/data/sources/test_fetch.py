@@ -149,7 +149,7 @@ def test_cut_off_it_goes_on_where_it_was(url, does, tmp_path):
 def test_another_run_takes_up_what_a_former_one_left(url, does, tmp_path):
     does.cut_after = [100_000, 0, 0]
     path = tmp_path / "data.npz"
-    with pytest.raises(DataError, match=r"100,000 bytes have arrived(.|\n)*The same command goes on"):
+    with pytest.raises(DataError, match=r"100,000 bytes have arrived(.|\n)*The same command continues"):
         fetch_file(url, path, MD5, quick(path, attempts=2))
     assert not path.exists()
     fetch_file(url, path, MD5, quick(path))
@@ -203,7 +203,7 @@ def test_another_range_than_was_asked_for_is_not_believed(url, does, tmp_path):
 def test_a_wrong_file_is_named_and_not_kept(url, does, tmp_path):
     does.body = b"<html>Please log in</html>"
     path = tmp_path / "data.npz"
-    with pytest.raises(DataError, match=r"not the file that its publishers describe(.|\n)*It was not kept"):
+    with pytest.raises(DataError, match=r"is not the published file(.|\n)*It was deleted"):
         fetch_file(url, path, MD5, quick(path))
     assert list(tmp_path.iterdir()) == []
     does.body = BODY
@@ -342,7 +342,7 @@ def test_an_archive_is_unpacked_so_that_build_reads_it(made_up, does, tmp_path):
 def test_an_archive_that_is_none_is_not_kept(made_up, does, tmp_path):
     made_up(file="set.zip")
     does.body = b"<html>Too many requests</html>"
-    with pytest.raises(DataError, match="is no archive"):
+    with pytest.raises(DataError, match="is not a zip archive"):
         nonet.fetch_source("made-up", tmp_path / "out")
     does.body = zipped({"basophil/BA_1.png": cell(1)})
     nonet.fetch_source("made-up", tmp_path / "out")
@@ -353,7 +353,7 @@ def test_an_archive_that_is_none_is_not_kept(made_up, does, tmp_path):
 def test_a_redirect_to_another_scheme_is_not_followed(url, does, tmp_path, target):
     does.status, does.location = 302, target
     path = tmp_path / "data.npz"
-    with pytest.raises(DataError, match=r"sends us on to|not allowed"):
+    with pytest.raises(DataError, match=r"redirects to|not allowed"):
         fetch_file(url, path, None, quick(path))
     assert not path.exists()
 
@@ -373,7 +373,7 @@ def test_a_body_without_end_stops_before_the_disk_is_full(url, does, tmp_path, m
     monkeypatch.setattr(downloads, "RESERVE", 1_000_000)
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
     path = tmp_path / "data.npz"
-    with pytest.raises(DataError, match="not downloaded any further"):
+    with pytest.raises(DataError, match="was stopped"):
         fetch_file(url, path, None, quick(path))
     assert not path.exists() and quick(path).part.stat().st_size < 2_000_000
 
@@ -404,7 +404,7 @@ def no_network(*args, **kwargs):
 def test_without_a_token_a_gated_set_is_explained_before_anything_is_asked(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", no_network)
-    with pytest.raises(DataError, match=r"gated(.|\n)*no token(.|\n)*Ask for access(.|\n)*hf auth login"):
+    with pytest.raises(DataError, match=r"gated(.|\n)*no access token(.|\n)*Request access(.|\n)*hf auth login"):
         nonet.fetch_source("wbcbench-hf", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -412,8 +412,8 @@ def test_without_a_token_a_gated_set_is_explained_before_anything_is_asked(monke
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (errors.GatedRepoError, "does not give wbcbench-hf to the owner of this token"),
-        (errors.RepositoryNotFoundError, "There is no https://huggingface.co/datasets/Xin-Tian/wbcbench2026"),
+        (errors.GatedRepoError, "does not give access to the owner of this token"),
+        (errors.RepositoryNotFoundError, "https://huggingface.co/datasets/Xin-Tian/wbcbench2026 does not exist"),
         (errors.HfHubHTTPError, "cannot be downloaded: HfHubHTTPError"),
     ],
 )

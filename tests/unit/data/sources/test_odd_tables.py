@@ -12,9 +12,9 @@ from nonet.data.decisions import read_decisions
 from nonet.data.manifest import Dataset
 from nonet.data.patients import patient_findings
 from nonet.data.sources.csv_table import read_csv
-from nonet.data.sources.splits import split_of
+from nonet.data.sources.splits import parse_split
 from nonet.data.sources.tables import read_table
-from nonet.data.sources.vocabulary import is_not_known, read_alike
+from nonet.data.sources.vocabulary import canonical_form, is_missing_value
 from nonet.errors import DataError
 from nonet.inference.inputs import find_inputs
 
@@ -48,7 +48,7 @@ def values(listing, column):
 
 
 def kinds_found(dataset):
-    return {kind for kind, _ in patient_findings(dataset.manifest)}
+    return {finding.kind for finding in patient_findings(dataset.manifest)}
 
 
 # Splits.
@@ -94,7 +94,7 @@ def test_split_in_another_spelling_or_word_is_still_a_test(cells, tmp_path):
     ],
 )
 def test_words_for_splits(word, split):
-    assert split_of(word) == split
+    assert parse_split(word) == split
 
 
 @pytest.mark.parametrize("word", ["tset", "evaluation", "external", "0", "fold 2", "train/test"])
@@ -142,14 +142,14 @@ def test_table_named_as_a_test_set_is_told(cells, tmp_path):
 
 def test_classes_that_only_a_test_has_are_told(cells, tmp_path):
     one = build_dataset(f"csv:{with_values(cells, 'split', 'train', 'train', '', '', 'test')}", tmp_path / "one")
-    assert [kind for kind, _ in split_findings(one.manifest)] == ["classes of the test alone"]
+    assert [finding.kind for finding in split_findings(one.manifest)] == ["classes of the test alone"]
     every = build_dataset(f"csv:{with_values(cells, 'split', *['test'] * 5)}", tmp_path / "every")
-    assert [kind for kind, _ in split_findings(every.manifest)] == ["no image to train on"]
+    assert [finding.kind for finding in split_findings(every.manifest)] == ["no image to train on"]
 
 
 def test_one_class_alone_is_told(cells, tmp_path):
     dataset = build_dataset(f"folder:{cells}", tmp_path / "out", classes="BA")
-    assert [kind for kind, _ in split_findings(dataset.manifest)] == ["one class"]
+    assert [finding.kind for finding in split_findings(dataset.manifest)] == ["one class"]
 
 
 def test_predict_takes_a_split_in_any_spelling(cells, tmp_path):
@@ -178,7 +178,7 @@ def test_words_for_an_unknown_patient_are_no_patient(cells, tmp_path, word):
 
 @pytest.mark.parametrize("name", ["0", "1", "Ana", "Nil-7", "NAN012", "ND", "Value", "A-1", "Unk1", "Nora"])
 def test_names_that_only_look_like_such_words_are_patients(name):
-    assert not is_not_known(name, numbers=True)
+    assert not is_missing_value(name, numbers=True)
 
 
 def test_numbers_as_patients_stay_as_they_are_written(cells, tmp_path):
@@ -212,7 +212,7 @@ def test_patients_that_differ_are_not_told(cells, tmp_path, one, other):
 def test_patients_that_differ_by_what_cannot_be_seen_are_one(cells, tmp_path, other):
     dataset = build_dataset(f"csv:{with_values(cells, 'patient', 'Zoë 1', other, 'b', 'c', 'd')}", tmp_path / "out")
     assert dataset.manifest["patient"].tolist()[:2] == ["table/Zoë 1"] * 2
-    assert any("cannot be seen" in note for note in dataset.notes)
+    assert any("invisible characters" in note for note in dataset.notes)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_patients_of_one_name_in_two_sources_are_told(cells, tmp_path):
 def test_one_patient_of_most_images_is_told():
     rows = pd.DataFrame({"patient": [f"s/{name}" for name in "abcd" + "x" * 9], "label": "LY", "source": "s"})
     rows = rows.assign(split=None, evaluate=True, patient_is_standin=False)
-    assert [kind for kind, _ in patient_findings(rows)] == ["one patient of most images"]
+    assert [finding.kind for finding in patient_findings(rows)] == ["one patient of most images"]
     assert patient_findings(rows.iloc[:5]) == []
 
 
@@ -267,7 +267,7 @@ def test_labels_that_read_alike_are_one(cells, tmp_path):
     ],
 )
 def test_what_reads_alike(one, other):
-    assert read_alike(one) == read_alike(other)
+    assert canonical_form(one) == canonical_form(other)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_what_reads_alike(one, other):
     ],
 )
 def test_what_does_not_read_alike(one, other):
-    assert read_alike(one) != read_alike(other)
+    assert canonical_form(one) != canonical_form(other)
 
 
 def test_names_count_as_codes_where_codes_are_wanted(cells, tmp_path):
@@ -324,7 +324,7 @@ def test_map_of_labels(cells, tmp_path):
     dataset = build_dataset(f"folder:{cells}", tmp_path / "out", labels=mapping)
     assert dataset.manifest["label"].tolist() == ["basophil", "basophil", "SNE"]
     assert dataset.excluded["reason"].str.startswith("left out by map.csv").sum() == 2
-    assert any("stay as they are: SNE" in note for note in dataset.notes)
+    assert any("are unchanged: SNE" in note for note in dataset.notes)
     assert any("no source has: XX" in note for note in dataset.notes)
 
 
@@ -332,7 +332,7 @@ def test_map_of_labels(cells, tmp_path):
     ("rows", "words"),
     [
         (["from,to", "ba,X", "BA,Y"], "line 3"),
-        (["old,new", "BA,X"], "Give from,to"),
+        (["old,new", "BA,X"], "columns from,to"),
         (["from,to", "XX,Y"], "They have: BA, EO, SNE"),
     ],
 )
@@ -389,8 +389,8 @@ def test_columns_may_have_other_names(cells, tmp_path):
     ("columns", "words"),
     [
         ("path=flie,label=type", 'Did you mean "file"'),
-        ("file=path", 'Was "path=file" meant'),
-        ("path", "OURS=THEIRS"),
+        ("file=path", 'Did you mean "path=file"'),
+        ("path", "NAME=COLUMN"),
         ("path=file,path=type", "given twice"),
     ],
 )
@@ -401,7 +401,7 @@ def test_columns_that_are_not_there(cells, tmp_path, columns, words):
 
 def test_option_that_no_source_takes_is_refused(cells, tmp_path):
     for option in ({"columns": "path=x"}, {"root": "x"}):
-        with pytest.raises(DataError, match="No source takes"):
+        with pytest.raises(DataError, match="No source accepts"):
             build_dataset(f"folder:{cells}", tmp_path / "out", **option)
 
 

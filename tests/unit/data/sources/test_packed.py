@@ -34,7 +34,7 @@ def test_blood8_by_names_in_the_file_and_only_what_is_kept_is_unpacked(tmp_path)
     unpacked = [p for p in (tmp_path / "out/unpacked").rglob("*") if p.is_file()]
     assert len(unpacked) == 3
     assert dataset.manifest["path"].str.contains("IG_6").any(), "the name that it had upstream can be seen"
-    assert left_out(dataset)["not taken by the paper"] == 4
+    assert left_out(dataset)["not used by the paper"] == 4
     assert any("2,895" in note and "suspicion" in note for note in dataset.notes)
 
 
@@ -95,9 +95,9 @@ def test_release_on_the_hub(release, tmp_path):
     assert not by_name.loc[["00020.jpg", "00021.jpg"], "evaluate"].any()
     assert by_name.loc[["00010.jpg", "d1.jpg"], "original_image_id"].tolist() == ["wbcbench-hf/00010"] * 2
     assert by_name.loc[["00010.jpg", "d1.jpg"], "severity"].tolist() == ["none", "2"]
-    assert any("degraded and pristine are both there" in note for note in dataset.notes)
+    assert any("degraded and pristine are both present" in note for note in dataset.notes)
     alone = build_dataset(f"wbcbench-hf:{release / 'pristine'}", tmp_path / "alone")
-    assert len(alone.manifest) == 6 and not any("both there" in note for note in alone.notes)
+    assert len(alone.manifest) == 6 and not any("both present" in note for note in alone.notes)
 
 
 def test_versions_of_the_release_share_a_fold_even_where_one_lacks_its_patient(tmp_path):
@@ -178,7 +178,7 @@ def test_bloodmnist_keeps_pixels_and_splits(tmp_path):
     }
     manifest = dataset.manifest.set_index("path")
     assert manifest.loc["test/00001.png", "split"] == "test" and not manifest.loc["test/00001.png", "evaluate"]
-    found = np.asarray(Image.open(dataset.path_of("bloodmnist/train/00005.png")))
+    found = np.asarray(Image.open(dataset.image_path("bloodmnist/train/00005.png")))
     np.testing.assert_array_equal(found, arrays["train_images"][5])
 
 

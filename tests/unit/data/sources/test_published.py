@@ -4,7 +4,7 @@ import pytest
 
 from helpers.layouts import draw, draw_acevedo, labels, left_out, packed, write_parquet
 from nonet.data.build import build_dataset, read_sources
-from nonet.data.selection import keep_paper
+from nonet.data.selection import limit_to_paper, select_from_listings
 from nonet.data.sources import SOURCES
 from nonet.data.sources.acevedo import COUNTS, FOLDERS
 from nonet.data.verify import check_dataset
@@ -41,7 +41,7 @@ def test_acevedo_is_found_below_the_folder_given(acevedo, tmp_path):
 def test_acevedo_limited_to_what_the_paper_takes(acevedo, tmp_path):
     dataset = build_dataset(f"acevedo:{acevedo}", tmp_path / "out", paper="acevedo")
     assert labels(dataset) == dict.fromkeys(PAPER, 2)
-    assert left_out(dataset)["not taken by the paper"] == 4  # LY, SNE
+    assert left_out(dataset)["not used by the paper"] == 4  # LY, SNE
     assert left_out(dataset)["no code for IG"] == 2
 
 
@@ -53,11 +53,11 @@ def test_complete_acevedo_gives_exactly_the_papers_counts(tmp_path):
             for number in range(COUNTS[prefix]):
                 (tmp_path / folder / f"{prefix}_{number}.jpg").touch()
     (listing,) = read_sources([f"acevedo:{tmp_path}"]).values()
-    notes = []
-    kept = keep_paper(listing.table(), [listing], ["acevedo"], [], notes)
-    kept = kept[kept["only_if_asked"].isna()]
-    assert kept["label"].value_counts().to_dict() == PAPER
-    assert len(kept) == 10132 and "10,132 of 12,992 images" in notes[0]
+    selection = select_from_listings([listing])
+    limit_to_paper(selection, [listing], ["acevedo"])
+    rows = selection.rows[selection.rows["opt_in_reason"].isna()]
+    assert rows["label"].value_counts().to_dict() == PAPER
+    assert len(rows) == 10132 and "10,132 of 12,992 images" in selection.notes[-1]
     assert len(listing.rows) == 17092 and not listing.excluded
     assert not any("complete" in note for note in listing.notes)
 
@@ -109,7 +109,7 @@ def test_paper_names_a_source_of_which_it_takes_something(acevedo, tmp_path):
     with pytest.raises(DataError, match=r'"acevdo" to limit(.|\n)*Sources: acevedo'):
         build_dataset(f"acevedo:{acevedo}", tmp_path / "out", paper="acevdo")
     draw(tmp_path / "lmu/NGS/NGS_1.tiff")
-    with pytest.raises(DataError, match="The paper takes no image of lmu-aml"):
+    with pytest.raises(DataError, match="The paper used no image of lmu-aml"):
         build_dataset(f"lmu-aml:{tmp_path / 'lmu'}", tmp_path / "out", paper="lmu-aml")
 
 
