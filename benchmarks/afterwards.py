@@ -24,7 +24,7 @@ from sklearn.metrics import f1_score
 import nonet
 from nonet.artifacts.run import written_whole
 from nonet.data.preprocess.cache import prepare_images
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 from nonet.evaluation.oof import ENSEMBLE
 from nonet.models.views import batches, no_views, to_device, views_of
@@ -217,7 +217,7 @@ def _macro_f1(true: np.ndarray, scores: np.ndarray) -> float:
 def section(methods: dict[str, np.ndarray], true: np.ndarray, groups: np.ndarray, num_classes: int, ensemble) -> str:
     """Return a run's section of the page: the scores of each method, and its difference from the first."""
     confusions = confusions_by_group(true, np.stack([m.argmax(1) for m in methods.values()]), groups, num_classes)
-    resampled = bootstrap_scores(confusions, {"f1": macro_f1_score})["f1"]
+    resampled = DEFAULT_BOOTSTRAP.scores(confusions, {"f1": macro_f1_score})["f1"]
     f1, recall = macro_f1_score(confusions.total()), balanced_accuracy_score(confusions.total())
     lines = [
         f"## {len(ensemble.members)} members of recipe `{ensemble.recipe.name}` with their trained heads",
@@ -229,8 +229,8 @@ def section(methods: dict[str, np.ndarray], true: np.ndarray, groups: np.ndarray
         "|---|---|---|---|",
     ]
     for k, name in enumerate(methods):
-        low, high = percentile_interval(resampled[:, k])
-        lower, upper = percentile_interval(resampled[:, k] - resampled[:, 0])
+        low, high = DEFAULT_BOOTSTRAP.interval(resampled[:, k])
+        lower, upper = DEFAULT_BOOTSTRAP.interval(resampled[:, k] - resampled[:, 0])
         difference = f"{f1[k] - f1[0]:+.3f} ({lower:+.3f} to {upper:+.3f})" if k else ""
         lines.append(f"| {name} | {f1[k]:.3f} ({low:.3f}–{high:.3f}) | {difference} | {recall[k]:.3f} |")
     return "\n".join([*lines, ""])

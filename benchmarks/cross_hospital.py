@@ -18,7 +18,7 @@ import pandas as pd
 
 import nonet
 from nonet.cells import CLASSES
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import macro_f1_score
 
 HERE = Path(__file__).parent
@@ -99,10 +99,12 @@ def _rows(runs: dict, fold: int) -> list[str]:
         predicted.append(table[columns].to_numpy().argmax(1))
     confusions = confusions_by_group(true, np.stack(predicted), groups, len(codes))
     scores = macro_f1_score(confusions.total()).reshape(len(runs), -1)
-    resampled = bootstrap_scores(confusions, {"f1": macro_f1_score})["f1"].reshape(-1, *scores.shape).mean(axis=2)
+    resampled = (
+        DEFAULT_BOOTSTRAP.scores(confusions, {"f1": macro_f1_score})["f1"].reshape(-1, *scores.shape).mean(axis=2)
+    )
     rows = []
     for k, name in enumerate(runs):
-        low, high = percentile_interval(resampled[:, k])
+        low, high = DEFAULT_BOOTSTRAP.interval(resampled[:, k])
         each = ", ".join(f"{score:.3f}" for score in scores[k])
         against = "" if k == 0 else _difference(scores.mean(axis=1), resampled, k)
         rows.append(f"| {name} | {scores[k].mean():.3f} ({low:.3f}–{high:.3f}) | {each} | {against} |")
@@ -110,7 +112,7 @@ def _rows(runs: dict, fold: int) -> list[str]:
 
 
 def _difference(scores, resampled, k: int) -> str:
-    low, high = percentile_interval(resampled[:, k] - resampled[:, 0])
+    low, high = DEFAULT_BOOTSTRAP.interval(resampled[:, k] - resampled[:, 0])
     return f"{scores[k] - scores[0]:+.3f} ({low:+.3f} to {high:+.3f})".replace("-", "−")
 
 

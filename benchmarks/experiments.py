@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 import nonet
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 
 HERE = Path(__file__).parent
@@ -103,7 +103,7 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
     confusions = confusions_by_group(true, np.stack([one.argmax(1) for one in logits.values()]), groups, num_classes)
     total = confusions.total()
     f1, recall = macro_f1_score(total), balanced_accuracy_score(total)
-    resampled = bootstrap_scores(confusions, {"f1": macro_f1_score})["f1"]
+    resampled = DEFAULT_BOOTSTRAP.scores(confusions, {"f1": macro_f1_score})["f1"]
     names = list(logits)
     for k, name in enumerate(names):
         if name in AVERAGES:
@@ -112,11 +112,11 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
         else:
             start, parts = EXPERIMENTS[name][0], [name]
             what = ", ".join(f"`{change}`" for change in EXPERIMENTS[name][1])
-        low, high = percentile_interval(resampled[:, k])
+        low, high = DEFAULT_BOOTSTRAP.interval(resampled[:, k])
         difference = ""
         if start in names:
             j = names.index(start)
-            lower, upper = percentile_interval(resampled[:, k] - resampled[:, j])
+            lower, upper = DEFAULT_BOOTSTRAP.interval(resampled[:, k] - resampled[:, j])
             difference = f"{f1[k] - f1[j]:+.3f} ({lower:+.3f} to {upper:+.3f})"
         lines.append(
             f"| {name} | {what} | {f1[k]:.3f} ({low:.3f}–{high:.3f}) | {recall[k]:.3f} | {start or ''} | {difference} "

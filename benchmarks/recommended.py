@@ -24,7 +24,7 @@ from probe import probe
 import nonet
 from nonet.artifacts.logit_columns import logit_columns
 from nonet.cells import in_order_of_maturation, name_of
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score, per_class_scores
 from nonet.evaluation.oof import align_oof
 from nonet.evaluation.results import measure
@@ -162,16 +162,16 @@ def _predictions(methods: dict[str, pd.DataFrame]) -> tuple[np.ndarray, np.ndarr
 
 def _scores(confusions, names: list[str]) -> list[str]:
     total = confusions.total()
-    resampled = bootstrap_scores(confusions, SCORES)
+    resampled = DEFAULT_BOOTSTRAP.scores(confusions, SCORES)
     heads = [f"{score} | recommended minus this" for score in SCORES]
     lines = [f"| | {' | '.join(heads)} |", "|---" * (1 + 2 * len(SCORES)) + "|"]
     for k, name in enumerate(names):
         cells = [name]
         for score, function in SCORES.items():
             value, values = function(total), resampled[score]
-            low, high = percentile_interval(values[:, k])
+            low, high = DEFAULT_BOOTSTRAP.interval(values[:, k])
             cells.append(f"{value[k]:.3f} ({low:.3f}–{high:.3f})")
-            low, high = percentile_interval(values[:, 0] - values[:, k])
+            low, high = DEFAULT_BOOTSTRAP.interval(values[:, 0] - values[:, k])
             cells.append("" if k == 0 else f"{value[0] - value[k]:+.3f} ({low:+.3f} to {high:+.3f})")
         lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -28,7 +28,7 @@ from nonet.calibration.fitting import fit_temperature
 from nonet.data.images.decode import load_rgb
 from nonet.data.preprocess.cache import prepare_images
 from nonet.data.preprocess.crops import prepare_crops
-from nonet.evaluation.bootstrap import percentile_interval
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP
 from nonet.models.views import batches, to_device
 from nonet.progress import progress
 
@@ -225,7 +225,7 @@ def interval(statistic, groups: np.ndarray, num_resamples: int) -> tuple[float, 
     names, group = np.unique(groups, return_inverse=True)
     rng = np.random.default_rng(0)
     drawn = [np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names)) for _ in range(num_resamples)]
-    low, high = percentile_interval([statistic(counts[group].astype(float)) for counts in drawn])
+    low, high = DEFAULT_BOOTSTRAP.interval([statistic(counts[group].astype(float)) for counts in drawn])
     return float(low), float(high)
 
 

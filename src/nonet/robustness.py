@@ -9,7 +9,7 @@ from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run, write_text
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.corruptions import CORRUPTIONS
-from nonet.evaluation.bootstrap import require_possible
+from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.robustness import Robustness, robustness_tables
 from nonet.inference.corrupted_images import list_corruptions
 from nonet.inference.corruptions import score_corruptions
@@ -64,7 +64,7 @@ def evaluate_robustness(
     DataError, where a corruption, a severity or a bootstrap option is invalid, or an image is unreadable; RunError,
     where the run is not trained to the end or its dataset is not found.
     """
-    require_possible(num_resamples=num_resamples, confidence=confidence)  # not after an hour of scoring
+    bootstrap = Bootstrap(num_resamples, confidence, seed)  # refuses bad values now, and not after an hour of scoring
     run = Run(run)
     folder = score_corruptions(
         run,
@@ -76,8 +76,7 @@ def evaluate_robustness(
         accelerator=accelerator,
         num_workers=num_workers,
     )
-    options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
-    found = robustness_tables(folder, weights=EnsembleFile.read(run).weights, **options)
+    found = robustness_tables(folder, weights=EnsembleFile.read(run).weights, bootstrap=bootstrap)
     _write(run, found)
     logger.info("Scored %d variants: %s", len(found.scores), run.robustness)
     return found

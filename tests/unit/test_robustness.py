@@ -11,6 +11,7 @@ import nonet
 from helpers.sealing import reseal_json, seal
 from nonet.artifacts.run import Run
 from nonet.errors import DataError, NonetError, RunError
+from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.robustness import (
     CORRUPTION,
     DENOISING,
@@ -228,7 +229,7 @@ def drawn_conditions(tmp_path_factory):
 
 
 def test_scores_are_those_of_scikit_learn(drawn_conditions):
-    scores = robustness_tables(drawn_conditions, num_resamples=200).scores
+    scores = robustness_tables(drawn_conditions, bootstrap=Bootstrap(200)).scores
     assert len(scores) == 12
     for row in scores.itertuples():
         table = pd.read_parquet(
@@ -242,7 +243,7 @@ def test_scores_are_those_of_scikit_learn(drawn_conditions):
 
 
 def test_differences_are_paired_and_say_what_helps(drawn_conditions):
-    found = robustness_tables(drawn_conditions, num_resamples=200)
+    found = robustness_tables(drawn_conditions, bootstrap=Bootstrap(200))
     value = found.scores.set_index(["corruption", "severity", "denoised", "views"])["macro_f1"]
     by_name = dict(iter(found.differences.groupby("comparison")))
     assert {name: len(rows) for name, rows in by_name.items()} == {DENOISING: 6, VIEWS: 6, CORRUPTION: 8}
@@ -265,11 +266,13 @@ def test_members_count_as_they_do_in_predictions(drawn_conditions, tmp_path):
         wrong = table.assign(architecture="two")
         wrong[["logit_EO", "logit_LY", "logit_SNE"]] = -100 * table.filter(like="logit_").to_numpy()
         pd.concat([table, wrong]).to_parquet(tmp_path / file.name)
-    alone = robustness_tables(drawn_conditions, num_resamples=20)
+    alone = robustness_tables(drawn_conditions, bootstrap=Bootstrap(20))
     pd.testing.assert_frame_equal(
-        robustness_tables(tmp_path, weights={("one", 0): 2.0}, num_resamples=20).scores, alone.scores
+        robustness_tables(tmp_path, weights={("one", 0): 2.0}, bootstrap=Bootstrap(20)).scores, alone.scores
     )
-    assert robustness_tables(tmp_path, num_resamples=20).scores["macro_f1"].max() < alone.scores["macro_f1"].min()
+    assert (
+        robustness_tables(tmp_path, bootstrap=Bootstrap(20)).scores["macro_f1"].max() < alone.scores["macro_f1"].min()
+    )
 
 
 def test_an_empty_folder_is_refused(tmp_path):
@@ -302,7 +305,7 @@ def test_a_report_without_it_says_nothing_of_it(run):
 
 
 def test_a_test_that_an_older_nonet_made_of_undamaged_images_alone_is_none(run, drawn_conditions):
-    found = robustness_tables(drawn_conditions, num_resamples=20)
+    found = robustness_tables(drawn_conditions, bootstrap=Bootstrap(20))
     run.evaluation.mkdir(exist_ok=True)
     found.scores.query("severity == 0").to_csv(run.robustness, index=False)
     found.differences.query("severity == 0").to_csv(run.robustness_differences, index=False)

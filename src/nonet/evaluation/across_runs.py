@@ -14,7 +14,7 @@ from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import Run, write_text
 from nonet.artifacts.storage import claim, require_ours
 from nonet.errors import DataError
-from nonet.evaluation.bootstrap import GroupConfusions, bootstrap_scores, confusions_by_group, percentile_interval
+from nonet.evaluation.bootstrap import Bootstrap, GroupConfusions, confusions_by_group
 from nonet.evaluation.metrics import SCORES
 from nonet.evaluation.oof import ENSEMBLE
 from nonet.evaluation.run_data import RunData, read_run
@@ -78,6 +78,7 @@ def table(
     DataError, where the runs share no image or one has another label for a shared image; StorageError, where `out`
     holds other files; RunError, as `nonet.evaluate` does.
     """
+    bootstrap = Bootstrap(num_resamples, confidence, seed)
     folder = None if out is None else Path(out).expanduser()
     if folder is not None:
         require_ours(folder, **_OURS)
@@ -89,8 +90,7 @@ def table(
     names = _names(runs)
     data = dict(zip(names, map(read_run, runs)))
     shared, notes = _shared(data)
-    made = _score(data, shared, num_resamples=num_resamples, confidence=confidence, seed=seed)
-    made = RunsTable(*made, notes)
+    made = RunsTable(*_score(data, shared, bootstrap), notes)
     if folder is not None:
         claim(folder, **_OURS)
         write_csv(folder / "differences.csv", made.differences)
@@ -205,7 +205,7 @@ def _same_partition(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _score(
-    data: dict[str, RunData], shared: dict[str, np.ndarray], *, num_resamples: int, confidence: float, seed: int
+    data: dict[str, RunData], shared: dict[str, np.ndarray], bootstrap: Bootstrap
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     classes = sorted(set().union(*(run.oof.classes for run in data.values())))
     rows, predicted = [], []
@@ -220,15 +220,15 @@ def _score(
     true = np.array([classes.index(code) for code in _labels(data[first], place)])
     predicted = np.stack(predicted)
     confusions = confusions_by_group(true, predicted, oof.group[place], len(classes))
-    resampled = bootstrap_scores(confusions, SCORES, num_resamples=num_resamples, seed=seed)
+    resampled = bootstrap.scores(confusions, SCORES)
     scored = pd.DataFrame(rows, columns=["run", "name", "architecture", "views"])
     for score, function in SCORES.items():
-        low, high = percentile_interval(resampled[score], confidence=confidence)
+        low, high = bootstrap.interval(resampled[score])
         scored[score] = function(confusions.total())
         scored[f"{score}_low"], scored[f"{score}_high"] = low, high
     scored = scored.assign(**count_judged(predicted, oof.patient[place], oof.group[place]))
     final = {name: run.oof.final_view_set for name, run in data.items()}
-    return scored, _differences(scored, final, confusions, predicted >= 0, resampled, confidence)
+    return scored, _differences(scored, final, confusions, predicted >= 0, resampled, bootstrap)
 
 
 def _differences(
@@ -236,8 +236,8 @@ def _differences(
     final: dict[str, str],
     confusions: GroupConfusions,
     judged: np.ndarray,
-    resampled: dict,
-    confidence: float,
+    resampled: dict[str, np.ndarray],
+    bootstrap: Bootstrap,
 ) -> pd.DataFrame:
     """Return the paired differences of each later run minus each earlier one, of every row that both have.
 
@@ -255,7 +255,7 @@ def _differences(
             row = {"run": later, "minus": earlier, "architecture": architecture, "views": views}
             for score, function in SCORES.items():
                 value = function(total)
-                low, high = percentile_interval(resampled[score][:, i] - resampled[score][:, j], confidence=confidence)
+                low, high = bootstrap.interval(resampled[score][:, i] - resampled[score][:, j])
                 row |= {score: value[i] - value[j], f"{score}_low": float(low), f"{score}_high": float(high)}
             table.append(row)
     return pd.DataFrame(table)

@@ -10,8 +10,10 @@ share, such as a hard patient, cancels.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from nonet.errors import DataError
@@ -20,13 +22,22 @@ from nonet.evaluation.metrics import SCORES
 _NUMBERS_PER_CHUNK = 4_000_000  # bounds the memory at some 200 MB, whatever the number of groups or classes
 _EXACT_IN_FLOAT32 = 2**24
 
+#: Functions from confusion counts (..., C, C), or other sums, to scores (...).
+Scores: TypeAlias = Mapping[str, Callable[[np.ndarray], np.ndarray]]
+
 
 @dataclass(frozen=True)
 class GroupSums:
     """Numbers summed over the images of each group (a patient, or an image of unknown patient).
 
-    Whatever score is a function of such sums can be resampled by groups. `counts` is a sparse matrix (numbers, U);
-    `shape` is what the numbers have where a score is computed.
+    Any score that is a function of such sums can be resampled by groups.
+
+    Attributes
+    ----------
+    counts : sparse array, shape (num_numbers, num_groups)
+        The sums of each group.
+    shape : tuple of int
+        The shape that a score gets the numbers in.
     """
 
     counts: sparse.csr_array
@@ -34,49 +45,65 @@ class GroupSums:
 
     @property
     def num_groups(self) -> int:
+        """The number of groups."""
         return self.counts.shape[1]
 
     def total(self) -> np.ndarray:
-        """Return the sums of all groups together, array of `shape`."""
+        """Return the sums over all groups, an array of shape `shape`."""
         return np.asarray(self.counts.sum(axis=1)).reshape(self.shape)
 
 
 @dataclass(frozen=True)
 class GroupConfusions(GroupSums):
-    """The confusion counts of each group, for every row of a table: an image fills one cell a row, the rest is zero."""
+    """The confusion counts of each group, for every row of a table; an image fills one cell per row."""
 
     def total(self) -> np.ndarray:
-        """Return the confusion counts of all groups together, int64 array (..., C, C)."""
+        """Return the confusion counts over all groups, ndarray of int64, shape (..., C, C)."""
         return super().total().astype(np.int64)
 
 
-def sums_by_group(values, groups, shape: tuple[int, ...]) -> GroupSums:
+def sums_by_group(values: npt.ArrayLike | sparse.sparray, groups: npt.ArrayLike, shape: tuple[int, ...]) -> GroupSums:
     """Sum each image's numbers over the images of a group.
 
     Parameters
     ----------
-    values : array or sparse matrix (n, K), K the product of `shape`.
-    groups : array (n,), the patient of each image, or a name of its own where the patient is unknown.
-    shape : what a score gets the K sums in.
+    values : array-like or sparse array, shape (num_images, num_numbers)
+        The product of `shape` is num_numbers.
+    groups : array-like, shape (num_images,)
+        The patient of each image, or a name of its own where the patient is unknown.
+    shape : tuple of int
+        The shape that a score gets the sums in.
+
+    Returns
+    -------
+    GroupSums
+        The sums of each group, groups in alphabetical order.
     """
     names, group = np.unique(np.asarray(groups).astype(str), return_inverse=True)
     member = sparse.csr_array((np.ones(len(group)), (np.arange(len(group)), group)), shape=(len(group), len(names)))
     return GroupSums(sparse.csr_array(sparse.csr_array(values).T @ member), shape)
 
 
-def confusions_by_group(true, predicted, groups, num_classes: int) -> GroupConfusions:
+def confusions_by_group(
+    true: npt.ArrayLike, predicted: npt.ArrayLike, groups: npt.ArrayLike, num_classes: int
+) -> GroupConfusions:
     """Count, for each group and row, the true classes by predicted class.
 
     Parameters
     ----------
-    true : int array (n,), class numbers.
-    predicted : int array (num_rows, n) or (n,), class numbers: one row a classifier. -1 leaves an image out of a row.
-    groups : array (n,), the patient of each image, or a name of its own where the patient is unknown.
-    num_classes : C.
+    true : array-like of int, shape (num_images,)
+        Class numbers.
+    predicted : array-like of int, shape (num_images,) or (num_rows, num_images)
+        Class numbers, one row for each classifier; -1 leaves an image out of a row.
+    groups : array-like, shape (num_images,)
+        The patient of each image, or a name of its own where the patient is unknown.
+    num_classes : int
+        C.
 
     Returns
     -------
-    GroupConfusions of shape (num_rows, C, C), or (C, C) where `predicted` has one axis.
+    GroupConfusions
+        Of shape (num_rows, C, C), or (C, C) where `predicted` has one axis.
     """
     true, predicted = np.asarray(true, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
     shape = (*predicted.shape[:-1], num_classes, num_classes)
@@ -90,129 +117,163 @@ def confusions_by_group(true, predicted, groups, num_classes: int) -> GroupConfu
     return GroupConfusions(counts.tocsr(), shape)
 
 
-def require_possible(*, num_resamples: int = 2000, confidence: float = 0.95) -> None:
-    """Refuse what no interval can be made of; for callers that compute for long before they come to the intervals.
+@dataclass(frozen=True)
+class Bootstrap:
+    """A percentile bootstrap over groups; every score computed by one `Bootstrap` uses the same resamples.
+
+    Parameters
+    ----------
+    num_resamples : int
+        How often as many groups as there are get drawn with replacement; at least 1.
+    confidence : float in (0, 1)
+        The share of resampled values that an interval encloses.
+    seed : int
+        The same seed gives the same resamples.
 
     Raises
     ------
-    DataError where there are fewer resamples than 1, or `confidence` is not between 0 and 1.
-    """
-    if num_resamples < 1:
-        raise DataError(
-            f"The bootstrap's number of resamples is {num_resamples}; it must be at least 1.",
-            hint="2000 give steady 95 % intervals.",
-        )
-    if not 0 < confidence < 1:
-        raise DataError(
-            f"The intervals' confidence is {confidence}; it must lie between 0 and 1.", hint="0.95 is usual."
-        )
+    DataError
+        If `num_resamples` or `confidence` is out of range.
 
-
-def bootstrap_scores(
-    confusions, scores: Mapping[str, Callable] = SCORES, *, num_resamples: int = 2000, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Compute scores on resamples of the groups, the same resamples for every row.
-
-    Parameters
+    References
     ----------
-    confusions : GroupConfusions, or counts as an array (U, ..., C, C); or other GroupSums.
-    scores : functions from confusion counts (..., C, C), or from arrays (..., *shape), to an array of scores.
-    num_resamples : B, how often U groups are drawn with replacement.
-    seed : the same seed gives the same resamples.
-
-    Returns
-    -------
-    dict of float64 arrays (B, ...). NaN throughout where there are fewer than two groups: one patient says nothing
-    about how patients differ.
+    Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
-    confusions = _as_group_confusions(confusions)
-    require_possible(num_resamples=num_resamples)
-    rng = np.random.default_rng(seed)
-    num_groups = confusions.num_groups
-    chunk = max(1, _NUMBERS_PER_CHUNK // max(confusions.counts.shape))
-    parts: dict[str, list] = {name: [] for name in scores}
-    for start in range(0, num_resamples, chunk):
-        num_rows = min(chunk, num_resamples - start)
-        weights = _draw(rng, num_rows, num_groups).astype(confusions.counts.dtype)
-        counts = (confusions.counts @ weights.T).T.astype(np.float64)
-        resampled = counts.reshape(num_rows, *confusions.shape)
-        for name, score in scores.items():
-            parts[name].append(np.asarray(score(resampled), dtype=np.float64))
-    values = {name: np.concatenate(part) for name, part in parts.items()}
-    if num_groups < 2:
-        values = {name: np.full_like(value, np.nan) for name, value in values.items()}
-    return values
+
+    num_resamples: int = 2000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_resamples < 1:
+            raise DataError(
+                f"The bootstrap's number of resamples is {self.num_resamples}; it must be at least 1.",
+                hint="2000 give steady 95 % intervals.",
+            )
+        if not 0 < self.confidence < 1:
+            raise DataError(
+                f"The intervals' confidence is {self.confidence}; it must lie between 0 and 1.", hint="0.95 is usual."
+            )
+
+    def scores(self, confusions: GroupSums | npt.ArrayLike, scores: Scores = SCORES) -> dict[str, np.ndarray]:
+        """Compute scores on resamples of the groups, the same resamples for every row.
+
+        Parameters
+        ----------
+        confusions : GroupSums or array-like, shape (num_groups, ..., C, C)
+            Usually `GroupConfusions`; an array holds each group's confusion counts.
+        scores : mapping of str to callable
+            Functions from confusion counts (..., C, C), or from sums (..., *shape), to an array of scores.
+
+        Returns
+        -------
+        dict of str to ndarray of float64, shape (num_resamples, ...)
+            NaN throughout where there are fewer than two groups: one patient says nothing about how patients differ.
+            A class without an image in a resample drops out of that resample's macro means.
+        """
+        sums = _as_group_sums(confusions)
+        rng = np.random.default_rng(self.seed)
+        chunk = max(1, _NUMBERS_PER_CHUNK // max(sums.counts.shape))
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+        for start in range(0, self.num_resamples, chunk):
+            num_rows = min(chunk, self.num_resamples - start)
+            weights = _draw(rng, num_rows, sums.num_groups).astype(sums.counts.dtype)
+            counts = (sums.counts @ weights.T).T.astype(np.float64)
+            resampled = counts.reshape(num_rows, *sums.shape)
+            for name, score in scores.items():
+                parts[name].append(np.asarray(score(resampled), dtype=np.float64))
+        values = {name: np.concatenate(part) for name, part in parts.items()}
+        if sums.num_groups < 2:
+            values = {name: np.full_like(value, np.nan) for name, value in values.items()}
+        return values
+
+    def interval(self, values: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Return the quantiles along the first axis that enclose `confidence` of the values.
+
+        Parameters
+        ----------
+        values : array-like of float, shape (num_resamples, ...)
+            NaN, from resamples in which a class has no image, is left out.
+
+        Returns
+        -------
+        low, high : ndarray of float64, shape (...)
+            NaN where nothing is left.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        flat = values.reshape(len(values), -1)
+        tail = (1 - self.confidence) / 2
+        limits = np.full((2, flat.shape[1]), np.nan)
+        for column, numbers in enumerate(flat.T):
+            numbers = numbers[~np.isnan(numbers)]
+            if numbers.size:
+                limits[:, column] = np.quantile(numbers, [tail, 1 - tail])
+        low, high = limits.reshape(2, *values.shape[1:])
+        return low, high
+
+    def intervals(
+        self, confusions: GroupSums | npt.ArrayLike, scores: Scores = SCORES
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return the interval of each score.
+
+        Parameters
+        ----------
+        confusions, scores
+            As in `scores`.
+
+        Returns
+        -------
+        dict of str to (low, high)
+            Arrays of float64, shape (...).
+        """
+        return {name: self.interval(values) for name, values in self.scores(confusions, scores).items()}
+
+    def difference(
+        self,
+        confusions: GroupSums | npt.ArrayLike,
+        first: int,
+        second: int,
+        score: Callable[[np.ndarray], np.ndarray] = SCORES["macro_f1"],
+    ) -> tuple[float, float, float]:
+        """Compare two rows, paired by resample.
+
+        Parameters
+        ----------
+        confusions : GroupSums of shape (num_rows, C, C), or array-like, shape (num_groups, num_rows, C, C)
+            Confusion counts of each row.
+        first, second : int
+            Row numbers.
+        score : callable
+            The score that is compared.
+
+        Returns
+        -------
+        difference, low, high : float
+            Score of `first` minus that of `second`: above 0 where `first` scores higher.
+        """
+        sums = _as_group_sums(confusions)
+        total = score(sums.total())
+        values = self.scores(sums, {"score": score})["score"]
+        low, high = self.interval(values[:, first] - values[:, second])
+        return float(total[first] - total[second]), float(low), float(high)
 
 
-def percentile_interval(values, *, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (low, high) quantiles along the first axis that enclose `confidence` of the values.
-
-    NaN values, from resamples in which a class has no image, are left out; NaN where nothing is left.
-    """
-    require_possible(confidence=confidence)
-    values = np.asarray(values, dtype=np.float64)
-    flat = values.reshape(len(values), -1)
-    tail = (1 - confidence) / 2
-    limits = np.full((2, flat.shape[1]), np.nan)
-    for column, numbers in enumerate(flat.T):
-        numbers = numbers[~np.isnan(numbers)]
-        if numbers.size:
-            limits[:, column] = np.quantile(numbers, [tail, 1 - tail])
-    low, high = limits.reshape(2, *values.shape[1:])
-    return low, high
+#: 2,000 resamples, 95 % intervals, seed 0.
+DEFAULT_BOOTSTRAP = Bootstrap()
 
 
-def bootstrap_intervals(
-    confusions,
-    scores: Mapping[str, Callable] = SCORES,
-    *,
-    num_resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return {score: (low, high)}, arrays (...), by a percentile bootstrap over groups.
-
-    Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. A class without an image in a resample
-    drops out of that resample's macro means. Parameters as in `bootstrap_scores`.
-    """
-    values = bootstrap_scores(confusions, scores, num_resamples=num_resamples, seed=seed)
-    return {name: percentile_interval(value, confidence=confidence) for name, value in values.items()}
-
-
-def bootstrap_difference(
-    confusions,
-    first: int,
-    second: int,
-    score: Callable = SCORES["macro_f1"],
-    *,
-    num_resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """Return (difference, low, high) of `score` between row `first` and row `second`, paired by resample.
-
-    Parameters
-    ----------
-    confusions : GroupConfusions of shape (num_rows, C, C), or counts (U, num_rows, C, C).
-    first, second : row numbers. The difference is first minus second: above 0 where `first` scores higher.
-    """
-    confusions = _as_group_confusions(confusions)
-    total = score(confusions.total())
-    values = bootstrap_scores(confusions, {"score": score}, num_resamples=num_resamples, seed=seed)["score"]
-    low, high = percentile_interval(values[:, first] - values[:, second], confidence=confidence)
-    return float(total[first] - total[second]), float(low), float(high)
-
-
-def _as_group_confusions(confusions) -> GroupSums:
+def _as_group_sums(confusions: GroupSums | npt.ArrayLike) -> GroupSums:
     if isinstance(confusions, GroupSums):
         return confusions
     counts = np.asarray(confusions, dtype=np.float64)
     if counts.ndim < 3 or counts.shape[-1] != counts.shape[-2]:
-        raise DataError(f"Confusion counts by group have the shape (U, ..., C, C); {counts.shape} was given.")
+        raise DataError(
+            f"Confusion counts by group have the shape (num_groups, ..., C, C); this array has {counts.shape}."
+        )
     return GroupConfusions(sparse.csr_array(counts.reshape(len(counts), -1).T), counts.shape[1:])
 
 
-def _draw(rng, num_resamples: int, num_groups: int) -> np.ndarray:
+def _draw(rng: np.random.Generator, num_resamples: int, num_groups: int) -> np.ndarray:
     """Draw `num_groups` groups with replacement, and return how often each came, (num_resamples, num_groups)."""
     drawn = rng.integers(num_groups, size=(num_resamples, num_groups), dtype=np.int64)
     drawn += np.arange(num_resamples)[:, None] * num_groups

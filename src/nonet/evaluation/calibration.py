@@ -15,14 +15,9 @@ from nonet.calibration.conformal import own_thresholds, prediction_sets
 from nonet.calibration.fitting import HeldOut, fit_calibration, negative_log_likelihood
 from nonet.calibration.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
 from nonet.cells import in_order_of_maturation
-from nonet.evaluation.bootstrap import (
-    bootstrap_difference,
-    bootstrap_scores,
-    confusions_by_group,
-    percentile_interval,
-    sums_by_group,
-)
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group, sums_by_group
 from nonet.evaluation.metrics import per_class_scores
+from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.oof import OutOfFold
 from nonet.evaluation.tables import with_scores
 from nonet.recipe import Calibrate
@@ -83,10 +78,8 @@ def measure_calibration(
     trained_priors: np.ndarray,
     *,
     rejected: np.ndarray | None = None,
-    num_resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> MeasuredCalibration | str:
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> MeasuredCalibration | NotMeasured:
     """Measure the calibration of a run's ensemble with views, before and after, cross-fitted over its folds.
 
     Parameters
@@ -99,27 +92,26 @@ def measure_calibration(
     -------
     MeasuredCalibration, or a sentence that says why it cannot be measured.
     """
-    options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     logits = oof.final_logits
     rejected = np.zeros(len(oof.true), dtype=bool) if rejected is None else rejected
     held_out = HeldOut(logits, oof.true, oof.group, oof.fold)
     fitted = cross_fit(held_out, settings, trained_priors, oof.classes, rejected=rejected)
-    if isinstance(fitted, str):
+    if isinstance(fitted, NotMeasured):
         return fitted
     after = softmax(fitted.logits, axis=-1)
-    measures, bins = _measure(oof, (softmax(logits, axis=-1), after), (logits, fitted.logits), options)
+    measures, bins = _measure(oof, (softmax(logits, axis=-1), after), (logits, fitted.logits), bootstrap)
     row = None
     if fitted.moves_priors:
         row = pd.DataFrame({"name": [CALIBRATED], "architecture": [CALIBRATED], "views": [oof.final_view_set]})
-        row = with_scores(row, oof, after.argmax(1)[None], **options)
+        row = with_scores(row, oof, after.argmax(1)[None], bootstrap)
     return MeasuredCalibration(
         settings=settings,
         fitted=fitted,
         measures=measures,
-        coverage=_coverage(oof, fitted.inside & ~rejected[:, None], options),
-        doubt=_doubt(oof, after, settings.min_confidence, rejected, options),
+        coverage=_coverage(oof, fitted.inside & ~rejected[:, None], bootstrap),
+        doubt=_doubt(oof, after, settings.min_confidence, rejected, bootstrap),
         bins=bins,
-        differences=_differences(oof, logits.argmax(1), fitted, options),
+        differences=_differences(oof, logits.argmax(1), fitted, bootstrap),
         row=row,
     )
 
@@ -131,7 +123,7 @@ def cross_fit(
     classes: list[str],
     *,
     rejected: np.ndarray | None = None,
-) -> CrossFitted | str:
+) -> CrossFitted | NotMeasured:
     """Calibrate each fold by what is fitted on the others; a sentence instead where these are too few.
 
     Images that are `rejected`, bool (n,), do not count where priors are estimated, as they do not in `predict`.
@@ -146,7 +138,7 @@ def cross_fit(
         others = held_out.subset(~rows)
         fitted = fit_calibration(others, settings, trained_priors, classes)
         if fitted.thresholds is None:
-            return "Measured on no fold, as the others together are too few. " + " ".join(fitted.notes)
+            return NotMeasured("Measured on no fold, as the others together are too few. " + " ".join(fitted.notes))
         temperatures.append(fitted.temperature)
         strengths.append(fitted.prior_strength)
         logits[rows] = fitted.apply(held_out.logits[rows])
@@ -237,7 +229,7 @@ def _scores(num_classes: int) -> dict:
 
 
 def _measure(
-    oof: OutOfFold, proba: tuple[np.ndarray, np.ndarray], logits: tuple[np.ndarray, np.ndarray], options: dict
+    oof: OutOfFold, proba: tuple[np.ndarray, np.ndarray], logits: tuple[np.ndarray, np.ndarray], bootstrap: Bootstrap
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables `measures` and `bins`; `proba` and `logits` are (before, after), resampled together."""
     num_classes, at = len(oof.classes), _places(len(oof.classes))
@@ -245,11 +237,9 @@ def _measure(
     sums = sums_by_group(numbers, oof.group, (2, at["gaps"].stop))
     scores = _scores(num_classes)
     total = sums.total()
-    resampled = bootstrap_scores(
-        sums, scores | {"accuracies": _accuracies(at)}, num_resamples=options["num_resamples"], seed=options["seed"]
-    )
+    resampled = bootstrap.scores(sums, scores | {"accuracies": _accuracies(at)})
     found = {name: function(total) for name, function in scores.items()}
-    limits = {name: percentile_interval(v, confidence=options["confidence"]) for name, v in resampled.items()}
+    limits = {name: bootstrap.interval(v) for name, v in resampled.items()}
     order = [oof.classes.index(code) for code in in_order_of_maturation(oof.classes)]
     share = np.bincount(oof.true, minlength=num_classes) / len(oof.true)
     rows = [{"class": ALL, "images": len(oof.true), "share": 1.0}]
@@ -289,7 +279,7 @@ def _bins(total: np.ndarray, at: dict[str, slice], limits: tuple[np.ndarray, np.
     return pd.concat(tables, ignore_index=True)
 
 
-def _coverage(oof: OutOfFold, inside: np.ndarray, options: dict) -> pd.DataFrame:
+def _coverage(oof: OutOfFold, inside: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
     """Return how often the sets hold the true class and how large they are, for all images and by true class."""
     num_classes, n = len(oof.classes), len(oof.true)
     covered, size = inside[np.arange(n), oof.true].astype(float), inside.sum(1).astype(float)
@@ -306,8 +296,8 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, options: dict) -> pd.DataFrame
         return of
 
     scores = {"coverage": ratio(1), "set_size": ratio(2)}
-    resampled = bootstrap_scores(sums, scores, num_resamples=options["num_resamples"], seed=options["seed"])
-    limits = {name: percentile_interval(v, confidence=options["confidence"]) for name, v in resampled.items()}
+    resampled = bootstrap.scores(sums, scores)
+    limits = {name: bootstrap.interval(v) for name, v in resampled.items()}
     own = own_thresholds(oof.true, oof.group, num_classes)
     rows = []
     for k in [-1, *(oof.classes.index(code) for code in in_order_of_maturation(oof.classes))]:
@@ -322,7 +312,9 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, options: dict) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def _doubt(oof: OutOfFold, proba: np.ndarray, min_confidence: float, rejected: np.ndarray, options: dict) -> pd.Series:
+def _doubt(
+    oof: OutOfFold, proba: np.ndarray, min_confidence: float, rejected: np.ndarray, bootstrap: Bootstrap
+) -> pd.Series:
     """Return the share identified, and accuracy and macro-F1 of all images and of the identified ones.
 
     Both macro-F1 are means over the same classes, those with an image: a class of which none is identified counts 0.
@@ -347,10 +339,10 @@ def _doubt(oof: OutOfFold, proba: np.ndarray, min_confidence: float, rejected: n
         return (f1 * has_images).sum(-1) / has_images.sum(-1)
 
     scores = {"share_identified": share, "accuracy": accuracy, "macro_f1": macro_f1}
-    resampled = bootstrap_scores(confusions, scores, num_resamples=options["num_resamples"], seed=options["seed"])
+    resampled = bootstrap.scores(confusions, scores)
     row = {"min_confidence": min_confidence, "images": len(oof.true), "share_rejected": float(rejected.mean())}
     for name, score in scores.items():
-        low, high = percentile_interval(resampled[name], confidence=options["confidence"])
+        low, high = bootstrap.interval(resampled[name])
         for place, what in enumerate(("all", "identified")):
             if name != "share_identified":
                 _set(row, f"{name}_{what}", score(confusions.total())[place], low[place], high[place])
@@ -359,14 +351,14 @@ def _doubt(oof: OutOfFold, proba: np.ndarray, min_confidence: float, rejected: n
     return pd.Series(row)
 
 
-def _differences(oof: OutOfFold, raw: np.ndarray, fitted: CrossFitted, options: dict) -> pd.DataFrame:
+def _differences(oof: OutOfFold, raw: np.ndarray, fitted: CrossFitted, bootstrap: Bootstrap) -> pd.DataFrame:
     """Say what moving class priors changes in macro-F1; columns as those of `difference_table`."""
     ways = {"ensemble with class priors chosen on other folds − as trained": fitted.shifted}
     if fitted.adapted is not None:
         ways["ensemble with class priors estimated (EM) − calibrated"] = fitted.adapted
     calibrated = fitted.logits.argmax(1)
     confusions = confusions_by_group(oof.true, np.stack([raw, calibrated, *ways.values()]), oof.group, len(oof.classes))
-    found = [bootstrap_difference(confusions, 2 + i, min(i, 1), **options) for i in range(len(ways))]
+    found = [bootstrap.difference(confusions, 2 + i, min(i, 1)) for i in range(len(ways))]
     table = pd.DataFrame(found, columns=["difference", "difference_low", "difference_high"])
     table.insert(0, "comparison", list(ways))
     return table

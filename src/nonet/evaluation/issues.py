@@ -13,6 +13,7 @@ from nonet.evaluation.bootstrap import confusions_by_group
 from nonet.evaluation.calibration import CrossFitted, cross_fit
 from nonet.evaluation.label_issues import find_label_issues, label_quality
 from nonet.evaluation.neighbours import NUM_NEIGHBOURS, find_neighbours
+from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.run_data import RunData
 from nonet.evaluation.tables import confusion_table
 
@@ -45,7 +46,7 @@ def find_issues(
     run: Run,
     data: RunData,
     *,
-    fitted: CrossFitted | str | None = None,
+    fitted: CrossFitted | NotMeasured | None = None,
     filter_by: str = "prune_by_noise_rate",
     rank_by: str = "normalized_margin",
 ) -> Issues:
@@ -71,7 +72,7 @@ def find_issues(
     )
 
 
-def ensemble_proba(data: RunData, fitted: CrossFitted | str | None = None) -> np.ndarray:
+def ensemble_proba(data: RunData, fitted: CrossFitted | NotMeasured | None = None) -> np.ndarray:
     """Return the ensemble's out-of-fold probabilities over the final views, float64 (n, C), in the order of the OOF.
 
     Parameters

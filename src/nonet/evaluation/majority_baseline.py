@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nonet.evaluation.bootstrap import GroupConfusions, bootstrap_intervals
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, GroupConfusions
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 
 
@@ -58,14 +58,14 @@ class Floor:
         )
 
 
-def measure_floor(confusions: GroupConfusions, classes: list[str], **options) -> Floor:
+def measure_floor(confusions: GroupConfusions, classes: list[str], bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Floor:
     """Compare the predictions whose confusion counts these are, (C, C), with a constant; options of the bootstrap."""
     total = confusions.total()
     support = total.sum(axis=1)
     commonest = int(support.argmax())
     constant = np.zeros_like(total)
     constant[:, commonest] = support
-    low, high = bootstrap_intervals(confusions, {"gain": _gain}, **options)["gain"]
+    low, high = bootstrap.intervals(confusions, {"gain": _gain})["gain"]
     scores = [
         tuple(float(score(counts)) for counts in (total, constant))
         for score in (_accuracy, macro_f1_score, balanced_accuracy_score)

@@ -14,37 +14,43 @@ from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import fit_rejection
 from nonet.cells import in_order_of_maturation, name_of
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
+from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.oof import OutOfFold
 
 ALL = "all"
 
 
 def measure_rejection(
-    oof: OutOfFold, rejected: np.ndarray | str, without_nucleus: np.ndarray, **options
-) -> pd.DataFrame | str:
+    oof: OutOfFold,
+    rejected: np.ndarray | NotMeasured,
+    without_nucleus: np.ndarray,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> pd.DataFrame | NotMeasured:
     """Return `rejection_table`, or a sentence that says why there is nothing to measure."""
-    if not isinstance(rejected, str):
-        return rejection_table(oof, rejected, without_nucleus, **options)
+    if not isinstance(rejected, NotMeasured):
+        return rejection_table(oof, rejected, without_nucleus, bootstrap)
     if not without_nucleus.any():
         return rejected
-    return f"{rejected} {without_nucleus.sum():,} of {len(oof.true):,} images show no nucleus and are unidentified."
+    return NotMeasured(
+        f"{rejected.reason} {without_nucleus.sum():,} of {len(oof.true):,} images show no nucleus and are unidentified."
+    )
 
 
-def write_rejection(folder: Path, measured: pd.DataFrame | str) -> None:
+def write_rejection(folder: Path, measured: pd.DataFrame | NotMeasured) -> None:
     """Write rejection.csv into `folder`; where nothing was measured, remove an earlier one's."""
-    if isinstance(measured, str):
+    if isinstance(measured, NotMeasured):
         (folder / "rejection.csv").unlink(missing_ok=True)
     else:
         write_csv(folder / "rejection.csv", measured)
 
 
-def rejection_words(measured: pd.DataFrame | str | None, false_alarm: float) -> dict | None:
+def rejection_words(measured: pd.DataFrame | NotMeasured | None, false_alarm: float) -> dict | None:
     """Return what the report's section is filled with; None without a section."""
     if measured is None:
         return None
-    if isinstance(measured, str):
-        return {"missing": measured}
+    if isinstance(measured, NotMeasured):
+        return {"missing": measured.reason}
     by_class = measured.iloc[1:]
     most = by_class[by_class["share"] > max(0.05, 2 * false_alarm)].nlargest(3, "share")
     return {
@@ -56,24 +62,24 @@ def rejection_words(measured: pd.DataFrame | str | None, false_alarm: float) -> 
     }
 
 
-def rejected_out_of_fold(oof: OutOfFold, false_alarm: float) -> np.ndarray | str:
+def rejected_out_of_fold(oof: OutOfFold, false_alarm: float) -> np.ndarray | NotMeasured:
     """Return which images are rejected, bool (n,): each fold by the threshold that the other folds give.
 
     A sentence instead, where there is nothing to reject by.
     """
     if oof.ood_score is None:
-        return "This run was made by a nonet that did not know of rejection."
+        return NotMeasured("This run was made by a nonet that did not know of rejection.")
     if false_alarm == 0:
-        return "calibrate.false_alarm is 0: nothing is rejected."
+        return NotMeasured("calibrate.false_alarm is 0: nothing is rejected.")
     together = fit_rejection(oof.ood_score, oof.group, oof.fold, false_alarm=false_alarm)
     if not together.is_fitted:
-        return " ".join(together.notes)
+        return NotMeasured(" ".join(together.notes))
     rejected = np.zeros(len(oof.true), dtype=bool)
     for fold in np.unique(oof.fold):
         rows = oof.fold == fold
         fitted = fit_rejection(oof.ood_score[~rows], oof.group[~rows], oof.fold[~rows], false_alarm=false_alarm)
         if not fitted.is_fitted:
-            return "Measured on no fold, as the others together are too few. " + " ".join(fitted.notes)
+            return NotMeasured("Measured on no fold, as the others together are too few. " + " ".join(fitted.notes))
         rejected[rows] = fitted.rejects(fitted.percentile(oof.ood_score[rows]))
     return rejected
 
@@ -89,10 +95,7 @@ def rejection_table(
     oof: OutOfFold,
     rejected: np.ndarray,
     without_nucleus: np.ndarray | None = None,
-    *,
-    num_resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> pd.DataFrame:
     """Return what share of held-out known cells is rejected, of all and of each class.
 
@@ -112,8 +115,8 @@ def rejection_table(
     size = max(len(oof.classes), 2)  # the counts are square, and kept or rejected are two columns
     counts = confusions_by_group(oof.true, rejected.astype(int), oof.group, size)
     total = _shares(counts.total())
-    resampled = bootstrap_scores(counts, {"share": _shares}, num_resamples=num_resamples, seed=seed)["share"]
-    low, high = percentile_interval(resampled, confidence=confidence)
+    resampled = bootstrap.scores(counts, {"share": _shares})["share"]
+    low, high = bootstrap.interval(resampled)
     rows = []
     for code in (ALL, *in_order_of_maturation(oof.classes)):
         k = size if code == ALL else oof.classes.index(code)

@@ -11,11 +11,12 @@ from nonet.calibration.calibrator import Calibration
 from nonet.calibration.fitting import HeldOut, fit_calibration
 from nonet.calibration.nucleus_rule import fit_nucleus_rule
 from nonet.calibration.ood import Rejection, fit_rejection
-from nonet.evaluation.bootstrap import bootstrap_intervals, confusions_by_group
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
 from nonet.evaluation.calibration import CALIBRATED, MeasuredCalibration, measure_calibration
 from nonet.evaluation.issues import Issues, find_issues
 from nonet.evaluation.majority_baseline import Floor, measure_floor
 from nonet.evaluation.mistakes import Expanded, measure_expanded, mistakes_table
+from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.ood import measure_rejection, rejected_out_of_fold, without_nucleus_out_of_fold
 from nonet.evaluation.oof import ENSEMBLE, OutOfFold
 from nonet.evaluation.robustness import Robustness, read_robustness
@@ -47,14 +48,12 @@ class Results:
     mistakes: pd.DataFrame
     expanded: Expanded | None
     accuracy: tuple[float, float, float]
-    calibration: MeasuredCalibration | str
-    rejection: pd.DataFrame | str
+    calibration: MeasuredCalibration | NotMeasured
+    rejection: pd.DataFrame | NotMeasured
     floor: Floor
     issues: Issues | None
     robustness: Robustness | None
-    num_resamples: int
-    confidence: float
-    seed: int
+    bootstrap: Bootstrap
 
     @property
     def moves_priors(self) -> bool:
@@ -97,7 +96,7 @@ class Results:
     @property
     def percent(self) -> str:
         """The intervals' confidence, as in "95"."""
-        return f"{100 * self.confidence:g}"
+        return f"{100 * self.bootstrap.confidence:g}"
 
     @property
     def group(self) -> str:
@@ -108,49 +107,51 @@ class Results:
         return "images" if unknown == len(self.data.oof.true) else "patients, and images whose patient is unknown"
 
 
-def measure(run: Run, *, num_resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> Results:
+def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
     """Read a run and measure all there is to measure; nothing is written.
 
     Raises
     ------
     RunError, as `read_run` and `align_oof` do.
     """
-    data, options = read_run(run), {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
+    data = read_run(run)
     oof = data.oof
-    table = table_1(oof, names=data.titles, **options)
-    differences = difference_table(oof, names=data.titles, **options)
+    table = table_1(oof, names=data.titles, bootstrap=bootstrap)
+    differences = difference_table(oof, names=data.titles, bootstrap=bootstrap)
     rejected = rejected_out_of_fold(oof, data.calibrate.false_alarm)
     without_nucleus = without_nucleus_out_of_fold(oof, data.ensemble)
-    unidentified = without_nucleus if isinstance(rejected, str) else rejected | without_nucleus
-    calibration = measure_calibration(oof, data.calibrate, data.trained_priors, rejected=unidentified, **options)
+    unidentified = without_nucleus if isinstance(rejected, NotMeasured) else rejected | without_nucleus
+    calibration = measure_calibration(
+        oof, data.calibrate, data.trained_priors, rejected=unidentified, bootstrap=bootstrap
+    )
     if isinstance(calibration, MeasuredCalibration):
         differences = pd.concat([differences, calibration.differences], ignore_index=True)
         table = pd.concat([table, calibration.row], ignore_index=True)
     predicted = best_classes(oof, calibration)
     confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     fitted = calibration.fitted if isinstance(calibration, MeasuredCalibration) else calibration
-    low, high = bootstrap_intervals(confusions, {"accuracy": _accuracy}, **options)["accuracy"]
-    floor = measure_floor(confusions, oof.classes, **options)
+    low, high = bootstrap.intervals(confusions, {"accuracy": _accuracy})["accuracy"]
+    floor = measure_floor(confusions, oof.classes, bootstrap)
     has_issues = len(oof.classes) > 1 and not floor.nothing_learned
     return Results(
         data=data,
         table=table,
-        per_class=per_class_table(oof, predicted=predicted, **options),
+        per_class=per_class_table(oof, predicted=predicted, bootstrap=bootstrap),
         differences=differences,
         confusion=confusion_table(confusions.total(), oof.classes),
         mistakes=mistakes_table(oof, names=data.titles, predicted=predicted),
         expanded=measure_expanded(data.expanded, oof, names=data.titles, temperature=data.temperature),
         accuracy=(float(_accuracy(confusions.total())), float(low), float(high)),
         calibration=calibration,
-        rejection=measure_rejection(oof, rejected, without_nucleus, **options),
+        rejection=measure_rejection(oof, rejected, without_nucleus, bootstrap),
         floor=floor,
         issues=find_issues(run, data, fitted=fitted) if has_issues else None,
         robustness=read_robustness(run),
-        **options,
+        bootstrap=bootstrap,
     )
 
 
-def best_classes(oof: OutOfFold, calibration: MeasuredCalibration | str) -> np.ndarray:
+def best_classes(oof: OutOfFold, calibration: MeasuredCalibration | NotMeasured) -> np.ndarray:
     """Return the class number that `predict` calls the best of each image, int (n,), each fold's as others teach."""
     if isinstance(calibration, MeasuredCalibration) and calibration.fitted.moves_priors:
         return calibration.fitted.logits.argmax(axis=1)

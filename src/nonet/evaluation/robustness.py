@@ -13,7 +13,7 @@ from nonet.artifacts.integrity import read_checked_parquet, reading
 from nonet.artifacts.run import Run
 from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.errors import RunError
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
 from nonet.evaluation.metrics import macro_f1_score
 from nonet.evaluation.oof import OutOfFold, align_oof
 from nonet.evaluation.tables import format_interval
@@ -43,9 +43,7 @@ def robustness_tables(
     folder: str | Path,
     *,
     weights: Weights | None = None,
-    num_resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> Robustness:
     """Score every variant in a folder of out-of-fold logits on the same resampled patients.
 
@@ -71,16 +69,17 @@ def robustness_tables(
         raise RunError(f"{folder} holds no logits.", hint='Run "nonet evaluate RUN --robustness".')
     confusions = confusions_by_group(first.true, np.stack(predicted), first.group, len(first.classes))
     value = macro_f1_score(confusions.total())
-    resampled = bootstrap_scores(confusions, {"macro_f1": macro_f1_score}, num_resamples=num_resamples, seed=seed)[
-        "macro_f1"
-    ]
-    low, high = percentile_interval(resampled, confidence=confidence)
+    resampled = bootstrap.scores(confusions, {"macro_f1": macro_f1_score})["macro_f1"]
+    low, high = bootstrap.interval(resampled)
     scores = _columns(variants).assign(macro_f1=value, macro_f1_low=low, macro_f1_high=high, share_changed=shares)
     scores = scores.assign(
-        images=len(first.true), patients=first.num_patients, groups=confusions.num_groups, confidence=confidence
+        images=len(first.true),
+        patients=first.num_patients,
+        groups=confusions.num_groups,
+        confidence=bootstrap.confidence,
     )
     pairs = _pairs(variants)
-    gaps = [percentile_interval(resampled[:, i] - resampled[:, j], confidence=confidence) for _, i, j in pairs]
+    gaps = [bootstrap.interval(resampled[:, i] - resampled[:, j]) for _, i, j in pairs]
     differences = _columns([variants[i] for _, i, _ in pairs]).assign(
         difference=[value[i] - value[j] for _, i, j in pairs],
         difference_low=[float(low) for low, _ in gaps],

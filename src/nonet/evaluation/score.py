@@ -6,7 +6,7 @@ classes.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,7 @@ from nonet.cells import UNIDENTIFIED, in_order_of_maturation, name_of
 from nonet.data.manifest import Dataset
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
-from nonet.evaluation.bootstrap import GroupConfusions, bootstrap_intervals, confusions_by_group
+from nonet.evaluation.bootstrap import Bootstrap, GroupConfusions, confusions_by_group
 from nonet.evaluation.metrics import SCORES, per_class_scores
 from nonet.evaluation.tables import HEADINGS, format_interval
 
@@ -105,6 +105,7 @@ def score(
     DataError, where a file or a column is not there, no image is in both, or a name is not of one image; StorageError,
     where `out` holds other files.
     """
+    bootstrap = Bootstrap(num_resamples, confidence, seed)
     folder = None if out is None else Path(out).expanduser()
     if folder is not None:
         require_ours(folder, **_OURS)
@@ -120,11 +121,10 @@ def score(
     group = ("patient " + patient).where(patient != "", "image " + truth["image"])
     numbers = (np.array([number[code] for code in each], dtype=np.int64) for each in (truth["class"], calls))
     confusions = confusions_by_group(*numbers, group.to_numpy(dtype=str), len(classes))
-    options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     num_patients = patient[patient != ""].nunique()
     notes.append(_groups_in_words(num_patients, int((patient == "").sum()), confidence))
     made = Score(
-        scores=_scores(confusions, options),
+        scores=_scores(confusions, bootstrap),
         per_class=_per_class(confusions.total(), classes),
         confusion=_confusion(confusions.total(), classes),
         num_images=len(truth),
@@ -290,9 +290,9 @@ def _groups_in_words(num_patients: int, num_unknown: int, confidence: float) -> 
     return f"{percent} intervals over {num_patients:,} patients{unknown}."
 
 
-def _scores(confusions: GroupConfusions, options: Mapping) -> pd.DataFrame:
+def _scores(confusions: GroupConfusions, bootstrap: Bootstrap) -> pd.DataFrame:
     functions = SCORES | {"accuracy": accuracy_score}
-    intervals = bootstrap_intervals(confusions, functions, **options)
+    intervals = bootstrap.intervals(confusions, functions)
     rows = [
         (name, float(function(confusions.total())), *map(float, intervals[name]))
         for name, function in functions.items()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import in_order_of_maturation, name_of
-from nonet.evaluation.bootstrap import bootstrap_scores, confusions_by_group, percentile_interval
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
 from nonet.evaluation.metrics import SCORES, macro_f1_score, per_class_scores
 from nonet.evaluation.oof import ENSEMBLE, NO_VIEWS, OutOfFold, align_oof
 from nonet.page.numbers import number
@@ -28,9 +28,7 @@ def table_1(
     classes: list[str] | None = None,
     *,
     names: Mapping[str, str] | None = None,
-    num_resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> pd.DataFrame:
     """Score each architecture and the ensemble, without and with views.
 
@@ -53,21 +51,18 @@ def table_1(
     fourth score is the specificity; the paper heads that column sensitivity.
     """
     oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
-    options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     views, keys = zip(*oof.rows())
     table = pd.DataFrame({"name": [row_name(oof, key, names) for key in keys], "architecture": keys, "views": views})
-    return with_scores(table, oof, oof.predicted(), **options)
+    return with_scores(table, oof, oof.predicted(), bootstrap)
 
 
-def with_scores(
-    table: pd.DataFrame, oof: OutOfFold, predicted: np.ndarray, *, num_resamples: int, confidence: float, seed: int
-) -> pd.DataFrame:
+def with_scores(table: pd.DataFrame, oof: OutOfFold, predicted: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
     """Return rows of Table 1 with their scores: `predicted` (rows, n) are the class numbers that each row predicts."""
     confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
-    resampled = bootstrap_scores(confusions, SCORES, num_resamples=num_resamples, seed=seed)
+    resampled = bootstrap.scores(confusions, SCORES)
     total, table = confusions.total(), table.copy()
     for score, function in SCORES.items():
-        low, high = percentile_interval(resampled[score], confidence=confidence)
+        low, high = bootstrap.interval(resampled[score])
         table[score], table[f"{score}_low"], table[f"{score}_high"] = function(total), low, high
     return table.assign(**count_judged(predicted, oof.patient, oof.group))
 
@@ -89,9 +84,7 @@ def per_class_table(
     architecture: str = ENSEMBLE,
     view_set: str | None = None,
     predicted: np.ndarray | None = None,
-    num_resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> pd.DataFrame:
     """Score each class of one row of Table 1, by default the ensemble's with views; or of other predictions.
 
@@ -112,8 +105,8 @@ def per_class_table(
     if predicted is not None:
         confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     scores = per_class_scores(confusions.total())
-    resampled = bootstrap_scores(confusions, {"f1": _f1_of_classes_present}, num_resamples=num_resamples, seed=seed)
-    low, high = percentile_interval(resampled["f1"], confidence=confidence)
+    resampled = bootstrap.scores(confusions, {"f1": _f1_of_classes_present})
+    low, high = bootstrap.interval(resampled["f1"])
     rows = []
     for code in in_order_of_maturation(oof.classes):
         number = oof.classes.index(code)
@@ -145,9 +138,7 @@ def difference_table(
     classes: list[str] | None = None,
     *,
     names: Mapping[str, str] | None = None,
-    num_resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> pd.DataFrame:
     """Say what the ensemble and the views gain in macro-F1, paired on the same resamples.
 
@@ -173,11 +164,10 @@ def difference_table(
     predicted = np.where((predicted >= 0).all(axis=1, keepdims=True), predicted, -1).reshape(-1, len(oof.true))
     confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     total = macro_f1_score(confusions.total()).reshape(-1, 2)
-    scores = {"macro_f1": macro_f1_score}
-    resampled = bootstrap_scores(confusions, scores, num_resamples=num_resamples, seed=seed)["macro_f1"]
+    resampled = bootstrap.scores(confusions, {"macro_f1": macro_f1_score})["macro_f1"]
     table = []
     for (name, *_), value, drawn in zip(pairs, total, resampled.reshape(len(resampled), -1, 2).swapaxes(0, 1)):
-        low, high = percentile_interval(drawn[:, 0] - drawn[:, 1], confidence=confidence)
+        low, high = bootstrap.interval(drawn[:, 0] - drawn[:, 1])
         table.append((name, value[0] - value[1], float(low), float(high)))
     return pd.DataFrame(table, columns=columns)
 

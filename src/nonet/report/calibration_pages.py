@@ -9,14 +9,15 @@ from matplotlib.figure import Figure
 from nonet.artifacts.csv_files import write_csv
 from nonet.cells import name_of
 from nonet.evaluation.calibration import MeasuredCalibration
+from nonet.evaluation.not_measured import NotMeasured
 from nonet.page.figures import FAINT, PALETTE
 
 _TABLES = ("calibration", "coverage")
 
 
-def write_calibration(folder: Path, measured: MeasuredCalibration | str) -> None:
+def write_calibration(folder: Path, measured: MeasuredCalibration | NotMeasured) -> None:
     """Write calibration.csv and coverage.csv into `folder`; where nothing was measured, remove an earlier one's."""
-    if isinstance(measured, str):
+    if isinstance(measured, NotMeasured):
         for name in _TABLES:
             (folder / f"{name}.csv").unlink(missing_ok=True)
         return
@@ -48,12 +49,12 @@ def reliability_figure(bins: pd.DataFrame) -> Figure:
     return figure
 
 
-def calibration_words(measured: MeasuredCalibration | str | None) -> dict | None:
+def calibration_words(measured: MeasuredCalibration | NotMeasured | None) -> dict | None:
     """Return what the report's section is filled with; None without a section."""
     if measured is None:
         return None
-    if isinstance(measured, str):
-        return {"missing": measured}
+    if isinstance(measured, NotMeasured):
+        return {"missing": measured.reason}
     overall = measured.measures.iloc[0]
     by_class = measured.measures.iloc[1:].merge(measured.coverage, on=["class", "images"], sort=False)
     worst = measured.coverage.iloc[1:].dropna(subset="coverage").nsmallest(2, "coverage")

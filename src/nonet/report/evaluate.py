@@ -11,6 +11,7 @@ from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import Run, write_text
 from nonet.cells import lineage_blocks
 from nonet.data.preprocess.corruptions import CORRUPTIONS
+from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words
 from nonet.evaluation.mistakes import Expanded
@@ -57,7 +58,7 @@ def evaluate(
     RunError, where out-of-fold logits are missing, incomplete or not finite.
     """
     run = Run(run)
-    found = measure(run, num_resamples=num_resamples, confidence=confidence, seed=seed)
+    found = measure(run, Bootstrap(num_resamples, confidence, seed))
     for warning in [found.floor.words(), *dead_words(found.data)]:
         if warning is not None:
             logger.warning(warning)

@@ -12,6 +12,7 @@ from nonet.calibration.conformal import MIN_GROUPS_OF_CLASS
 from nonet.cells import GRANULOCYTE_STAGES
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words, restarted_words
+from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.results import Results
 from nonet.evaluation.robustness import corruption_rows
 from nonet.evaluation.tables import FEW_PATIENTS
@@ -188,7 +189,7 @@ def trust(found: Results) -> str:
 
 def rejected(found: Results) -> str:
     """Say how many known cells are rejected as an unknown cell type."""
-    if isinstance(found.rejection, str):
+    if isinstance(found.rejection, NotMeasured):
         return (
             "Not measured. Where nothing is rejected, a smudge, an artefact or a cell of another kind is given one of "
             "the classes like any other, unless it is doubtful."
@@ -366,12 +367,12 @@ def limits(found: Results) -> list[str]:
             f"{data.num_not_judged:,} images are not scored: ensemble.json gives no weight to any member that was not "
             "trained on them."
         )
-    if isinstance(found.calibration, str) and data.calibrate.prior_strength != 0:
+    if isinstance(found.calibration, NotMeasured) and data.calibrate.prior_strength != 0:
         sentences.append(
             "Predictions have class priors moved (calibrate.prior_strength); these images are too few to measure it, "
             "so all scores are of the ensemble as trained."
         )
-    if not isinstance(found.calibration, str) and found.is_stale:
+    if not isinstance(found.calibration, NotMeasured) and found.is_stale:
         sentences.append(
             "ensemble.json is not calibrated as its members and settings ask for. What is said here of probabilities, "
             "prediction sets and unidentified cells holds for predictions after it is: first nonet calibrate RUN."

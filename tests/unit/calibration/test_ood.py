@@ -12,6 +12,7 @@ from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.calibration.ood import SHARES, MemberScore, Rejection, fit_member_score, fit_rejection
 from nonet.calibration.ood_scores import PrincipalSpace, nearest_prototype
 from nonet.errors import RunError
+from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.ood import rejected_out_of_fold, rejection_table
 from nonet.evaluation.oof import OutOfFold
 
@@ -289,7 +290,7 @@ def test_each_fold_is_rejected_by_the_threshold_of_the_others(held_out):
 
 def test_the_table_counts_what_is_rejected_by_class(held_out):
     rejected = rejected_out_of_fold(held_out, 0.05)
-    table = rejection_table(held_out, rejected, num_resamples=200).set_index("class")
+    table = rejection_table(held_out, rejected, bootstrap=Bootstrap(200)).set_index("class")
     for code, rows in (("all", np.full(600, True)), ("A", held_out.true == 0), ("B", held_out.true == 1)):
         row = table.loc[code]
         assert (row["images"], row["rejected"]) == (rows.sum(), rejected[rows].sum())
@@ -300,16 +301,16 @@ def test_the_table_counts_what_is_rejected_by_class(held_out):
 
 
 def test_a_run_without_scores_says_why(held_out):
-    assert "nonet" in rejected_out_of_fold(dataclasses.replace(held_out, ood_score=None), 0.02)
-    assert "false_alarm" in rejected_out_of_fold(held_out, 0.0)
+    assert "nonet" in rejected_out_of_fold(dataclasses.replace(held_out, ood_score=None), 0.02).reason
+    assert "false_alarm" in rejected_out_of_fold(held_out, 0.0).reason
     few = dataclasses.replace(held_out, group=np.char.add("patient ", (np.arange(600) % 2).astype(str)))
-    assert "too few" in rejected_out_of_fold(few, 0.02)
+    assert "too few" in rejected_out_of_fold(few, 0.02).reason
 
 
 def test_a_run_of_one_class_has_a_table_too(held_out):
     one = dataclasses.replace(held_out, classes=["A"], true=np.zeros(600, dtype=int), logits=held_out.logits[..., :1])
     rejected = rejected_out_of_fold(one, 0.05)
-    table = rejection_table(one, rejected, num_resamples=50).set_index("class")
+    table = rejection_table(one, rejected, bootstrap=Bootstrap(50)).set_index("class")
     assert list(table.index) == ["all", "A"]
     assert table["share"].tolist() == pytest.approx([rejected.mean()] * 2)
     assert (table["share_low"] < rejected.mean()).all() and (table["share_high"] > rejected.mean()).all()

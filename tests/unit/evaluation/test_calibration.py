@@ -11,7 +11,9 @@ from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss
 from helpers.posteriors import held_out
 from helpers.run_folders import make_run
 from nonet.calibration.fitting import HeldOut, fit_calibration
+from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.calibration import cross_fit, measure_calibration
+from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.oof import align_oof
 from nonet.recipe import Calibrate
 from nonet.report.evaluate import evaluate
@@ -19,6 +21,7 @@ from nonet.report.evaluate import evaluate
 CLASSES = ["BA", "EO", "LY", "SNE"]
 EQUAL = np.full(4, 0.25)
 FEW = {"num_resamples": 200}
+FEW_RESAMPLES = Bootstrap(**FEW)
 
 
 def oof_of(h, unknown_patients=False):
@@ -48,7 +51,7 @@ def ece_by_hand(confidence, right):
 @pytest.fixture(scope="module")
 def measured():
     h = held_out(n=2400, temperature=2.5)
-    return h, measure_calibration(oof_of(h), Calibrate(), EQUAL, **FEW)
+    return h, measure_calibration(oof_of(h), Calibrate(), EQUAL, bootstrap=FEW_RESAMPLES)
 
 
 def test_scores_before_are_those_of_the_references(measured):
@@ -124,7 +127,7 @@ def test_a_class_that_is_never_identified_stays_in_the_mean():
     logits[true == 3] = 0.01 * rng.normal(size=((true == 3).sum(), 4))
     patient = np.arange(1600) // 40
     h = HeldOut(logits, true, np.array([f"P{p}" for p in patient]), patient % 3)
-    found = measure_calibration(oof_of(h), Calibrate(), EQUAL, **FEW)
+    found = measure_calibration(oof_of(h), Calibrate(), EQUAL, bootstrap=FEW_RESAMPLES)
     proba = softmax(found.fitted.logits, axis=-1)
     best, named = proba.argmax(1), proba.max(1) >= 0.5
     assert not (true[named] == 3).any()
@@ -141,7 +144,10 @@ def test_intervals_are_over_patients_and_wider_than_over_images():
     true = rng.integers(4, size=2000)
     logits = 2.0 * np.eye(4)[np.where(right, true, (true + 1) % 4)]
     h = HeldOut(logits, true, np.array([f"P{p}" for p in patient]), patient % 3)
-    row = [measure_calibration(oof_of(h, unknown), Calibrate(), EQUAL, **FEW).measures.iloc[0] for unknown in (0, 1)]
+    row = [
+        measure_calibration(oof_of(h, unknown), Calibrate(), EQUAL, bootstrap=FEW_RESAMPLES).measures.iloc[0]
+        for unknown in (0, 1)
+    ]
     widths = [one["brier_before_high"] - one["brier_before_low"] for one in row]
     assert widths[0] > 3 * widths[1]
 
@@ -160,22 +166,22 @@ def test_a_shift_that_pays_is_a_row_of_its_own_and_a_difference():
     """Training drew by the natural shares, which misses rare classes: equal priors raise macro-F1."""
     natural = np.array([0.9, 0.06, 0.03, 0.01])
     h = held_out(n=6000, priors=natural)
-    found = measure_calibration(oof_of(h), Calibrate(prior_strength="choose"), natural, **FEW)
+    found = measure_calibration(oof_of(h), Calibrate(prior_strength="choose"), natural, bootstrap=FEW_RESAMPLES)
     raw, moved = h.logits.argmax(1), found.fitted.logits.argmax(1)
     gain = f1_score(h.true, moved, average="macro") - f1_score(h.true, raw, average="macro", zero_division=0)
     assert gain > 0.01
     assert found.differences["difference"][0] == pytest.approx(gain)
     assert found.row["macro_f1"][0] == pytest.approx(f1_score(h.true, moved, average="macro"))
     assert all(strength < 0 for strength in found.fitted.strengths)
-    still = measure_calibration(oof_of(h), Calibrate(), natural, **FEW)
+    still = measure_calibration(oof_of(h), Calibrate(), natural, bootstrap=FEW_RESAMPLES)
     assert still.row is None
     assert still.differences["difference"][0] == pytest.approx(gain)  # what choosing would give is told all the same
 
 
 def test_too_few_patients_are_said_and_nothing_is_measured():
-    found = measure_calibration(oof_of(held_out(num_patients=12)), Calibrate(), EQUAL, **FEW)
-    assert isinstance(found, str)
-    assert "8 patients are too few" in found
+    found = measure_calibration(oof_of(held_out(num_patients=12)), Calibrate(), EQUAL, bootstrap=FEW_RESAMPLES)
+    assert isinstance(found, NotMeasured)
+    assert "8 patients are too few" in found.reason
 
 
 def test_evaluate_writes_tables_figure_and_section(tmp_path):

@@ -6,11 +6,8 @@ import pytest
 from nonet.errors import DataError
 from nonet.evaluation import bootstrap
 from nonet.evaluation.bootstrap import (
-    bootstrap_difference,
-    bootstrap_intervals,
-    bootstrap_scores,
+    Bootstrap,
     confusions_by_group,
-    percentile_interval,
 )
 from nonet.evaluation.metrics import SCORES, confusion_matrix, macro_f1_score, per_class_scores
 
@@ -55,7 +52,7 @@ def _patients(rng, *, num_patients=40, cells_each=30, spread=0.25):
 
 def _width(true, predicted, groups, **options):
     confusions = confusions_by_group(true, predicted, groups, 3)
-    low, high = bootstrap_intervals(confusions, {"a": _accuracy}, num_resamples=500, **options)["a"]
+    low, high = Bootstrap(num_resamples=500, **options).intervals(confusions, {"a": _accuracy})["a"]
     return high - low
 
 
@@ -82,7 +79,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
         right = rng.binomial(20, ease)
         confusions = np.zeros((60, 2, 2))
         confusions[:, 0, 0], confusions[:, 0, 1] = right, 20 - right
-        low, high = bootstrap_intervals(confusions, {"a": _accuracy}, num_resamples=400)["a"]
+        low, high = Bootstrap(num_resamples=400).intervals(confusions, {"a": _accuracy})["a"]
         held += low <= 0.7 <= high
     assert 0.88 <= held / 150 <= 0.99
 
@@ -90,7 +87,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 def test_higher_confidence_is_wider_and_holds_the_score():
     true, predicted, patient = _patients(np.random.default_rng(3))
     confusions = confusions_by_group(true, predicted, patient, 3)
-    narrow, wide = (bootstrap_intervals(confusions, num_resamples=400, confidence=c) for c in (0.5, 0.95))
+    narrow, wide = (Bootstrap(num_resamples=400, confidence=c).intervals(confusions) for c in (0.5, 0.95))
     for name, score in SCORES.items():
         assert wide[name][0] < narrow[name][0] < score(confusions.total()) < narrow[name][1] < wide[name][1]
 
@@ -102,7 +99,7 @@ def test_sparse_and_dense_counts_give_the_same_and_so_does_the_order_of_images()
     dense = np.array([confusion_matrix(true[cells], predicted[cells], 3) for cells in cells_of])
     order = np.random.default_rng(5).permutation(len(true))
     results = [
-        bootstrap_scores(confusions, num_resamples=50, seed=7)["macro_f1"]
+        Bootstrap(num_resamples=50, seed=7).scores(confusions)["macro_f1"]
         for confusions in (
             dense,
             confusions_by_group(true, predicted, patient, 3),
@@ -116,16 +113,16 @@ def test_sparse_and_dense_counts_give_the_same_and_so_does_the_order_of_images()
 def test_seed_decides_the_resamples():
     true, predicted, patient = _patients(np.random.default_rng(6))
     confusions = confusions_by_group(true, predicted, patient, 3)
-    first, again, other = (bootstrap_scores(confusions, num_resamples=30, seed=s)["macro_f1"] for s in (1, 1, 2))
+    first, again, other = (Bootstrap(num_resamples=30, seed=s).scores(confusions)["macro_f1"] for s in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
 def test_chunks_change_nothing(monkeypatch):
     true, predicted, patient = _patients(np.random.default_rng(8))
     confusions = confusions_by_group(true, predicted, patient, 3)
-    whole = bootstrap_scores(confusions, num_resamples=30)["macro_f1"]
+    whole = Bootstrap(num_resamples=30).scores(confusions)["macro_f1"]
     monkeypatch.setattr(bootstrap, "_NUMBERS_PER_CHUNK", 7 * 40)
-    np.testing.assert_array_equal(whole, bootstrap_scores(confusions, num_resamples=30)["macro_f1"])
+    np.testing.assert_array_equal(whole, Bootstrap(num_resamples=30).scores(confusions)["macro_f1"])
 
 
 def test_difference_is_paired():
@@ -134,11 +131,11 @@ def test_difference_is_paired():
     true, first, patient = _patients(rng)
     second = np.where(rng.random(len(true)) < 0.03, true, first)
     confusions = confusions_by_group(true, np.stack([first, second]), patient, 3)
-    difference, low, high = bootstrap_difference(confusions, 1, 0, num_resamples=500)
-    lows, highs = bootstrap_intervals(confusions, num_resamples=500)["macro_f1"]
+    difference, low, high = Bootstrap(num_resamples=500).difference(confusions, 1, 0)
+    lows, highs = Bootstrap(num_resamples=500).intervals(confusions)["macro_f1"]
     assert 0 < low < difference < high
     assert high - low < (highs - lows).min() / 4
-    assert bootstrap_difference(confusions, 0, 1, num_resamples=500) == pytest.approx((-difference, -high, -low))
+    assert Bootstrap(num_resamples=500).difference(confusions, 0, 1) == pytest.approx((-difference, -high, -low))
 
 
 def test_a_class_missing_from_a_resample_drops_out_of_its_mean():
@@ -146,24 +143,24 @@ def test_a_class_missing_from_a_resample_drops_out_of_its_mean():
     confusions = np.zeros((4, 2, 2))
     confusions[:3, 0, 0] = 5
     confusions[3, 1, 0] = 1
-    values = bootstrap_scores(confusions, num_resamples=300)["balanced_accuracy"]
+    values = Bootstrap(num_resamples=300).scores(confusions)["balanced_accuracy"]
     assert set(values) == {0.0, 0.5, 1.0} or set(values) == {0.5, 1.0}
     assert (values == 1).mean() == pytest.approx((3 / 4) ** 4, abs=0.09)
 
 
 def test_one_patient_gives_no_interval():
-    low, high = bootstrap_intervals(np.ones((1, 3, 3)), num_resamples=10)["macro_f1"]
+    low, high = Bootstrap(num_resamples=10).intervals(np.ones((1, 3, 3)))["macro_f1"]
     assert np.isnan(low) and np.isnan(high)
 
 
 @pytest.mark.parametrize("options", [{"confidence": 95}, {"confidence": 0}, {"num_resamples": 0}])
 def test_impossible_options_are_refused(options):
     with pytest.raises(DataError):
-        bootstrap_intervals(np.ones((3, 2, 2)), **{"num_resamples": 10, **options})
+        Bootstrap(**options)
 
 
 def test_percentiles_leave_nan_out():
-    low, high = percentile_interval(np.array([[np.nan, np.nan], [1.0, np.nan], [3.0, np.nan]]), confidence=0.5)
+    low, high = Bootstrap(confidence=0.5).interval([[np.nan, np.nan], [1.0, np.nan], [3.0, np.nan]])
     np.testing.assert_allclose(low, [1.5, np.nan])
     np.testing.assert_allclose(high, [2.5, np.nan])
 
@@ -174,4 +171,4 @@ def test_sixty_thousand_images_of_unknown_patients_in_twelve_rows_stay_small():
     predicted = np.where(rng.random((12, 60_000)) < 0.7, true, rng.integers(13, size=(12, 60_000)))
     confusions = confusions_by_group(true, predicted, np.arange(60_000), 13)
     assert confusions.counts.nnz == 12 * 60_000
-    assert bootstrap_scores(confusions, num_resamples=100)["macro_f1"].shape == (100, 12)
+    assert Bootstrap(num_resamples=100).scores(confusions)["macro_f1"].shape == (100, 12)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from nonet.errors import RunError
+from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.metrics import confusion_matrix, macro_f1_score
 from nonet.evaluation.oof import align_oof
 from nonet.evaluation.tables import (
@@ -18,7 +19,7 @@ from nonet.evaluation.tables import (
 
 CLASSES = ["LY", "MY", "PLY", "PMY", "SNE"]
 LOGITS = [f"logit_{code}" for code in CLASSES]
-FAST = {"num_resamples": 50}
+FAST = {"bootstrap": Bootstrap(num_resamples=50)}
 
 
 def make_oof(num_images=120, *, architectures=("a", "b", "c"), view_sets=("none", "dihedral"), seed=0):

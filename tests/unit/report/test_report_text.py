@@ -10,6 +10,7 @@ import pytest
 from helpers.run_folders import make_run
 from helpers.sealing import seal
 from nonet.artifacts.run import Run
+from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.results import measure
 from nonet.evaluation.robustness import Robustness
 from nonet.page.numbers import signed
@@ -19,7 +20,7 @@ from nonet.report.evaluate import evaluate
 
 
 def measured(run):
-    return measure(Run(run), num_resamples=50)
+    return measure(Run(run), bootstrap=Bootstrap(50))
 
 
 def rewrite(run, change):

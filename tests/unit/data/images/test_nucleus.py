@@ -16,6 +16,7 @@ from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
 from nonet.cells import CLASSES
 from nonet.data.images.nucleus import shows_nucleus
 from nonet.data.preprocess.corruptions import CORRUPTIONS, corrupt
+from nonet.evaluation.bootstrap import Bootstrap
 from nonet.synthetic.dataset import draw_cell, draw_dataset, draw_red_cells, patient_appearance
 
 
@@ -205,7 +206,7 @@ def test_held_out_images_pass_the_same_check(run, tmp_path):
     oof = align_oof(table.assign(nucleus=table["image_id"] != first))
     without = without_nucleus_out_of_fold(oof, ensemble)
     assert oof.image_id[without].tolist() == [first]
-    row = rejection_table(oof, np.zeros(len(oof.true), dtype=bool), without, num_resamples=20).iloc[0]
+    row = rejection_table(oof, np.zeros(len(oof.true), dtype=bool), without, bootstrap=Bootstrap(20)).iloc[0]
     assert (row["rejected"], row["without_nucleus"]) == (1, 1)
     off = ensemble.updated(nucleus={"required": False})
     assert not without_nucleus_out_of_fold(oof, off).any()
