@@ -34,11 +34,14 @@ class RunsTable:
 
     Attributes
     ----------
-    table : one row for each run, view set and architecture, the ensemble last. Columns: run, name, architecture, views,
+    table : DataFrame
+        One row for each run, view set and architecture, the ensemble last. Columns: run, name, architecture, views,
         each score of `SCORES` with `_low` and `_high`, images, patients (known ones), groups (what the bootstrap drew).
-    differences : one row for each pair of runs and each row that both have. Columns: run, minus, architecture, views
-        (of the ensembles also "final": each with its own), and each score's difference with `_low` and `_high`.
-    notes : sentences on what the runs do not share.
+    differences : DataFrame
+        One row for each pair of runs and each row that both have. Columns: run, minus, architecture, views (for the
+        ensembles also "final": each with its own), and each score's difference with `_low` and `_high`.
+    notes : list of str
+        Sentences on what the runs do not share.
     """
 
     table: pd.DataFrame
@@ -61,22 +64,34 @@ def table(
 
     An image is the same in two runs if its image_id is; else if its content is. Every row of every run is scored on the
     same resampled patients, so what two runs share, such as a hard patient, cancels in their difference. The
-    ensembles are as trained, by the weights in ensemble.json.
+    ensembles are as trained, with the weights in ensemble.json.
 
     Parameters
     ----------
-    runs : two or more trained runs; differences are those of later ones minus earlier ones.
-    out : folder for table.csv, differences.csv and table.md; nothing is written where None.
-    num_resamples, confidence, seed : of the bootstrap over patients (over images where patients are unknown).
+    runs : sequence of str, path-like or Run
+        Two or more trained runs; differences are later ones minus earlier ones.
+    out : str or path-like, optional
+        Folder for table.csv, differences.csv and table.md; by default nothing is written.
+    num_resamples : int
+        Resamples of the bootstrap over patients, or over images where patients are unknown.
+    confidence : float in (0, 1)
+        Of the intervals.
+    seed : int
+        Of the resamples.
 
     Returns
     -------
-    RunsTable, with tables and notes.
+    RunsTable
+        Tables and notes.
 
     Raises
     ------
-    DataError, where the runs share no image or one has another label for a shared image; StorageError, where `out`
-    holds other files; RunError, as `nonet.evaluate` does.
+    DataError
+        If the runs share no image, a shared image has different labels, or an argument is out of range.
+    RunError
+        As `nonet.evaluate` does.
+    StorageError
+        If `out` holds other files.
     """
     bootstrap = Bootstrap(num_resamples, confidence, seed)
     folder = None if out is None else Path(out).expanduser()
@@ -84,9 +99,9 @@ def table(
         require_ours(folder, **_OURS)
     runs = [Run(run) for run in runs]
     if len(runs) < 2:
-        raise DataError("A comparison takes two runs or more.", hint="For one run: nonet evaluate RUN.")
+        raise DataError("A comparison needs at least two runs.", hint="For one run: nonet evaluate RUN.")
     if len({run.folder.resolve() for run in runs}) < len(runs):
-        raise DataError("A run is named twice.", hint="Name each run once.")
+        raise DataError("A run is given twice.", hint="Give each run once.")
     names = _names(runs)
     data = dict(zip(names, map(read_run, runs)))
     shared, notes = _shared(data)
@@ -100,7 +115,7 @@ def table(
 
 
 def _names(runs: list[Run]) -> list[str]:
-    """Call each run by its folder's name, or by its path where two folders have the same name."""
+    """Return each run's folder name, or its path where two folders have the same name."""
     names = [run.folder.resolve().name for run in runs]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
@@ -175,13 +190,13 @@ def _notes_on_images(data: dict[str, RunData], shared: dict[str, np.ndarray], ch
 
 
 def _notes_on_runs(data: dict[str, RunData], shared: dict[str, np.ndarray]) -> list[str]:
-    """Say what else differs, so that a difference in scores need not be of the method."""
+    """Describe what else differs, as a difference in scores may come from that and not from the method."""
     notes, labels = [], set(_labels(*next((run, shared[name]) for name, run in data.items())))
     (first, reference), *others = data.items()
     for name, run in data.items():
         unknown = sorted(labels - set(run.oof.classes))
         if unknown:
-            notes.append(f"{name} does not know {', '.join(unknown)}: it calls every image of them wrongly.")
+            notes.append(f"{name} does not know {', '.join(unknown)}: all images of these classes count as wrong.")
         more = sorted(set(run.oof.classes) - set(reference.oof.classes))
         if more:
             notes.append(f"{name} knows {', '.join(more)} as well, which {first} does not.")
@@ -191,7 +206,7 @@ def _notes_on_runs(data: dict[str, RunData], shared: dict[str, np.ndarray]) -> l
         notes.append(f"Folds differ ({each}): folds by image score better than the next patient will.")
     moved = [name for name, run in data.items() if run.calibrate.prior_strength != 0]
     if moved:
-        notes.append(f"{', '.join(moved)}: scored as trained, class priors not moved as in predictions.")
+        notes.append(f"{', '.join(moved)}: scored as trained, without the prior correction of predictions.")
     for name, run in others:
         if not _same_partition(reference.oof.group[shared[first]], run.oof.group[shared[name]]):
             notes.append(f"{name} has other patients than {first}; intervals draw those of {first}.")

@@ -4,7 +4,9 @@ Everything "after" is cross-fitted: what is applied to a fold was fitted on the 
 patients are others. So the ensemble's own calibration, fitted on all folds, is never scored on what it was fitted on.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -22,19 +24,31 @@ from nonet.evaluation.oof import OutOfFold
 from nonet.evaluation.tables import with_scores
 from nonet.recipe import Calibrate
 
+#: A function of sums over images.
+Score: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
 NUM_BINS = 15
 ALL = "all"
-#: The row of Table 1 that has class priors moved, and its architecture.
+#: The row of Table 1 with prior correction, and its architecture.
 CALIBRATED = "ensemble, calibrated"
 
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """What each fold gets from a calibration fitted on the others, n images.
+    """Each fold calibrated by what is fitted on the others.
 
-    `logits` (n, C) calibrated; `inside` bool (n, C), the prediction sets; `temperatures` and `strengths`, one a fold;
-    `shifted` int (n,), the class where the strength of the prior shift is chosen; `adapted` int (n,), the class where
-    each fold's priors are estimated by EM, or None where a fold has too few images for it.
+    Attributes
+    ----------
+    logits : ndarray of float64, shape (num_images, C)
+        Calibrated logits.
+    inside : ndarray of bool, shape (num_images, C)
+        The prediction sets.
+    temperatures, strengths : list of float
+        Temperature, and strength of the prior correction, one per fold.
+    shifted : ndarray of int, shape (num_images,)
+        The predicted class where the strength of the prior correction is chosen on the other folds.
+    adapted : ndarray of int, shape (num_images,), or None
+        The predicted class where each fold's priors are estimated by EM; None where a fold has too few images.
     """
 
     logits: np.ndarray
@@ -52,14 +66,28 @@ class CrossFitted:
 
 @dataclass(frozen=True)
 class MeasuredCalibration:
-    """What `measure_calibration` found.
+    """The results of `measure_calibration`. Rejected images have an empty set and are not identified.
 
-    `measures`: a row for all images and one a class: images, share, mean_probability, ece, brier and nll, each
-    `_before` and `_after` and with intervals. `coverage`: images, coverage and set_size with intervals, and the shares
-    of sets that are `single` and `empty`. `doubt`: one row, the shares rejected and identified, and accuracy and
-    macro-F1 among all and among the identified. Rejected images have an empty set and are not identified. `bins`:
-    reliability before and after. `differences`: rows for the table of differences. `row`: for Table 1, where priors are
-    moved, else None.
+    Attributes
+    ----------
+    settings : Calibrate
+        The settings of the calibration.
+    fitted : CrossFitted
+        What the folds get from one another.
+    measures : DataFrame
+        A row for all images and one per class: images, share, mean_probability, ece, brier and nll, each `_before` and
+        `_after` calibration and with intervals.
+    coverage : DataFrame
+        A row for all images and one per class: images, coverage and set_size with intervals, and the shares of sets
+        that are `single` and `empty`.
+    doubt : Series
+        The shares rejected and identified; accuracy and macro-F1 of all images and of the identified ones.
+    bins : DataFrame
+        The points of the reliability diagrams before and after.
+    differences : DataFrame
+        Rows for the table of differences.
+    row : DataFrame or None
+        The row of Table 1 with prior correction; None without it.
     """
 
     settings: Calibrate
@@ -84,13 +112,21 @@ def measure_calibration(
 
     Parameters
     ----------
-    oof : out-of-fold logits. settings : the [calibrate] that ensemble.json was fitted with.
-    trained_priors : (C,), the share of each class among the images that training drew.
-    rejected : bool (n,), the images rejected as unknown cell types by thresholds of the other folds; None: none is.
+    oof : OutOfFold
+        The predictions.
+    settings : Calibrate
+        The settings that ensemble.json was calibrated with.
+    trained_priors : ndarray of float, shape (C,)
+        The share of each class among the images that training drew.
+    rejected : ndarray of bool, shape (num_images,), optional
+        Images rejected as unknown cell types by thresholds of the other folds; by default none.
+    bootstrap : Bootstrap
+        For the intervals.
 
     Returns
     -------
-    MeasuredCalibration, or a sentence that says why it cannot be measured.
+    MeasuredCalibration or NotMeasured
+        NotMeasured where the folds are too small.
     """
     logits = oof.final_logits
     rejected = np.zeros(len(oof.true), dtype=bool) if rejected is None else rejected
@@ -124,21 +160,41 @@ def cross_fit(
     *,
     rejected: np.ndarray | None = None,
 ) -> CrossFitted | NotMeasured:
-    """Calibrate each fold by what is fitted on the others; a sentence instead where these are too few.
+    """Calibrate each fold by what is fitted on the others.
 
-    Images that are `rejected`, bool (n,), do not count where priors are estimated, as they do not in `predict`.
+    Parameters
+    ----------
+    held_out : HeldOut
+        Logits and labels of the images.
+    settings : Calibrate
+        The settings of the calibration.
+    trained_priors : ndarray of float, shape (C,)
+        The share of each class among the images that training drew.
+    classes : list of str
+        The C class codes.
+    rejected : ndarray of bool, shape (num_images,), optional
+        Images that priors are not estimated from, as `predict` does not either; by default none.
+
+    Returns
+    -------
+    CrossFitted or NotMeasured
+        NotMeasured where the folds are too small.
     """
     known = np.ones(len(held_out.true), dtype=bool) if rejected is None else ~rejected
     logits, inside = np.empty_like(held_out.logits), np.zeros(held_out.logits.shape, dtype=bool)
     shifted, adapted = np.empty_like(held_out.true), np.empty_like(held_out.true)
-    temperatures, strengths, folds = [], [], np.unique(held_out.fold)
+    temperatures: list[float] = []
+    strengths: list[float] = []
+    folds = np.unique(held_out.fold)
     choosing = settings.model_copy(update={"prior_strength": "choose"})
     for fold in folds:
         rows = held_out.fold == fold
         others = held_out.subset(~rows)
         fitted = fit_calibration(others, settings, trained_priors, classes)
         if fitted.thresholds is None:
-            return NotMeasured("Measured on no fold, as the others together are too few. " + " ".join(fitted.notes))
+            return NotMeasured(
+                "Not measured, as too few images are left when one fold is held out. " + " ".join(fitted.notes)
+            )
         temperatures.append(fitted.temperature)
         strengths.append(fitted.prior_strength)
         logits[rows] = fitted.apply(held_out.logits[rows])
@@ -156,7 +212,7 @@ def cross_fit(
 
 
 def _places(num_classes: int) -> dict[str, slice]:
-    """Return where each of an image's numbers stands; sums of them over images are all that the scores need.
+    """Return the place of each of an image's numbers; the scores need nothing but their sums over images.
 
     An expected calibration error is the sum over bins of |sum over a bin's images of probability minus truth|, divided
     by the number of images: so a bin needs one number.
@@ -204,7 +260,7 @@ def _rows_at(columns: np.ndarray, values: np.ndarray, width: int) -> sparse.csr_
     return sparse.csr_array((values.ravel(), columns.ravel(), np.arange(0, n * k + 1, k)), shape=(n, width))
 
 
-def _scores(num_classes: int) -> dict:
+def _scores(num_classes: int) -> dict[str, Score]:
     """Return {score: function of sums (…, K)}: of all images (…), with a name that ends in "_by_class" (…, C)."""
     at = _places(num_classes)
 
@@ -242,7 +298,7 @@ def _measure(
     limits = {name: bootstrap.interval(v) for name, v in resampled.items()}
     order = [oof.classes.index(code) for code in in_order_of_maturation(oof.classes)]
     share = np.bincount(oof.true, minlength=num_classes) / len(oof.true)
-    rows = [{"class": ALL, "images": len(oof.true), "share": 1.0}]
+    rows: list[dict[str, Any]] = [{"class": ALL, "images": len(oof.true), "share": 1.0}]
     rows += [{"class": oof.classes[k], "images": int((oof.true == k).sum()), "share": share[k]} for k in order]
     for number, when in enumerate(("before", "after")):
         for score in ("ece", "brier", "nll"):
@@ -255,8 +311,8 @@ def _measure(
     return pd.DataFrame(rows), _bins(total, at, limits["accuracies"])
 
 
-def _accuracies(at: dict[str, slice]):
-    """Return a function of sums: the share of each bin's images whose best class is right; NaN where it has none."""
+def _accuracies(at: dict[str, slice]) -> Score:
+    """Return a function of sums: the share of each bin's images whose best class is right; NaN for an empty bin."""
 
     def of(sums: np.ndarray) -> np.ndarray:
         counts, hits = sums[..., at["counts"]], sums[..., at["hits"]]
@@ -287,7 +343,7 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, bootstrap: Bootstrap) -> pd.Da
     numbers = _rows_at(columns, np.stack([np.ones(n), covered, size], axis=1), 3 * num_classes)
     sums = sums_by_group(numbers, oof.group, (3, num_classes))
 
-    def ratio(place: int):
+    def ratio(place: int) -> Score:
         def of(sums: np.ndarray) -> np.ndarray:
             with_all = np.concatenate([sums.sum(-1, keepdims=True), sums], axis=-1)
             images, values = with_all[..., 0, :], with_all[..., place, :]
@@ -302,7 +358,7 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, bootstrap: Bootstrap) -> pd.Da
     rows = []
     for k in [-1, *(oof.classes.index(code) for code in in_order_of_maturation(oof.classes))]:
         of_class = oof.true == k if k >= 0 else np.ones(n, dtype=bool)
-        row = {"class": oof.classes[k] if k >= 0 else ALL, "images": int(of_class.sum())}
+        row: dict[str, Any] = {"class": oof.classes[k] if k >= 0 else ALL, "images": int(of_class.sum())}
         row |= {"groups": len(set(oof.group[of_class])), "own_threshold": k in own}
         for name, score in scores.items():
             _set(row, name, score(sums.total())[k + 1], *(end[k + 1] for end in limits[name]))
@@ -318,7 +374,7 @@ def _doubt(
     """Return the share identified, and accuracy and macro-F1 of all images and of the identified ones.
 
     Both macro-F1 are means over the same classes, those with an image: a class of which none is identified counts 0.
-    Were it to drop out of the mean of the identified, giving up on a hard class would look like naming it better.
+    If it dropped out of the mean of the identified, giving up on a hard class would look like an improvement.
     """
     num_classes = len(oof.classes)
     best = proba.argmax(1)
@@ -340,7 +396,11 @@ def _doubt(
 
     scores = {"share_identified": share, "accuracy": accuracy, "macro_f1": macro_f1}
     resampled = bootstrap.scores(confusions, scores)
-    row = {"min_confidence": min_confidence, "images": len(oof.true), "share_rejected": float(rejected.mean())}
+    row: dict[str, Any] = {
+        "min_confidence": min_confidence,
+        "images": len(oof.true),
+        "share_rejected": float(rejected.mean()),
+    }
     for name, score in scores.items():
         low, high = bootstrap.interval(resampled[name])
         for place, what in enumerate(("all", "identified")):
@@ -352,7 +412,7 @@ def _doubt(
 
 
 def _differences(oof: OutOfFold, raw: np.ndarray, fitted: CrossFitted, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Say what moving class priors changes in macro-F1; columns as those of `difference_table`."""
+    """Return what prior correction changes in macro-F1; columns as those of `difference_table`."""
     ways = {"ensemble with class priors chosen on other folds − as trained": fitted.shifted}
     if fitted.adapted is not None:
         ways["ensemble with class priors estimated (EM) − calibrated"] = fitted.adapted

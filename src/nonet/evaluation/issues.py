@@ -1,4 +1,4 @@
-"""Which labels of a run to look at first, out of fold, with what a reviewer wants beside them."""
+"""The label issues of a run, out of fold, with what a reviewer needs beside them."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.run_data import RunData
 from nonet.evaluation.tables import confusion_table
 
-#: A group stands out where so many issues beyond those expected would come by chance in fewer than one of twenty runs.
+#: A group stands out where chance would produce so many more issues than expected in fewer than one of twenty runs.
 _CHANCE = 0.05
 
 
@@ -25,12 +25,20 @@ _CHANCE = 0.05
 class Issues:
     """The label issues of a run.
 
-    table : one row an issue, worst first; see `issues`.
-    pairs : counts of issues, rows the given, columns the suggested class, in order of maturation.
-    confusion : counts of all evaluated images, rows the given, columns the class that the ensemble predicts.
-    by_source, by_patient : see `count_by`; patients that are unknown are left out.
-    num_images : how many labels were judged.
-    compared_by : the architecture whose features found the neighbours; None without.
+    Attributes
+    ----------
+    table : DataFrame
+        One row per issue, worst first; columns as `nonet.issues` returns them.
+    pairs : DataFrame
+        Counts of issues; rows are the given, columns the suggested classes, in order of maturation.
+    confusion : DataFrame
+        Counts of all evaluated images; rows are the given classes, columns those that the ensemble predicts.
+    by_source, by_patient : DataFrame
+        As `count_by` returns them; images of unknown patients are left out.
+    num_images : int
+        Number of labels examined.
+    compared_by : str or None
+        The architecture whose features found the neighbours; None without features.
     """
 
     table: pd.DataFrame
@@ -50,7 +58,29 @@ def find_issues(
     filter_by: str = "prune_by_noise_rate",
     rank_by: str = "normalized_margin",
 ) -> Issues:
-    """Return what `issues` writes; `fitted` as in `ensemble_proba`."""
+    """Find the label issues of a run.
+
+    Parameters
+    ----------
+    run : Run
+        The run, with its members' features.
+    data : RunData
+        What was read of it.
+    fitted : CrossFitted or NotMeasured, optional
+        As in `ensemble_proba`.
+    filter_by, rank_by : str
+        As in `nonet.find_label_issues`.
+
+    Returns
+    -------
+    Issues
+        The issues with neighbours, and their counts.
+
+    Raises
+    ------
+    DataError
+        If `filter_by` or `rank_by` is unknown.
+    """
     oof = data.oof
     proba = ensemble_proba(data, fitted)
     found = find_label_issues(oof.true, proba, filter_by=filter_by, rank_by=rank_by)
@@ -73,12 +103,20 @@ def find_issues(
 
 
 def ensemble_proba(data: RunData, fitted: CrossFitted | NotMeasured | None = None) -> np.ndarray:
-    """Return the ensemble's out-of-fold probabilities over the final views, float64 (n, C), in the order of the OOF.
+    """Return the ensemble's out-of-fold probabilities over the final views.
 
     Parameters
     ----------
-    fitted : what `cross_fit` makes of the run, where that is known. It is used where class priors are moved: their
-        shift must not come from the labels that it then doubts.
+    data : RunData
+        The run.
+    fitted : CrossFitted or NotMeasured, optional
+        The result of `cross_fit`, where it is known. It is used with prior correction: the correction must not come
+        from the labels that are then examined.
+
+    Returns
+    -------
+    ndarray of float64, shape (num_images, C)
+        In the order of the images of `data.oof`.
     """
     oof = data.oof
     if fitted is None and data.calibrate.prior_strength != 0:
@@ -89,7 +127,9 @@ def ensemble_proba(data: RunData, fitted: CrossFitted | NotMeasured | None = Non
     return softmax(oof.final_logits / data.temperature, axis=1)
 
 
-def _table(run: Run, data: RunData, proba: np.ndarray, found: np.ndarray, suggested: np.ndarray):
+def _table(
+    run: Run, data: RunData, proba: np.ndarray, found: np.ndarray, suggested: np.ndarray
+) -> tuple[pd.DataFrame, str | None]:
     oof = data.oof
     code, given = np.array(oof.classes, dtype=object), oof.true[found]
     neighbours, compared_by = find_neighbours(run, oof, found, np.stack([given, suggested], axis=1))
@@ -108,7 +148,7 @@ def _table(run: Run, data: RunData, proba: np.ndarray, found: np.ndarray, sugges
             "normalized_margin": label_quality(oof.true, proba)[found],
         }
     )
-    image_id = np.append(oof.image_id, None)  # -1, no neighbour, is the last
+    image_id = np.append(oof.image_id, None)  # the last is -1: no neighbour
     for which, name in enumerate(("given", "suggested")):
         for place in range(NUM_NEIGHBOURS):
             table[f"{name}_neighbour_{place + 1}"] = image_id[neighbours[:, which, place]]
@@ -122,18 +162,24 @@ def _pairs(given: np.ndarray, suggested: np.ndarray, classes: list[str]) -> pd.D
 
 
 def count_by(group: np.ndarray, given: np.ndarray, is_issue: np.ndarray) -> pd.DataFrame:
-    """Count issues by source or patient, and say which have more than their classes explain.
+    """Count issues by source or patient, and note which have more than their classes explain.
 
     Parameters
     ----------
-    group : object (n,), the source or patient of each image, None where unknown: such images are left out.
-    given : int (n,), class numbers. is_issue : bool (n,).
+    group : ndarray of object, shape (num_images,)
+        The source or patient of each image; images with None are left out.
+    given : ndarray of int, shape (num_images,)
+        Class numbers of the given labels.
+    is_issue : ndarray of bool, shape (num_images,)
+        Whether the label is an issue.
 
     Returns
     -------
-    One row a group, the largest excess over what is expected first. Columns: name, images, issues, share, expected (how
-    many there would be, were each class as doubtful as in the other groups; a class that they lack counts as it is; NaN
-    of a lone group), and note: where so many more would come by chance (Poisson) in under 5 % of runs, over all groups.
+    DataFrame
+        One row per group, the largest excess over the expected number first. Columns: name, images, issues, share,
+        expected (the number if each class had as many issues as in the other groups; a class that no other group has
+        counts as observed; NaN for a single group), and note, where chance (Poisson) would produce so many in fewer
+        than 5 % of runs, over all groups.
     """
     known = np.array([name is not None for name in group], dtype=bool)
     names, number = np.unique(group[known].astype(str), return_inverse=True)
@@ -164,13 +210,37 @@ def count_by(group: np.ndarray, given: np.ndarray, is_issue: np.ndarray) -> pd.D
 
 
 def commonest(found: Issues, num: int = 5) -> list[dict]:
-    """Return the commonest pairs of given and suggested class among the issues: given, suggested, count."""
+    """Return the commonest pairs of given and suggested class.
+
+    Parameters
+    ----------
+    found : Issues
+        The issues.
+    num : int
+        The largest number of pairs.
+
+    Returns
+    -------
+    list of dict
+        Keys given, suggested and count; the commonest pair first.
+    """
     counts = found.table.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable").head(num)
     return [{"given": given, "suggested": suggested, "count": int(n)} for (given, suggested), n in counts.items()]
 
 
 def in_words(found: Issues) -> str:
-    """Say in a few sentences what was found."""
+    """Summarise the issues.
+
+    Parameters
+    ----------
+    found : Issues
+        The issues.
+
+    Returns
+    -------
+    str
+        A few lines for the terminal.
+    """
     num = len(found.table)
     if not num:
         return f"No label of {found.num_images:,} is an issue."
@@ -179,5 +249,5 @@ def in_words(found: Issues) -> str:
     lines.append(f"Commonest: {pairs}.")
     for what, table in (("source", found.by_source), ("patient", found.by_patient)):
         for row in table[table["note"] != ""].itertuples():
-            lines.append(f"{what} {row.name}: {row.issues:,} issues, {row.expected:.1f} expected of its classes.")
+            lines.append(f"{what} {row.name}: {row.issues:,} issues, {row.expected:.1f} expected from its classes.")
     return "\n".join(lines)

@@ -7,26 +7,33 @@ Macro means run over the classes that have at least one image. A class without o
 is still an error of the image's own class. Ratios without a denominator are 0, as scikit-learn's `zero_division=0`.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 
 from nonet.errors import DataError
 
 
-def confusion_matrix(true, predicted, num_classes: int) -> np.ndarray:
+def confusion_matrix(true: npt.ArrayLike, predicted: npt.ArrayLike, num_classes: int) -> npt.NDArray[np.int64]:
     """Count the images of each true class (row) by predicted class (column).
 
     Parameters
     ----------
-    true, predicted : int arrays (n,), class numbers 0 … num_classes - 1.
-    num_classes : C, at least 1.
+    true, predicted : array-like of int, shape (num_images,)
+        Class numbers from 0 to num_classes - 1.
+    num_classes : int
+        C, at least 1.
 
     Returns
     -------
-    int64 array (C, C).
+    ndarray of int64, shape (C, C)
+        Counts; rows are the true classes.
 
     Raises
     ------
-    DataError, where the lengths differ or a class number is out of range.
+    DataError
+        If the lengths differ or a class number is out of range.
     """
     true, predicted = np.asarray(true), np.asarray(predicted)
     if true.shape != predicted.shape or true.ndim != 1:
@@ -35,23 +42,25 @@ def confusion_matrix(true, predicted, num_classes: int) -> np.ndarray:
         if values.size and not (values.min() >= 0 and values.max() < num_classes):
             raise DataError(
                 f"A {what} class number lies outside 0 to {num_classes - 1}: "
-                f"{values.min()} to {values.max()} were given."
+                f"they range from {values.min()} to {values.max()}."
             )
     flat = true.astype(np.int64) * num_classes + predicted.astype(np.int64)
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def per_class_scores(confusion) -> dict[str, np.ndarray]:
+def per_class_scores(confusion: npt.ArrayLike) -> dict[str, np.ndarray]:
     """Judge each class against all others.
 
     Parameters
     ----------
-    confusion : array (..., C, C), counts, rows true.
+    confusion : array-like of int, shape (..., C, C)
+        Counts; rows are the true classes.
 
     Returns
     -------
-    dict of arrays (..., C): `precision`, `recall`, `f1`, `specificity` (the share of the other classes' images that
-    are not taken for this one) in 0 … 1, and `support`, the number of images.
+    dict of str to ndarray, shape (..., C)
+        `precision`, `recall`, `f1` and `specificity` (the share of the other classes' images that are not predicted as
+        this one), float64 from 0 to 1; and `support`, the number of images.
     """
     confusion = np.asarray(confusion)
     support = confusion.sum(axis=-1)
@@ -67,32 +76,75 @@ def per_class_scores(confusion) -> dict[str, np.ndarray]:
     }
 
 
-def macro_f1_score(confusion) -> np.ndarray:
-    """Mean F1 over the classes that have images: array (...) from `confusion` (..., C, C); NaN without any image."""
+def macro_f1_score(confusion: npt.ArrayLike) -> np.ndarray:
+    """Return the mean F1 over the classes that have images.
+
+    Parameters
+    ----------
+    confusion : array-like of int, shape (..., C, C)
+        Counts; rows are the true classes.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        From 0 to 1; NaN without any image.
+    """
     return _macro(confusion, "f1")
 
 
-def balanced_accuracy_score(confusion) -> np.ndarray:
-    """Mean recall over the classes that have images: array (...) from `confusion` (..., C, C)."""
+def balanced_accuracy_score(confusion: npt.ArrayLike) -> np.ndarray:
+    """Return the mean recall over the classes that have images.
+
+    Parameters
+    ----------
+    confusion : array-like of int, shape (..., C, C)
+        Counts; rows are the true classes.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        From 0 to 1; NaN without any image.
+    """
     return _macro(confusion, "recall")
 
 
-def macro_precision_score(confusion) -> np.ndarray:
-    """Mean precision over the classes that have images: array (...) from `confusion` (..., C, C)."""
+def macro_precision_score(confusion: npt.ArrayLike) -> np.ndarray:
+    """Return the mean precision over the classes that have images.
+
+    Parameters
+    ----------
+    confusion : array-like of int, shape (..., C, C)
+        Counts; rows are the true classes.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        From 0 to 1; NaN without any image.
+    """
     return _macro(confusion, "precision")
 
 
-def macro_specificity_score(confusion) -> np.ndarray:
-    """Mean specificity over the classes that have images: array (...) from `confusion` (..., C, C).
+def macro_specificity_score(confusion: npt.ArrayLike) -> np.ndarray:
+    """Return the mean specificity over the classes that have images.
 
     It is close to 1 for any classifier of many classes, since most images of the other classes are easy to tell
     apart. The last column of the paper's Table 1 is headed sensitivity and holds this.
+
+    Parameters
+    ----------
+    confusion : array-like of int, shape (..., C, C)
+        Counts; rows are the true classes.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        From 0 to 1; NaN without any image.
     """
     return _macro(confusion, "specificity")
 
 
 #: The scores of Table 1, in the order in which WBCBench 2026 ranks by them.
-SCORES = {
+SCORES: dict[str, Callable[[npt.ArrayLike], np.ndarray]] = {
     "macro_f1": macro_f1_score,
     "balanced_accuracy": balanced_accuracy_score,
     "macro_precision": macro_precision_score,
@@ -100,7 +152,7 @@ SCORES = {
 }
 
 
-def _macro(confusion, name: str) -> np.ndarray:
+def _macro(confusion: npt.ArrayLike, name: str) -> np.ndarray:
     scores = per_class_scores(confusion)
     has_images = scores["support"] > 0
     num_classes = has_images.sum(axis=-1)
@@ -108,6 +160,6 @@ def _macro(confusion, name: str) -> np.ndarray:
     return np.where(num_classes > 0, total / np.maximum(num_classes, 1), np.nan)
 
 
-def _ratio(numerator, denominator) -> np.ndarray:
+def _ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> np.ndarray:
     numerator, denominator = np.broadcast_arrays(numerator, denominator)
     return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator > 0)

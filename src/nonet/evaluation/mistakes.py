@@ -1,6 +1,6 @@
-"""Where mistakes lie, by group of models: within the stages of granulopoiesis, within a lineage, between lineages.
+"""Where mistakes lie, by architecture: within the stages of granulopoiesis, within a lineage, between lineages.
 
-A mistake between neighbouring stages is one that readers of smears make, too; one between lineages is another matter.
+A mistake between neighbouring stages is one that human readers make too; one between lineages is more serious.
 NumPy and pandas only.
 """
 
@@ -17,7 +17,7 @@ from nonet.evaluation.metrics import confusion_matrix
 from nonet.evaluation.oof import ENSEMBLE, OutOfFold
 from nonet.evaluation.tables import confusion_table, row_name
 
-#: Column of the table of mistakes → in words. Each mistake is in one of them.
+#: Columns of the table of mistakes, and their descriptions; each mistake is counted in exactly one.
 PLACES = {
     "stages": f"among the stages {GRANULOCYTE_STAGES[0]} to {GRANULOCYTE_STAGES[-1]}",
     "granulopoiesis": "within granulopoiesis with EO or BA",
@@ -28,13 +28,20 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Expanded:
-    """All images held out, those of other sources too, that no score counts: the paper's expanded set.
+    """Results on all images held out, external ones included: the paper's expanded set.
 
-    confusion : the ensemble's counts, as trained; rows true, columns predicted, in order of maturation.
-    mistakes : as `mistakes_table` makes it.
-    num_images, num_external : how many are held out, and how many of these are external.
-    num_mistakes_external : mistakes of the ensemble among the external ones.
-    num_issues, num_issues_external : label issues found over all of them; None for a run of one class.
+    Attributes
+    ----------
+    confusion : DataFrame
+        Counts of the ensemble as trained; rows true, columns predicted, in order of maturation.
+    mistakes : DataFrame
+        As `mistakes_table` makes it.
+    num_images, num_external : int
+        Number of images held out, and of external ones among them.
+    num_mistakes_external : int
+        The ensemble's mistakes among the external images.
+    num_issues, num_issues_external : int or None
+        Label issues among all images, and among the external ones; None for a run with one class.
     """
 
     confusion: pd.DataFrame
@@ -47,7 +54,18 @@ class Expanded:
 
 
 def place_of(true: str, predicted: str) -> str | None:
-    """Return the column of `PLACES` that a cell of class `true`, called `predicted`, is counted in; None if right."""
+    """Return where a mistake lies.
+
+    Parameters
+    ----------
+    true, predicted : str
+        Class codes.
+
+    Returns
+    -------
+    str or None
+        A key of `PLACES`; None where both classes are the same.
+    """
     if true == predicted:
         return None
     if true in GRANULOCYTE_STAGES and predicted in GRANULOCYTE_STAGES:
@@ -66,14 +84,19 @@ def mistakes_table(
 
     Parameters
     ----------
-    names : how to print an architecture's key.
-    predicted : int (n,), what counts as the ensemble's classes; by default those of its logits.
+    oof : OutOfFold
+        The predictions.
+    names : mapping of str to str, optional
+        Display names of the architectures.
+    predicted : ndarray of int, shape (num_images,), optional
+        The ensemble's class numbers; by default the most probable classes of its logits.
 
     Returns
     -------
-    One row a group of models, the ensemble last. Columns: name, architecture, images (fewer where a member is dead),
-    mistakes, the columns of `PLACES`, which add up to `mistakes`, and wrong_in_all: images that every architecture that
-    judges them calls wrongly.
+    DataFrame
+        One row per architecture, the ensemble last. Columns: name, architecture, images (fewer where a member is dead),
+        mistakes, the keys of `PLACES`, which add up to `mistakes`, and wrong_in_all: the images that every architecture
+        that predicts them gets wrong.
     """
     num = len(oof.classes)
     place = np.array([[place_of(true, other) for other in oof.classes] for true in oof.classes], dtype=object)
@@ -93,27 +116,49 @@ def mistakes_table(
 
 
 def mistakes_in_words(table: pd.DataFrame) -> str:
-    """Say where the ensemble's mistakes lie, and how many images every architecture calls wrongly."""
+    """Describe where the ensemble's mistakes lie, and how many images every architecture gets wrong.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `mistakes_table` returns it.
+
+    Returns
+    -------
+    str
+        One or two sentences.
+    """
     ensemble, single = table.iloc[-1], table.iloc[:-1]
     listed = [f"{ensemble[column]:,} {words}" for column, words in PLACES.items() if ensemble[column]]
     text = f"The ensemble makes {ensemble['mistakes']:,} mistakes: {_listed(listed)}." if listed else ""
     if len(single) > 1 and ensemble["wrong_in_all"]:
         wrong, num = ensemble["wrong_in_all"], ensemble["images"]
-        text += f" {wrong:,} of {num:,} images are wrong in every architecture: they are hard, or wrongly labelled."
-    return text.strip() or "The ensemble makes no mistake."
+        text += f" {wrong:,} of {num:,} images are wrong in every architecture: they are hard, or mislabelled."
+    return text.strip() or "The ensemble makes no mistakes."
 
 
 def expanded_in_words(found: Expanded) -> str:
-    """Say how many mistakes and label issues there are among all images held out, and among the external ones."""
+    """Describe the mistakes and label issues among all images held out, and among the external ones.
+
+    Parameters
+    ----------
+    found : Expanded
+        As `measure_expanded` returns it.
+
+    Returns
+    -------
+    str
+        Two or three sentences.
+    """
     mistakes = int(found.mistakes["mistakes"].iloc[-1])
     text = (
-        f"{found.num_external:,} of {found.num_images:,} images held out are external. The ensemble calls "
-        f"{mistakes:,} wrongly, {found.num_mistakes_external:,} of them external"
+        f"{found.num_external:,} of {found.num_images:,} images held out are external. The ensemble gets "
+        f"{mistakes:,} wrong, {found.num_mistakes_external:,} of them external"
     )
     if found.num_issues is None:
         return f"{text}."
     return (
-        f"{text}. Over all of them, {found.num_issues:,} labels are issues, {found.num_issues_external:,} of them of "
+        f"{text}. Over all of them, {found.num_issues:,} labels are issues, {found.num_issues_external:,} of them on "
         "external images."
     )
 
@@ -130,7 +175,24 @@ def measure_expanded(
     names: Mapping[str, str] | None = None,
     temperature: float = 1.0,
 ) -> Expanded | None:
-    """Measure what the ensemble makes of all images held out; None where none of them is external."""
+    """Measure the ensemble on all images held out.
+
+    Parameters
+    ----------
+    expanded : OutOfFold or None
+        Predictions for all images held out; None where none of them is external.
+    evaluated : OutOfFold
+        Predictions for the evaluated images alone.
+    names : mapping of str to str, optional
+        Display names of the architectures.
+    temperature : float
+        The ensemble's, for the probabilities by which label issues are found.
+
+    Returns
+    -------
+    Expanded or None
+        None where `expanded` is.
+    """
     if expanded is None:
         return None
     external = ~np.isin(expanded.image_id, evaluated.image_id)

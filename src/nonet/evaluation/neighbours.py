@@ -1,6 +1,6 @@
-"""The held-out cells that look most like a doubtful one: what a reviewer compares it with.
+"""The held-out cells that look most like a doubtful one, for a reviewer to compare it with.
 
-Features of different members do not compare: each network has axes of its own. So neighbours are sought among the
+Features of different members cannot be compared: each network has axes of its own. So neighbours are sought among the
 images held out with an image, in the features of the one member that saw none of them.
 """
 
@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from nonet.artifacts.integrity import reading, require_member
@@ -29,19 +30,29 @@ def find_neighbours(
 
     Parameters
     ----------
-    issues : int (k,), indices into `oof`: the images to compare, and those that count as no example of their class.
-    classes : int (k, c), class numbers: c classes to seek examples of for each issue.
+    run : Run
+        The run, with its members' features.
+    oof : OutOfFold
+        Its predictions.
+    issues : ndarray of int, shape (num_issues,)
+        Indices into `oof`. An issue is not an example of its class.
+    classes : ndarray of int, shape (num_issues, k)
+        Class numbers: for each issue, the k classes to find examples of.
+    num_neighbours : int
+        How many examples per class.
 
     Returns
     -------
-    int64 (k, c, num_neighbours), indices into `oof`, nearest first; -1 where a class has fewer, or no features are
-    kept. And the architecture whose members' features were compared: of those that the run keeps features of, the
-    one that judges the most images and has the best macro-F1; None where it keeps none.
+    neighbours : ndarray of int64, shape (num_issues, k, num_neighbours)
+        Indices into `oof`, nearest first; -1 where a class has fewer examples or no features are stored.
+    architecture : str or None
+        The architecture whose features were compared: among those with stored features, the one that predicts the most
+        images, and of these the one with the best macro-F1. None where no features are stored.
     """
     neighbours = np.full((*classes.shape, num_neighbours), -1, dtype=np.int64)
     architecture = _best_with_features(run, oof)
     if architecture is None:
-        logger.info("%s keeps no features of its members (it is of an earlier nonet): issues have no neighbours.", run)
+        logger.info("%s has no features of its members: issues have no neighbours.", run)
         return neighbours, None
     is_issue = np.zeros(len(oof.true), dtype=bool)
     is_issue[issues] = True
@@ -57,26 +68,38 @@ def find_neighbours(
         for k in np.unique(classes[here]):
             examples = np.flatnonzero(examples_of == k)
             row, column = np.nonzero(classes[here] == k)
-            asked = features[place[issues[here[row]]]]
-            near = nearest(asked, features[examples], num_neighbours)
+            queries = features[place[issues[here[row]]]]
+            near = nearest(queries, features[examples], num_neighbours)
             neighbours[here[row], column] = np.where(near >= 0, images[examples][near], -1) if len(examples) else -1
     return neighbours, architecture
 
 
-def nearest(asked: np.ndarray, examples: np.ndarray, num_neighbours: int) -> np.ndarray:
-    """Return int64 (n, num_neighbours): for each row of `asked` (n, d) the rows of `examples` (m, d) nearest to it.
+def nearest(queries: np.ndarray, examples: np.ndarray, num_neighbours: int) -> npt.NDArray[np.int64]:
+    """Find the nearest examples of each query by Euclidean distance.
 
-    By Euclidean distance, nearest first; -1 where there are fewer than `num_neighbours` examples.
+    Parameters
+    ----------
+    queries : ndarray of float, shape (num_queries, num_features)
+        One row per query.
+    examples : ndarray of float, shape (num_examples, num_features)
+        One row per example.
+    num_neighbours : int
+        How many to find.
+
+    Returns
+    -------
+    ndarray of int64, shape (num_queries, num_neighbours)
+        Rows of `examples`, nearest first; -1 where there are too few examples.
     """
-    found = np.full((len(asked), num_neighbours), -1, dtype=np.int64)
+    found = np.full((len(queries), num_neighbours), -1, dtype=np.int64)
     num_found = min(num_neighbours, len(examples))
     if num_found == 0:
         return found
     squares = np.einsum("ij,ij->i", examples, examples)
     step = max(1, _NUMBERS_AT_ONCE // len(examples))
-    for start in range(0, len(asked), step):
+    for start in range(0, len(queries), step):
         # |a − e|² without |a|², which is the same for every example.
-        distance = squares - 2 * (asked[start : start + step] @ examples.T)
+        distance = squares - 2 * (queries[start : start + step] @ examples.T)
         part = np.argpartition(distance, num_found - 1, axis=1)[:, :num_found]
         order = np.argsort(np.take_along_axis(distance, part, axis=1), axis=1, kind="stable")
         found[start : start + step, :num_found] = np.take_along_axis(part, order, axis=1)
@@ -88,18 +111,18 @@ def _files(run: Run, architecture: str) -> list[Path]:
 
 
 def _best_with_features(run: Run, oof: OutOfFold) -> str | None:
-    scores = {}
+    scores: dict[str, tuple[int, float]] = {}
     for name in oof.architectures:
         if len(_files(run, name)) >= oof.num_folds[name]:
             confusion = oof.confusions(oof.final_view_set, name).total()
             scores[name] = int(confusion.sum()), float(macro_f1_score(confusion))
-    return max(scores, key=scores.get) if scores else None
+    return max(scores, key=lambda name: scores[name]) if scores else None
 
 
 def _read(path: Path, oof: OutOfFold) -> tuple[np.ndarray, np.ndarray]:
     """Return a member's held-out images, as indices into `oof`, and their features, float32 (n, d).
 
-    No rows where they are damaged or cannot be read now, with a warning: they only find neighbours.
+    A damaged or unreadable file costs its neighbours only: it gives a warning and no rows.
     """
     member = Member(path.parent, path.parent.parent.name, int(path.parent.name.removeprefix("fold-")))
     try:

@@ -1,4 +1,4 @@
-"""What share of known cells is rejected, on patients by whom neither threshold nor score was fitted.
+"""The share of known cells that is rejected, on patients that neither threshold nor score was fitted on.
 
 Out-of-fold scores are standardised by the other patients of a fold (`MemberScore.score_held_out`), and the threshold is
 that of the other folds.
@@ -27,7 +27,24 @@ def measure_rejection(
     without_nucleus: np.ndarray,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> pd.DataFrame | NotMeasured:
-    """Return `rejection_table`, or a sentence that says why there is nothing to measure."""
+    """Measure the share of known cells that is rejected.
+
+    Parameters
+    ----------
+    oof : OutOfFold
+        The predictions.
+    rejected : ndarray of bool, shape (num_images,), or NotMeasured
+        From `rejected_out_of_fold`.
+    without_nucleus : ndarray of bool, shape (num_images,)
+        From `without_nucleus_out_of_fold`.
+    bootstrap : Bootstrap
+        For the intervals.
+
+    Returns
+    -------
+    DataFrame or NotMeasured
+        As `rejection_table` returns it.
+    """
     if not isinstance(rejected, NotMeasured):
         return rejection_table(oof, rejected, without_nucleus, bootstrap)
     if not without_nucleus.any():
@@ -38,7 +55,15 @@ def measure_rejection(
 
 
 def write_rejection(folder: Path, measured: pd.DataFrame | NotMeasured) -> None:
-    """Write rejection.csv into `folder`; where nothing was measured, remove an earlier one's."""
+    """Write rejection.csv, or remove an earlier one where nothing was measured.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the evaluation.
+    measured : DataFrame or NotMeasured
+        From `measure_rejection`.
+    """
     if isinstance(measured, NotMeasured):
         (folder / "rejection.csv").unlink(missing_ok=True)
     else:
@@ -46,7 +71,20 @@ def write_rejection(folder: Path, measured: pd.DataFrame | NotMeasured) -> None:
 
 
 def rejection_words(measured: pd.DataFrame | NotMeasured | None, false_alarm: float) -> dict | None:
-    """Return what the report's section is filled with; None without a section."""
+    """Return the values of the report's section.
+
+    Parameters
+    ----------
+    measured : DataFrame, NotMeasured or None
+        From `measure_rejection`.
+    false_alarm : float in [0, 1)
+        The target share of known cells to reject.
+
+    Returns
+    -------
+    dict or None
+        None where `measured` is: the report then has no such section.
+    """
     if measured is None:
         return None
     if isinstance(measured, NotMeasured):
@@ -63,12 +101,22 @@ def rejection_words(measured: pd.DataFrame | NotMeasured | None, false_alarm: fl
 
 
 def rejected_out_of_fold(oof: OutOfFold, false_alarm: float) -> np.ndarray | NotMeasured:
-    """Return which images are rejected, bool (n,): each fold by the threshold that the other folds give.
+    """Return which images are rejected, each fold by the threshold fitted on the other folds.
 
-    A sentence instead, where there is nothing to reject by.
+    Parameters
+    ----------
+    oof : OutOfFold
+        The predictions.
+    false_alarm : float in [0, 1)
+        The target share of known cells to reject.
+
+    Returns
+    -------
+    ndarray of bool, shape (num_images,), or NotMeasured
+        NotMeasured where no image has a score or the folds are too small for a threshold.
     """
     if oof.ood_score is None:
-        return NotMeasured("This run was made by a nonet that did not know of rejection.")
+        return NotMeasured("No member of this run has scores to reject by (ood.npz).")
     if false_alarm == 0:
         return NotMeasured("calibrate.false_alarm is 0: nothing is rejected.")
     together = fit_rejection(oof.ood_score, oof.group, oof.fold, false_alarm=false_alarm)
@@ -79,13 +127,28 @@ def rejected_out_of_fold(oof: OutOfFold, false_alarm: float) -> np.ndarray | Not
         rows = oof.fold == fold
         fitted = fit_rejection(oof.ood_score[~rows], oof.group[~rows], oof.fold[~rows], false_alarm=false_alarm)
         if not fitted.is_fitted:
-            return NotMeasured("Measured on no fold, as the others together are too few. " + " ".join(fitted.notes))
+            return NotMeasured(
+                "Not measured, as too few images are left when one fold is held out. " + " ".join(fitted.notes)
+            )
         rejected[rows] = fitted.rejects(fitted.percentile(oof.ood_score[rows]))
     return rejected
 
 
 def without_nucleus_out_of_fold(oof: OutOfFold, ensemble: EnsembleFile) -> np.ndarray:
-    """Return which images are unidentified as they show no nucleus, bool (n,), by the rule of ensemble.json."""
+    """Return which images are unidentified because they show no nucleus, by the rule of ensemble.json.
+
+    Parameters
+    ----------
+    oof : OutOfFold
+        The predictions.
+    ensemble : EnsembleFile
+        The run's ensemble.json.
+
+    Returns
+    -------
+    ndarray of bool, shape (num_images,)
+        True where no nucleus is seen.
+    """
     if oof.nucleus is None:
         return np.zeros(len(oof.true), dtype=bool)
     return NucleusRule.from_ensemble(ensemble).rejects(oof.nucleus)
@@ -97,22 +160,29 @@ def rejection_table(
     without_nucleus: np.ndarray | None = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> pd.DataFrame:
-    """Return what share of held-out known cells is rejected, of all and of each class.
+    """Return the share of held-out known cells that is rejected, overall and per class.
 
     Parameters
     ----------
-    rejected : from `rejected_out_of_fold`.
-    without_nucleus : from `without_nucleus_out_of_fold`; None: every image shows one.
+    oof : OutOfFold
+        The predictions.
+    rejected : ndarray of bool, shape (num_images,)
+        From `rejected_out_of_fold`.
+    without_nucleus : ndarray of bool, shape (num_images,), optional
+        From `without_nucleus_out_of_fold`; by default every image shows a nucleus.
+    bootstrap : Bootstrap
+        For the intervals.
 
     Returns
     -------
-    A row for all images, then one a class in order of maturation. Columns: class, name, images, patients (groups of the
-    bootstrap), rejected (images), without_nucleus (images of those), share, share_low, share_high. The share is NaN
-    without an image, and its interval too where all images come from one patient.
+    DataFrame
+        A row for all images, then one per class in order of maturation. Columns: class, name, images, patients (groups
+        of the bootstrap), rejected (images), without_nucleus (images), share, share_low, share_high. The share is NaN
+        without an image, and its interval is NaN where all images come from one patient.
     """
     without_nucleus = np.zeros(len(rejected), dtype=bool) if without_nucleus is None else without_nucleus
     rejected = rejected | without_nucleus
-    size = max(len(oof.classes), 2)  # the counts are square, and kept or rejected are two columns
+    size = max(len(oof.classes), 2)  # the counts are square; accepted and rejected are two columns
     counts = confusions_by_group(oof.true, rejected.astype(int), oof.group, size)
     total = _shares(counts.total())
     resampled = bootstrap.scores(counts, {"share": _shares})["share"]
@@ -139,7 +209,7 @@ def rejection_table(
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
-    """Share rejected of each class and of all, (…, C + 1), of counts (…, C, C) by class and rejected (column 1)."""
+    """Return the share rejected, (..., C + 1), per class and overall, from counts (..., C, C); column 1 is rejected."""
     rejected, images = counts[..., 1], counts.sum(-1)
     rejected = np.concatenate([rejected, rejected.sum(-1, keepdims=True)], axis=-1).astype(float)
     images = np.concatenate([images, images.sum(-1, keepdims=True)], axis=-1)

@@ -21,12 +21,30 @@ _TRAIN_AGAIN = 'Run "nonet train RECIPE DATASET --out RUN" again: it completes w
 class OutOfFold:
     """The predictions of a run for n images, each by members that never saw it.
 
-    `logits` has the shape (view sets, architectures, n, C), NaN for images that an architecture's dead member would
-    have had to judge; the other arrays have one entry an image. `patient` is None where unknown; `group` is what the
-    bootstrap draws: the patient, or the image where the patient is unknown.
-    `ood_score` is its mean out-of-distribution score over members; None where no member has one, and `nucleus` whether
-    they see what could be one. `weight`
-    (architectures, n) is how much each image's members count in the ensemble, as `predict` weighs them; None: alike.
+    Attributes
+    ----------
+    classes, view_sets, architectures : list of str
+        The names along the axes of `logits`.
+    num_folds : dict of str to int
+        Number of folds of each architecture.
+    image_id : ndarray of str, shape (n,)
+        In alphabetical order.
+    true : ndarray of int64, shape (n,)
+        Class numbers of the labels.
+    patient : ndarray of object, shape (n,)
+        None where the patient is unknown.
+    group : ndarray of str, shape (n,)
+        What the bootstrap draws: the patient, or the image where the patient is unknown.
+    fold : ndarray of int64, shape (n,)
+        The fold that the image is held out in.
+    logits : ndarray of float64, shape (num_view_sets, num_architectures, n, C)
+        NaN for images that an architecture's dead member would have had to predict.
+    ood_score : ndarray of float64, shape (n,), or None
+        Mean out-of-distribution score over members; None where no member has one.
+    weight : ndarray of float64, shape (num_architectures, n), or None
+        Weights of each image's members in the ensemble, as in `predict`; None for equal weights.
+    nucleus : ndarray of bool, shape (n,), or None
+        Whether the image shows what could be a nucleus; None where no member looked.
     """
 
     classes: list[str]
@@ -45,7 +63,7 @@ class OutOfFold:
 
     @property
     def final_view_set(self) -> str:
-        """The view set that predictions are made with: one with views, where the run has one."""
+        """The view set of predictions: one with test-time augmentation, where the run has one."""
         return self.view_sets[-1]
 
     @cached_property
@@ -61,20 +79,20 @@ class OutOfFold:
 
     @property
     def num_patients(self) -> int:
-        """How many known patients the images come from."""
+        """Number of known patients."""
         return len({patient for patient in self.patient if patient is not None})
 
     @property
     def num_unknown_patients(self) -> int:
-        """How many images have no known patient."""
+        """Number of images whose patient is unknown."""
         return sum(patient is None for patient in self.patient)
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return (view set, architecture) of every row of Table 1, the ensemble behind its architectures."""
+        """Return (view set, architecture) of every row of Table 1, the ensemble after its architectures."""
         return [(views, name) for views in self.view_sets for name in (*self.architectures, ENSEMBLE)]
 
     def predicted(self) -> np.ndarray:
-        """Return the predicted class numbers, int array (rows, n), in the order of `rows`; -1 where not judged."""
+        """Return the predicted class numbers, ndarray of int, shape (num_rows, n), ordered as `rows`; -1 for none."""
         return self._predicted
 
     @cached_property
@@ -84,7 +102,18 @@ class OutOfFold:
         return best.reshape(-1, len(self.true))
 
     def confusions(self, view_set: str | None = None, architecture: str | None = None) -> GroupConfusions:
-        """Return confusion counts by group: of all rows, or of one row where both arguments are given."""
+        """Return confusion counts by group.
+
+        Parameters
+        ----------
+        view_set, architecture : str, optional
+            The row of Table 1; by default all rows.
+
+        Returns
+        -------
+        GroupConfusions
+            Of shape (num_rows, C, C), or (C, C) for one row.
+        """
         predicted = self.predicted()
         if view_set is not None:
             predicted = predicted[self.rows().index((view_set, architecture))]
@@ -96,15 +125,24 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
 
     Parameters
     ----------
-    oof : columns image_id, label, patient, fold, architecture, view_set and `logit_<CLASS>`; in any order of rows.
-    classes : C class codes; those of the logit columns where None.
-    weights : of the members, as `member_weights` reads them; all count alike where None. Images of a fold whose members
-        have none are left out: no member of the ensemble can judge them. Of one without weight, rows may be missing.
+    oof : DataFrame
+        Columns image_id, label, patient, fold, architecture, view_set and `logit_<CLASS>`; rows in any order.
+    classes : list of str, optional
+        The C class codes; by default those of the logit columns.
+    weights : Weights, optional
+        Of the members; equal by default. Images of a fold whose members all have weight zero are left out, as no
+        member of the ensemble can predict them. Rows of a member with weight zero may be missing.
+
+    Returns
+    -------
+    OutOfFold
+        Images in alphabetical order of their image_id.
 
     Raises
     ------
-    RunError, where nothing is left to evaluate, an image lacks an architecture or view set or has it twice, a label
-    is none of the classes, or a logit is not finite.
+    RunError
+        If nothing is left to evaluate, an image lacks an architecture or view set or has it twice, a label is not one
+        of the classes, or a logit is not finite.
     """
     classes = logit_classes(oof) if classes is None else list(classes)
     if oof.empty or not classes:
@@ -153,7 +191,7 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
 def _of_members(
     oof: pd.DataFrame, column: str, view_set: str, architectures: list[str], weight: np.ndarray | None
 ) -> np.ndarray | None:
-    """Mean of a column, the same for all view sets, over an image's members, (n,); None where there is none."""
+    """Return the mean of a column over an image's members, (n,); None without the column. View sets share it."""
     if column not in oof:
         return None
     table = oof[oof["view_set"] == view_set].pivot(index="image_id", columns="architecture", values=column)
@@ -162,11 +200,11 @@ def _of_members(
 
 
 def _judged(oof: pd.DataFrame, weights: Weights) -> pd.DataFrame:
-    """Return the rows of images that some member with a weight never saw."""
+    """Return the rows of images that some member with non-zero weight never saw."""
     counting = oof["fold"].isin(folds_with_weight(weights))
     if not counting.any():
         raise RunError(
-            "Every evaluated image was trained on by all members that have a weight, so none can be scored.",
+            "All members with non-zero weight were trained on every evaluated image, so no image can be scored.",
             f"Give members of fold {oof['fold'].iloc[0]} a weight in ensemble.json, too.",
         )
     return oof[counting]
@@ -201,7 +239,14 @@ def _check_logits(oof: pd.DataFrame, classes: list[str]) -> None:
         )
 
 
-def _check_complete(oof: pd.DataFrame, view_sets, architectures, image_id, fold, weights: Weights | None) -> None:
+def _check_complete(
+    oof: pd.DataFrame,
+    view_sets: list[str],
+    architectures: list[str],
+    image_id: np.ndarray,
+    fold: np.ndarray,
+    weights: Weights | None,
+) -> None:
     twice = oof[oof.duplicated(["view_set", "architecture", "image_id"])]
     if len(twice):
         row = twice.iloc[0]

@@ -1,4 +1,4 @@
-"""Everything that an evaluation found, in one place for tables, figures, report and cards."""
+"""All results of an evaluation, in one place for tables, figures, report and cards."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,18 +26,35 @@ from nonet.evaluation.tables import confusion_table, difference_table, per_class
 
 @dataclass(frozen=True)
 class Results:
-    """The findings on a run, all on the same resampled patients, and of what `predict` would say of each image.
+    """The results of a run: of what `predict` would return for each image, all on the same resampled patients.
 
-    Where class priors are moved, that is by what the other folds teach, and so are headline, per_class, confusion,
-    accuracy and predicted; table and differences have the ensemble as trained, too.
+    With prior correction, each fold's priors come from the other folds, and headline, per_class, confusion, accuracy
+    and predicted include it; table and differences have the ensemble as trained as well.
 
-    table, per_class, differences, confusion : as `nonet.evaluation.tables` makes them; the first and the third have the
-        rows of calibration, too, where there are any.
-    mistakes : as `mistakes_table` makes it, of the scored images. expanded : None where no external image was held out.
-    accuracy : share of all images whose best class is right, with its interval: (value, low, high).
-    calibration, rejection : what was measured, or a sentence that says why nothing was.
-    floor : what always naming one class would reach.
-    issues : None for a run of one class, or where nothing was learned. robustness : None where it was not tested.
+    Attributes
+    ----------
+    data : RunData
+        What was read of the run.
+    table, per_class, differences, confusion : DataFrame
+        As `nonet.evaluation.tables` makes them; table and differences include the rows of calibration, if any.
+    mistakes : DataFrame
+        As `mistakes_table` makes it, of the scored images.
+    expanded : Expanded or None
+        None where no external image was held out.
+    accuracy : tuple of float
+        Share of all images whose most probable class is right: value, low, high.
+    calibration : MeasuredCalibration or NotMeasured
+        As `measure_calibration` returns it.
+    rejection : DataFrame or NotMeasured
+        As `measure_rejection` returns it.
+    floor : Floor
+        The majority baseline.
+    issues : Issues or None
+        None for a run with one class, or where nothing was learned.
+    robustness : Robustness or None
+        None where robustness was not tested.
+    bootstrap : Bootstrap
+        The resamples that all intervals come from.
     """
 
     data: RunData
@@ -57,7 +74,7 @@ class Results:
 
     @property
     def moves_priors(self) -> bool:
-        """Whether the scores are of the ensemble with class priors moved."""
+        """Whether the scores are those of the ensemble with prior correction."""
         return isinstance(self.calibration, MeasuredCalibration) and self.calibration.fitted.moves_priors
 
     @cached_property
@@ -74,23 +91,27 @@ class Results:
 
     @cached_property
     def is_stale(self) -> bool:
-        """Whether ensemble.json is calibrated otherwise than its weights and settings ask for, or not at all.
+        """Whether ensemble.json is not calibrated as its weights and settings imply.
 
-        Then `predict` decides by another calibration than the one that is measured here across folds.
+        `predict` then uses another calibration than the one measured here across folds.
         """
-        oof, asked = self.data.oof, self.data.calibrate
-        kept, rejection = Calibration.from_ensemble(self.data.ensemble), Rejection.from_ensemble(self.data.ensemble)
-        asks_for_nucleus = self.data.ensemble.nucleus.required
+        oof, settings = self.data.oof, self.data.calibrate
+        stored, rejection = Calibration.from_ensemble(self.data.ensemble), Rejection.from_ensemble(self.data.ensemble)
+        requires_nucleus = self.data.ensemble.nucleus.required
         held_out = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold)
-        fitted = fit_calibration(held_out, asked, self.data.trained_priors, oof.classes)
+        fitted = fit_calibration(held_out, settings, self.data.trained_priors, oof.classes)
         ood_score = np.full(len(oof.true), np.nan) if oof.ood_score is None else oof.ood_score
-        refitted = fit_rejection(ood_score, oof.group, oof.fold, false_alarm=asked.false_alarm)
-        pairs = [(fitted.temperature, kept.temperature), (fitted.bias, kept.bias), (fitted.thresholds, kept.thresholds)]
-        pairs += [(fitted.min_confidence, kept.min_confidence), (refitted.quantiles, rejection.quantiles)]
+        refitted = fit_rejection(ood_score, oof.group, oof.fold, false_alarm=settings.false_alarm)
+        pairs = [
+            (fitted.temperature, stored.temperature),
+            (fitted.bias, stored.bias),
+            (fitted.thresholds, stored.thresholds),
+        ]
+        pairs += [(fitted.min_confidence, stored.min_confidence), (refitted.quantiles, rejection.quantiles)]
         if refitted.is_fitted:
             pairs.append((refitted.false_alarm, rejection.false_alarm))
-        nucleus = fit_nucleus_rule(oof.nucleus, required=asked.require_nucleus)
-        pairs.append((float(nucleus.required), float(asks_for_nucleus)))
+        nucleus = fit_nucleus_rule(oof.nucleus, required=settings.require_nucleus)
+        pairs.append((float(nucleus.required), float(requires_nucleus)))
         return not all(_alike(*pair) for pair in pairs)
 
     @property
@@ -108,11 +129,24 @@ class Results:
 
 
 def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
-    """Read a run and measure all there is to measure; nothing is written.
+    """Read a run and evaluate it; nothing is written.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    bootstrap : Bootstrap
+        For all intervals.
+
+    Returns
+    -------
+    Results
+        Tables, calibration, rejection, label issues and the rest.
 
     Raises
     ------
-    RunError, as `read_run` and `align_oof` do.
+    RunError
+        As `read_run` and `align_oof` do.
     """
     data = read_run(run)
     oof = data.oof
@@ -152,7 +186,20 @@ def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
 
 
 def best_classes(oof: OutOfFold, calibration: MeasuredCalibration | NotMeasured) -> np.ndarray:
-    """Return the class number that `predict` calls the best of each image, int (n,), each fold's as others teach."""
+    """Return the most probable class of each image, as `predict` would.
+
+    Parameters
+    ----------
+    oof : OutOfFold
+        The predictions.
+    calibration : MeasuredCalibration or NotMeasured
+        With prior correction, each fold's priors come from the other folds.
+
+    Returns
+    -------
+    ndarray of int, shape (num_images,)
+        Class numbers.
+    """
     if isinstance(calibration, MeasuredCalibration) and calibration.fitted.moves_priors:
         return calibration.fitted.logits.argmax(axis=1)
     return oof.final_logits.argmax(axis=1)

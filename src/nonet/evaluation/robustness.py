@@ -24,15 +24,17 @@ DENOISING, VIEWS, CORRUPTION = "denoised − as is", "with views − without", "
 
 @dataclass(frozen=True)
 class Robustness:
-    """What a test of robustness found.
+    """The results of a robustness test.
 
     Attributes
     ----------
-    scores : one row a variant. Columns: corruption, severity, denoised (bool), views, macro_f1 with `_low` and `_high`,
+    scores : DataFrame
+        One row per variant. Columns: corruption, severity, denoised (bool), views, macro_f1 with `_low` and `_high`,
         share_changed (of the images, by denoising), images, patients (known ones), groups (what the bootstrap drew),
         confidence.
-    differences : paired differences in macro-F1. Columns: comparison (`DENOISING`, `VIEWS` or `CORRUPTION`), the
-        variant that comes first in it as above, difference, difference_low, difference_high.
+    differences : DataFrame
+        Paired differences in macro-F1. Columns: comparison (`DENOISING`, `VIEWS` or `CORRUPTION`), the first variant of
+        the comparison as above, difference, difference_low, difference_high.
     """
 
     scores: pd.DataFrame
@@ -49,15 +51,27 @@ def robustness_tables(
 
     Parameters
     ----------
-    folder : as `nonet.inference.corruptions.score_corruptions` returns it.
-    weights : of the members, as `align_oof` takes them.
-    num_resamples, confidence, seed : of the bootstrap over patients (over images where patients are unknown).
+    folder : str or Path
+        As `nonet.inference.corruptions.score_corruptions` returns it.
+    weights : Weights, optional
+        Of the members; equal by default.
+    bootstrap : Bootstrap
+        Over patients, or over images where patients are unknown.
+
+    Returns
+    -------
+    Robustness
+        Scores and paired differences.
 
     Raises
     ------
-    RunError, where the folder holds no variant, or they are not of the same images.
+    RunError
+        If the folder holds no variant, or the variants are not of the same images.
     """
-    variants, predicted, shares, first = [], [], [], None
+    variants: list[Variant] = []
+    predicted: list[np.ndarray] = []
+    shares: list[float] = []
+    first: OutOfFold | None = None
     for variant, oof, share in _read(Path(folder), weights):
         first = oof if first is None else first
         if not np.array_equal(oof.image_id, first.image_id):
@@ -90,7 +104,23 @@ def robustness_tables(
 
 
 def read_robustness(run: Run) -> Robustness | None:
-    """Return what an earlier test of robustness left in a run; None where there was none, or none with a corruption."""
+    """Read the results of an earlier robustness test.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+
+    Returns
+    -------
+    Robustness or None
+        None where nothing was tested, or no corruption.
+
+    Raises
+    ------
+    RunError
+        If a table is damaged or unreadable.
+    """
     if not (run.robustness.is_file() and run.robustness_differences.is_file()):
         return None
     tables = []
@@ -104,7 +134,18 @@ def read_robustness(run: Run) -> Robustness | None:
 
 
 def denoising_rows(found: Robustness) -> list[dict]:
-    """Return macro-F1 as is and denoised, and their difference, of each corruption without views."""
+    """Return what denoising gains under each corruption, without views.
+
+    Parameters
+    ----------
+    found : Robustness
+        The results.
+
+    Returns
+    -------
+    list of dict
+        The row of the differences, with the scores `as_is` and `denoised` (Series) and `share_changed`.
+    """
     plain = found.scores[found.scores["views"] == NO_VIEWS].set_index(["corruption", "severity", "denoised"])
     gaps = found.differences
     gaps = gaps[(gaps["comparison"] == DENOISING) & (gaps["views"] == NO_VIEWS)]
@@ -117,13 +158,21 @@ def denoising_rows(found: Robustness) -> list[dict]:
 
 
 def corruption_rows(found: Robustness, *, denoised: bool) -> tuple[float, list[dict]]:
-    """Return macro-F1 of the clean images, and for each corruption its macro-F1 and the loss with its interval.
+    """Return macro-F1 of the clean images, and what each corruption loses, without views.
 
-    Without views, denoised or not as asked; where only the other way was tested, that.
+    Parameters
+    ----------
+    found : Robustness
+        The results.
+    denoised : bool
+        Whether images were denoised; where only the other variant was tested, that one is used.
 
     Returns
     -------
-    The score, and dicts of corruption, severity, macro_f1, difference, difference_low and difference_high.
+    clean : float
+        Macro-F1 of the clean images.
+    rows : list of dict
+        Keys corruption, severity, macro_f1, difference, difference_low and difference_high.
     """
     scores = found.scores[found.scores["views"] == NO_VIEWS]
     way = denoised if (scores["denoised"] == denoised).any() else not denoised
@@ -139,7 +188,18 @@ def corruption_rows(found: Robustness, *, denoised: bool) -> tuple[float, list[d
 
 
 def format_robustness(found: Robustness) -> str:
-    """Lay the scores out for a terminal: a line per corruption and severity, a column per variant."""
+    """Lay out the scores for a terminal.
+
+    Parameters
+    ----------
+    found : Robustness
+        The results.
+
+    Returns
+    -------
+    str
+        One line per corruption and severity, one column per variant.
+    """
     ways = found.scores[["denoised", "views"]].drop_duplicates().sort_values(["views", "denoised"])
     ways = sorted(ways.itertuples(index=False, name=None), key=lambda way: (way[1] != NO_VIEWS, way))
     heads = [f"{'denoised' if denoised else 'as is'}, views {views}" for denoised, views in ways]
@@ -187,5 +247,5 @@ def _pairs(variants: list[Variant]) -> list[tuple[str, int, int]]:
             (VIEWS, c.view_set != NO_VIEWS, Variant(c.corruption, c.severity, c.denoised, NO_VIEWS)),
             (CORRUPTION, c.severity > 0, Variant(CLEAN, 0, c.denoised, c.view_set)),
         ]
-        pairs += [(name, i, number[other]) for name, asked, other in others if asked and other in number]
+        pairs += [(name, i, number[other]) for name, differs, other in others if differs and other in number]
     return sorted(pairs, key=lambda pair: (DENOISING, VIEWS, CORRUPTION).index(pair[0]))

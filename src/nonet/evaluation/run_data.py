@@ -1,10 +1,12 @@
-"""What an evaluation reads from a run folder."""
+"""Reading a run folder for its evaluation."""
 
 import json
 import logging
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,15 +23,47 @@ from nonet.recipe import Calibrate, Denoise
 logger = logging.getLogger("nonet")
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class RunData:
-    """A run as its evaluation needs it; what the folder lacks of the optional parts is empty or None.
+    """A run as its evaluation needs it; optional parts that the folder lacks are empty or None.
 
-    `ensemble` is ensemble.json; `done` what each member's DONE says; `record` what `data.dataset_record` stored of
-    the dataset; `origins` where each architecture's weights were from, with their licence: a sentence, None where it
-    began from random numbers, and no entry where no member says. `num_not_judged` is how many evaluated images all
-    members with a weight were trained on, so that they are not scored. `expanded` has all images held out, external
-    ones too; None where none of these was held out.
+    Attributes
+    ----------
+    name : str
+        Name of the run folder.
+    oof : OutOfFold
+        The predictions for the evaluated images.
+    manifest : DataFrame
+        The run's manifest.parquet.
+    recipe_text, recipe : str, dict
+        The run's recipe.toml, as text and as settings.
+    provenance : dict
+        The run's provenance.json.
+    ensemble : EnsembleFile
+        The run's ensemble.json.
+    histories : dict of (architecture, fold) to DataFrame
+        One row per epoch.
+    samples : tuple of ndarray, or None
+        Small images of the classes, uint8, and their labels.
+    num_never_held_out : int
+        Images marked to be evaluated that are in no fold.
+    num_not_judged : int
+        Evaluated images that all members with non-zero weight were trained on: they are not scored.
+    weights : Weights or None
+        Of the members; None for equal weights.
+    record : dict or None
+        How the dataset was built, as `nonet.data.dataset_record` stored it.
+    origins : dict of str to str or None
+        Where each architecture's pretrained weights came from, with their licence; None where training began from
+        random numbers, no entry where no member says.
+    expanded : OutOfFold or None
+        The predictions for all images held out, external ones included; None where none of these was held out.
+    done : dict of (architecture, fold) to dict
+        The contents of the members' DONE files.
     """
 
     name: str
@@ -51,11 +85,22 @@ class RunData:
 
     @property
     def titles(self) -> dict[str, str]:
-        """How to print an architecture's key."""
+        """Display names of the architectures."""
         return self.ensemble.titles
 
     def kept_epoch(self, member: tuple[str, int]) -> int | None:
-        """Which epoch's network a member keeps: as its DONE says, else as the recipe does; None of one without any."""
+        """Return the epoch that a member's weights are of.
+
+        Parameters
+        ----------
+        member : tuple of (str, int)
+            Architecture and fold.
+
+        Returns
+        -------
+        int or None
+            As its DONE file says, else as the recipe implies; None where neither does.
+        """
         history = self.histories.get(member)
         if "kept_epoch" in self.done.get(member, {}) or history is None:
             return self.done.get(member, {}).get("kept_epoch")
@@ -66,29 +111,29 @@ class RunData:
 
     @property
     def is_weighted(self) -> bool:
-        """Whether some members count more than others."""
+        """Whether the weights of the members differ."""
         return self.weights is not None and len(set(self.weights.values())) > 1
 
     @property
     def num_networks(self) -> int:
-        """How many networks count in the ensemble."""
+        """Number of members with non-zero weight."""
         if self.weights is None:
             return sum(self.oof.num_folds.values())
         return sum(weight > 0 for weight in self.weights.values())
 
     @property
     def temperature(self) -> float:
-        """By which the ensemble divides its logits."""
+        """The ensemble's temperature: logits are divided by it."""
         return float(self.ensemble.temperature)
 
     @property
     def calibrate(self) -> Calibrate:
-        """The settings that ensemble.json was calibrated with; those of the recipe where it was not."""
+        """The settings that ensemble.json was calibrated with, or else those of the recipe."""
         return self.ensemble.calibration.settings or Calibrate.model_validate(self.recipe.get("calibrate", {}))
 
     @property
     def trained_priors(self) -> np.ndarray:
-        """Share of each class in what training drew, float64 (classes,)."""
+        """The share of each class among the images that training drew, ndarray of float64, shape (num_classes,)."""
         return self.ensemble.array(self.ensemble.trained_priors)
 
     @cached_property
@@ -104,18 +149,29 @@ class RunData:
 
     @property
     def denoise(self) -> Denoise:
-        """How images are denoised; of a recipe of another nonet, what this one knows of it."""
+        """The settings of denoising; settings that this version does not know are ignored."""
         settings = self.recipe.get("denoise", {})
         return Denoise.model_validate({key: settings[key] for key in settings if key in Denoise.model_fields})
 
 
 def read_run(run: Run) -> RunData:
-    """Read a run folder and leave only evaluated images in its out-of-fold table.
+    """Read a run folder, with only evaluated images in its out-of-fold table.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+
+    Returns
+    -------
+    RunData
+        What an evaluation needs.
 
     Raises
     ------
-    RunError, where ensemble.json, oof.parquet, manifest.parquet or folds.csv is missing, damaged or cannot be read, or
-    out-of-fold logits are incomplete.
+    RunError
+        If ensemble.json, oof.parquet, manifest.parquet or folds.csv is missing, damaged or unreadable, or out-of-fold
+        logits are incomplete.
     """
     run.require()
     ensemble = EnsembleFile.read(run)
@@ -168,11 +224,11 @@ def _held_out(
     if not images.is_unique:
         raise RunError(f"{run.manifest} has {images[images.duplicated()][0]} twice.", "Copy the run folder anew.")
     row = images.get_indexer(table["image_id"].to_numpy(dtype=object))  # of the manifest
-    strangers = table[row < 0]
-    if len(strangers):
+    unexpected = table[row < 0]
+    if len(unexpected):
         raise RunError(
-            f"{strangers['image_id'].nunique()} images of {run.oof} are not in the run's manifest, first "
-            f"{strangers['image_id'].iloc[0]}.",
+            f"{unexpected['image_id'].nunique()} images of {run.oof} are not in the run's manifest, first "
+            f"{unexpected['image_id'].iloc[0]}.",
             "The two files come from different runs. Train into a fresh folder.",
         )
     labelled = manifest["label"].notna().to_numpy()
@@ -187,8 +243,7 @@ def _held_out(
         absent = sorted(images[expected & ~np.isin(np.arange(len(images)), row)])
         if absent and len(evaluated):
             raise RunError(
-                f"{len(absent)} of {expected.sum()} {what} images have no out-of-fold logits at all, first "
-                f"{absent[0]}.",
+                f"{len(absent)} of {expected.sum()} {what} images have no out-of-fold logits, first {absent[0]}.",
                 f'Run "nonet train RECIPE DATASET --out {run}" again: it completes what is missing.',
             )
     expanded = table[(marked | held_out)[row]] if (held_out & ~marked).any() else None
@@ -197,7 +252,7 @@ def _held_out(
 
 
 def _read_histories(run: Run, dones: dict[Member, dict]) -> dict[tuple[str, int], pd.DataFrame]:
-    """Return (architecture, fold) → its table of epochs, of the members whose history is what was written."""
+    """Return the table of epochs by (architecture, fold), without members whose history is damaged."""
     histories = {}
     for member, done in dones.items():
         table = _optional(_read_history, member, done)
@@ -213,20 +268,20 @@ def _read_history(member: Member, done: dict) -> pd.DataFrame:
 
 
 def _read_dones(run: Run, provenance: dict) -> dict[Member, dict]:
-    """Return what the members say of themselves; who does not is left out: all that it is needed for is the report."""
+    """Return the contents of the members' DONE files, without unreadable ones: only the report needs them."""
     members = run.members(tuple(provenance["architectures"]), provenance["num_folds"])
     found = {member: _optional(read_done, member) for member in members}
     return {member: done for member, done in found.items() if done is not None}
 
 
 def _read_record(run: Run) -> dict:
-    """Return what the run keeps of its dataset's making."""
+    """Return the run's record of how its dataset was built."""
     require_unchanged(run, run.dataset_record)
     return read_json(run.dataset_record, hint=heal_hint(run))
 
 
 def _origins(dones: dict[Member, dict]) -> dict[str, str | None]:
-    """Return where the weights of each architecture were from; members of one that say different are joined."""
+    """Return where each architecture's weights came from; differing members are joined by semicolons."""
     found: dict[str, list] = {}
     for member, done in dones.items():
         if "weights_from" in done:
@@ -243,10 +298,10 @@ def _read_samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
         return samples["image"], samples["label"].astype(str)
 
 
-def _optional(reader, *arguments):
-    """Read what a report can do without; None, with a warning, where it is missing, damaged or not to be read now."""
+def _optional(reader: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
+    """Call a reader; return None, with a warning, where the file is missing, damaged or unreadable."""
     try:
-        return reader(*arguments)
+        return reader(*arguments, **options)
     except RunError as error:
-        logger.warning("%s The report goes without it. %s", error.message, error.hint or "")
+        logger.warning("%s The report leaves it out. %s", error.message, error.hint or "")
         return None

@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from nonet.artifacts.csv_files import unquote, write_csv
@@ -24,19 +25,30 @@ from nonet.evaluation.bootstrap import Bootstrap, GroupConfusions, confusions_by
 from nonet.evaluation.metrics import SCORES, per_class_scores
 from nonet.evaluation.tables import HEADINGS, format_interval
 
-#: What columns may be called, whatever the case; the first that is there counts.
+#: Accepted column names, in any case; the first one present is used.
 IMAGE_COLUMNS = ("image", "image_id", "id", "path", "file", "filename", "name")
 PREDICTED_COLUMNS = ("best", "label", "labels", "predicted", "prediction", "class")
 LABEL_COLUMNS = ("true_label", "label", "labels", "class")
 #: How to tell a folder that `score` wrote; it has no JSON file, so that only the marker does.
 _OURS = {"kind": "score", "main": "scores.csv", "keys": {"nonet"}, "hint": "Give a new folder as `out`."}
-#: Files that a folder of predictions may hold, the first that is there counts.
+#: Files of a folder of predictions; the first one present is used.
 _FILES = ("predictions.csv", "submission.csv")
 _MOST = 3  # examples in a sentence
 
 
-def accuracy_score(confusion) -> np.ndarray:
-    """Share of all images whose predicted class is right: array (...) from `confusion` (..., C, C)."""
+def accuracy_score(confusion: npt.ArrayLike) -> np.ndarray:
+    """Return the share of all images whose predicted class is right.
+
+    Parameters
+    ----------
+    confusion : array-like of int, shape (..., C, C)
+        Counts; rows are the true classes.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        From 0 to 1.
+    """
     confusion = np.asarray(confusion, dtype=np.float64)
     return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
 
@@ -47,12 +59,17 @@ class Score:
 
     Attributes
     ----------
-    scores : one row a score: score, value, low, high; those of `SCORES`, in the order in which WBCBench 2026 ranks, and
+    scores : DataFrame
+        One row per score: score, value, low, high; those of `SCORES`, in the order in which WBCBench 2026 ranks, and
         accuracy.
-    per_class : one row a class that has images or predictions: code, name, images, predicted, precision, recall, f1.
-    confusion : counts, rows true, columns predicted; a column "" holds images without a predicted class, if any.
-    num_images, num_patients : how many images are scored, of how many known patients.
-    notes : sentences on what was left out and how names were matched.
+    per_class : DataFrame
+        One row per class with images or predictions: code, name, images, predicted, precision, recall, f1.
+    confusion : DataFrame
+        Counts; rows true, columns predicted. A column "" holds images without a predicted class, if any.
+    num_images, num_patients : int
+        Number of scored images, and of their known patients.
+    notes : list of str
+        Sentences on what was left out and how names were matched.
     """
 
     scores: pd.DataFrame
@@ -83,27 +100,39 @@ def score(
 ) -> Score:
     """Score predictions against a table of labels, with the challenge's scores.
 
-    An image is the same in both tables if its name is: the file's name, with or without its ending, case and composed
-    accents counting only where they must; where several files have that name, the one whose folders agree furthest.
-    Only images with a label and a prediction are scored. One that could not be read, and so has no class, counts as
-    wrong.
+    Images are matched by file name, with or without extension; case and the form of accents only matter where names
+    would otherwise collide, and where several files have the same name, the one with the most matching folders is used.
+    Only images with both a label and a prediction are scored. An image that could not be read has no class and counts
+    as wrong.
 
     Parameters
     ----------
-    predictions : predictions.csv or submission.csv, a folder with one of them, or a CSV with a column of
-        `IMAGE_COLUMNS` and one of `PREDICTED_COLUMNS`. Of predictions.csv the best class counts, however doubtful.
-    labels : CSV with a column of `IMAGE_COLUMNS`, one of `LABEL_COLUMNS` and, where known, patient; or a dataset.
-    out : folder for scores.csv, per_class.csv and confusion.csv; nothing is written where None.
-    num_resamples, confidence, seed : of the bootstrap over patients; over images where no patient is known.
+    predictions : str or path-like
+        predictions.csv or submission.csv, a folder with one of them, or a CSV file with a column of `IMAGE_COLUMNS` and
+        one of `PREDICTED_COLUMNS`. Of predictions.csv the most probable class is used, however doubtful.
+    labels : str or path-like
+        CSV file with a column of `IMAGE_COLUMNS`, one of `LABEL_COLUMNS` and optionally patient; or a dataset.
+    out : str or path-like, optional
+        Folder for scores.csv, per_class.csv and confusion.csv; by default nothing is written.
+    num_resamples : int
+        Resamples of the bootstrap over patients, or over images where patients are unknown.
+    confidence : float in (0, 1)
+        Of the intervals.
+    seed : int
+        Of the resamples.
 
     Returns
     -------
-    Score.
+    Score
+        Scores, classes and confusion.
 
     Raises
     ------
-    DataError, where a file or a column is not there, no image is in both, or a name is not of one image; StorageError,
-    where `out` holds other files.
+    DataError
+        If a file or a column is missing, no image is in both tables, a name fits several images, or an argument is out
+        of range.
+    StorageError
+        If `out` holds other files.
     """
     bootstrap = Bootstrap(num_resamples, confidence, seed)
     folder = None if out is None else Path(out).expanduser()
@@ -140,11 +169,22 @@ def score(
 
 
 def match_names(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
-    """Return the place in `given` of each wanted image, int (n,), -1 where it has none; as `score` matches names.
+    """Match image names as `score` does.
+
+    Parameters
+    ----------
+    wanted, given : iterable of str
+        Names of images, with or without folders.
+
+    Returns
+    -------
+    ndarray of int64, shape (num_wanted,)
+        The place in `given` of each wanted image; -1 where there is none.
 
     Raises
     ------
-    DataError, where a name fits several images, or two names the same.
+    DataError
+        If a name fits several images, or two names fit the same.
     """
     given = [PurePosixPath(name.replace("\\", "/")) for name in given]
     wanted = [PurePosixPath(name.replace("\\", "/")) for name in wanted]
@@ -178,17 +218,17 @@ def match_names(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
 
 
 def _keys(name: str) -> list[tuple[int, str]]:
-    """Return a name as it is written, and as other systems write it: accents composed, whatever the case."""
+    """Return a name as written, and as other systems may write it: accents composed, case folded."""
     return [(0, name), (1, unicodedata.normalize("NFC", name).casefold())]
 
 
 def _stem(path: PurePosixPath) -> str:
-    """Return a file's name without its ending; what follows the last dot of "cell.01" is none."""
+    """Return a file's name without its extension; "cell.01" has none."""
     return path.stem if re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]{1,4}", path.suffix) else path.name
 
 
 def _agreement(one: PurePosixPath, other: PurePosixPath) -> int:
-    """Return how many folders above the file have the same names, counted from the file."""
+    """Return the number of matching folders, counted from the file upwards."""
     depth = 0
     for a, b in zip(reversed(one.parts[:-1]), reversed(other.parts[:-1])):
         if a != b:
@@ -231,19 +271,19 @@ def _read_labels(path: Path) -> pd.DataFrame:
 
 
 def _column(table: pd.DataFrame, names: tuple[str, ...], path: Path, what: str) -> str:
-    """Return the column of the table that has one of these names, whatever the case."""
+    """Return the column of the table that has one of these names, in any case."""
     have = {name.lower(): name for name in reversed(list(table.columns))}
     found = next((have[name] for name in names if name in have), None)
     if found is None:
         raise DataError(
             f"{path} has no column with the {what}; it has {', '.join(map(str, table.columns))}.",
-            hint=f"Call the column one of {', '.join(names)}.",
+            hint=f"Name the column one of {', '.join(names)}.",
         )
     return found
 
 
 def _notes(truth: pd.DataFrame, predicted: pd.DataFrame, found: np.ndarray) -> list[str]:
-    """Say how many images are in one table only, with the first of them."""
+    """Describe how many images are in one table only, with the first of them."""
     if not (found >= 0).any():
         raise DataError(
             f"No image is in both tables: labels begin with {truth['image'].iloc[0]}, predictions with "
@@ -278,14 +318,14 @@ def _notes_on_classes(true: pd.Series, calls: np.ndarray, possible: list[str] | 
     if len(unknown):
         listed = ", ".join(f'"{label}" ({count:,})' for label, count in unknown.items())
         who = "never predicted" if possible is None else "none of the classes of the predictions"
-        notes.append(f"Labels that are {who}, so that their images are all wrong: {listed}.")
+        notes.append(f"Labels that are {who}; all their images count as wrong: {listed}.")
     return notes
 
 
 def _groups_in_words(num_patients: int, num_unknown: int, confidence: float) -> str:
     percent = f"{100 * confidence:g} %"
     if not num_patients:
-        return f"{percent} intervals over images, as the labels have no patients: they are too narrow."
+        return f"{percent} intervals over images, as the labels have no patients: these are too narrow."
     unknown = f" and {num_unknown:,} images of unknown patient" if num_unknown else ""
     return f"{percent} intervals over {num_patients:,} patients{unknown}."
 

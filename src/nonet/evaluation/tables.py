@@ -11,7 +11,7 @@ from nonet.evaluation.metrics import SCORES, macro_f1_score, per_class_scores
 from nonet.evaluation.oof import ENSEMBLE, NO_VIEWS, OutOfFold, align_oof
 from nonet.page.numbers import number
 
-#: How a score is headed where people read it.
+#: The headings of the scores.
 HEADINGS = {
     "macro_f1": "macro-F1",
     "balanced_accuracy": "balanced accuracy",
@@ -19,7 +19,7 @@ HEADINGS = {
     "macro_specificity": "macro specificity",
 }
 
-#: A class from fewer patients than this is noted: its interval rests on too few to say anything about the next.
+#: A class from fewer patients than this gets a note: its interval says too little about the next patient.
 FEW_PATIENTS = 3
 
 
@@ -34,16 +34,22 @@ def table_1(
 
     Parameters
     ----------
-    oof : out-of-fold logits, as `align_oof` takes or returns them.
-    classes : the classes of the logit columns where None.
-    names : how to print an architecture's key, such as {"swinv2_tiny": "SwinV2-Tiny"}.
-    num_resamples, confidence, seed : of the bootstrap over patients (over images where patients are unknown).
+    oof : DataFrame or OutOfFold
+        Out-of-fold logits, as `align_oof` takes or returns them.
+    classes : list of str, optional
+        Class codes; by default those of the logit columns.
+    names : mapping of str to str, optional
+        Display names of the architectures, such as {"swinv2_tiny": "SwinV2-Tiny"}.
+    bootstrap : Bootstrap
+        Over patients, or over images where patients are unknown.
 
     Returns
     -------
-    One row for each view set and architecture, the ensemble last in each view set. Columns: name, architecture,
-    views, then each score of `SCORES` with `_low` and `_high`, all in 0 … 1; then images, patients (known ones) and
-    groups (what the bootstrap drew). An architecture with a dead member has fewer images: those of its living ones.
+    DataFrame
+        One row for each view set and architecture, the ensemble last in each view set. Columns: name, architecture,
+        views, then each score of `SCORES` with `_low` and `_high`, all from 0 to 1; then images, patients (known ones)
+        and groups (what the bootstrap drew). An architecture with a dead member has fewer images: those of its other
+        members.
 
     Notes
     -----
@@ -57,7 +63,24 @@ def table_1(
 
 
 def with_scores(table: pd.DataFrame, oof: OutOfFold, predicted: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return rows of Table 1 with their scores: `predicted` (rows, n) are the class numbers that each row predicts."""
+    """Add scores to rows of Table 1.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The rows.
+    oof : OutOfFold
+        The labels, and the groups to resample.
+    predicted : ndarray of int, shape (num_rows, num_images)
+        The class numbers that each row predicts; -1 for none.
+    bootstrap : Bootstrap
+        For the intervals.
+
+    Returns
+    -------
+    DataFrame
+        A copy with the scores, their intervals and counts, as in `table_1`.
+    """
     confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     resampled = bootstrap.scores(confusions, SCORES)
     total, table = confusions.total(), table.copy()
@@ -68,7 +91,20 @@ def with_scores(table: pd.DataFrame, oof: OutOfFold, predicted: np.ndarray, boot
 
 
 def count_judged(predicted: np.ndarray, patient: np.ndarray, group: np.ndarray) -> dict[str, list[int]]:
-    """Count images, known patients and groups of each row of predictions (rows, n); -1 is an image not judged."""
+    """Count the images, known patients and groups of each row of predictions.
+
+    Parameters
+    ----------
+    predicted : ndarray of int, shape (num_rows, num_images)
+        Class numbers; -1 for an image without a prediction.
+    patient, group : ndarray, shape (num_images,)
+        As in `OutOfFold`.
+
+    Returns
+    -------
+    dict of str to list of int
+        `images`, `patients` and `groups`, one number per row.
+    """
     judged = predicted >= 0
     return {
         "images": [int(row.sum()) for row in judged],
@@ -90,15 +126,24 @@ def per_class_table(
 
     Parameters
     ----------
-    oof, classes, num_resamples, confidence, seed : as in `table_1`.
-    architecture, view_set : the row. predicted : int (n,), class numbers that are scored in its place.
+    oof : DataFrame or OutOfFold
+        Out-of-fold logits, as `align_oof` takes or returns them.
+    classes : list of str, optional
+        Class codes; by default those of the logit columns.
+    architecture, view_set : str, optional
+        The row of Table 1; by default the ensemble with the final views.
+    predicted : ndarray of int, shape (num_images,), optional
+        Class numbers to score instead of that row's.
+    bootstrap : Bootstrap
+        Over patients, or over images where patients are unknown.
 
     Returns
     -------
-    One row a class, in order of maturation. Columns: code, name, images, patients (missing where some patients of
-    the class are unknown), groups (as in Table 1: patients, and images of unknown patients), precision, recall, f1,
-    f1_low, f1_high, specificity, and note. Recall and F1 are NaN without an image, and the interval too where all
-    images come from one patient.
+    DataFrame
+        One row per class, in order of maturation. Columns: code, name, images, patients (missing where some patients of
+        the class are unknown), groups (as in Table 1: patients, and images of unknown patients), precision, recall, f1,
+        f1_low, f1_high, specificity, and note. Recall and F1 are NaN without an image, and the interval is NaN where
+        all images come from one patient.
     """
     oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
     confusions = oof.confusions(view_set or oof.final_view_set, architecture)
@@ -140,12 +185,24 @@ def difference_table(
     names: Mapping[str, str] | None = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> pd.DataFrame:
-    """Say what the ensemble and the views gain in macro-F1, paired on the same resamples.
+    """Return what the ensemble and the views gain in macro-F1, paired on the same resamples.
+
+    Parameters
+    ----------
+    oof : DataFrame or OutOfFold
+        Out-of-fold logits, as `align_oof` takes or returns them.
+    classes : list of str, optional
+        Class codes; by default those of the logit columns.
+    names : mapping of str to str, optional
+        Display names of the architectures, such as {"swinv2_tiny": "SwinV2-Tiny"}.
+    bootstrap : Bootstrap
+        Over patients, or over images where patients are unknown.
 
     Returns
     -------
-    Columns: comparison, difference, difference_low, difference_high, in 0 … 1. An interval that holds 0 means that
-    these patients do not settle which of the two is better. Both sides are scored on the images that both judge.
+    DataFrame
+        Columns: comparison, difference, difference_low, difference_high, from -1 to 1. Both sides are scored on the
+        images that both predict. Where an interval contains 0, these patients do not settle which of the two is better.
     """
     oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
     rows, final = oof.rows(), oof.final_view_set
@@ -173,21 +230,62 @@ def difference_table(
 
 
 def confusion_table(confusion: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """Label a confusion matrix (C, C) and put it into order of maturation; the index is headed "true"."""
+    """Label a confusion matrix and put it into order of maturation.
+
+    Parameters
+    ----------
+    confusion : ndarray, shape (C, C)
+        Counts; rows are the true classes.
+    classes : list of str
+        The C class codes.
+
+    Returns
+    -------
+    DataFrame
+        Rows and columns by class code; the index is named "true".
+    """
     order = in_order_of_maturation(classes)
     table = pd.DataFrame(confusion, index=pd.Index(classes, name="true"), columns=classes)
     return table.loc[order, order]
 
 
 def row_name(oof: OutOfFold, architecture: str, names: Mapping[str, str] | None = None) -> str:
-    """Return what Table 1 calls a row: "3 × SwinV2-Tiny" for an architecture of three folds, or "ensemble"."""
+    """Return the name of a row of Table 1.
+
+    Parameters
+    ----------
+    oof : OutOfFold
+        The predictions.
+    architecture : str
+        An architecture, or `ENSEMBLE`.
+    names : mapping of str to str, optional
+        Display names of the architectures.
+
+    Returns
+    -------
+    str
+        "3 × SwinV2-Tiny" for an architecture with three folds, or "ensemble".
+    """
     if architecture == ENSEMBLE:
         return ENSEMBLE
     return f"{oof.num_folds[architecture]} × {(names or {}).get(architecture, architecture)}"
 
 
 def format_interval(value: float, low: float, high: float, *, decimals: int = 3) -> str:
-    """Return "0.512 [0.470, 0.550]"; a dash for what is not known."""
+    """Format a score with its interval.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The score and the ends of its interval; NaN where unknown.
+    decimals : int
+        Digits after the point.
+
+    Returns
+    -------
+    str
+        Such as "0.512 [0.470, 0.550]", with a dash for what is unknown.
+    """
     if np.isnan(value):
         return "–"
     interval = "–" if np.isnan(low) else f"{number(low, decimals)}, {number(high, decimals)}"
@@ -195,7 +293,18 @@ def format_interval(value: float, low: float, high: float, *, decimals: int = 3)
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """Lay Table 1 out for a terminal, columns aligned."""
+    """Lay out Table 1 for a terminal, with aligned columns.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `table_1` returns it.
+
+    Returns
+    -------
+    str
+        One line per row.
+    """
     lines = [["", "views", *HEADINGS.values()]]
     for _, row in table.iterrows():
         cells = [format_interval(row[s], row[f"{s}_low"], row[f"{s}_high"]) for s in HEADINGS]

@@ -173,8 +173,8 @@ def test_a_class_that_one_run_does_not_know_is_told_and_counts_as_wrong(two, tmp
 
 
 def test_what_cannot_be_compared_is_refused(two, tmp_path, refused):
-    assert "takes two runs" in refused("table", two[0])
-    assert "named twice" in refused("table", two[0], two[0].parent / "." / "alone")
+    assert "at least two runs" in refused("table", two[0])
+    assert "given twice" in refused("table", two[0], two[0].parent / "." / "alone")
     relabelled = change(
         shutil.copytree(two[1], tmp_path / "relabelled"),
         label=lambda m: ["SNE" if i in (3, 4) else code for i, code in enumerate(m["label"])],

@@ -95,7 +95,7 @@ def test_all_images_held_out_are_counted_beside_the_scores(runs):
     external = wrong["evaluate"].eq(False).sum()
     html = (held / "evaluation" / "report.html").read_text()
     assert "80 of 680 images held out are external" in html
-    assert f"calls {len(wrong)} wrongly, {external} of them external" in html
+    assert f"gets {len(wrong)} wrong, {external} of them external" in html
 
 
 def test_mistakes_of_each_group_of_models_are_those_of_its_logits(runs):
@@ -133,7 +133,7 @@ def test_place_of_a_mistake(true, predicted, place):
 
 def test_no_mistake_is_said_as_such():
     none = {"mistakes": 0, "images": 9, "wrong_in_all": 0} | dict.fromkeys(PLACES, 0)
-    assert mistakes_in_words(pd.DataFrame([none, none, none])) == "The ensemble makes no mistake."
+    assert mistakes_in_words(pd.DataFrame([none, none, none])) == "The ensemble makes no mistakes."
 
 
 def test_calibration_is_fitted_on_evaluated_images_alone(runs, tmp_path):

@@ -65,7 +65,7 @@ def test_weak_predictions_have_learned_something_though_a_constant_is_right_more
     predicted = np.where(rng.random(900) < 0.4, true, rng.integers(3, size=900))
     floor = floor_of(true, predicted, group)
     assert not floor.nothing_learned and floor.is_below
-    assert floor.words().startswith("Always naming SNE would name 7")
+    assert floor.words().startswith("Always predicting SNE would be right for 7")
 
 
 def test_good_predictions_need_no_words(true, group, rng):
