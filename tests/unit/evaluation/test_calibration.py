@@ -74,7 +74,7 @@ def test_scores_after_are_of_what_the_other_folds_taught(measured):
     logits = np.empty_like(h.logits)
     for fold in range(3):
         rows = h.fold == fold
-        logits[rows] = fit_calibration(h.where(~rows), Calibrate(), EQUAL, CLASSES).apply(h.logits[rows])
+        logits[rows] = fit_calibration(h.subset(~rows), Calibrate(), EQUAL, CLASSES).apply(h.logits[rows])
     assert found.measures.iloc[0]["nll_after"] == pytest.approx(log_loss(h.true, softmax(logits, axis=-1)))
     assert found.measures.iloc[0]["ece_after"] < 0.05 < found.measures.iloc[0]["ece_before"]
 
