@@ -167,7 +167,7 @@ def as_predicted(found, settings):
     oof, parts = found.data.oof, []
     for fold in range(3):
         here = oof.fold == fold
-        others = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold).where(~here)
+        others = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold).subset(~here)
         fitted = fit_calibration(others, settings, found.data.trained_priors, oof.classes)
         rejection = fit_rejection(
             oof.ood_score[~here], oof.group[~here], oof.fold[~here], false_alarm=settings.false_alarm

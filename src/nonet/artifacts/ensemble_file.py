@@ -4,7 +4,7 @@ The only module that knows the file's layout. `nonet.calibration` fits the numbe
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, overload
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -182,6 +182,10 @@ class EnsembleFile(_Section):
         """(architecture, fold) → weight of each member listed."""
         return {(member.architecture, member.fold): float(member.weight) for member in self.members}
 
+    @overload
+    def array(self, values: PerClass) -> np.ndarray: ...
+    @overload
+    def array(self, values: None) -> None: ...
     def array(self, values: PerClass | None) -> np.ndarray | None:
         """Return a table of numbers per class as float64 (classes,), in the order of the classes."""
         return None if values is None else np.array([float(values[code]) for code in self.classes])

@@ -174,7 +174,7 @@ class Member:
 class Run:
     """A run folder: paths only, nothing is read before it is asked for."""
 
-    def __init__(self, folder: "str | Path | Run"):
+    def __init__(self, folder: "str | os.PathLike | Run"):
         self.folder = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()
 
     def __fspath__(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,12 @@ from nonet.page.markdown import table as markdown_table
 logger = logging.getLogger("nonet")
 
 #: How to tell a folder that `table` wrote; it has no JSON file, so that only the marker does.
-_OURS = {"kind": "comparison of runs", "main": "table.csv", "keys": {"nonet"}, "hint": "Give a new folder as `out`."}
+_OURS: dict[str, Any] = {
+    "kind": "comparison of runs",
+    "main": "table.csv",
+    "keys": {"nonet"},
+    "hint": "Give a new folder as `out`.",
+}
 
 
 @dataclass(frozen=True)
@@ -97,13 +103,12 @@ def table(
     folder = None if out is None else Path(out).expanduser()
     if folder is not None:
         require_ours(folder, **_OURS)
-    runs = [Run(run) for run in runs]
-    if len(runs) < 2:
+    opened = [Run(run) for run in runs]
+    if len(opened) < 2:
         raise DataError("A comparison needs at least two runs.", hint="For one run: nonet evaluate RUN.")
-    if len({run.folder.resolve() for run in runs}) < len(runs):
+    if len({run.folder.resolve() for run in opened}) < len(opened):
         raise DataError("A run is given twice.", hint="Give each run once.")
-    names = _names(runs)
-    data = dict(zip(names, map(read_run, runs)))
+    data = dict(zip(_names(opened), map(read_run, opened)))
     shared, notes = _shared(data)
     made = RunsTable(*_score(data, shared, bootstrap), notes)
     if folder is not None:
@@ -223,17 +228,18 @@ def _score(
     data: dict[str, RunData], shared: dict[str, np.ndarray], bootstrap: Bootstrap
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     classes = sorted(set().union(*(run.oof.classes for run in data.values())))
-    rows, predicted = [], []
+    rows: list[tuple[str, str, str, str]] = []
+    classes_of_rows: list[np.ndarray] = []
     for name, run in data.items():
         number = np.array([classes.index(code) for code in run.oof.classes])
         for (views, architecture), row in zip(run.oof.rows(), run.oof.predicted()):
             rows.append((name, row_name(run.oof, architecture, run.titles), architecture, views))
             chosen = row[shared[name]]
-            predicted.append(np.where(chosen < 0, -1, number[chosen]))
+            classes_of_rows.append(np.where(chosen < 0, -1, number[chosen]))
     first = next(iter(data))
     oof, place = data[first].oof, shared[first]
     true = np.array([classes.index(code) for code in _labels(data[first], place)])
-    predicted = np.stack(predicted)
+    predicted = np.stack(classes_of_rows)
     confusions = confusions_by_group(true, predicted, oof.group[place], len(classes))
     resampled = bootstrap.scores(confusions, SCORES)
     scored = pd.DataFrame(rows, columns=["run", "name", "architecture", "views"])
@@ -258,7 +264,8 @@ def _differences(
 
     Where a dead member leaves a row fewer images (`judged`, (rows, n)) than its counterpart, they are not compared.
     """
-    place = {(row.run, row.architecture, row.views): row.Index for row in scored.itertuples()}
+    columns = (scored[name] for name in ("run", "architecture", "views"))
+    place: dict[tuple[str, str, str], int] = {key: number for number, key in enumerate(zip(*columns))}
     for name, views in final.items():
         place[name, ENSEMBLE, "final"] = place[name, ENSEMBLE, views]
     total, table = confusions.total(), []

@@ -10,7 +10,7 @@ share, such as a hard patient, cancels.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -62,12 +62,12 @@ class GroupConfusions(GroupSums):
         return super().total().astype(np.int64)
 
 
-def sums_by_group(values: npt.ArrayLike | sparse.sparray, groups: npt.ArrayLike, shape: tuple[int, ...]) -> GroupSums:
+def sums_by_group(values: np.ndarray | sparse.csr_array, groups: npt.ArrayLike, shape: tuple[int, ...]) -> GroupSums:
     """Sum each image's numbers over the images of a group.
 
     Parameters
     ----------
-    values : array-like or sparse array, shape (num_images, num_numbers)
+    values : ndarray or sparse array, shape (num_images, num_numbers)
         The product of `shape` is num_numbers.
     groups : array-like, shape (num_images,)
         The patient of each image, or a name of its own where the patient is unknown.
@@ -112,7 +112,8 @@ def confusions_by_group(
     cell = (np.arange(len(rows))[:, None] * num_classes + true) * num_classes + rows
     judged = rows >= 0
     where = (cell[judged], np.broadcast_to(group, cell.shape)[judged])
-    ones = np.ones(len(where[0]), dtype=np.float32 if len(true) < _EXACT_IN_FLOAT32 else np.float64)
+    dtype: type[np.float32 | np.float64] = np.float32 if len(true) < _EXACT_IN_FLOAT32 else np.float64
+    ones: npt.NDArray[Any] = np.ones(len(where[0]), dtype=dtype)
     counts = sparse.coo_array((ones, where), shape=(len(rows) * num_classes**2, len(names)))
     return GroupConfusions(counts.tocsr(), shape)
 

@@ -191,7 +191,7 @@ def cross_fit(
         rows = held_out.fold == fold
         others = held_out.subset(~rows)
         fitted = fit_calibration(others, settings, trained_priors, classes)
-        if fitted.thresholds is None:
+        if fitted.thresholds is None or fitted.class_priors is None:
             return NotMeasured(
                 "Not measured, as too few images are left when one fold is held out. " + " ".join(fitted.notes)
             )

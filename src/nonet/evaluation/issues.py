@@ -148,7 +148,7 @@ def _table(
             "normalized_margin": label_quality(oof.true, proba)[found],
         }
     )
-    image_id = np.append(oof.image_id, None)  # the last is -1: no neighbour
+    image_id = np.array([*oof.image_id, None], dtype=object)  # the last is -1: no neighbour
     for which, name in enumerate(("given", "suggested")):
         for place in range(NUM_NEIGHBOURS):
             table[f"{name}_neighbour_{place + 1}"] = image_id[neighbours[:, which, place]]
@@ -225,7 +225,7 @@ def commonest(found: Issues, num: int = 5) -> list[dict]:
         Keys given, suggested and count; the commonest pair first.
     """
     counts = found.table.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable").head(num)
-    return [{"given": given, "suggested": suggested, "count": int(n)} for (given, suggested), n in counts.items()]
+    return counts.rename("count").reset_index().to_dict("records")
 
 
 def in_words(found: Issues) -> str:

@@ -115,7 +115,7 @@ class OutOfFold:
             Of shape (num_rows, C, C), or (C, C) for one row.
         """
         predicted = self.predicted()
-        if view_set is not None:
+        if view_set is not None and architecture is not None:
             predicted = predicted[self.rows().index((view_set, architecture))]
         return confusions_by_group(self.true, predicted, self.group, len(self.classes))
 
@@ -175,7 +175,7 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
         classes=classes,
         view_sets=view_sets,
         architectures=architectures,
-        num_folds=oof.groupby("architecture")["fold"].nunique().to_dict(),
+        num_folds={name: int(oof.loc[oof["architecture"] == name, "fold"].nunique()) for name in architectures},
         image_id=image_id,
         true=_class_numbers(first, classes),
         patient=patient,

@@ -146,14 +146,16 @@ def denoising_rows(found: Robustness) -> list[dict]:
     list of dict
         The row of the differences, with the scores `as_is` and `denoised` (Series) and `share_changed`.
     """
-    plain = found.scores[found.scores["views"] == NO_VIEWS].set_index(["corruption", "severity", "denoised"])
+    plain = found.scores[found.scores["views"] == NO_VIEWS]
+    keys = zip(plain["corruption"], plain["severity"], plain["denoised"])
+    scores = {key: plain.iloc[number] for number, key in enumerate(keys)}
     gaps = found.differences
     gaps = gaps[(gaps["comparison"] == DENOISING) & (gaps["views"] == NO_VIEWS)]
     rows = []
     for row in gaps.to_dict("records"):
-        key = (row["corruption"], row["severity"])
-        both = {"as_is": plain.loc[(*key, False)], "denoised": plain.loc[(*key, True)]}
-        rows.append(row | both | {"share_changed": float(plain.loc[(*key, True), "share_changed"])})
+        as_is, denoised = (scores[row["corruption"], row["severity"], way] for way in (False, True))
+        both = {"as_is": as_is, "denoised": denoised, "share_changed": float(denoised["share_changed"])}
+        rows.append(row | both)
     return rows
 
 
@@ -176,15 +178,15 @@ def corruption_rows(found: Robustness, *, denoised: bool) -> tuple[float, list[d
     """
     scores = found.scores[found.scores["views"] == NO_VIEWS]
     way = denoised if (scores["denoised"] == denoised).any() else not denoised
-    scores = scores[scores["denoised"] == way].set_index(["corruption", "severity"])
+    scores = scores[scores["denoised"] == way]
+    macro_f1 = dict(zip(zip(scores["corruption"], scores["severity"]), scores["macro_f1"].astype(float)))
     gaps = found.differences
     gaps = gaps[(gaps["comparison"] == CORRUPTION) & (gaps["views"] == NO_VIEWS) & (gaps["denoised"] == way)]
     columns = ["corruption", "severity", "difference", "difference_low", "difference_high"]
     rows = [
-        row | {"macro_f1": float(scores.loc[(row["corruption"], row["severity"]), "macro_f1"])}
-        for row in gaps[columns].to_dict("records")
+        row | {"macro_f1": macro_f1[row["corruption"], row["severity"]]} for row in gaps[columns].to_dict("records")
     ]
-    return float(scores.loc[(CLEAN, 0), "macro_f1"]), rows
+    return macro_f1[CLEAN, 0], rows
 
 
 def format_robustness(found: Robustness) -> str:
@@ -200,17 +202,16 @@ def format_robustness(found: Robustness) -> str:
     str
         One line per corruption and severity, one column per variant.
     """
-    ways = found.scores[["denoised", "views"]].drop_duplicates().sort_values(["views", "denoised"])
-    ways = sorted(ways.itertuples(index=False, name=None), key=lambda way: (way[1] != NO_VIEWS, way))
+    pairs = set(zip(found.scores["denoised"], found.scores["views"]))
+    ways: list[tuple[bool, str]] = sorted(pairs, key=lambda way: (way[1] != NO_VIEWS, way))
     heads = [f"{'denoised' if denoised else 'as is'}, views {views}" for denoised, views in ways]
     lines = [["", "severity", *heads]]
-    scores = found.scores.set_index(["denoised", "views"])
-    for (corruption, severity), part in scores.groupby(["corruption", "severity"], sort=False):
-        cells = []
-        for way in ways:
-            row = part.loc[way] if way in part.index else None
-            cells.append("" if row is None else format_interval(row.macro_f1, row.macro_f1_low, row.macro_f1_high))
-        lines.append([corruption, str(severity), *cells])
+    cells: dict[tuple[str, int], dict[tuple[bool, str], str]] = {}
+    for row in found.scores.to_dict("records"):
+        cell = format_interval(row["macro_f1"], row["macro_f1_low"], row["macro_f1_high"])
+        cells.setdefault((row["corruption"], row["severity"]), {})[row["denoised"], row["views"]] = cell
+    for (corruption, severity), by_way in cells.items():
+        lines.append([corruption, str(severity), *(by_way.get(way, "") for way in ways)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,12 @@ IMAGE_COLUMNS = ("image", "image_id", "id", "path", "file", "filename", "name")
 PREDICTED_COLUMNS = ("best", "label", "labels", "predicted", "prediction", "class")
 LABEL_COLUMNS = ("true_label", "label", "labels", "class")
 #: How to tell a folder that `score` wrote; it has no JSON file, so that only the marker does.
-_OURS = {"kind": "score", "main": "scores.csv", "keys": {"nonet"}, "hint": "Give a new folder as `out`."}
+_OURS: dict[str, Any] = {
+    "kind": "score",
+    "main": "scores.csv",
+    "keys": {"nonet"},
+    "hint": "Give a new folder as `out`.",
+}
 #: Files of a folder of predictions; the first one present is used.
 _FILES = ("predictions.csv", "submission.csv")
 _MOST = 3  # examples in a sentence
@@ -148,8 +154,8 @@ def score(
     number = {code: k for k, code in enumerate(classes)}
     patient = truth["patient"]
     group = ("patient " + patient).where(patient != "", "image " + truth["image"])
-    numbers = (np.array([number[code] for code in each], dtype=np.int64) for each in (truth["class"], calls))
-    confusions = confusions_by_group(*numbers, group.to_numpy(dtype=str), len(classes))
+    true, called = (np.array([number[code] for code in each], dtype=np.int64) for each in (truth["class"], calls))
+    confusions = confusions_by_group(true, called, group.to_numpy(dtype=str), len(classes))
     num_patients = patient[patient != ""].nunique()
     notes.append(_groups_in_words(num_patients, int((patient == "").sum()), confidence))
     made = Score(
@@ -186,21 +192,20 @@ def match_names(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
     DataError
         If a name fits several images, or two names fit the same.
     """
-    given = [PurePosixPath(name.replace("\\", "/")) for name in given]
-    wanted = [PurePosixPath(name.replace("\\", "/")) for name in wanted]
+    theirs, ours = ([PurePosixPath(name.replace("\\", "/")) for name in names] for names in (given, wanted))
     places_of: dict[tuple[int, str], list[int]] = {}
-    for place, path in enumerate(given):
+    for place, path in enumerate(theirs):
         for key in {*_keys(path.name), *_keys(_stem(path))}:
             places_of.setdefault(key, []).append(place)
-    found = np.full(len(wanted), -1, dtype=np.int64)
-    for i, path in enumerate(wanted):
+    found = np.full(len(ours), -1, dtype=np.int64)
+    for i, path in enumerate(ours):
         keys = zip(_keys(path.name), _keys(_stem(path)))  # as written first, and then as much alike
         candidates = next((places_of[key] for pair in keys for key in pair if key in places_of), [])
-        depths = [_agreement(path, given[place]) for place in candidates]
+        depths = [_agreement(path, theirs[place]) for place in candidates]
         best = [place for place, depth in zip(candidates, depths) if depth == max(depths)]
         if len(best) > 1:
             raise DataError(
-                f"{path} fits {len(best)} predictions, as {given[best[0]]} and {given[best[1]]}.",
+                f"{path} fits {len(best)} predictions, as {theirs[best[0]]} and {theirs[best[1]]}.",
                 hint="Write more of the path into the table of labels, or predict one folder.",
             )
         if best:
@@ -211,7 +216,7 @@ def match_names(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
         twice = matched[~np.isin(np.arange(len(matched)), first)][0]
         other = matched[first[np.searchsorted(places, found[twice])]]
         raise DataError(
-            f"{wanted[other]} and {wanted[twice]} of the table of labels fit one prediction, {given[found[twice]]}.",
+            f"{ours[other]} and {ours[twice]} of the table of labels fit one prediction, {theirs[found[twice]]}.",
             hint="Give each image one row.",
         )
     return found
@@ -249,7 +254,7 @@ def _read_predictions(path: Path) -> pd.DataFrame:
     read = pd.DataFrame({"image": table[image], "class": table[called]}).reset_index(drop=True)
     read = unquote(read)
     read["class"] = read["class"].replace(UNIDENTIFIED, "")  # of a table that has labels only
-    read.attrs["classes"] = [c.removeprefix("p_") for c in table if c.startswith("p_")] or None
+    read.attrs["classes"] = [name.removeprefix("p_") for name in map(str, table) if name.startswith("p_")] or None
     return read
 
 
