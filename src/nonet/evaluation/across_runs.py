@@ -274,7 +274,7 @@ def _differences(
             j, i = place.get((earlier, architecture, views)), place[run, architecture, views]
             if j is None or (judged[i] != judged[j]).any():
                 continue
-            row = {"run": later, "minus": earlier, "architecture": architecture, "views": views}
+            row: dict[str, Any] = {"run": later, "minus": earlier, "architecture": architecture, "views": views}
             for score, function in SCORES.items():
                 value = function(total)
                 low, high = bootstrap.interval(resampled[score][:, i] - resampled[score][:, j])
