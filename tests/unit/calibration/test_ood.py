@@ -301,7 +301,7 @@ def test_the_table_counts_what_is_rejected_by_class(held_out):
 
 
 def test_a_run_without_scores_says_why(held_out):
-    assert "nonet" in rejected_out_of_fold(dataclasses.replace(held_out, ood_score=None), 0.02).reason
+    assert "ood.npz" in rejected_out_of_fold(dataclasses.replace(held_out, ood_score=None), 0.02).reason
     assert "false_alarm" in rejected_out_of_fold(held_out, 0.0).reason
     few = dataclasses.replace(held_out, group=np.char.add("patient ", (np.arange(600) % 2).astype(str)))
     assert "too few" in rejected_out_of_fold(few, 0.02).reason

@@ -190,7 +190,7 @@ def test_what_cannot_be_compared_is_refused(two, tmp_path, refused):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     assert "is not empty" in refused("table", *two, "--out", tmp_path / "mine")
-    with pytest.raises(DataError, match="two runs or more"):
+    with pytest.raises(DataError, match="at least two runs"):
         table([])
 
 
