@@ -21,6 +21,7 @@ from nonet.evaluation.run_data import read_run
 from nonet.training import member as member_module
 from nonet.training.launch import train
 from nonet.training.liveness import MIN_IMAGES, why_dead
+from nonet.training.losses import loss_of
 from nonet.training.member import MemberTraining
 
 
@@ -61,12 +62,10 @@ def diverge(at):
         def gradients(rows):
             if next(steps) != at:
                 return real(rows)
-            kept, training.loss = training.loss, lambda logits, labels: kept(logits, labels) * math.nan
-            try:
+            del training.gradients
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(member_module, "loss_of", lambda *args: loss_of(*args) * math.nan)
                 return MemberTraining.gradients(training, rows)
-            finally:
-                training.loss = kept
-                del training.gradients
 
         training.gradients = gradients
 
@@ -307,7 +306,13 @@ def test_calibration_and_damage_do_without_a_dead_member(lame_run, tiny_dataset,
     run = copied(lame_run, tmp_path)
     assert nonet.calibrate(run).temperature == 1  # 30 images are too few
     found = nonet.evaluate_robustness(
-        run, dataset=tiny_dataset, kinds=["blur"], severities=[1], accelerator="cpu", num_workers=1, num_resamples=20
+        run,
+        dataset=tiny_dataset,
+        corruptions=["blur"],
+        severities=[1],
+        accelerator="cpu",
+        num_workers=1,
+        num_resamples=20,
     )
     assert (found.scores["images"] == 30).all() and found.scores["macro_f1"].notna().all()
 
