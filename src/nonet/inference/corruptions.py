@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from nonet.artifacts.ensemble_file import EnsembleFile
+from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.artifacts.integrity import read_checked_parquet, read_provenance, require_unchanged
 from nonet.artifacts.logit_columns import logit_classes, logit_columns
 from nonet.artifacts.run import Run, sha256_of, write_json, written_whole
@@ -245,12 +245,16 @@ def _ensembles(
     """Return fold → ensemble of the members that were not trained on it, all with equal weight."""
     from nonet.inference.ensemble import Ensemble
 
-    entries: dict[int, list[dict]] = {}
+    entries: dict[int, list[MemberEntry]] = {}
     for name, fold in members:
-        entries.setdefault(fold, []).append({"architecture": name, "fold": fold, "weight": 1.0})
+        entries.setdefault(fold, []).append(MemberEntry(architecture=name, fold=fold, weight=1.0))
+    priors = dict.fromkeys(classes, 1 / len(classes))  # of no effect on logits
     return {
         fold: Ensemble(
-            run, recipe, {"classes": classes, "temperature": 1.0, "members": of_fold}, accelerator=accelerator
+            run,
+            recipe,
+            EnsembleFile(classes=classes, members=of_fold, trained_priors=priors),
+            accelerator=accelerator,
         )
         for fold, of_fold in entries.items()
     }
