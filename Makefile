@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs pictures clean
+.PHONY: help demo test test-fast check format bench docs pictures clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 # uv installs the pinned packages several times as fast as pip does; it comes by pip itself.
 $(READY): pyproject.toml constraints.txt
@@ -25,6 +25,9 @@ demo: $(READY)  ## the whole story on drawn cells: report in demo/run/evaluation
 # share what they train.
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: $(READY)  ## the tests that take less than two minutes together: no training, no killing
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not training and not kill and not end_to_end and not slow"
 
 check: $(READY)  ## lint, format and layers, without changing anything
 	$(BIN)/ruff check .

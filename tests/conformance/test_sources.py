@@ -123,6 +123,7 @@ def test_an_unknown_name_is_answered_with_one_like_it():
         nonet.describe_source("acevdo")
 
 
+@pytest.mark.slow
 def test_reference_page_is_up_to_date():
     script = Path(__file__).parents[2] / "docs" / "make_reference.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)

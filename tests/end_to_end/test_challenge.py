@@ -8,6 +8,8 @@ import pytest
 
 import nonet
 
+pytestmark = pytest.mark.end_to_end
+
 
 def lay_out(drawn, folder):
     """Move drawn cells into the challenge's folders and tables: CRLF, empty trailing columns, no patients."""

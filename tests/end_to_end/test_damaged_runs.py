@@ -15,6 +15,8 @@ from nonet.inference.load import load
 from nonet.training.launch import train
 from nonet.training.member import MemberTraining
 
+pytestmark = pytest.mark.training
+
 MEMBER = "members/vit_mini/fold-1"
 VERBS = {
     "predict": lambda run: load(run, accelerator="cpu"),

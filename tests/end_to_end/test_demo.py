@@ -4,6 +4,8 @@ import pytest
 
 import nonet
 
+pytestmark = pytest.mark.end_to_end
+
 
 def test_the_demo_tells_its_story_and_again_without_doing_it_again(tmp_path):
     numbers = {"num_training_images": 150, "num_test_images": 40}

@@ -79,6 +79,7 @@ def test_prepared_images(dataset):
     assert len(prepare_images(*images, **options)[Crop(16)]) == 30
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("num_bytes", [1000, 30_000])
 def test_training_resumes(dataset, make_recipe, tmp_path, num_bytes):
     """With few bytes the start fails, with more the state of the networks, whose writer hides the reason."""

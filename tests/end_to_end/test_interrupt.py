@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers.processes import interrupt
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"), pytest.mark.kill]
 
 STOPS = [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143)]
 NONET = [sys.executable, "-m", "nonet"]
@@ -79,7 +79,6 @@ def test_workers_that_denoise_are_stopped_at_once(many, tmp_path, number, whole_
     assert 0 < done < 1500
 
 
-@pytest.mark.slow
 def test_a_prediction_that_is_stopped_resumes(many, tiny_run, tmp_path):
     from nonet.inference.predict import predict
 
@@ -106,7 +105,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_no_process_of_a_training_outlives_it(make_recipe, tiny_dataset, tmp_path, number, status):
     """Killed, it cannot stop them: two that wait for each other would do so for half an hour."""

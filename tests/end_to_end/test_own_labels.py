@@ -2,9 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 import nonet
+
+pytestmark = pytest.mark.end_to_end
 
 COLOURS = {
     "artefact": (90, 200, 90),

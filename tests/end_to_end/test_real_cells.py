@@ -8,6 +8,8 @@ import pytest
 
 import nonet
 
+pytestmark = pytest.mark.end_to_end
+
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 

@@ -23,6 +23,8 @@ from nonet.recipe import load_recipe
 from nonet.report.evaluate import evaluate
 from nonet.training.launch import train
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, make_recipe):

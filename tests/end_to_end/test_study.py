@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import nonet
 from helpers.sealing import reseal_json
+
+pytestmark = pytest.mark.end_to_end
 
 ARCHITECTURES = ("swinv2_mini", "convnextv2_mini", "vit_mini")
 

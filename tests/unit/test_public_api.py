@@ -28,6 +28,7 @@ def test_this_would_see_torch_if_it_were_loaded():
     assert "pandas" in loaded_after("import nonet; nonet.Dataset", HEAVY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [

@@ -153,6 +153,7 @@ def test_conditions_add_up_and_other_images_or_weights_do_not_mix(run, scored):
     assert score_corruptions(run, FEW[:1], views=False, accelerator="cpu") != folder
 
 
+@pytest.mark.slow
 def test_worker_processes_change_nothing(run, scored, monkeypatch):
     monkeypatch.setattr(corruptions, "MIN_IMAGES_FOR_WORKERS", 1)
     folder = score_corruptions(run, FEW, accelerator="cpu", num_workers=2)

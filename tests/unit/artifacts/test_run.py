@@ -77,6 +77,7 @@ def test_what_changed_is_named(tmp_path):
         require_same(kept, kept | {"recipe": "9", "folds": "9"}, Run(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_environment_names_versions():
     import numpy
     import torch

@@ -302,6 +302,7 @@ def test_every_kind_of_source_refuses_an_empty_folder(tmp_path):
             source.read(tmp_path / "empty", None)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason="needs the shared photographs")
 def test_photographs(tmp_path):
     spec = f"csv:{PHOTOGRAPHS / 'manifest.csv'}"

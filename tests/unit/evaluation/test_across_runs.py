@@ -75,6 +75,7 @@ def predicted(run, images):
     return calls, about["label"].to_numpy(), about["patient"].to_numpy()
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_evaluate_where_all_images_are_shared(two):
     made = table(two, **FAST)
     for run in two:

@@ -97,6 +97,7 @@ def with_logits(run, make):
     note_checksums(run, [run.oof])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["constant", "noise"])
 def test_report_card_and_log_say_it_first_and_no_label_is_doubted(kind, run, rng, caplog):
     nonet.evaluate(run, num_resamples=100)

@@ -166,6 +166,7 @@ def test_seventy_at_once_are_the_same_as_one_by_one(ensemble, cells, tmp_path):
     pd.testing.assert_frame_equal(one_by_one, together[::9].reset_index(drop=True), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_worker_processes_change_nothing(ensemble, cells, tmp_path):
     paths = [str(path) for path in cells.glob("*.png")]
     more = tmp_path / "more"
@@ -230,6 +231,7 @@ nonet.predict(run, cells, out=out, views=8, accelerator="cpu")
 """
 
 
+@pytest.mark.kill
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_killed_at_any_moment_the_same_call_goes_on(run, cells, tmp_path):
     """Two kills, each just before a file gets its name: a part, the joined table."""
@@ -358,6 +360,7 @@ def untrained_run(folder, *, image_size_px):
     return seal(folder)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tiny_dataset, tmp_path):
     """Four times the images, and not four times the peak: an image takes 108 kB as the network sees it."""
     size = 192

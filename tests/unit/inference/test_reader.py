@@ -30,6 +30,7 @@ def read(tmp_path, monkeypatch):
     return read
 
 
+@pytest.mark.kill
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_process_that_dies_costs_one_image(read):
     chunks = [["a", "damaged"], ["b", "poison", "c"], ["d"], ["e"]]
@@ -47,6 +48,7 @@ def test_few_images_are_read_here_as_they_are_asked_for(read):
     assert read([["a"], ["b", "damaged"]], die_of_poison, 1)[1][0] == {"of": "b"}
 
 
+@pytest.mark.kill
 def test_where_no_process_can_start_no_image_is_blamed(read, monkeypatch):
     monkeypatch.setattr("nonet.workers.end_with_parent", _die)
     with pytest.raises(DataError, match="die when they start"):

@@ -88,6 +88,7 @@ def test_numbers_are_the_runs(full):
 CENTRES = [("0.75", "75 % of the frame"), ("{ swinv2_tiny = 0.5 }", "50 % for swinv2_tiny"), ("1.0", "whole")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centre, words", CENTRES)
 def test_preparation_is_that_of_the_recipe(centre, words, tmp_path):
     run = make_run(tmp_path / "run", num_images=150)
@@ -147,6 +148,7 @@ def test_nothing_is_said_of_what_was_not_measured(tmp_path):
         assert "nan" not in text.lower().split()
 
 
+@pytest.mark.slow
 def test_labels_of_ones_own_and_no_patients(tmp_path):
     labels = ["<b>bold</b>", "a|b", "_x_ [y](z)", "1. first", "淋巴细胞"]
     run = make_run(tmp_path / "a|b", classes=labels, num_images=150, num_external=20)
@@ -232,6 +234,7 @@ def test_record_says_what_the_build_did(dataset):
     assert json.loads(json.dumps(record)) == record
 
 
+@pytest.mark.training
 def test_training_keeps_the_record_in_the_run(tiny_run, tiny_dataset):
     assert json.loads(tiny_run.dataset_record.read_text()) == summarise_dataset(tiny_dataset)
 

@@ -90,6 +90,7 @@ def test_report_holds_the_numbers_of_the_table(evaluated):
     assert "esearch use only" in text
 
 
+@pytest.mark.slow
 def test_external_images_change_nothing_but_the_counts(evaluated, tmp_path):
     _, table = evaluated
     run = make_run(tmp_path / "paper")
@@ -111,6 +112,7 @@ def test_labels_are_escaped_and_may_be_anything(tmp_path):
     assert "$\\frac{x$" in (run / "evaluation" / "figures" / "class_counts.svg").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_classes", [1, 2, 45])
 def test_any_number_of_classes(tmp_path, num_classes):
     run = make_run(tmp_path / "run", classes=[f"class {i}" for i in range(num_classes)], num_images=200)
@@ -142,6 +144,7 @@ def test_report_does_not_warn_where_patients_are_known(evaluated):
     assert "do worse than these scores say" not in (evaluated[0] / "evaluation" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_unknown_patients_become_units_of_their_own(tmp_path):
     run = make_run(tmp_path / "run", num_images=300)
     oof = pd.read_parquet(run / "oof.parquet")
@@ -152,6 +155,7 @@ def test_unknown_patients_become_units_of_their_own(tmp_path):
     assert "patients unknown" in (run / "evaluation" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_without_history_and_samples_the_report_says_so(tmp_path):
     run = make_run(tmp_path / "run", num_images=200)
     evaluate(run, num_resamples=20)
@@ -213,6 +217,7 @@ def test_terminal_table_is_aligned(evaluated):
     assert all(re.match(r"0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", line[start:]) for line in lines[1:])
 
 
+@pytest.mark.slow
 def test_evaluation_needs_no_torch():
     code = "import sys, nonet.report.evaluate; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -86,6 +86,7 @@ def solidity(masks):
     return masks.nucleus.sum() / convex_hull_image(masks.nucleus).sum()
 
 
+@pytest.mark.slow
 def test_granulocytes_are_graded_along_the_lineage():
     shares = [mean_masks(stage, nucleus_share) for stage in GRANULOCYTE_STAGES]
     sizes = [mean_masks(stage, lambda masks: masks.cell.sum()) for stage in GRANULOCYTE_STAGES]
@@ -220,6 +221,7 @@ def test_same_arguments_give_the_same_bytes_whatever_the_number_of_workers(tmp_p
     assert all(one[name] != other[name] for name in one if name.endswith(".png"))
 
 
+@pytest.mark.kill
 def test_a_killed_drawing_leaves_no_process(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -21,6 +21,8 @@ from nonet.training.launch import Job, _data_of, _folds, _prepare, train, train_
 from nonet.training.member import MemberTraining
 from nonet.workers import end_with_parent
 
+pytestmark = pytest.mark.training
+
 TWO = {"accelerator": "cpu", "devices": 2}
 
 

@@ -110,6 +110,7 @@ def test_history_has_a_line_an_epoch_and_the_cosines_last_rate(tiny_run, make_re
     assert 0 <= history[-1]["val_macro_f1"] <= 1
 
 
+@pytest.mark.training
 def test_it_learns(tiny_dataset, make_recipe, tmp_path):
     off = [f"augment.{name}_probability=0" for name in ("mixup", "cutmix", "noise", "blur", "motion_blur")]
     network = ['models.architectures=["convnextv2_mini"]', "models.image_size_px=32"]
@@ -122,6 +123,7 @@ def test_it_learns(tiny_dataset, make_recipe, tmp_path):
     assert accuracy > 0.8  # chance is 0.4; the three colours are far apart
 
 
+@pytest.mark.training
 def test_the_same_seed_gives_the_same_bits_in_another_folder(tiny_run, tiny_dataset, make_recipe, tmp_path):
     again = train(make_recipe(), tiny_dataset, out=tmp_path / "again", accelerator="cpu")
     for fold in (0, 1):
@@ -133,6 +135,7 @@ def test_the_same_seed_gives_the_same_bits_in_another_folder(tiny_run, tiny_data
     pd.testing.assert_frame_equal(pd.read_parquet(again.oof), pd.read_parquet(tiny_run.oof))
 
 
+@pytest.mark.training
 def test_another_seed_gives_other_weights(tiny_run, tiny_dataset, make_recipe, tmp_path):
     other = train(make_recipe("train.seed=1"), tiny_dataset, out=tmp_path / "other", accelerator="cpu")
     assert not torch.equal(weights_of(other)["head.0.weight"], weights_of(tiny_run)["head.0.weight"])
@@ -213,6 +216,7 @@ class TestRefusals:
             train(make_recipe(), tiny_dataset, out=tmp_path / "run", accelerator="gpu")
 
 
+@pytest.mark.training
 def test_external_images_are_trained_on_and_not_scored(make_recipe, tmp_path):
     own = draw_pictures(tmp_path / "own", {"LY": 8, "SNE": 8})
     more = draw_pictures(tmp_path / "more", {"LY": 4, "SNE": 4}, seed=1)
@@ -242,6 +246,7 @@ def same(state, other):
     return state.keys() == other.keys() and all(torch.equal(state[k], other[k]) for k in state)
 
 
+@pytest.mark.training
 def test_patience_stops_and_the_best_epoch_is_kept(tiny_dataset, make_recipe, tmp_path, monkeypatch):
     script = Script(monkeypatch, [0.2, 0.5, 0.5, 0.4, 0.3, 0.9, 0.9])
     recipe = make_recipe("train.epochs=7", "train.keep=best", "train.patience_epochs=3")
@@ -255,6 +260,7 @@ def test_patience_stops_and_the_best_epoch_is_kept(tiny_dataset, make_recipe, tm
     assert [line["best"] for line in training.history] == [True, True, False, False, False]
 
 
+@pytest.mark.training
 def test_patience_begins_anew_with_every_rise(tiny_dataset, make_recipe, tmp_path, monkeypatch):
     script = Script(monkeypatch, [0.5, 0.4, 0.6, 0.5, 0.7, 0.1])
     training = member_training(
@@ -266,6 +272,7 @@ def test_patience_begins_anew_with_every_rise(tiny_dataset, make_recipe, tmp_pat
     assert same(safetensors.torch.load_file(training.member.weights), script.weights[4])
 
 
+@pytest.mark.training
 def test_keep_last_trains_every_epoch_and_chooses_nothing(tiny_dataset, make_recipe, tmp_path, monkeypatch):
     script = Script(monkeypatch, [0.9, 0.1, 0.1, 0.1])
     training = member_training(tiny_dataset, make_recipe("train.epochs=4", "train.patience_epochs=1"), tmp_path)
@@ -302,6 +309,7 @@ def test_the_gradient_is_that_of_the_mean_loss(tiny_dataset, make_recipe, tmp_pa
         torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.training
 def test_settings_are_given_as_on_the_command_line(tiny_dataset, make_recipe, tmp_path):
     run = train(
         make_recipe(), tiny_dataset.folder, out=tmp_path / "run", settings=["train.epochs=1"], accelerator="cpu"
@@ -320,6 +328,7 @@ def test_weights_that_are_not_at_hand_stop_training_with_words(tiny_dataset, mak
         )
 
 
+@pytest.mark.training
 def test_a_run_that_came_to_nothing_may_be_begun_with_other_settings(tiny_dataset, make_recipe, tmp_path):
     """As the hint of the error above says: the folder holds no training yet that could be mixed up."""
     wrong = make_recipe("models.weights=pretrained", "models.weight_files.vit_mini=gone.pth", "train.epochs=1")
@@ -338,6 +347,7 @@ def test_a_second_training_of_the_same_run_is_refused(tiny_dataset, make_recipe,
         train(make_recipe(), tiny_dataset, out=run.folder)
 
 
+@pytest.mark.training
 def test_external_images_are_held_out_where_the_recipe_says_so(make_recipe, tmp_path):
     """Each is predicted once, by members that never saw it; left alone, it is in every training set and in no table."""
     table = pd.read_csv(draw_pictures(tmp_path / "pictures", {"EO": 6, "LY": 12, "SNE": 12}))
@@ -359,6 +369,7 @@ def test_external_images_are_held_out_where_the_recipe_says_so(make_recipe, tmp_
         assert not oof.duplicated(["image_id", "architecture", "view_set"]).any()
 
 
+@pytest.mark.training
 def test_folds_by_hand_that_leave_external_images_in_every_training_set_are_told(make_recipe, tmp_path):
     from nonet.training.launch import _folds
 
@@ -374,6 +385,7 @@ def test_folds_by_hand_that_leave_external_images_in_every_training_set_are_told
     assert not any("external" in note for note in notes)
 
 
+@pytest.mark.training
 def test_an_image_is_external_to_the_sampler_because_it_is_not_evaluated(make_recipe, tmp_path):
     """Not because it has no fold: held out or not, it is drawn with the recipe's external_weight."""
     table = draw_pictures(tmp_path / "pictures", {"EO": 6, "LY": 12, "SNE": 12})

@@ -125,6 +125,7 @@ def test_to_say_the_same_of_images_of_one_class_is_right(rng):
     assert why_dead(np.ones((200, 4)), np.zeros(200, dtype=int), at_end=True) is None
 
 
+@pytest.mark.training
 def test_a_dead_network_is_begun_again_from_another_seed(tiny_dataset, make_recipe, tmp_path, monkeypatch, caplog):
     planted = Planted(monkeypatch, lambda member, attempt: member.fold == 0 and attempt < 2)
     with caplog.at_level("WARNING", logger="nonet"):
@@ -159,6 +160,7 @@ def test_each_attempt_begins_elsewhere_and_the_first_as_if_there_were_no_others(
         assert orders[a] != orders[b]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("at", [0, 2])
 def test_a_network_that_diverges_is_begun_again(at, tiny_dataset, make_recipe, tmp_path, monkeypatch, caplog):
     Planted(monkeypatch, lambda member, attempt: member.fold == 1 and attempt == 0, diverge(at))
@@ -176,6 +178,7 @@ class PulledPlug(BaseException):
     """Not an Exception, so that nothing on the way can catch it by mistake."""
 
 
+@pytest.mark.training
 def test_killed_between_attempts_it_ends_with_the_same_bits(tiny_dataset, make_recipe, tmp_path, monkeypatch):
     """Killed at every file it writes: in the attempt that dies, when the next begins, and in that."""
     recipe = make_recipe("train.checkpoint_seconds=0", "models.head_dropout=0.3")
@@ -239,6 +242,7 @@ def copied(run, folder):
     return Run(shutil.copytree(run.folder, folder / "run"))
 
 
+@pytest.mark.training
 def test_a_member_that_stays_dead_does_not_count(lame_run):
     done = done_of(lame_run, 0)
     assert done["attempt"] == 1 and "same logits" in done["dead"] and len(done["earlier_attempts"]) == 1
@@ -254,6 +258,7 @@ def test_a_member_that_stays_dead_does_not_count(lame_run):
     ]
 
 
+@pytest.mark.training
 def test_table_and_differences_are_of_the_living(lame_run, tmp_path):
     """Each against scikit-learn, on the images that the row's living members judge."""
     run = copied(lame_run, tmp_path)
@@ -281,6 +286,7 @@ def test_table_and_differences_are_of_the_living(lame_run, tmp_path):
     assert differences["ensemble − 1 × ViT-Mini"] == pytest.approx(score(same) - score(vit))
 
 
+@pytest.mark.training
 def test_report_card_and_log_say_which_member_died_and_why(lame_run, tmp_path, caplog):
     run = copied(lame_run, tmp_path)
     with caplog.at_level("WARNING", logger="nonet"):
@@ -302,6 +308,7 @@ def test_mistakes_are_counted_on_what_living_members_judge(lame_run):
     assert table.loc["vit_mini", "mistakes"] == (predicted != oof.true)[judged].sum()
 
 
+@pytest.mark.training
 def test_calibration_and_damage_do_without_a_dead_member(lame_run, tiny_dataset, tmp_path):
     run = copied(lame_run, tmp_path)
     assert nonet.calibrate(run).temperature == 1  # 30 images are too few
@@ -317,6 +324,7 @@ def test_calibration_and_damage_do_without_a_dead_member(lame_run, tiny_dataset,
     assert (found.scores["images"] == 30).all() and found.scores["macro_f1"].notna().all()
 
 
+@pytest.mark.training
 def test_a_fold_without_a_living_member_is_not_scored(tiny_dataset, make_recipe, tmp_path, monkeypatch):
     Planted(monkeypatch, always_dead("vit_mini/fold-0"))
     run = train(make_recipe("train.max_restarts=0"), tiny_dataset, out=tmp_path / "run", accelerator="cpu")
@@ -326,6 +334,7 @@ def test_a_fold_without_a_living_member_is_not_scored(tiny_dataset, make_recipe,
     assert f"{held_out} images are not scored" in (run.evaluation / "report.html").read_text()
 
 
+@pytest.mark.training
 def test_where_all_died_the_report_says_so_first(tiny_dataset, make_recipe, tmp_path, monkeypatch, caplog):
     Planted(monkeypatch, lambda *_: True)
     run = train(make_recipe("train.max_restarts=0"), tiny_dataset, out=tmp_path / "run", accelerator="cpu")
@@ -342,6 +351,7 @@ def test_where_all_died_the_report_says_so_first(tiny_dataset, make_recipe, tmp_
     assert any("worth nothing" in message for message in caplog.messages)
 
 
+@pytest.mark.training
 def test_where_all_diverged_there_is_nothing_to_report(tiny_dataset, make_recipe, tmp_path, monkeypatch):
     def spoil(training):
         with torch.no_grad():
@@ -355,6 +365,7 @@ def test_where_all_diverged_there_is_nothing_to_report(tiny_dataset, make_recipe
     assert not Run(tmp_path / "run").ensemble.exists()
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("settings", [["train.keep=best"], ["train.keep=last"], ["models.refit_head=true"]])
 def test_done_and_report_are_of_what_is_kept(settings, tiny_dataset, make_recipe, tmp_path):
     """DONE's macro-F1 is that of the out-of-fold logits, as kept; the report has it, the kept epoch and the time."""

@@ -94,6 +94,7 @@ def test_without_images_the_head_is_not_finite():
     assert np.isnan(np.concatenate([part.ravel() for part in head])).all()
 
 
+@pytest.mark.training
 def test_images_whose_features_are_not_finite_are_left_out_and_told(
     tiny_dataset, make_recipe, tmp_path, monkeypatch, caplog
 ):
@@ -126,6 +127,7 @@ def runs(tiny_dataset, make_recipe, tmp_path_factory):
     ]
 
 
+@pytest.mark.training
 def test_a_refitted_run_keeps_the_backbone_and_has_a_linear_head(runs):
     plain, refitted = (safetensors.torch.load_file(run.member("vit_mini", 0).weights) for run in runs)
     of_backbone = {name for name in plain if name.startswith("backbone.")}
@@ -137,6 +139,7 @@ def test_a_refitted_run_keeps_the_backbone_and_has_a_linear_head(runs):
     }
 
 
+@pytest.mark.training
 def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
     """The head of each fold, fitted anew from outside, gives the logits that oof.parquet holds."""
     run, number = runs[1], {code: k for k, code in enumerate(tiny_dataset.classes)}
@@ -165,6 +168,7 @@ def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
         np.testing.assert_allclose(oof["dihedral"].loc[names, columns].to_numpy(), logits_of(head, mean), atol=1e-3)
 
 
+@pytest.mark.training
 def test_external_images_weigh_as_the_recipe_says(make_recipe, tmp_path):
     """Without weight they are as if they were not there, for the head as for training."""
     own = draw_pictures(tmp_path / "own", {"EO": 6, "LY": 12, "SNE": 12})
@@ -183,6 +187,7 @@ def test_external_images_weigh_as_the_recipe_says(make_recipe, tmp_path):
         assert np.allclose(member.network.head[0].weight.numpy(), weight, atol=1e-4) == same
 
 
+@pytest.mark.training
 def test_such_a_run_is_calibrated_evaluated_and_predicts_where_it_is_copied(runs, tiny_dataset, tmp_path):
     assert "ensemble" in set(nonet.evaluate(runs[1])["name"])
     copied = shutil.copytree(runs[1].folder, tmp_path / "copy")
@@ -192,6 +197,7 @@ def test_such_a_run_is_calibrated_evaluated_and_predicts_where_it_is_copied(runs
     np.testing.assert_array_equal(*probabilities)
 
 
+@pytest.mark.training
 def test_a_killed_refitting_is_done_again(tiny_dataset, make_recipe, runs, tmp_path, monkeypatch):
     real = outcome_module.safetensors.torch.save_file
 
@@ -217,6 +223,7 @@ def test_refitted_heads_have_learned_equal_class_priors():
     assert shares == pytest.approx([1 / 2, 1 / 2, 0])
 
 
+@pytest.mark.training
 def test_evaluation_knows_of_these_priors(runs):
     """12 of 30 images are of the first class: what uniform drawing would have taught, and refitting does not."""
     assert read_run(runs[1]).trained_priors == pytest.approx([1 / 3] * 3)

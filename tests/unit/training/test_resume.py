@@ -58,6 +58,7 @@ class PulledPlug(BaseException):
     """Not an Exception, so that nothing on the way can catch it by mistake."""
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("moment", ["before a file is renamed", "after a file is renamed"])
 def test_stopped_at_every_file_it_writes(moment, recipe, tiny_dataset, uninterrupted, tmp_path, monkeypatch):
     """Each start gets some files further, and leaves its half-written one lying, as a kill does."""
@@ -99,6 +100,7 @@ train(recipe, dataset, out=out, accelerator="cpu")
 """
 
 
+@pytest.mark.kill
 def test_killed_at_several_moments(recipe, tiny_dataset, uninterrupted, tmp_path):
     """SIGKILL: in the second epoch, and in the second member; the command line's test has the first state."""
     (tmp_path / "tiny.toml").write_text(recipe.to_toml())
@@ -127,6 +129,7 @@ def test_killed_at_several_moments(recipe, tiny_dataset, uninterrupted, tmp_path
     assert_same_run(run, uninterrupted)
 
 
+@pytest.mark.kill
 def test_the_command_line_goes_on_after_a_kill(recipe, tiny_dataset, uninterrupted, tmp_path):
     (tmp_path / "tiny.toml").write_text(recipe.to_toml())
     run = Run(tmp_path / "run")
@@ -146,6 +149,7 @@ def test_the_command_line_goes_on_after_a_kill(recipe, tiny_dataset, uninterrupt
     assert_same_run(run, uninterrupted)
 
 
+@pytest.mark.training
 def test_the_state_holds_no_code(recipe, tiny_dataset, tmp_path, monkeypatch):
     """state.pt is read with weights_only, so whatever is in it must be numbers, words and tensors."""
     import torch
@@ -168,6 +172,7 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("broken", ["the last", "the last, of another member", "both"])
 def test_a_damaged_state_is_not_trained_on(recipe, tiny_dataset, uninterrupted, tmp_path, monkeypatch, caplog, broken):
     """The one before is used, or training starts anew: either way the weights are those of an undisturbed training."""
@@ -205,6 +210,7 @@ def test_a_damaged_state_is_not_trained_on(recipe, tiny_dataset, uninterrupted, 
         assert steps.count(0) <= 1  # state is written after every step
 
 
+@pytest.mark.training
 def test_a_state_that_cannot_be_read_now_is_kept(recipe, tiny_dataset, tmp_path, monkeypatch):
     def end(*_):
         raise PulledPlug
@@ -229,6 +235,7 @@ def test_a_state_that_cannot_be_read_now_is_kept(recipe, tiny_dataset, tmp_path,
     assert state.read_bytes() == before
 
 
+@pytest.mark.training
 def test_a_recipe_edited_in_the_run_folder_is_not_believed(recipe, tiny_dataset, uninterrupted, tmp_path):
     run = Run(shutil.copytree(uninterrupted.folder, tmp_path / "run"))
     edited = load_recipe(recipe, ["models.head_dropout=0.2"])

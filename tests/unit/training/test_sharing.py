@@ -9,6 +9,8 @@ import torch
 from nonet.models.device import make_fabric
 from nonet.training.sharing import compute_together, take_from_first
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.array([7, 3, 0, 11, 5, 2, 9])
 
 

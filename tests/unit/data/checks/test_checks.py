@@ -52,6 +52,7 @@ def bordered(image):
     return ImageOps.expand(inner, 3, (230, 180, 120))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 @pytest.mark.parametrize("corrupt", [True, False])
 def test_clean_cells_are_met_with_silence(tmp_path, seed, corrupt):
@@ -65,6 +66,7 @@ def test_clean_cells_are_met_with_silence(tmp_path, seed, corrupt):
     assert report.checks.ok and "no leak, no shortcut" in str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["EO", "PLY", "SNE"])
 def test_class_with_another_frame_is_named(cells, tmp_path, label):
     folder, table = cells
@@ -90,6 +92,7 @@ def test_border_of_a_patient_is_no_shortcut(cells, tmp_path):
     assert findings(built(folder, tmp_path).folder) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_90])
 def test_recompressed_copy_across_patients_is_named(cells, tmp_path, turn):
     folder, table = cells
@@ -241,6 +244,7 @@ def test_copies_unreadable_images_and_small_classes_are_told(cells, tmp_path):
     assert counts.loc["PC", "patients"] == 1 and counts["images"].sum() == len(dataset.manifest)
 
 
+@pytest.mark.slow
 def test_how_many_patients_a_class_needs_is_told_to_the_checks(cells, tmp_path):
     folder, table = cells
     few = set(table.groupby("label")["patient"].nunique().loc[lambda n: n < 6].index)
@@ -259,6 +263,7 @@ def test_how_many_patients_a_class_needs_is_told_to_the_checks(cells, tmp_path):
         check_dataset(tmp_path / "dataset", num_folds=1)
 
 
+@pytest.mark.slow
 def test_check_names_what_became_unreadable(cells, tmp_path):
     dataset = built(cells[0], tmp_path)
     dataset.paths()[0].unlink()

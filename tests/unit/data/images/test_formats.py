@@ -76,6 +76,7 @@ def test_letters_at_the_beginning_of_a_table_are_no_format(tmp_path, start):
     assert detect_file_kind(tmp_path / "a.csv") is None
 
 
+@pytest.mark.slow
 def test_warnings_of_pillow_do_not_reach_the_terminal(tmp_path):
     """Of EXIF data that is damaged, and of a size that is refused anyway."""
     (tmp_path / "exif.jpg").write_bytes(as_file(RGB, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"))

@@ -205,6 +205,7 @@ def test_half_written_file_is_cut_back_to_what_is_whole(images, tmp_path, name):
     np.testing.assert_array_equal(prepare(images, tmp_path)[:], expected)
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same(tmp_path, monkeypatch):
     images = write_images(tmp_path / "images", 20)
     monkeypatch.setattr(cache, "MIN_IMAGES_FOR_WORKERS", 1)
@@ -227,6 +228,7 @@ def test_tasks_are_handed_out_as_results_are_taken():
     assert list(results) == list(range(1, 60))
 
 
+@pytest.mark.kill
 def test_a_killed_call_leaves_no_process_and_goes_on(tmp_path):
     images = write_images(tmp_path / "images", 400)
     script = tmp_path / "script.py"
@@ -255,6 +257,7 @@ def test_a_killed_call_leaves_no_process_and_goes_on(tmp_path):
         np.testing.assert_array_equal(prepared[-1], load_prepared(images[0][-1], size, ON))
 
 
+@pytest.mark.slow
 def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
     write_images(tmp_path / "images", 8)
     script = tmp_path / "script.py"
