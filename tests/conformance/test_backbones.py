@@ -37,7 +37,7 @@ class TestEveryBackbone:
         size = BACKBONES[name].smallest_px
         with torch.device("meta"):
             assert make_backbone(name, size)(torch.empty(2, 3, size, size)).shape[0] == 2
-        with pytest.raises(RecipeError, match=f"{name} cannot be built for images of 8 px"):
+        with pytest.raises(RecipeError, match=f"{name} .*8 px"):
             make_backbone(name, 8)
 
     def test_logits_and_gradients_are_finite(self, name):

@@ -119,7 +119,7 @@ def test_list_has_a_row_for_each(tmp_path):
 
 
 def test_an_unknown_name_is_answered_with_one_like_it():
-    with pytest.raises(DataError, match=r'no source "acevdo"(.|\n)*"acevedo"'):
+    with pytest.raises(DataError, match=r'"acevdo"(.|\n)*"acevedo"'):
         nonet.describe_source("acevdo")
 
 

@@ -71,7 +71,7 @@ def test_a_truncated_test_image_prevents_a_submission_unless_it_is_given_a_class
     cut.write_bytes(cut.read_bytes()[:400])
     options = {"out": tmp_path / "out", "format": "wbcbench", "sample_submission": copied / "phase2_test.csv"}
     ensemble = nonet.load(study.run, accelerator="cpu")
-    with pytest.raises(nonet.NonetError, match=f"1 IDs have no label, first .*{cut.name}") as caught:
+    with pytest.raises(nonet.NonetError, match=rf"\b1 .*{cut.name}") as caught:
         nonet.predict(ensemble, copied / "phase2" / "test", views=1, **options)
     assert "unreadable_label" in caught.value.hint
     assert not (tmp_path / "out" / "submission.csv").exists()
@@ -87,7 +87,7 @@ def test_a_test_image_left_out_of_the_dataset_is_named(challenge, study, tmp_pat
     cut = sorted((copied / "phase2" / "test").iterdir())[7]
     cut.write_bytes(cut.read_bytes()[:400])
     dataset = nonet.build_dataset(f"wbcbench:{copied}", tmp_path / "dataset")
-    with pytest.raises(nonet.NonetError, match=f"1 of 30 IDs have no image to predict, first {cut.name}") as caught:
+    with pytest.raises(nonet.NonetError, match=f"1 of 30 .*{cut.name}") as caught:
         nonet.predict(
             study.run,
             dataset.folder,

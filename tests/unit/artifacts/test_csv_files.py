@@ -99,7 +99,7 @@ def test_a_build_warns_of_formulas_and_leaves_out_labels_that_no_one_can_read(od
 def test_a_label_that_would_make_prediction_sets_ambiguous_is_refused(tmp_path):
     table = draw_pictures(tmp_path / "cells", {"EO": 3, "LY": 3})
     table.write_text(table.read_text().replace(",EO,", ",LY|EO,"))
-    with pytest.raises(DataError, match=r'3 images have a label with "\|", first .*"LY\|EO"'):
+    with pytest.raises(DataError, match=r'3 images .*"LY\|EO"'):
         build_dataset(f"csv:{table}", tmp_path / "out")
 
 

@@ -70,10 +70,10 @@ def test_members_come_fold_by_fold(tmp_path):
 def test_what_changed_is_named(tmp_path):
     kept = {"recipe": "1", "manifest": "2", "folds": "3"}
     require_same(kept, dict(kept), Run(tmp_path))
-    with pytest.raises(RunError, match=r"another manifest\.") as caught:
+    with pytest.raises(RunError, match="manifest") as caught:
         require_same(kept, kept | {"manifest": "9"}, Run(tmp_path))
     assert str(tmp_path) in str(caught.value)
-    with pytest.raises(RunError, match="another recipe and folds"):
+    with pytest.raises(RunError, match=r"recipe\b.*\bfolds"):
         require_same(kept, kept | {"recipe": "9", "folds": "9"}, Run(tmp_path))
 
 

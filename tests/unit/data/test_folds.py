@@ -116,7 +116,7 @@ def test_folds_by_image_are_noted_as_too_good(manifest):
 
 
 def test_too_few_patients_is_an_error(manifest):
-    with pytest.raises(DataError, match="1 patients cannot be divided into 3 folds"):
+    with pytest.raises(DataError, match=r"1 patient.*3 folds"):
         make_folds(manifest.assign(patient="s/P"))
 
 
@@ -220,7 +220,7 @@ def test_patient_on_both_sides_is_named(manifest, tmp_path):
     folds, _ = make_folds(manifest)
     rows = np.flatnonzero(manifest["patient"] == "s/P05")
     folds.loc[rows[0], "fold"] = (folds.loc[rows[0], "fold"] + 1) % 3
-    with pytest.raises(DataError, match="Patient s/P05 is on both sides"):
+    with pytest.raises(DataError, match="s/P05"):
         check_folds(folds, manifest, "patient")
     check_folds(folds, manifest, "image")
     write_folds(tmp_path / "folds.csv", folds)
@@ -243,7 +243,7 @@ def test_original_on_both_sides_is_named(manifest):
     manifest["original_image_id"] = manifest["image_id"]
     manifest.loc[two, "original_image_id"] = manifest.loc[one, "image_id"]
     for by in ("patient", "image"):
-        with pytest.raises(DataError, match=f"Original image {manifest.loc[one, 'image_id']} is on both sides"):
+        with pytest.raises(DataError, match=f"Original image .*{manifest.loc[one, 'image_id']}"):
             check_folds(folds, manifest, by)
 
 
@@ -316,15 +316,15 @@ def test_external_images_leak_like_others_where_they_are_held_out(manifest):
     folds, _ = make_folds(manifest, hold_out_external=True)
     row = np.flatnonzero(manifest["patient"] == "s/P03")[0]
     folds.loc[row, "fold"] = (folds.loc[row, "fold"] + 1) % 3
-    with pytest.raises(DataError, match="Patient s/P03 is on both sides"):
+    with pytest.raises(DataError, match="s/P03"):
         check_folds(folds, manifest, "patient", hold_out_external=True)
     folds.loc[row, "fold"] = pd.NA  # in every training set, and its patient held out in one
-    with pytest.raises(DataError, match="Patient s/P03 is on both sides"):
+    with pytest.raises(DataError, match="s/P03"):
         check_folds(folds, manifest, "patient", hold_out_external=True)
 
 
 def test_fold_of_external_images_alone_is_an_error(manifest):
     folds, _ = make_folds(manifest, by="image")
     manifest["evaluate"] = (folds["fold"] != 2).to_numpy()
-    with pytest.raises(DataError, match="Fold 2 contains no evaluated image"):
+    with pytest.raises(DataError, match=r"[Ff]old 2\b"):
         check_folds(folds, manifest, "image", hold_out_external=True)

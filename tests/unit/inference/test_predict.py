@@ -126,7 +126,7 @@ def test_adapting_to_the_mix_of_the_sample_is_asked_for_marked_and_done(run, ens
     start /= start.sum()
     calibrated = {"class_priors": dict(zip(ensemble.classes, start)), "calibration": {"min_confidence": 0.2}}
     (copied / "ensemble.json").write_text(json.dumps(description | calibrated))
-    with pytest.raises(DataError, match="needs 50 images or more; 49 were given"):
+    with pytest.raises(DataError, match=r"\b50\b.*\b49\b"):
         predict(copied, paths[:49], out=tmp_path / "out", adapt_priors=True, accelerator="cpu")
     plain = predict(copied, paths, out=tmp_path / "plain", accelerator="cpu").table()
     assert "priors" not in plain
@@ -282,7 +282,7 @@ def test_a_prediction_half_done_is_not_mixed_with_another(ensemble, run, cells, 
         (ensemble, cells / "000.png", None, "images"),
         (other_run, cells, None, "run"),
     ]:
-        with pytest.raises(RunError, match=f"unfinished prediction with other .*{word}"):
+        with pytest.raises(RunError, match=word):
             predict(given, images, out=out, views=views, accelerator="cpu")
     assert len(list((out / "parts").glob("*.parquet"))) == 2
     assert predict(ensemble, cells, out=out).num_images == 200
@@ -400,7 +400,7 @@ def test_wrong_options_are_refused_before_anything_is_done(ensemble, cells, tmp_
         with pytest.raises(DataError, match=words):
             predict(ensemble, cells, out=tmp_path / "out", **options)
     ids.write_text("ID,labels\n000,\n999,\n")
-    with pytest.raises(DataError, match="1 of 2 IDs have no image to predict, first 999"):
+    with pytest.raises(DataError, match=r"1 of 2 .*\b999"):
         predict(ensemble, cells, out=tmp_path / "out", format="wbcbench", sample_submission=ids)
     assert not (tmp_path / "out").exists()
 
@@ -410,7 +410,7 @@ def test_a_submission_that_failed_is_mended_without_predicting_again(ensemble, c
     (copied / "007.png").write_bytes(b"")
     (tmp_path / "ids.csv").write_text("ID,labels\n" + "".join(f"{i:03d},\n" for i in range(200)))
     options = {"out": tmp_path / "out", "format": "wbcbench", "sample_submission": tmp_path / "ids.csv"}
-    with pytest.raises(DataError, match=r"1 IDs have no label, first .*007\.png") as caught:
+    with pytest.raises(DataError, match=r"\b1 .*007\.png") as caught:
         predict(ensemble, copied, **options)
     assert "unreadable_label" in caught.value.hint
     assert not (tmp_path / "out" / "submission.csv").exists()

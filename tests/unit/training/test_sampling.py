@@ -53,9 +53,9 @@ def test_weights_average_one_and_fall_with_the_count(counts, beta):
 
 
 def test_a_class_without_images_is_named():
-    with pytest.raises(DataError, match="Class PLY has no training image"):
+    with pytest.raises(DataError, match="PLY"):
         effective_number_weights([3, 0], beta=0.9, names=["LY", "PLY"])
-    with pytest.raises(DataError, match="Class number 1"):
+    with pytest.raises(DataError, match=r"\b1\b"):
         effective_number_weights([3, 0], beta=0.9)
 
 

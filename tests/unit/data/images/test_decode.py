@@ -88,7 +88,7 @@ def test_description_is_of_the_file_as_stored(tmp_path):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere\.png is missing"):
+    with pytest.raises(DataError, match=r"nowhere\.png"):
         load_rgb(tmp_path / "nowhere.png")
 
 

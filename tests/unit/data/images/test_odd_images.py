@@ -54,7 +54,7 @@ def test_alpha_that_is_constant_or_a_mask_of_ones_is_ignored(alpha):
 
 
 def test_nothing_below_a_full_transparency_is_refused():
-    with pytest.raises(DataError, match="fully transparent"):
+    with pytest.raises(DataError, match="transparent"):
         load_rgb(as_file(np.zeros((20, 20, 4), np.uint8)))
 
 
@@ -117,7 +117,7 @@ def test_three_grey_pages_are_channels_where_the_file_says_so():
     ],
 )
 def test_three_grey_pages_that_may_be_anything_are_refused(options):
-    with pytest.raises(DataError, match=r"3 pages.*merge them to RGB"):
+    with pytest.raises(DataError, match=r"3 pages.*RGB"):
         load_rgb(as_tiff(CHANNELS, **options))
 
 

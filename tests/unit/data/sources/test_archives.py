@@ -50,7 +50,7 @@ def test_a_link_is_refused(tmp_path):
     info = zipfile.ZipInfo("cells")
     info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
     file = write_zip(tmp_path / "a.zip", {info: "/etc", "cells/passwd": b"x"})
-    with pytest.raises(DataError, match="has a link"):
+    with pytest.raises(DataError, match=r"\blink\b"):
         unzip(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -69,7 +69,7 @@ def test_hidden_files_and_what_macos_leaves_are_left_out(tmp_path):
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
     file = write_zip(tmp_path / "a.zip", {f"{i}.png": bytes(1_000_000) for i in range(8)})
-    with pytest.raises(DataError, match="8,000,000 bytes in all"):
+    with pytest.raises(DataError, match="8,000,000 bytes"):
         unzip(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -83,7 +83,7 @@ def test_more_files_than_anyone_has_are_refused(tmp_path, monkeypatch):
 def test_what_the_disk_has_no_room_for_is_refused_and_what_is_there_needs_none(tmp_path, monkeypatch):
     file = write_zip(tmp_path / "a.zip", {"a": b"a" * 1000, "b": b"b" * 500})
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: SimpleNamespace(free=archives.RESERVE + 1200))
-    with pytest.raises(DataError, match="needs 1,500 bytes"):
+    with pytest.raises(DataError, match="1,500 bytes"):
         unzip(file, tmp_path / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b").write_bytes(b"b" * 500)
@@ -100,7 +100,7 @@ def test_a_password_is_asked_for_by_hand(tmp_path):
     content = bytearray(write_zip(tmp_path / "a.zip", {"a": b"1"}).read_bytes())
     content[content.rindex(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
     (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(DataError, match="needs a password"):
+    with pytest.raises(DataError, match="password"):
         unzip(tmp_path / "a.zip", tmp_path / "out")
 
 

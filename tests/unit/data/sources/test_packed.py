@@ -52,7 +52,7 @@ def test_blood8_as_folders_and_without_names_of_its_numbers(tmp_path):
     draw(tmp_path / "folders/train/Neutrophil/1.jpg")
     assert labels(build_dataset(f"blood8:{tmp_path / 'folders'}", tmp_path / "out")) == {"PC": 1}
     write_parquet(tmp_path / "hub/x.parquet", {"image": packed(tmp_path, [1]), "label": [6]})
-    with pytest.raises(DataError, match="label 6 has no name"):
+    with pytest.raises(DataError, match=r"\b6\b"):
         build_dataset(f"blood8:{tmp_path / 'hub'}", tmp_path / "out")
 
 
@@ -120,10 +120,10 @@ def test_versions_of_the_release_share_a_fold_even_where_one_lacks_its_patient(t
 def test_a_parquet_file_that_is_damaged_or_of_something_else(release, tmp_path):
     file = next(release.rglob("phase1*.parquet"))
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(DataError, match="cannot be read as Parquet"):
+    with pytest.raises(DataError, match="Parquet"):
         build_dataset(f"wbcbench-hf:{release}", tmp_path / "out")
     write_parquet(file, {"image": packed(tmp_path, [1]), "label": ["BA"]})
-    with pytest.raises(DataError, match="has no column image_id"):
+    with pytest.raises(DataError, match="image_id"):
         build_dataset(f"wbcbench-hf:{release}", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -202,13 +202,13 @@ def test_bloodmnist_that_is_none(tmp_path):
     npz(tmp_path / "two/bloodmnist.npz")
     npz(tmp_path / "two/bloodmnist_64.npz")
     np.savez(tmp_path / "bloodmnist_28.npz", train_images=np.zeros(3))
-    with pytest.raises(DataError, match="Give the path of one npz"):
+    with pytest.raises(DataError, match="npz"):
         build_dataset(f"bloodmnist:{tmp_path / 'two'}", tmp_path / "out")
-    with pytest.raises(DataError, match="has no array train_labels"):
+    with pytest.raises(DataError, match="train_labels"):
         build_dataset(f"bloodmnist:{tmp_path}", tmp_path / "out")
     file = tmp_path / "two/bloodmnist.npz"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(DataError, match="cannot be read as npz"):
+    with pytest.raises(DataError, match="npz"):
         build_dataset(f"bloodmnist:{file}", tmp_path / "out")
 
 

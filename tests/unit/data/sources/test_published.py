@@ -106,10 +106,10 @@ def test_undivided_classes_are_kept_if_asked_for(acevedo, tmp_path):
 
 
 def test_paper_names_a_source_of_which_it_takes_something(acevedo, tmp_path):
-    with pytest.raises(DataError, match=r'"acevdo" to limit(.|\n)*Sources: acevedo'):
+    with pytest.raises(DataError, match=r'"acevdo"(.|\n)*acevedo'):
         build_dataset(f"acevedo:{acevedo}", tmp_path / "out", paper="acevdo")
     draw(tmp_path / "lmu/NGS/NGS_1.tiff")
-    with pytest.raises(DataError, match="The paper used no image of lmu-aml"):
+    with pytest.raises(DataError, match="lmu-aml"):
         build_dataset(f"lmu-aml:{tmp_path / 'lmu'}", tmp_path / "out", paper="lmu-aml")
 
 
@@ -203,5 +203,5 @@ def test_the_papers_additions_in_one_build(acevedo, tmp_path):
 
 
 def test_a_misspelt_kind_is_answered_with_one_like_it(tmp_path):
-    with pytest.raises(DataError, match=r'no kind "acevdo"(.|\n)*Did you mean "acevedo"'):
+    with pytest.raises(DataError, match=r'"acevdo"(.|\n)*"acevedo"'):
         build_dataset(f"acevdo:{tmp_path}", tmp_path / "out")
