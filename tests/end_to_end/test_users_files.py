@@ -88,10 +88,10 @@ def test_an_image_that_cannot_be_read_now_is_in_the_dataset_after_the_same_build
     reasons = first.excluded.set_index("path")["reason"]
     assert reasons["EO/0.png"].startswith("could not be read now")
     assert reasons["LY/1.png"].startswith("unreadable")
-    assert "run the same command again" in first.summary()
+    assert "same command" in first.summary()
     second = build_dataset(f"csv:{table}", tmp_path / "out")
     assert (len(first.manifest), len(second.manifest)) == (6, 7)
-    assert "run the same command again" not in second.summary()
+    assert "same command" not in second.summary()
     assert list(second.excluded["path"]) == ["LY/1.png"]
 
 

@@ -17,7 +17,7 @@ def test_this_machine_is_well(tmp_path, monkeypatch):
     assert "missing" not in {line.state for line in findings.lines}
     for word in ("Python", "torch", "processors", "can be written", *(f"recipe {name}" for name in list_recipes())):
         assert word in text
-    assert "recipe demo: needs no weights" in text
+    assert "recipe demo:" in text
     assert list(tmp_path.iterdir()) == []
 
 

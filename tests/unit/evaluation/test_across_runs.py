@@ -1,6 +1,7 @@
 """`nonet table`: runs side by side on the images that all of them hold out, with paired differences."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -93,8 +94,8 @@ def test_only_shared_images_count_and_differences_are_paired_over_patients(two, 
     made = table(runs, num_resamples=400)
     images = [f"cell-{i:05d}" for i in range(400) if not 50 <= i < 150]
     assert (made.table["images"] == 300).all()
-    assert "alone: 60 of its 360 images are not in every run and left out." in made.notes
-    assert "expanded: 30 of its 330 images are not in every run and left out." in made.notes
+    notes = "\n".join(made.notes)
+    assert re.search("alone.* 60 .*360", notes) and re.search("expanded.* 30 .*330", notes)
     (one, true, patient), (other, _, _) = (predicted(run, images) for run in runs)
     row = made.differences.query("views == 'final'").iloc[0]
     assert (row["run"], row["minus"], row["architecture"]) == ("expanded", "alone", "ensemble")
@@ -144,8 +145,8 @@ def test_other_patients_content_and_folds_are_told(two, tmp_path):
     (other / "recipe.toml").write_text(recipe.replace('by = "patient"', 'by = "image"'))
     seal(other)
     notes = " ".join(table([two[0], other], **FAST).notes)
-    assert "other has other patients than alone; intervals draw those of alone" in notes
-    assert "other: 7 shared images have the same image_id but other content" in notes
+    assert re.search("other .*patients .*alone", notes)
+    assert re.search("other: 7 .*image_id", notes)
     assert "alone by patient, other by image" in notes
 
 
@@ -170,18 +171,18 @@ def test_a_class_that_one_run_does_not_know_is_told_and_counts_as_wrong(two, tmp
     assert row["macro_f1"] == pytest.approx(expected)
 
     knows = table([lacking, two[0]], **FAST)
-    assert "alone knows PC as well, which lacking does not." in knows.notes
+    assert any(re.search(r"alone .*\bPC\b.* lacking", note) for note in knows.notes)
 
 
 def test_what_cannot_be_compared_is_refused(two, tmp_path, refused):
-    assert "at least two runs" in refused("table", two[0])
-    assert "given twice" in refused("table", two[0], two[0].parent / "." / "alone")
+    assert "two runs" in refused("table", two[0])
+    assert "twice" in refused("table", two[0], two[0].parent / "." / "alone")
     relabelled = change(
         shutil.copytree(two[1], tmp_path / "relabelled"),
         label=lambda m: ["SNE" if i in (3, 4) else code for i, code in enumerate(m["label"])],
     )
     said = refused("table", two[0], relabelled)
-    assert "of 400 shared images have another label in relabelled than in alone, first cell-00003" in said
+    assert re.search("of 400 .*relabelled .*alone.* cell-00003", said)
     strangers = change(
         shutil.copytree(two[1], tmp_path / "strangers"),
         image_id=lambda m: "x/" + m["image_id"],

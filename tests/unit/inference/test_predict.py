@@ -134,8 +134,7 @@ def test_adapting_to_the_mix_of_the_sample_is_asked_for_marked_and_done(run, ens
     table, plan = done.table(), json.loads((tmp_path / "out" / "plan.json").read_text())
     priors = estimate_priors(proba, start)
     assert list(plan["class_priors"].values()) == pytest.approx(priors, abs=1e-3)
-    assert "depends on the other images" in plan["note"]
-    assert "depends on the other images" in caplog.text
+    assert plan["note"] and plan["note"] in caplog.text
     assert set(table["priors"]) == {"estimated from these images"}
     moved = proba * priors / start
     moved /= moved.sum(1, keepdims=True)

@@ -1,5 +1,7 @@
 """The challenge's submission: every ID once, in its order, or nothing."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -20,7 +22,7 @@ def test_it_has_every_id_in_order_whatever_the_order_of_predictions(tmp_path, ca
     rows = [("t/2.jpg", "LY", ""), ("t/3.jpg", "SNE", ""), ("t/1.jpg", "SNE", ""), ("t/other.jpg", "LY", "")]
     out = tmp_path / "submission.csv"
     write_submission(out, ["1", "2.jpg", "3"], predictions_of(tmp_path, rows), CLASSES)
-    assert "1 unidentified images are submitted as their most probable class" in caplog.text
+    assert "1 unidentified" in caplog.text
     assert out.read_bytes() == b"ID,labels\n1,SNE\n2.jpg,LY\n3,SNE\n"
 
 
@@ -32,7 +34,7 @@ def test_an_unreadable_image_prevents_it_unless_a_class_is_given(tmp_path, caplo
     assert not out.exists()
     write_submission(out, ["1", "2"], table, CLASSES, unreadable_label="SNE")
     assert out.read_text() == "ID,labels\n1,LY\n2,SNE\n"
-    assert "1 unreadable images are submitted as SNE" in caplog.text
+    assert re.search("1 unreadable .*SNE", caplog.text)
 
 
 def test_an_unreadable_image_that_no_id_asks_for_is_no_hindrance(tmp_path):

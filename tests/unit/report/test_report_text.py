@@ -37,6 +37,17 @@ def predict(oof, rows, code):
     return oof
 
 
+def numbers(text):
+    """Return the numbers of a text in their order; the 1 of F1 is none."""
+    return [float(number.replace(",", "")) for number in re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?", text)]
+
+
+def spread_of_patients(text):
+    """Return the numbers of the sentence on how patients differ, or None where there is no such sentence."""
+    found = [numbers(sentence) for sentence in text.split(". ")]
+    return next((set(some) for some in found if report_text.MIN_IMAGES_OF_PATIENT in some), None)
+
+
 def with_data(found, **changes):
     return dataclasses.replace(found, data=dataclasses.replace(found.data, **changes))
 
@@ -49,35 +60,30 @@ def found(tmp_path_factory):
 def test_a_new_patient_is_told_the_share_of_cells_and_how_patients_differ(found):
     text, oof = report_text.expectation(found), found.data.oof
     right = found.predicted == oof.true
-    assert text.startswith(f"Of 100 cells of a new patient, expect about {100 * right.mean():.0f} ")
+    assert numbers(text)[:2] == [100, round(100 * right.mean())]
     shares = [right[oof.patient == p].mean() for p in set(oof.patient) if (oof.patient == p).sum() >= 20]
-    at_most, at_least = map(
-        int, re.search(r"at most (\d+) of 100 right and one in ten at least (\d+)\.", text).groups()
-    )
+    at_most, at_least = sorted(spread_of_patients(text) - {report_text.MIN_IMAGES_OF_PATIENT, 100})
     for held in (np.array(shares) <= at_most / 100, np.array(shares) >= at_least / 100):
         assert held.mean() >= 0.1 and held.sum() <= 0.1 * len(shares) + 2
 
 
-@pytest.mark.parametrize(
-    ("num_wrong", "said"),
-    [(0, "eight in ten hardly differ"), (20, "at most 0 of 100 right and one in ten at least 100")],
-)
-def test_no_patient_has_more_than_all_cells_right_or_fewer_than_none(found, num_wrong, said):
+@pytest.mark.parametrize(("num_wrong", "shares"), [(0, set()), (20, {0, 100})])
+def test_no_patient_has_more_than_all_cells_right_or_fewer_than_none(found, num_wrong, shares):
     oof = found.data.oof
     wrong = np.isin(oof.patient, sorted(set(oof.patient))[:num_wrong])
     logits = np.eye(len(oof.classes))[(oof.true + wrong) % len(oof.classes)]
     named = dataclasses.replace(oof, logits=logits[None, None], view_sets=[oof.final_view_set])
     text = report_text.expectation(with_data(found, oof=named))
-    assert said in text and "than 100" not in text
+    assert spread_of_patients(text) == {report_text.MIN_IMAGES_OF_PATIENT, *shares}
 
 
 def test_patients_are_not_compared_where_their_cells_are_few(tmp_path):
     text = report_text.expectation(measured(make_run(tmp_path / "run", num_images=200)))
-    assert "one in ten" not in text
+    assert spread_of_patients(text) is None
 
 
 def test_folds_by_image_are_the_best_to_hope_for(tmp_path):
-    assert report_text.expectation(measured(make_run(tmp_path / "run", by="image"))).startswith("At best, of 100 cells")
+    assert report_text.expectation(measured(make_run(tmp_path / "run", by="image"))).startswith("At best")
 
 
 def test_classes_of_few_patients_are_named_with_the_reason(tmp_path):
@@ -86,8 +92,9 @@ def test_classes_of_few_patients_are_named_with_the_reason(tmp_path):
     found = measured(run)
     num = int((found.data.oof.true == found.data.oof.classes.index("EO")).sum())
     text = report_text.judgement(found)
-    assert text.startswith(f"Cannot be judged: EO: {num} images of 1 patient.")
-    assert re.search(r"Best of the others: (LY|SNE) \(F1", text)
+    first = text.split(". ")[0]
+    assert "EO" in first and numbers(first) == [num, 1]
+    assert re.search(r"(LY|SNE) \(F1", text)
 
 
 def test_pairs_that_are_confused_and_classes_that_are_lost(tmp_path):
@@ -102,22 +109,24 @@ def test_pairs_that_are_confused_and_classes_that_are_lost(tmp_path):
     found = measured(run)
     num = int(found.confusion.loc["MY", "MMY"])
     text = report_text.confusions(found)
-    assert text.startswith(f"Most often: MY taken for MMY ({num:,} cells, 100 % of MY).")
-    assert "one and the same other class: MY (MMY)." in text
-    assert f"Of {num:,} mistakes 100 % are between neighbouring stages" in text
+    most_often, lost, neighbours = text.split(". ")
+    assert re.search(r"\bMY\b.*\bMMY\b", most_often) and numbers(most_often) == [num, 100]
+    assert "MY (MMY)" in lost
+    assert numbers(neighbours) == [num, 100]
 
 
 def test_no_mistake_no_pair(tmp_path):
     run = make_run(tmp_path / "run", classes=["LY", "SNE"])
     rewrite(run, lambda oof: predict(predict(oof, oof["label"] == "LY", "LY"), oof["label"] == "SNE", "SNE"))
-    assert report_text.confusions(measured(run)) == "No cell was taken for another class."
+    text = report_text.confusions(measured(run))
+    assert text and not numbers(text) and not re.search("LY|SNE", text)
 
 
 def test_doubted_labels_are_those_of_the_file(found):
     text = report_text.doubted_labels(found)
-    assert f"Look first at {len(found.issues.table):,} of {len(found.data.oof.true):,} labels" in text
+    assert f"{len(found.issues.table):,} of {len(found.data.oof.true):,} labels" in text
     code, num = next(iter(found.issues.table["given"].value_counts().items()))
-    assert f"most are labelled {code} ({num:,})" in text
+    assert f"{code} ({num:,})" in text
 
 
 def test_verdict_on_the_ensemble_follows_the_interval(found):
@@ -134,8 +143,8 @@ def test_trust_is_of_the_cross_fitted_measures(found):
     text = report_text.trust(found)
     overall, doubt = found.calibration.measures.iloc[0], found.calibration.doubt
     after, before = 100 * overall["ece_after"], 100 * overall["ece_before"]
-    assert re.findall(r"by (\d+\.\d)", text) == [f"{after:.1f}", f"{before:.1f}"]
-    assert f"{100 * (1 - doubt['share_identified']):.0f} % of the cells stay unidentified" in text
+    assert numbers(text)[:2] == [float(f"{after:.1f}"), float(f"{before:.1f}")]
+    assert f"{100 * (1 - doubt['share_identified']):.0f} % of the cells" in text
 
 
 @pytest.mark.parametrize(("before", "after", "worse"), [(0.10, 0.13, True), (0.13, 0.10, False), (0.1, 0.1, False)])
@@ -144,7 +153,7 @@ def test_calibration_that_made_it_worse_is_told_as_such(found, before, after, wo
     measures.loc[measures.index[0], ["ece_before", "ece_after"]] = before, after
     changed = dataclasses.replace(found.calibration, measures=measures)
     text = report_text.trust(dataclasses.replace(found, calibration=changed))
-    assert text.startswith("Calibration made the probabilities worse") == worse
+    assert ("worse" in text) == worse
     assert calibration_words(changed)["worse"][:1] == (["expected calibration error"] if worse else [])
 
 
@@ -162,9 +171,9 @@ def test_no_sentence_mixes_percent_and_fraction_of_cells(found):
 @pytest.mark.parametrize(
     ("identified", "said"),
     [
-        (0.0, "All cells stay unidentified, as no class reaches a probability of 50 %."),
-        (0.004, "More than 99 % of the cells stay unidentified"),
-        (0.999, "Less than 1 % of the cells stay unidentified"),
+        (0.0, "All cells"),
+        (0.004, "More than 99 %"),
+        (0.999, "Less than 1 %"),
     ],
 )
 def test_cells_that_stay_unidentified_are_none_some_or_all(found, identified, said):
@@ -175,7 +184,7 @@ def test_cells_that_stay_unidentified_are_none_some_or_all(found, identified, sa
         dataclasses.replace(found, calibration=dataclasses.replace(found.calibration, doubt=doubt))
     )
     assert said in text and "nan" not in text
-    assert ("75 % are right" in text) == (identified > 0)
+    assert ("75 %" in text) == (identified > 0)
 
 
 def test_the_report_has_no_share_of_no_cell(tmp_path):
@@ -185,7 +194,7 @@ def test_the_report_has_no_share_of_no_cell(tmp_path):
     seal(run)
     evaluate(run, num_resamples=20)
     html = (run / "evaluation" / "report.html").read_text(encoding="utf-8")
-    assert "All cells stay unidentified" in html and "That is every cell: none is identified." in html
+    assert "All cells" in html
     card = (run / "evaluation" / "model_card.md").read_text(encoding="utf-8")
     assert "nan" not in re.sub(r"<[^>]*>", " ", html).lower().split() and " nan " not in card
 
@@ -197,13 +206,13 @@ def rejection_of(shares, images=100):
 
 def test_nothing_is_most_of_what_is_rejected_where_nothing_is(found):
     text = report_text.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.0, "EO": 0.0, "LY": 0.0})))
-    assert text == "None of 100 known cells are rejected as an unknown cell type (target 2 %)."
+    assert numbers(text) == [100, 2] and not re.search("EO|LY", text)
     text = report_text.rejected(
         dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "EO": 0.01, "LY": 0.04}))
     )
-    assert text.endswith("; most often LY (4.0 %).")
+    assert "LY (4.0 %)" in text and "EO" not in text
     text = report_text.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "LY": 0.05})))
-    assert text.startswith("5.0 % of known cells") and "most often" not in text
+    assert numbers(text) == [5.0, 2] and "LY" not in text
 
 
 def corrupted(rows):
@@ -223,14 +232,14 @@ def corrupted(rows):
 def test_corruptions_are_judged_at_the_highest_severity_tested(found):
     mild = corrupted([("blur", 1, 0.49, 0.01), ("jpeg", 1, 0.5, 0.02)])
     text = report_text.robustness(dataclasses.replace(found, robustness=mild))
-    assert text.endswith("Even at the highest severity tested (1), no corruption lowers it for certain.")
+    assert numbers(text) == [0.5, 1] and not re.search("blur|jpeg", text)
 
 
 def test_each_corruption_is_judged_at_its_own_highest_severity(found):
     rows = [("blur", 1, 0.45, -0.01), ("blur", 2, 0.25, -0.2), ("jpeg", 4, 0.5, 0.1), ("shot_noise", 4, 0.375, -0.1)]
     text = report_text.robustness(dataclasses.replace(found, robustness=corrupted(rows)))
-    assert "(severity 2 of blur, 4 of shot noise, 4 of jpeg)" in text
-    assert "most is lost to blur (0.25), shot noise (0.38). No loss can be shown for jpeg." in text
+    assert "2 of blur, 4 of shot noise, 4 of jpeg" in text
+    assert "blur (0.25), shot noise (0.38)" in text and "jpeg (" not in text
 
 
 def test_a_class_of_one_image_of_unknown_patient_cannot_be_judged(tmp_path):
@@ -247,11 +256,11 @@ def test_a_class_of_one_image_of_unknown_patient_cannot_be_judged(tmp_path):
     rewrite(run, change)
     found = measured(run)
     text = report_text.judgement(found)
-    assert text.startswith("Cannot be judged: EO: 1 image. ")
-    assert "To be judged with care: MO (5 images, F1 anywhere from " in text
-    assert re.search(r"Best of the others: (LY|SNE) \(F1", text)
+    assert "EO: 1 image" in text.split(". ")[0]
+    assert re.search(r"MO \(5 images, F1 .*\d", text)
+    assert re.search(r"(LY|SNE) \(F1", text)
     limit = next(sentence for sentence in report_text.limits(found) if sentence.startswith("EO (eosinophil): "))
-    assert "fewer than 3 images, patients unknown" in limit
+    assert "3 images" in limit
 
 
 def test_many_images_of_one_patient_are_not_judged_for_one_more_of_an_unknown(tmp_path):
@@ -264,12 +273,12 @@ def test_many_images_of_one_patient_are_not_judged_for_one_more_of_an_unknown(tm
 
     rewrite(run, change)
     found = measured(run)
-    assert re.match(r"Cannot be judged: EO: \d+ images, not all of known patients\.", report_text.judgement(found))
+    assert re.search(r"\bEO: \d+ images", report_text.judgement(found).split(". ")[0])
     limit = next(sentence for sentence in report_text.limits(found) if sentence.startswith("EO (eosinophil): "))
-    assert "fewer than 3 patients, an image of unknown patient counted as one" in limit
+    assert "3 patients" in limit
 
 
 def test_curves_of_refitted_networks_are_said_to_be_of_the_heads_before(found):
     assert "refitted" not in report_text.training(found)
     refitted = found.data.recipe | {"models": {"refit_head": True}}
-    assert "of the heads before they were refitted" in report_text.training(with_data(found, recipe=refitted))
+    assert "refitted" in report_text.training(with_data(found, recipe=refitted))

@@ -274,8 +274,8 @@ def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
-    assert "DataError: A process that works on images died" in done.stderr
-    assert "put the calls under `if __name__" in done.stderr
+    assert "DataError: " in done.stderr
+    assert "if __name__" in done.stderr
 
 
 def zero_a_row(content, row_size, row):
