@@ -26,7 +26,7 @@ demo: $(READY)  ## the whole story on drawn cells: report in demo/run/evaluation
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-fast: $(READY)  ## the tests that take less than two minutes together: no training, no killing
+test-fast: $(READY)  ## the quick tests: no training, no killing, nothing end to end
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not training and not kill and not end_to_end and not slow"
 
 check: $(READY)  ## lint, format and layers, without changing anything

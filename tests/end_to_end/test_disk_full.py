@@ -43,6 +43,7 @@ def dataset(tiny_dataset, tmp_path):
     return Dataset.open(copied)
 
 
+@pytest.mark.slow
 def test_build(dataset, tiny_dataset, tmp_path):
     source = next(iter(tiny_dataset.description["roots"].values()))
     before = (dataset.folder / "manifest.parquet").read_bytes()
@@ -95,6 +96,7 @@ def test_training_resumes(dataset, make_recipe, tmp_path, num_bytes):
     assert all(json.loads(done.read_text()) for done in run.folder.glob("members/*/*/DONE"))
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate(tiny_run, tiny_dataset, tmp_path):
     from nonet.inference.load import load
     from nonet.inference.predict import predict

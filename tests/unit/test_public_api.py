@@ -24,6 +24,7 @@ def test_importing_nonet_loads_nothing_heavy():
     assert loaded_after("import nonet, nonet.cli, nonet.errors, nonet.recipe; dir(nonet)", HEAVY) == []
 
 
+@pytest.mark.slow
 def test_this_would_see_torch_if_it_were_loaded():
     assert "pandas" in loaded_after("import nonet; nonet.Dataset", HEAVY)
 

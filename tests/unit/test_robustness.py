@@ -115,6 +115,7 @@ def test_a_limit_holds_for_every_condition(run):
 # Stopped, gone on with, added to
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("whole_files", [1, 6])
 def test_a_killed_test_goes_on_to_the_same_bits(run, scored, monkeypatch, whole_files):
     written, written_whole = [], corruptions.written_whole
@@ -281,6 +282,7 @@ def test_an_empty_folder_is_refused(tmp_path):
         robustness_tables(tmp_path)
 
 
+@pytest.mark.slow
 def test_table_figure_and_report_come_of_one_call(run):
     found = nonet.evaluate_robustness(
         run, limit=12, corruptions=["jpeg", "blur"], severities=[2], num_resamples=50, accelerator="cpu"

@@ -309,6 +309,7 @@ def test_predict_prints_where_the_table_is(nonet, places, tmp_path):
     assert out.strip() == f"1 images: {tmp_path / 'p' / 'predictions.csv'}"
 
 
+@pytest.mark.slow
 def test_classes_and_externals_are_lists(nonet, tiny_dataset, tmp_path):
     import nonet as package
 
@@ -341,6 +342,7 @@ def test_a_reader_that_leaves_early_is_no_error():
     assert err == ""
 
 
+@pytest.mark.slow
 def test_the_program_is_installed_under_its_name():
     program = shutil.which("nonet", path=str(Path(sys.executable).parent))
     if program is None:

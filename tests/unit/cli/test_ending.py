@@ -54,6 +54,7 @@ def test_a_name_cannot_command_the_terminal(capsys):
     assert out == "cell\\x1b[2J.png\\x9b\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437"])
 def test_output_that_lacks_letters_is_escaped(encoding):
     script = (

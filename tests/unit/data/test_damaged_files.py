@@ -14,6 +14,8 @@ from nonet.data.folds import make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.errors import DataError, NonetError
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture
 def dataset(tmp_path):

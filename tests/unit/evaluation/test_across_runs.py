@@ -87,6 +87,7 @@ def test_rows_are_those_of_evaluate_where_all_images_are_shared(two):
     assert made.notes == ["Scored on the 400 evaluated images that all 2 runs hold out."]
 
 
+@pytest.mark.slow
 def test_only_shared_images_count_and_differences_are_paired_over_patients(two, tmp_path):
     runs = [shutil.copytree(run, tmp_path / run.name) for run in two]
     leave_out(runs[0], [f"cell-{i:05d}" for i in range(50, 90)])

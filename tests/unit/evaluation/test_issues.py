@@ -194,6 +194,7 @@ def test_evaluate_finds_them_too_and_the_report_shows_them(run):
         assert f">{text}<" in svg
 
 
+@pytest.mark.slow
 def test_unknown_patients_are_a_dash_in_the_report_and_in_no_table_of_patients(run):
     for file in ("oof.parquet", "manifest.parquet"):
         pd.read_parquet(run / file).assign(patient=None).to_parquet(run / file)

@@ -122,6 +122,7 @@ def test_report_card_and_log_say_it_first_and_no_label_is_doubted(kind, run, rng
         nonet.issues(run)
 
 
+@pytest.mark.slow
 def test_networks_that_know_something_say_nothing_of_it(run, caplog):
     nonet.evaluate(run, num_resamples=100)
     assert not [r for r in caplog.records if r.levelname == "WARNING" and "chance" in r.getMessage()]

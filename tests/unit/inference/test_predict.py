@@ -155,6 +155,7 @@ def test_spread_and_agreement_are_between_members(ensemble, cells, tmp_path):
     assert table["agreement"][0] == pytest.approx((logits.argmax(1) == k).mean())
 
 
+@pytest.mark.slow
 def test_seventy_at_once_are_the_same_as_one_by_one(ensemble, cells, tmp_path):
     paths = sorted(cells.glob("*.png"))[:70]
     together = predict(ensemble, paths, out=tmp_path / "together").table()

@@ -22,6 +22,7 @@ def cells(sigmas, size_px=96):
     return [np.clip(np.rint(image), 0, 255).astype(np.uint8) for image in noisy]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("provide_sigma", [True, False])
 def test_same_as_on_cores(device, provide_sigma):

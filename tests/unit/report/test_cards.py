@@ -134,6 +134,7 @@ def test_datasheet_tells_how_the_dataset_was_made(full):
     assert "No image of PLY" in sheet
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_what_was_not_measured(tmp_path):
     run = make_run(tmp_path / "run", num_images=60, num_patients=6, num_external=0)
     card, sheet = cards(run)
@@ -163,6 +164,7 @@ def test_labels_of_ones_own_and_no_patients(tmp_path):
     assert "patients unknown" in cards(run)[0]
 
 
+@pytest.mark.slow
 def test_class_without_an_evaluated_image(tmp_path):
     run = make_run(tmp_path / "run", classes=["EO", "LY", "SNE"], num_images=150, num_external=30)
     manifest, oof = pd.read_parquet(run / "manifest.parquet"), pd.read_parquet(run / "oof.parquet")
@@ -179,6 +181,7 @@ def test_class_without_an_evaluated_image(tmp_path):
         assert_renders(text)
 
 
+@pytest.mark.slow
 def test_robustness_is_told_where_it_was_measured(tmp_path):
     run = make_run(tmp_path / "run", num_images=150)
     (run / "evaluation").mkdir()

@@ -119,6 +119,7 @@ def test_any_number_of_classes(tmp_path, num_classes):
     assert np.isfinite(evaluate(run, num_resamples=20)["macro_f1"]).all()
 
 
+@pytest.mark.slow
 def test_report_warns_where_folds_are_by_image_or_patients_are_stand_ins(tmp_path):
     run = make_run(tmp_path / "run", by="image")
     manifest = pd.read_parquet(run / "manifest.parquet")

@@ -77,6 +77,7 @@ def test_class_with_another_frame_is_named(cells, tmp_path, label):
     assert f"it gives {label} away" in str(check_dataset(dataset))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["MO", "BL"])
 def test_class_with_another_border_is_named(cells, tmp_path, label):
     folder, table = cells
@@ -86,6 +87,7 @@ def test_class_with_another_border_is_named(cells, tmp_path, label):
     assert f"it gives {label} away" in dataset.summary()
 
 
+@pytest.mark.slow
 def test_border_of_a_patient_is_no_shortcut(cells, tmp_path):
     folder, table = cells
     change(folder, table.path[table.patient == table.patient.iloc[0]], bordered)
@@ -227,6 +229,7 @@ def test_size_that_differs_between_sources_only_is_told_over_all_sources(tmp_pat
     assert ("size", "all sources") in found and not {("size", "s"), ("size", "t")} & found
 
 
+@pytest.mark.slow
 def test_copies_unreadable_images_and_small_classes_are_told(cells, tmp_path):
     folder, table = cells
     paths = list(table.path[table.label == "SNE"])

@@ -210,6 +210,7 @@ def test_compiles_where_no_folder_can_be_written(monkeypatch):
     assert nonet.data.preprocess.denoise_kernels.compiled(len) is len
 
 
+@pytest.mark.slow
 def test_another_process_compiles_nothing(tmp_path):
     look = (
         "from nonet.data.preprocess.denoise import warm_up\n"

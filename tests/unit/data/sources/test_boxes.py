@@ -11,6 +11,8 @@ from nonet.data.build import build_dataset
 from nonet.data.sources.boxes import Box
 from nonet.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 # Fields with boxes
 
 

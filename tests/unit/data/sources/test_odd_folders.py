@@ -17,6 +17,8 @@ from nonet.data.sources.folder import read_folder
 from nonet.errors import DataError
 from nonet.inference.inputs import find_inputs
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 SOME = ("BA/a.png", "BA/b.png", "EO/a.png", "EO/b.png")
 
 

@@ -19,6 +19,8 @@ from nonet.data.sources.vocabulary import canonical_form, is_missing_value
 from nonet.errors import DataError
 from nonet.inference.inputs import find_inputs
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 PATHS = ("BA/a.png", "BA/b.png", "EO/a.png", "EO/b.png", "SNE/a.png")
 
 

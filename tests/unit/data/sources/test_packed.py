@@ -13,6 +13,8 @@ from nonet.data.unpack import FOLDER, remove_stale
 from nonet.data.verify import check_dataset
 from nonet.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 # Parquet
 
 

@@ -10,6 +10,8 @@ from nonet.data.sources.acevedo import COUNTS, FOLDERS
 from nonet.data.verify import check_dataset
 from nonet.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 PAPER = {"MO": 1420, "EO": 3117, "BNE": 1633, "PMY": 592, "BA": 1218, "MY": 1137, "MMY": 1015}
 
 # Acevedo-20
@@ -45,6 +47,7 @@ def test_acevedo_limited_to_what_the_paper_takes(acevedo, tmp_path):
     assert left_out(dataset)["no code for IG"] == 2
 
 
+@pytest.mark.slow
 def test_complete_acevedo_gives_exactly_the_papers_counts(tmp_path):
     """All 17,092 names, none with content: listing reads no image."""
     for folder, prefixes in FOLDERS.items():
