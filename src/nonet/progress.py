@@ -60,8 +60,8 @@ def progress(iterable=None, *, total: int | None = None, description: str, unit:
     return tqdm(iterable, total=total, desc=description, unit=f" {unit}", **options)
 
 
-def slowly(batches: Iterable, description: str | None, *, unit: str = "batches") -> Iterable:
+def slowly(batches: Iterable, description: str | None) -> Iterable:
     """Go through batches with a bar that comes only where it takes long, and goes again; without one for None."""
     if description is None:
         return batches
-    return progress(list(batches), description=description, unit=unit, leave=False, delay=5)
+    return progress(list(batches), description=description, unit="batches", leave=False, delay=5)

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
 Part = Annotated[float, Field(gt=0, le=1)]
+#: Of predict.views and a table's view sets: the image as it is.
+NO_VIEWS = "none"
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 

@@ -53,7 +53,8 @@ def make_run(folder, *, num_images=600, num_patients=40, num_external=80, classe
         folder / "oof.parquet"
     )
     _histories(folder, rng)
-    (folder / "recipe.toml").write_text(f'name = "paper"\n\n[folds]\nby = "{by}"\nnum_folds = 3\n')
+    models = f"[models]\narchitectures = {json.dumps(ARCHITECTURES)}\n"
+    (folder / "recipe.toml").write_text(f'name = "paper"\n\n[folds]\nby = "{by}"\nnum_folds = 3\n\n{models}')
     versions = {"python": "3.12.3", "versions": {"torch": "2.9.1", "timm": "1.0.22"}, "device": "1 × H100"}
     begun = {"classes": classes, "architectures": ARCHITECTURES, "num_folds": 3, "fingerprints": {}}
     (folder / "provenance.json").write_text(json.dumps(versions | begun))
@@ -107,6 +108,8 @@ def _histories(folder, rng):
             path = folder / "members" / architecture / f"fold-{fold}" / "history.jsonl"
             path.parent.mkdir(parents=True)
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            kept = {"kept_epoch": int(epochs[f1.argmax()]), "val_macro_f1": float(f1.max())}
+            (path.parent / "DONE").write_text(json.dumps(kept))  # `seal` adds the rest
 
 
 def _cells(rng, num_images, side=96):

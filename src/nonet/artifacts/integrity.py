@@ -74,13 +74,12 @@ def _first_line(error: Exception) -> str:
     return f"{(str(error).splitlines() or [type(error).__name__])[0].rstrip('.')}."
 
 
-def read_json(path: Path, *, hint: str, kind: type[NonetError] = DamagedError, versioned: bool = True) -> dict:
-    """Read a JSON file that holds a table.
+def read_json(path: Path, *, hint: str, kind: type[NonetError] = DamagedError) -> dict:
+    """Read a JSON file that holds a table, and says which format it has; a newer one is refused.
 
     Parameters
     ----------
     hint, kind : as of `reading`.
-    versioned : whether it must say which format it has; a newer one is refused.
 
     Raises
     ------
@@ -90,8 +89,7 @@ def read_json(path: Path, *, hint: str, kind: type[NonetError] = DamagedError, v
         data = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(data, dict):
             raise ValueError("it does not hold a table")
-    if versioned:
-        require_format(data, path, hint=hint, kind=kind)
+    require_format(data, path, hint=hint, kind=kind)
     return data
 
 
@@ -193,7 +191,10 @@ def require_unchanged(run: Run, *files: Path) -> dict:
 
 def read_checksums(run: Run) -> dict:
     """Read checksums.json: "files", name → facts, and "members", name → what its DONE says."""
-    return {"files": {}, "members": {}} | read_sealed(run.checksums, hint=heal_hint(run))
+    checksums = read_sealed(run.checksums, hint=heal_hint(run))
+    with reading(run.checksums, hint=heal_hint(run)):
+        checksums["files"], checksums["members"]
+    return checksums
 
 
 def note_checksums(run: Run, files: Iterable[Path] = (), members: Iterable[Member] = ()) -> None:
@@ -208,6 +209,13 @@ def note_checksums(run: Run, files: Iterable[Path] = (), members: Iterable[Membe
 
 
 # A member
+
+
+#: What training writes of a member, besides whose it is and what its files are.
+DONE_FACTS = {
+    *("epochs", "kept_epoch", "val_macro_f1", "seconds", "weights_from", "attempt", "earlier_attempts", "dead"),
+    "files",
+}
 
 
 def write_done(member: Member, about: dict) -> None:
@@ -244,6 +252,8 @@ def read_done(member: Member) -> dict:
         raise DamagedError(f"{member.done} is of {done.get('member')}, not of {member.name}.", hint=hint)
     if done.get("fingerprints") != fingerprints_of(member.run):
         raise DamagedError(f"{member.done} is of another run: with another recipe, dataset or folds.", hint=hint)
+    if absent := DONE_FACTS - done.keys():
+        raise DamagedError(f"{member.done} is damaged: it lacks {min(absent)}.", hint=hint)
     return done
 
 

@@ -268,7 +268,7 @@ class Run:
         return [self.member(arch, fold) for fold in range(num_folds) for arch in architectures]
 
 
-def environment() -> dict:
+def software_and_machine() -> dict:
     """Return what decides a run's numbers beside recipe and data: versions, machine, device."""
     packages = (
         "nonet",

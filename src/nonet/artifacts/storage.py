@@ -44,7 +44,7 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
-def in_words(error: OSError, place: object = None) -> StorageError:
+def storage_error(error: OSError, place: object = None) -> StorageError:
     """Say what the operating system refused, where, and how to continue.
 
     Parameters
@@ -79,7 +79,7 @@ def writing_to(place: object) -> Iterator[None]:
         yield
     except OSError as error:
         named = error.filename is not None and TEMPORARY not in str(error.filename)
-        raise in_words(error, error.filename if named else place) from error
+        raise storage_error(error, error.filename if named else place) from error
 
 
 @contextlib.contextmanager
@@ -114,7 +114,7 @@ def _lock(path: Path, *, timeout: float) -> Iterator[None]:
             raise
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-                raise in_words(error, path) from error
+                raise storage_error(error, path) from error
             logger.warning(
                 f"The file system of {path.parent} has no locks. Make sure that no other nonet writes there meanwhile."
             )

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from nonet.artifacts.storage import in_words
+from nonet.artifacts.storage import storage_error
 from nonet.cli.options import with_options
 from nonet.errors import NonetError, printable
 
@@ -52,7 +52,7 @@ def exit_status_of(command: Callable[[], object]) -> int:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 1
     except OSError as error:
-        return say_error(in_words(error))
+        return say_error(storage_error(error))
     except MemoryError:
         return say_error(NonetError("Memory ran out.", "Close other programs, or lower --workers."))
     except KeyboardInterrupt as stop:

@@ -43,7 +43,7 @@ def summarise_dataset(dataset: Dataset) -> dict:
     return {
         "format_version": FORMAT_VERSION,
         "created": description.get("created"),
-        "kinds": description.get("kinds", {}),
+        "kinds": description["kinds"],
         "notes": list(description["notes"]),
         "excluded": _count_excluded(dataset.excluded),
         "decisions": decisions and {key: decisions[key] for key in ("num_images", "sha256")},

@@ -167,8 +167,8 @@ class Dataset:
 
 def _require_sound(description: dict) -> None:
     """Raise KeyError or ValueError where dataset.json lacks something that is used."""
-    optional = {name: kind for name, kind in {"checks": list, "kinds": dict}.items() if name in description}
-    for name, kind in ({"classes": list, "roots": dict, "notes": list} | optional).items():
+    checks = {"checks": list} if "checks" in description else {}  # written by the checks
+    for name, kind in ({"classes": list, "roots": dict, "kinds": dict, "notes": list} | checks).items():
         values = description[name]
         if not isinstance(values, kind):
             raise ValueError(f"its {name} are {str(values)[:80]}")

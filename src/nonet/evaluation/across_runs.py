@@ -1,7 +1,6 @@
 """`nonet table`: Table 1 over several runs, on the images that all of them score, with paired differences."""
 
 import itertools
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -22,8 +21,6 @@ from nonet.evaluation.run_data import RunData, read_run
 from nonet.evaluation.tables import HEADINGS, count_judged, format_interval, row_name
 from nonet.page.markdown import Markdown
 from nonet.page.markdown import table as markdown_table
-
-logger = logging.getLogger("nonet")
 
 #: How to tell a folder that `table` wrote; it has no JSON file, so that only the marker does.
 _OURS: dict[str, Any] = {
@@ -55,7 +52,7 @@ class RunsTable:
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return "\n\n".join([*self.notes, _in_columns(_scores_in_words(self.table)), _differences_in_words(self)])
+        return "\n\n".join([*self.notes, _align_columns(_scores_in_words(self.table)), _differences_in_words(self)])
 
 
 def table(
@@ -205,7 +202,7 @@ def _notes_on_runs(data: dict[str, RunData], shared: dict[str, np.ndarray]) -> l
         more = sorted(set(run.oof.classes) - set(reference.oof.classes))
         if more:
             notes.append(f"{name} knows {', '.join(more)} as well, which {first} does not.")
-    by = {name: run.recipe.get("folds", {}).get("by", "patient") for name, run in data.items()}
+    by = {name: run.recipe.folds.by for name, run in data.items()}
     if len(set(by.values())) > 1:
         each = ", ".join(f"{name} by {how}" for name, how in by.items())
         notes.append(f"Folds differ ({each}): folds by image score better than the next patient will.")
@@ -296,7 +293,7 @@ def _differences_in_words(made: RunsTable) -> str:
     lines = [["ensembles, each with its views", *HEADINGS.values()]]
     for row in final.to_dict("records"):
         lines.append([f"{row['run']} − {row['minus']}", *(_signed(row, score) for score in HEADINGS)])
-    return _in_columns(lines)
+    return _align_columns(lines)
 
 
 def _signed(row: dict, score: str) -> str:
@@ -306,7 +303,7 @@ def _signed(row: dict, score: str) -> str:
     return f"{value} [–]" if low == "–" else f"{value} [{low}, {high}]"
 
 
-def _in_columns(lines: list[list[str]]) -> str:
+def _align_columns(lines: list[list[str]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

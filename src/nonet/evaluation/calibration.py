@@ -20,7 +20,7 @@ from nonet.cells import in_order_of_maturation
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group, sums_by_group
 from nonet.evaluation.metrics import per_class_scores
 from nonet.evaluation.not_measured import NotMeasured
-from nonet.evaluation.oof import OutOfFold
+from nonet.evaluation.oof import ALL_CLASSES, OutOfFold
 from nonet.evaluation.tables import with_scores
 from nonet.recipe import Calibrate
 
@@ -28,7 +28,6 @@ from nonet.recipe import Calibrate
 Score: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 NUM_BINS = 15
-ALL = "all"
 #: The row of Table 1 with prior correction, and its architecture.
 CALIBRATED = "ensemble, calibrated"
 
@@ -298,7 +297,7 @@ def _measure(
     limits = {name: bootstrap.interval(v) for name, v in resampled.items()}
     order = [oof.classes.index(code) for code in in_order_of_maturation(oof.classes)]
     share = np.bincount(oof.true, minlength=num_classes) / len(oof.true)
-    rows: list[dict[str, Any]] = [{"class": ALL, "images": len(oof.true), "share": 1.0}]
+    rows: list[dict[str, Any]] = [{"class": ALL_CLASSES, "images": len(oof.true), "share": 1.0}]
     rows += [{"class": oof.classes[k], "images": int((oof.true == k).sum()), "share": share[k]} for k in order]
     for number, when in enumerate(("before", "after")):
         for score in ("ece", "brier", "nll"):
@@ -358,7 +357,7 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, bootstrap: Bootstrap) -> pd.Da
     rows = []
     for k in [-1, *(oof.classes.index(code) for code in in_order_of_maturation(oof.classes))]:
         of_class = oof.true == k if k >= 0 else np.ones(n, dtype=bool)
-        row: dict[str, Any] = {"class": oof.classes[k] if k >= 0 else ALL, "images": int(of_class.sum())}
+        row: dict[str, Any] = {"class": oof.classes[k] if k >= 0 else ALL_CLASSES, "images": int(of_class.sum())}
         row |= {"groups": len(set(oof.group[of_class])), "own_threshold": k in own}
         for name, score in scores.items():
             _set(row, name, score(sums.total())[k + 1], *(end[k + 1] for end in limits[name]))

@@ -209,26 +209,24 @@ def count_by(group: np.ndarray, given: np.ndarray, is_issue: np.ndarray) -> pd.D
     return table.iloc[excess].reset_index(drop=True)
 
 
-def commonest(found: Issues, num: int = 5) -> list[dict]:
+def commonest(found: Issues) -> list[dict]:
     """Return the commonest pairs of given and suggested class.
 
     Parameters
     ----------
     found : Issues
         The issues.
-    num : int
-        The largest number of pairs.
 
     Returns
     -------
     list of dict
-        Keys given, suggested and count; the commonest pair first.
+        Up to five, with keys given, suggested and count; the commonest pair first.
     """
-    counts = found.table.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable").head(num)
+    counts = found.table.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable").head(5)
     return counts.rename("count").reset_index().to_dict("records")
 
 
-def in_words(found: Issues) -> str:
+def issues_text(found: Issues) -> str:
     """Summarise the issues.
 
     Parameters

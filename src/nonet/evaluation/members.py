@@ -31,8 +31,8 @@ def dead_words(data: RunData) -> list[str]:
 
 
 def _sentence(data: RunData, entry: MemberEntry) -> str:
-    done = data.done.get((entry.architecture, entry.fold), {})
-    attempts = len(done.get("earlier_attempts") or []) + 1
+    done = data.done.get((entry.architecture, entry.fold))  # None where DONE is damaged
+    attempts = 1 + (len(done["earlier_attempts"]) if done else 0)
     tried = f", in each of {attempts} attempts with different seeds" if attempts > 1 else ""
     end = "" if entry.weight else " Its weight is zero: no score and no prediction uses it."
     return f"{_name(data, entry.architecture, entry.fold)} {entry.reason}{tried}.{end}"
@@ -51,7 +51,7 @@ def restarted_words(data: RunData) -> str:
     str
         A sentence; empty where there is none.
     """
-    again = [member for member, done in sorted(data.done.items()) if done.get("earlier_attempts") and not done["dead"]]
+    again = [member for member, done in sorted(data.done.items()) if done["earlier_attempts"] and not done["dead"]]
     if not again:
         return ""
     return f"Trained again with another seed because the network died in training: {_names(data, again)}."

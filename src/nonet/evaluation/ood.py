@@ -16,9 +16,7 @@ from nonet.calibration.ood import fit_rejection
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
 from nonet.evaluation.not_measured import NotMeasured
-from nonet.evaluation.oof import OutOfFold
-
-ALL = "all"
+from nonet.evaluation.oof import ALL_CLASSES, OutOfFold
 
 
 def measure_rejection(
@@ -188,14 +186,14 @@ def rejection_table(
     resampled = bootstrap.scores(counts, {"share": _shares})["share"]
     low, high = bootstrap.interval(resampled)
     rows = []
-    for code in (ALL, *in_order_of_maturation(oof.classes)):
-        k = size if code == ALL else oof.classes.index(code)
-        of_class = np.ones(len(oof.true), dtype=bool) if code == ALL else oof.true == k
+    for code in (ALL_CLASSES, *in_order_of_maturation(oof.classes)):
+        k = size if code == ALL_CLASSES else oof.classes.index(code)
+        of_class = np.ones(len(oof.true), dtype=bool) if code == ALL_CLASSES else oof.true == k
         num_groups = len(set(oof.group[of_class]))
         rows.append(
             {
                 "class": code,
-                "name": "all known cells" if code == ALL else name_of(code),
+                "name": "all known cells" if code == ALL_CLASSES else name_of(code),
                 "images": int(of_class.sum()),
                 "patients": num_groups,
                 "rejected": int(rejected[of_class].sum()),

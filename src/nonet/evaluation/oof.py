@@ -11,9 +11,11 @@ from nonet.artifacts.logit_columns import logit_classes, logit_columns
 from nonet.calibration.member_weights import folds_with_weight, mean_over_members, weights_by_image
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import GroupConfusions, confusions_by_group
+from nonet.settings import NO_VIEWS
 
 ENSEMBLE = "ensemble"
-NO_VIEWS = "none"
+#: In place of a class, in the row of a table that sums up all images.
+ALL_CLASSES = "all"
 _TRAIN_AGAIN = 'Run "nonet train RECIPE DATASET --out RUN" again: it completes what is missing.'
 
 

@@ -17,7 +17,8 @@ from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_
 from nonet.evaluation.metrics import macro_f1_score
 from nonet.evaluation.oof import OutOfFold, align_oof
 from nonet.evaluation.tables import format_interval
-from nonet.inference.corrupted_images import CLEAN, NO_VIEWS, Variant
+from nonet.inference.corrupted_images import CLEAN, Variant
+from nonet.settings import NO_VIEWS
 
 DENOISING, VIEWS, CORRUPTION = "denoised − as is", "with views − without", "corrupted − clean"
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +17,7 @@ from nonet.artifacts.run import Member, Run, heal_hint
 from nonet.calibration.member_weights import folds_with_weight
 from nonet.errors import RunError
 from nonet.evaluation.oof import OutOfFold, align_oof
-from nonet.recipe import Calibrate, Denoise
+from nonet.recipe import Calibrate, Recipe, load_recipe
 
 logger = logging.getLogger("nonet")
 
@@ -39,7 +38,7 @@ class RunData:
         The predictions for the evaluated images.
     manifest : DataFrame
         The run's manifest.parquet.
-    recipe_text, recipe : str, dict
+    recipe_text, recipe : str, Recipe
         The run's recipe.toml, as text and as settings.
     provenance : dict
         The run's provenance.json.
@@ -70,7 +69,7 @@ class RunData:
     oof: OutOfFold
     manifest: pd.DataFrame
     recipe_text: str
-    recipe: dict
+    recipe: Recipe
     provenance: dict
     ensemble: EnsembleFile
     histories: dict[tuple[str, int], pd.DataFrame]
@@ -99,15 +98,9 @@ class RunData:
         Returns
         -------
         int or None
-            As its DONE file says, else as the recipe implies; None where neither does.
+            None for a member that diverged in its first epoch.
         """
-        history = self.histories.get(member)
-        if "kept_epoch" in self.done.get(member, {}) or history is None:
-            return self.done.get(member, {}).get("kept_epoch")
-        chosen = (
-            history if self.recipe.get("train", {}).get("keep") == "last" else history[history["best"].astype(bool)]
-        )
-        return int(chosen["epoch"].iloc[-1]) if len(chosen) else None
+        return self.done[member]["kept_epoch"]
 
     @property
     def is_weighted(self) -> bool:
@@ -129,7 +122,7 @@ class RunData:
     @property
     def calibrate(self) -> Calibrate:
         """The settings that ensemble.json was calibrated with, or else those of the recipe."""
-        return self.ensemble.calibration.settings or Calibrate.model_validate(self.recipe.get("calibrate", {}))
+        return self.ensemble.calibration.settings or self.recipe.calibrate
 
     @property
     def trained_priors(self) -> np.ndarray:
@@ -146,12 +139,6 @@ class RunData:
         """The manifest's rows of the images that are trained on and never scored."""
         manifest = self.manifest
         return manifest[manifest["label"].notna() & ~manifest["evaluate"].astype(bool) & manifest["split"].ne("test")]
-
-    @property
-    def denoise(self) -> Denoise:
-        """The settings of denoising; settings that this version does not know are ignored."""
-        settings = self.recipe.get("denoise", {})
-        return Denoise.model_validate({key: settings[key] for key in settings if key in Denoise.model_fields})
 
 
 def read_run(run: Run) -> RunData:
@@ -189,14 +176,13 @@ def read_run(run: Run) -> RunData:
     oof = align_oof(table, ensemble.classes, weights=weights)
     with reading(run.recipe, hint=hint):
         text = run.recipe.read_text(encoding="utf-8")
-        recipe = tomllib.loads(text)
     dones = _read_dones(run, provenance)
     return RunData(
         name=run.folder.resolve().name,
         oof=oof,
         manifest=manifest,
         recipe_text=text,
-        recipe=recipe,
+        recipe=load_recipe(run.recipe),
         provenance=provenance,
         ensemble=ensemble,
         histories=_read_histories(run, dones),
@@ -284,8 +270,7 @@ def _origins(dones: dict[Member, dict]) -> dict[str, str | None]:
     """Return where each architecture's weights came from; differing members are joined by semicolons."""
     found: dict[str, list] = {}
     for member, done in dones.items():
-        if "weights_from" in done:
-            found.setdefault(member.architecture, []).append(done["weights_from"])
+        found.setdefault(member.architecture, []).append(done["weights_from"])
     return {
         name: "; ".join(dict.fromkeys(origin or "random numbers" for origin in origins)) if any(origins) else None
         for name, origins in found.items()

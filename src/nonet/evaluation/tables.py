@@ -8,8 +8,9 @@ import pandas as pd
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
 from nonet.evaluation.metrics import SCORES, macro_f1_score, per_class_scores
-from nonet.evaluation.oof import ENSEMBLE, NO_VIEWS, OutOfFold, align_oof
+from nonet.evaluation.oof import ENSEMBLE, OutOfFold, align_oof
 from nonet.page.numbers import number
+from nonet.settings import NO_VIEWS
 
 #: The headings of the scores.
 HEADINGS = {

@@ -18,7 +18,6 @@ from nonet.errors import DataError, did_you_mean
 from nonet.recipe import Denoise
 
 CLEAN = "none"
-NO_VIEWS = "none"
 
 
 @dataclass(frozen=True, order=True)

@@ -134,7 +134,7 @@ def _of_folder(folder: Path) -> list[Input]:
             skipped.append(entry.file)
     if not taken and (folder / "recipe.toml").exists():
         raise DataError(f"{folder} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
-    rest = _in_words(skipped, folder)
+    rest = _skipped_text(skipped, folder)
     if not taken:
         raise DataError(
             f"Folder {folder} contains no image{rest}.", hint=f"Looked for {FORMATS_IN_WORDS}, also in subfolders."
@@ -147,7 +147,7 @@ def _of_folder(folder: Path) -> list[Input]:
     return [Input(str(file), file) for file in sorted(taken)]
 
 
-def _in_words(skipped: list[Path], folder: Path) -> str:
+def _skipped_text(skipped: list[Path], folder: Path) -> str:
     """Count files by suffix and name the first; an empty string if there are none."""
     if not skipped:
         return ""

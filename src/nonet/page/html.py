@@ -14,7 +14,7 @@ _SHARED = Path(__file__).parent / "templates"
 _MOST_ENLARGED = 1.3  # a figure of few classes is not blown up to the page's width
 
 
-def environment(templates: Path) -> Environment:
+def html_environment(templates: Path) -> Environment:
     """Return a Jinja environment over a stage's own templates and the shared ones (page.css)."""
     made = Environment(
         loader=FileSystemLoader([templates, _SHARED]),

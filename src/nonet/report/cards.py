@@ -13,7 +13,6 @@ import pandas as pd
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.data.sources import SOURCES
 from nonet.evaluation.calibration import MeasuredCalibration
-from nonet.evaluation.oof import NO_VIEWS
 from nonet.evaluation.results import Results
 from nonet.evaluation.robustness import corruption_rows
 from nonet.evaluation.tables import HEADINGS, format_interval
@@ -21,6 +20,7 @@ from nonet.page.markdown import Markdown, escape, markdown_environment, table
 from nonet.page.numbers import percent, percent_range, score
 from nonet.recipe import Recipe, differing_settings, list_recipes, load_recipe
 from nonet.report import report_text
+from nonet.settings import NO_VIEWS
 
 _USES = ("images", "scored", "external", "test")
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -71,7 +71,7 @@ def _source(name: str, found: Results) -> dict:
     """Return what is known of a source; `about` is None where it is not a published set that nonet knows."""
     manifest = found.data.manifest
     images = manifest[manifest["source"].astype(str) == name]
-    kind = ((found.data.record or {}).get("kinds") or {}).get(name)
+    kind = found.data.record["kinds"].get(name) if found.data.record else None
     about = SOURCES.get(kind)
     return {
         "name": name,
@@ -128,7 +128,7 @@ def _model(found: Results) -> dict:
     data = found.data
     measured = isinstance(found.calibration, MeasuredCalibration)
     return {
-        "recipe_name": data.recipe.get("name"),
+        "recipe_name": data.recipe.name,
         "num_networks": data.num_networks,
         "has_views": data.oof.final_view_set != NO_VIEWS,
         "weights": table(
@@ -201,7 +201,7 @@ def _calibration(found: Results) -> Markdown:
 def _robustness(found: Results) -> Markdown | None:
     if found.robustness is None:
         return None
-    _, rows = corruption_rows(found.robustness, denoised=found.data.denoise.enabled)
+    _, rows = corruption_rows(found.robustness, denoised=found.data.recipe.denoise.enabled)
     severities = sorted({row["severity"] for row in rows})
     scores = {(row["corruption"], row["severity"]): score(row["macro_f1"]) for row in rows}
     body = [
@@ -216,12 +216,8 @@ def _cell(row: Mapping, name: str) -> Markdown:
     return Markdown(format_interval(row[name], row[f"{name}_low"], row[f"{name}_high"]))
 
 
-def _settings(settings: Mapping) -> dict | None:
-    """Return which recipe a run's settings are compared with, and those that differ; None where they cannot be."""
-    try:
-        recipe = Recipe.model_validate(settings)
-    except ValueError:  # of another nonet
-        return None
+def _settings(recipe: Recipe) -> dict:
+    """Return which recipe a run's settings are compared with, and those that differ."""
     if recipe.name in list_recipes():
         base, words = load_recipe(recipe.name), f'nonet\'s recipe "{recipe.name}"'
     else:
@@ -235,7 +231,7 @@ def _dataset(found: Results, sources: list[dict]) -> dict:
     """Return what only the datasheet shows."""
     data, oof = found.data, found.data.oof
     manifest, record = data.manifest, data.record
-    excluded = (record or {}).get("excluded") or []
+    excluded = record["excluded"] if record else []
     patients = pd.Series(oof.patient, dtype=object)
     folds = [
         [fold, f"{(oof.fold == fold).sum():,}", f"{patients[oof.fold == fold].nunique():,}"]
@@ -247,7 +243,7 @@ def _dataset(found: Results, sources: list[dict]) -> dict:
         "unlabelled": int(manifest["label"].isna().sum()),
         "test": int(manifest["split"].eq("test").sum()),
         "folds": table(["held out in fold", "images", "known patients"], folds, align="lrr"),
-        "by": data.recipe.get("folds", {}).get("by", "patient"),
+        "by": data.recipe.folds.by,
         "source_table": table(
             ["source", "images", "scored", "trained on only", "test", "patients", "size"],
             [[s["name"], *(f"{s[use]:,}" for use in _USES), s["patients"], s["sizes"]] for s in sources],
@@ -257,9 +253,9 @@ def _dataset(found: Results, sources: list[dict]) -> dict:
         if excluded
         else None,
         "num_excluded": sum(row["images"] for row in excluded),
-        "denoise": data.denoise,
-        "centre": _centre_in_words(data.recipe.get("models", {}).get("centre", 1.0)),
-        "size_px": data.recipe.get("models", {}).get("image_size_px"),
+        "denoise": data.recipe.denoise,
+        "centre": _centre_in_words(data.recipe.models.centre),
+        "size_px": data.recipe.models.image_size_px,
     }
 
 

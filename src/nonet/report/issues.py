@@ -9,7 +9,7 @@ from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import Run, write_text
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import confusions_by_group
-from nonet.evaluation.issues import Issues, ensemble_proba, find_issues, in_words
+from nonet.evaluation.issues import Issues, ensemble_proba, find_issues, issues_text
 from nonet.evaluation.majority_baseline import measure_floor
 from nonet.evaluation.run_data import read_run
 from nonet.page.figures import in_house_style, svg_text
@@ -61,7 +61,7 @@ def issues(
     found = find_issues(run, data, filter_by=filter_by, rank_by=rank_by)
     write_issues(run, found)
     write_text(run.evaluation / "figures" / f"{FIGURE}.svg", draw_issues(found))
-    logger.info("%s", in_words(found))
+    logger.info("%s", issues_text(found))
     return found.table
 
 

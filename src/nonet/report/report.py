@@ -11,15 +11,16 @@ from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.evaluation.issues import Issues, commonest
 from nonet.evaluation.mistakes import expanded_in_words, mistakes_in_words
 from nonet.evaluation.ood import rejection_words
-from nonet.evaluation.oof import ENSEMBLE, NO_VIEWS
+from nonet.evaluation.oof import ENSEMBLE
 from nonet.evaluation.results import Results
 from nonet.evaluation.robustness import denoising_rows
 from nonet.evaluation.run_data import RunData
 from nonet.evaluation.tables import HEADINGS
-from nonet.page.html import environment, inline
+from nonet.page.html import html_environment, inline
 from nonet.page.numbers import score as score_text
 from nonet.report import report_text
 from nonet.report.calibration_pages import calibration_words
+from nonet.settings import NO_VIEWS
 
 _TEMPLATES = Path(__file__).parent / "templates"
 #: Each answers for one section, in the order of the page.
@@ -55,7 +56,7 @@ _FIGURE_TEXT = {
 
 def render_report(found: Results, drawings: Mapping[str, str]) -> str:
     """Return the report as HTML text; `drawings` are {name: SVG text}."""
-    pages = environment(_TEMPLATES)
+    pages = html_environment(_TEMPLATES)
     pages.filters.update(interval=_interval)
     return pages.get_template("report.html.j2").render(
         **_shown(found),
@@ -124,20 +125,15 @@ def _issues(issues: Issues) -> dict:
 
 def _history_rows(data: RunData) -> list[dict]:
     rows = []
-    for member in sorted(data.histories.keys() | data.done.keys()):
-        history, done = data.histories.get(member), data.done.get(member, {})
-        kept, score = data.kept_epoch(member), done.get("val_macro_f1", float("nan"))
-        if "val_macro_f1" not in done and kept is not None:
-            score = float(history.loc[history["epoch"] == kept, "val_macro_f1"].iloc[-1])
-        seconds = done.get("seconds", float("nan") if history is None else history["seconds"].iloc[-1])
+    for member, done in sorted(data.done.items()):
         rows.append(
             {
                 "name": data.titles.get(member[0], member[0]),
                 "fold": member[1],
-                "num_epochs": done.get("epochs", 0 if history is None else len(history)),
-                "kept_epoch": kept,
-                "macro_f1": score,
-                "minutes": float(seconds) / 60,
+                "num_epochs": done["epochs"],
+                "kept_epoch": done["kept_epoch"],
+                "macro_f1": done["val_macro_f1"],
+                "minutes": done["seconds"] / 60,
                 "note": _note(done),
             }
         )
@@ -146,9 +142,9 @@ def _history_rows(data: RunData) -> list[dict]:
 
 def _note(done: Mapping) -> str:
     """Return what is said of a member whose network died, in this attempt or in an earlier one."""
-    if done.get("dead"):
+    if done["dead"]:
         return f"{done['dead']}: does not count"
-    lost = done.get("earlier_attempts") or []
+    lost = done["earlier_attempts"]
     return f"attempt {len(lost) + 1}; the one before {lost[-1]['reason']}" if lost else ""
 
 

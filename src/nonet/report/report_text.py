@@ -212,7 +212,7 @@ def robustness(found: Results) -> str:
     """Say which corruption of images costs most."""
     if found.robustness is None:
         return "Not measured for this run: nonet evaluate RUN --robustness does it."
-    clean, rows = corruption_rows(found.robustness, denoised=found.data.denoise.enabled)
+    clean, rows = corruption_rows(found.robustness, denoised=found.data.recipe.denoise.enabled)
     by_corruption = {
         row["corruption"]: row for row in sorted(rows, key=lambda row: row["severity"])
     }  # the strongest of each
@@ -308,11 +308,11 @@ def images(found: Results) -> str:
 def training(found: Results) -> str:
     """Say how many networks were still getting better when they stopped."""
     data = found.data
-    living = [table for member, table in data.histories.items() if not data.done.get(member, {}).get("dead")]
+    living = [table for member, table in data.histories.items() if not data.done[member]["dead"]]
     ended = [len(table) > 1 and table["val_macro_f1"].iloc[-1] >= table["val_macro_f1"].max() for table in living]
     text = f"{sum(ended)} of {len(ended)} networks were at their best in their last epoch"
     text += "; more epochs may help." if sum(ended) > len(ended) / 2 else "."
-    if data.recipe.get("models", {}).get("refit_head"):
+    if data.recipe.models.refit_head:
         text += " Curves are of the heads before they were refitted."
     text += " Held-out scores here count the external images, too." if found.expanded is not None else ""
     return " ".join([text, restarted_words(data), *dead_words(data)]).replace("  ", " ").strip()
@@ -321,7 +321,7 @@ def training(found: Results) -> str:
 def reasons_for_optimism(found: Results) -> list[str]:
     """Say why the scores look better than the next patient's would, a sentence each; empty where none is known."""
     data, reasons = found.data, []
-    if data.recipe.get("folds", {}).get("by") == "image":
+    if data.recipe.folds.by == "image":
         reasons.append(
             "The folds were made by image: cells of one patient lie on both sides of the split, so the networks had "
             "seen other cells of the patients they are scored on."
@@ -379,7 +379,7 @@ def limits(found: Results) -> list[str]:
         )
     if found.moves_priors and found.robustness is not None:
         sentences.append("Scores of corrupted images are of the ensemble as trained, without prior correction.")
-    if data.recipe.get("train", {}).get("keep") == "best":
+    if data.recipe.train.keep == "best":
         sentences.append(
             "Each network's epoch was chosen by its score on the fold it is then scored on "
             '(train.keep = "best"), which flatters it a little.'

@@ -52,7 +52,7 @@ def finish(run: Run, recipe: Recipe, classes: list[str], titles: dict[str, str],
 
 def _entries(run: Run, tables: Mapping[Member, pd.DataFrame]) -> list[MemberEntry]:
     """Return each member's entry in ensemble.json: its weight and, where that is 0, the reason."""
-    reasons = {member: read_done(member).get("dead") or None for member in tables}
+    reasons = {member: read_done(member)["dead"] for member in tables}
     places = [{"architecture": member.architecture, "fold": member.fold} for member in tables]
     entries = [
         MemberEntry(**place, weight=0.0 if reason else 1.0, reason=reason)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.artifacts.integrity import note_checksums, write_sealed
-from nonet.artifacts.run import Run, environment, now, require_same, write_json, write_text, written_whole
+from nonet.artifacts.run import Run, now, require_same, software_and_machine, write_json, write_text, written_whole
 from nonet.artifacts.storage import alone, claim
 from nonet.data.dataset_record import summarise_dataset
 from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
@@ -206,7 +206,7 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, notes
             "num_folds": int(folds["fold"].max()) + 1,
             "fingerprints": asked,
             "notes": notes,
-            "environment": environment(),
+            "environment": software_and_machine(),
         },
     )
 
@@ -218,7 +218,7 @@ def _changed_settings(run: Run, recipe: Recipe) -> dict[str, tuple] | None:
     """
     try:
         before = load_recipe(run.recipe)
-    except RecipeError:  # gone, damaged, or of a newer nonet
+    except RecipeError:  # missing or damaged
         return None
     return {key: pair for key, pair in differing_settings(before, recipe).items() if key != "description"}
 

@@ -278,7 +278,7 @@ class MemberTraining:
         self.network.module.load_state_dict(state["network"])
         self.optimiser.optimizer.load_state_dict(state["optimiser"])
         self.average.load_state_dict(state["average"])
-        self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
         for key, value in state["progress"].items():
             setattr(self, key, value)
         self.earlier_attempts, self.history, self.best = state["earlier_attempts"], state["history"], state["best"]

@@ -5,7 +5,15 @@ import sys
 
 import pytest
 
-from nonet.artifacts.run import Run, environment, require_same, sha256_of, write_json, write_text, written_whole
+from nonet.artifacts.run import (
+    Run,
+    require_same,
+    sha256_of,
+    software_and_machine,
+    write_json,
+    write_text,
+    written_whole,
+)
 from nonet.errors import RunError
 
 
@@ -82,6 +90,6 @@ def test_the_environment_names_versions():
     import numpy
     import torch
 
-    versions = environment()["versions"]
+    versions = software_and_machine()["versions"]
     assert versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert versions["numpy"] == numpy.__version__

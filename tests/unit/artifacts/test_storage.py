@@ -12,7 +12,7 @@ from filelock import FileLock
 from helpers.folders import everything_in
 from helpers.processes import small_files
 from nonet.artifacts.run import remove_leftovers, write_text, written_whole
-from nonet.artifacts.storage import MARKER, alone, claim, in_words, waiting_for, writing_to
+from nonet.artifacts.storage import MARKER, alone, claim, storage_error, waiting_for, writing_to
 from nonet.errors import RunError, StorageError, printable
 
 KIND = {"kind": "dataset", "main": "dataset.json", "keys": {"roots"}, "hint": "Give another."}
@@ -122,7 +122,7 @@ def test_what_the_system_refuses_is_said_with_its_place(number, words):
 
 def test_an_error_that_names_its_file_keeps_it():
     error = FileNotFoundError(errno.ENOENT, "No such file", "/data/y")
-    assert "/data/y" in str(in_words(error))
+    assert "/data/y" in str(storage_error(error))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")

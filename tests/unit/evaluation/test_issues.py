@@ -17,7 +17,7 @@ from nonet.artifacts.run import Run
 from nonet.cells import in_order_of_maturation
 from nonet.errors import DataError
 from nonet.evaluation import neighbours
-from nonet.evaluation.issues import count_by, find_issues, in_words
+from nonet.evaluation.issues import count_by, find_issues, issues_text
 from nonet.evaluation.neighbours import nearest
 from nonet.evaluation.run_data import read_run
 from nonet.training.features import reduced
@@ -214,7 +214,7 @@ def test_a_run_without_any_issue_is_evaluated(run):
     table.to_parquet(run / "oof.parquet")
     seal(run)
     assert nonet.issues(run).empty
-    assert "300" in in_words(find_issues(Run(run), read_run(Run(run))))
+    assert "300" in issues_text(find_issues(Run(run), read_run(Run(run))))
     nonet.evaluate(run, num_resamples=20)
     assert "300 labels" in (run / "evaluation" / "report.html").read_text()
 

@@ -280,5 +280,6 @@ def test_many_images_of_one_patient_are_not_judged_for_one_more_of_an_unknown(tm
 
 def test_curves_of_refitted_networks_are_said_to_be_of_the_heads_before(found):
     assert "refitted" not in report_text.training(found)
-    refitted = found.data.recipe | {"models": {"refit_head": True}}
+    models = found.data.recipe.models.model_copy(update={"refit_head": True})
+    refitted = found.data.recipe.model_copy(update={"models": models})
     assert "refitted" in report_text.training(with_data(found, recipe=refitted))

@@ -19,7 +19,7 @@ from nonet.data.manifest import Dataset
 from nonet.data.preprocess.crops import Crop, prepare_crops
 from nonet.errors import DataError
 from nonet.page.figures import class_counts_figure, in_house_style, sample_figure, svg_text
-from nonet.page.html import environment, inline
+from nonet.page.html import html_environment, inline
 from nonet.recipe import Denoise, list_recipes, load_recipe
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -87,7 +87,7 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
     }
     figures = {name: inline(svg_text(figure, name), alternatives[name]) for name, figure in drawings.items()}
     return (
-        environment(_TEMPLATES)
+        html_environment(_TEMPLATES)
         .get_template("checks.html.j2")
         .render(
             title=dataset.folder.resolve().name,

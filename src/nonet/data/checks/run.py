@@ -9,7 +9,7 @@ import pandas as pd
 from nonet.cells import in_order_of_maturation, name_of
 from nonet.data.checks.finding import Finding
 from nonet.data.checks.near_duplicates import UNCHANGED, near_duplicates
-from nonet.data.checks.shortcuts import ALL, ORDER, Shortcut, find_shortcuts
+from nonet.data.checks.shortcuts import ALL_SOURCES, ORDER, Shortcut, find_shortcuts
 from nonet.data.folds import NUM_FOLDS, patients_per_class
 from nonet.data.images.image_stats import ImageStats
 from nonet.data.manifest import format_findings
@@ -275,9 +275,9 @@ def _image_with_detail(pair: pd.Series, side: str, kind: str) -> str:
 def _shortcut_findings(shortcuts: list[Shortcut], manifest: pd.DataFrame) -> list[Finding]:
     findings = []
     for shortcut in (each for each in shortcuts if each.found):
-        where = f"within {shortcut.scope}" if shortcut.scope != ALL else "over all sources"
+        where = f"within {shortcut.scope}" if shortcut.scope != ALL_SOURCES else "over all sources"
         numbers = f"{shortcut.score:.2f}, chance {shortcut.chance:.2f}"
-        here = manifest if shortcut.scope == ALL else manifest[manifest["source"] == shortcut.scope]
+        here = manifest if shortcut.scope == ALL_SOURCES else manifest[manifest["source"] == shortcut.scope]
         if shortcut.what == ORDER:
             advice = ", and provide patients" if here["patient"].isna().any() else ""
             text = (

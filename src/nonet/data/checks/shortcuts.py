@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
-ALL = "all sources"
+ALL_SOURCES = "all sources"
 _NUM_SHUFFLES = 40
 _NUM_PARTS = 3
 _MAX_PER_CLASS = 400  # images of a class and scope; enough to decide, and bounds the time
@@ -82,7 +82,7 @@ def find_shortcuts(table: pd.DataFrame, *, seed: int = 0) -> list[Shortcut]:
         One for each statistic and each scope with at least two classes of six images.
     """
     sources = sorted(table["source"].unique())
-    scopes = {ALL: table} if len(sources) > 1 else {}
+    scopes = {ALL_SOURCES: table} if len(sources) > 1 else {}
     scopes |= {source: table[table["source"] == source] for source in sources}
     shortcuts = []
     for scope, rows in scopes.items():
@@ -91,7 +91,7 @@ def find_shortcuts(table: pd.DataFrame, *, seed: int = 0) -> list[Shortcut]:
         if rows["label"].nunique() < 2:
             continue
         shortcuts += [_by_statistic(what, scope, rows, columns, seed) for what, columns in STATISTICS.items()]
-        if scope != ALL or len(scopes) == 1:
+        if scope != ALL_SOURCES or len(scopes) == 1:
             shortcuts.append(_by_order(scope, rows, seed))
     return shortcuts
 

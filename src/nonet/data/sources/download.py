@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
-from nonet.artifacts.storage import DISK_ERRORS, in_words, writing_to
+from nonet.artifacts.storage import DISK_ERRORS, storage_error, writing_to
 from nonet.errors import DataError
 from nonet.progress import progress
 
@@ -82,7 +82,7 @@ class Downloader:
                     reason = f"the server answers {error.code} {error.reason}"
                 except (urllib.error.URLError, HTTPException, OSError) as error:
                     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-                        raise in_words(error, self.part) from error
+                        raise storage_error(error, self.part) from error
                     reason = str(getattr(error, "reason", error)) or type(error).__name__
                 failures = 0 if self._size() > most else failures + 1
                 most = max(most, self._size())

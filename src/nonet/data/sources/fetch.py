@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.artifacts.run import now, write_json
-from nonet.artifacts.storage import DISK_ERRORS, FolderKind, claim, in_words, require_ours, writing_to
+from nonet.artifacts.storage import DISK_ERRORS, FolderKind, claim, require_ours, storage_error, writing_to
 from nonet.data.sources import SOURCES
 from nonet.data.sources.archives import unzip
 from nonet.data.sources.base import Download, Source
@@ -189,7 +189,7 @@ def _from_hub(source: Source, hub_name: str, out: Path, *, is_gated: bool) -> di
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise _not_downloaded(where, source, error) from error
-        raise in_words(error, out) from error
+        raise storage_error(error, out) from error
     except Exception as error:  # offline, refused, interrupted: the remedy is the same
         raise _not_downloaded(where, source, error) from error
     files = sorted(p for p in out.rglob("*") if p.is_file() and p.name != RECORD)
