@@ -27,7 +27,6 @@ from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.data.preprocess.crops import VERSION, Crop
 from nonet.errors import DamagedError, RunError
 from nonet.inference.corrupted_images import (
-    NO_VIEWS,
     CorruptionTask,
     Variant,
     corrupt_and_prepare,
@@ -37,6 +36,7 @@ from nonet.inference.corrupted_images import (
 from nonet.models.accelerators import require_devices
 from nonet.progress import progress
 from nonet.recipe import Predict, Recipe, load_recipe
+from nonet.settings import NO_VIEWS
 from nonet.workers import map_in_order, worker_count
 
 if TYPE_CHECKING:
