@@ -25,7 +25,7 @@ import pandas as pd
 from machine import machine_in_words
 
 from nonet.artifacts.integrity import note_checksums, write_done, write_sealed
-from nonet.artifacts.run import FORMAT_VERSION, Run, sha256_of
+from nonet.artifacts.run import FORMAT_VERSION, Run, file_sha256
 from nonet.calibration.calibrate import calibrate
 from nonet.cells import CLASSES
 from nonet.recipe import load_recipe
@@ -73,7 +73,7 @@ def make_run(folder: Path, *, num_images: int, num_patients: int, seed: int = 0)
     manifest.to_parquet(run.manifest, index=False)
     pd.DataFrame({"image_id": manifest["image_id"], "fold": fold}).to_csv(run.folds, index=False)
     members = {"architectures": ARCHITECTURES, "num_folds": NUM_FOLDS}
-    fingerprints = {"recipe": sha256_of(run.recipe)}
+    fingerprints = {"recipe": file_sha256(run.recipe)}
     write_sealed(run.provenance, members | {"recipe": "paper", "classes": list(CLASSES), "fingerprints": fingerprints})
     _write_predictions(run, manifest, label, patient, fold, share, rng)
     _write_members(run, manifest, label, fold, rng)

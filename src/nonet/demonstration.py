@@ -1,4 +1,4 @@
-"""`demo`: the whole story on drawn cells, top to bottom as a user's own study would go. No download."""
+"""`demo`: the whole workflow on drawn cells, in the order of a user's own study. No download."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +30,17 @@ NUM_TRAINING_IMAGES, NUM_TEST_IMAGES, NUM_PATIENTS = 1200, 400, 24
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found: Table 1 out of fold, the score on the corrupted test set, and where the report is."""
+    """Results of the demo.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Table 1, out of fold.
+    test_macro_f1 : float
+        Macro-F1 on the corrupted test set.
+    report : Path
+        report.html.
+    """
 
     table: pd.DataFrame
     test_macro_f1: float
@@ -46,42 +56,54 @@ def demo(
     settings: list[str] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> DemoResult:
-    """Draw cells, check, denoise, fold, train nine tiny networks, evaluate, and predict a corrupted test set.
+    """Run the whole workflow on drawn cells: check, denoise, fold, train nine tiny networks, evaluate, predict.
 
     Parameters
     ----------
-    out : folder for all of it. Stopped half way, the same call goes on.
-    seed : of the drawing and the training.
-    num_training_images, num_test_images : how many cells to draw; the test set's patients are others.
-    settings : changes to the recipe `demo`, like "train.epochs=2".
-    say : told what happens, step by step.
+    out : path
+        Folder for the drawn cells, the run and the report. If interrupted, run the same command again to resume.
+    seed : int
+        Random seed of the drawing and the training.
+    num_training_images : int
+        Number of cells to draw for training.
+    num_test_images : int
+        Number of cells to draw for the corrupted test set, of other patients.
+    settings : list of str, optional
+        Changes to the recipe "demo", such as "train.epochs=2".
+    say : callable
+        Called with a line of text at each step.
+
+    Returns
+    -------
+    DemoResult
 
     Raises
     ------
-    RunError, where `out` holds a demo of another seed or other numbers of cells.
+    RunError
+        If `out` contains a demo with another seed or other numbers of cells.
     """
     out = Path(out).expanduser()
     _require_same(out, {"seed": seed, "training images": num_training_images, "test images": num_test_images})
-    say("1. Draw: thirteen classes, every patient with a stain, a light and a focus of its own.")
+    say("1. Draw: thirteen classes; every patient has its own stain, illumination and focus.")
     drawn = {
         "training": _draw(out / "drawn" / "training", num_training_images, seed=2 * seed, corrupt=False),
         "test": _draw(out / "drawn" / "test", num_test_images, seed=2 * seed + 1, corrupt=True),
     }
-    say("2. Check: a manifest of every image; what cannot be read is listed, not lost.")
+    say("2. Check: a manifest of every image; unreadable images are listed.")
     dataset = build_dataset([f"drawn=csv:{drawn['training'] / 'images.csv'}"], out / "dataset")
     say(dataset.summary())
     say(str(check_dataset(dataset)))
     recipe = load_recipe("demo", [f"train.seed={seed}", f"folds.seed={seed}", *(settings or [])])
-    say("3. Denoise: how noisy is the corrupted test set, and what does non-local means leave of it?")
+    say("3. Denoise: noise of the corrupted test set before and after non-local means.")
     say(_denoising(drawn["test"], recipe))
-    say("4. Folds: three, by patient, in a file that may be edited.")
+    say("4. Folds: three, by patient, in a file that you may edit.")
     say(_fold(dataset, recipe))
     say("5. Train: three architectures on three folds, nine members.")
     run = train(recipe, dataset, out=out / "run")
-    say("6. Evaluate: each cell by members that never saw its patient.")
+    say("6. Evaluate: each cell is scored by members that never saw its patient.")
     table = evaluate(run)
     say(format_table(table))
-    say("7. Predict the corrupted test set, other patients, and compare with the truth.")
+    say("7. Predict the corrupted test set, which has other patients, and compare with the true labels.")
     predictions = predict(run, drawn["test"] / "images", out=out / "predictions")
     scores = _score(predictions.table(), pd.read_csv(drawn["test"] / "truth.csv"))
     say(str(predictions))
@@ -91,28 +113,30 @@ def demo(
     return DemoResult(table, float(scores["macro_f1"].iloc[0]), report)
 
 
-def _require_same(out: Path, asked: dict[str, int]) -> None:
-    """Refuse a folder with a demo of other cells: its dataset, folds and run would not fit these."""
+def _require_same(out: Path, requested: dict[str, int]) -> None:
+    """Refuse a folder with a demo of other cells: its dataset, folds and run would not match."""
     hint = "Give another folder: nonet demo FOLDER"
-    claim(out, "demo", main="demo.json", keys=set(asked), hint=hint)
+    claim(out, "demo", main="demo.json", keys=set(requested), hint=hint)
     file = out / "demo.json"
-    kept = read_json(file) or asked
-    differing = [f"{key} was {kept.get(key)}, is {asked[key]}" for key in asked if kept.get(key) != asked[key]]
+    stored = read_json(file) or requested
+    differing = [
+        f"{key} was {stored.get(key)}, is {value}" for key, value in requested.items() if stored.get(key) != value
+    ]
     if differing:
         raise RunError(
-            f"{out} holds a demo of other cells: {', '.join(differing)}.",
-            hint="Give another folder, or delete that one.",
+            f"{out} contains a demo of other cells: {', '.join(differing)}.",
+            hint="Give another folder, or delete this one.",
         )
-    write_json(file, asked)
+    write_json(file, requested)
 
 
 def _draw(folder: Path, num_images: int, *, seed: int, corrupt: bool) -> Path:
-    asked = {"num_images": num_images, "num_patients": NUM_PATIENTS, "seed": seed, "corrupt": corrupt}
+    requested = {"num_images": num_images, "num_patients": NUM_PATIENTS, "seed": seed, "corrupt": corrupt}
     marker = folder / "phantom.json"
     if (folder / "truth.csv").exists() and marker.exists():
         drawn = read_json(marker)
-        if all(drawn.get(key) == value for key, value in asked.items()):
-            return folder  # of an earlier call
+        if all(drawn.get(key) == value for key, value in requested.items()):
+            return folder  # drawn by an earlier call
     return draw_dataset(
         folder, num_images=num_images, num_patients=NUM_PATIENTS, size_px=96, seed=seed, corrupt=corrupt
     )
@@ -152,7 +176,7 @@ def _fold(dataset: Dataset, recipe) -> str:
 
 
 def _score(predicted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """Macro-F1 of the test set, as a whole and by corruption: of the most probable class, however doubtful."""
+    """Return macro-F1 and accuracy of the most probable class on the test set, overall and by corruption."""
     predicted = predicted.assign(path=[f"images/{Path(name).name}" for name in predicted["image"]])
     both = truth.merge(predicted, on="path", validate="one_to_one")
     severity = both["corruption"].fillna("none") + " " + both["severity"].astype(str)

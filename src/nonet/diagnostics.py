@@ -11,13 +11,21 @@ from pathlib import Path
 
 from nonet.workers import num_processors
 
-# What needs packages is imported where it is used: where one is missing, doctor still says which.
-_MOST_PX_ON_CPU = 128  # side of what a network sees; two cores train EfficientNet-Lite at 96 px in an hour
+# Packages are imported where they are used: if one is missing, doctor still reports which.
+_MOST_PX_ON_CPU = 128  # input size; two cores train EfficientNet-Lite at 96 px in an hour
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: `state` is ok, note or missing; missing is what keeps nonet from working."""
+    """One line of the report.
+
+    Attributes
+    ----------
+    state : {"ok", "note", "missing"}
+        With "missing", nonet cannot work.
+    what : str
+        The finding.
+    """
 
     state: str
     what: str
@@ -25,12 +33,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """All lines, and whether nonet can work."""
+    """The report of `doctor`; printed, it is one line per finding.
+
+    Attributes
+    ----------
+    lines : tuple of Finding
+    """
 
     lines: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
+        """Whether nonet can work here."""
         return all(line.state != "missing" for line in self.lines)
 
     def __str__(self) -> str:
@@ -38,7 +52,12 @@ class Findings:
 
 
 def doctor() -> Findings:
-    """Look at Python, packages, processors, memory, GPU, disk and weights; load nothing that is not there."""
+    """Check Python, packages, processors, memory, GPU, disk and pretrained weights; nothing is downloaded.
+
+    Returns
+    -------
+    Findings
+    """
     lines = [Finding("ok", f"Python {sys.version.split()[0]}"), *_packages()]
     if all(line.state == "ok" for line in lines):
         lines += [_device(), *_machine(), _repeatable_write(), *_weights()]
@@ -46,7 +65,7 @@ def doctor() -> Findings:
 
 
 def _packages() -> list[Finding]:
-    """What nonet's own list of dependencies asks for: the versions found in one line, and a line for each missing."""
+    """Return the installed versions of nonet's dependencies in one line, and a line for each missing one."""
     found, missing = [], []
     for requirement in metadata.requires("nonet") or []:
         if "extra ==" in requirement:
@@ -55,7 +74,7 @@ def _packages() -> list[Finding]:
         try:
             found.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
-            missing.append(Finding("missing", f"{package}: pip install nonet installs it"))
+            missing.append(Finding("missing", f"{package}: install it with pip install nonet"))
     return [Finding("ok", ", ".join(found)), *missing]
 
 
@@ -72,19 +91,19 @@ def _device() -> Finding:
     if torch.backends.mps.is_available():
         return Finding(
             "ok",
-            "Apple GPU (mps): precision auto is 32-true. nonet is not tested on it; otherwise use `accelerator=cpu`",
+            "Apple GPU (mps): precision auto is 32-true. nonet is not tested on it; if it fails, use `accelerator=cpu`",
         )
     small = [name for name in list_recipes() if not _needs_gpu(load_recipe(name).models)]
     large = [name for name in list_recipes() if name not in small]
     return Finding(
         "note",
-        f"no GPU: recipes {', '.join(small)} are made for that; {', '.join(large)} would take days. "
+        f"no GPU: recipes {', '.join(small)} are made for CPUs; {', '.join(large)} would take days. "
         "Precision auto is 32-true",
     )
 
 
 def _needs_gpu(models) -> bool:
-    """Whether a recipe's networks see so many pixels that training them on a CPU takes days."""
+    """Whether the input of a recipe's networks is so large that training them on a CPU takes days."""
     from nonet.models.backbones import crop_of
 
     return max(crop_of(architecture, models).size_px for architecture in models.architectures) > _MOST_PX_ON_CPU
@@ -101,7 +120,7 @@ def _machine() -> list[Finding]:
 
 
 def _repeatable_write() -> Finding:
-    """Whether files can be renamed over each other here, on which resuming rests."""
+    """Check that files can be renamed over each other here, which resuming relies on."""
     try:
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
             first, second = Path(folder) / "a", Path(folder) / "b"
@@ -121,13 +140,13 @@ def _weights() -> list[Finding]:
     for name in list_recipes():
         models = load_recipe(name).models
         if models.weights == "none":
-            lines.append(Finding("ok", f"recipe {name}: needs no weights"))
+            lines.append(Finding("ok", f"recipe {name}: needs no pretrained weights"))
             continue
         absent = {a: at_hand for a in models.architectures if (at_hand := weights_at_hand(a)) != "yes"}
         for way in dict.fromkeys(absent.values()):
             titles = ", ".join(BACKBONES[a].title for a in absent if absent[a] == way)
             how = way.removeprefix("no: ")
-            lines.append(Finding("note", f"recipe {name}: weights of {titles} are not on this machine: {how}"))
+            lines.append(Finding("note", f"recipe {name}: weights of {titles} are not cached: {how}"))
         if not absent:
-            lines.append(Finding("ok", f"recipe {name}: weights at hand"))
+            lines.append(Finding("ok", f"recipe {name}: weights are cached"))
     return lines

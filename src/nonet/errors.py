@@ -1,4 +1,7 @@
-"""Errors that a user can act on: each says what, where and which value, and hints at what to do."""
+"""Errors that a user can act on: each says what, where and which value, and what to do about it.
+
+Parameters of public functions are in backticks, `out` or `format="csv"`; the command line prints them as options.
+"""
 
 import difflib
 import unicodedata
@@ -10,8 +13,10 @@ class NonetError(Exception):
 
     Parameters
     ----------
-    message : what went wrong, where, and with which value.
-    hint : what to do about it; shown on a line of its own.
+    message : str
+        What went wrong, where, and with which value.
+    hint : str, optional
+        What to do about it; shown on a line of its own.
     """
 
     def __init__(self, message: str, hint: str | None = None):
@@ -25,9 +30,9 @@ class DataError(NonetError):
 
 
 class UnreadableNowError(DataError):
-    """A file could not be read now, but may be later: it is missing, locked, on a drive that fails, or memory is short.
+    """A file could not be read now, but may be later: it is missing, locked, on a failing drive, or memory is short.
 
-    A DataError of an image that is not of this kind stays: the same bytes give the same error.
+    Any other DataError of an image is permanent: the same bytes give the same error.
     """
 
 
@@ -36,25 +41,34 @@ class RecipeError(NonetError):
 
 
 class WeightsError(NonetError):
-    """Pretrained weights are not at hand or do not fit the network."""
+    """Pretrained weights are not cached or do not fit the network."""
 
 
 class RunError(NonetError):
-    """A run folder is incomplete, or does not match the recipe or dataset it is asked to continue with."""
+    """A run folder is incomplete, or does not match the recipe or dataset that it is to be continued with."""
 
 
 class DamagedError(RunError):
-    """A file of a run is missing, cut short, changed or another's: what the same `nonet train` makes anew."""
+    """A file of a run is missing, truncated, changed or of another run; the same `nonet train` makes it again."""
 
 
 class StorageError(NonetError):
-    """A place cannot be written to or read: the disk is full, it is not permitted, or the folder is somebody else's."""
+    """A path cannot be read or written: the disk is full, permission is denied, or the folder is not nonet's."""
 
 
 def printable(text: object) -> str:
-    """Return text as it may be sent to a terminal: control characters, say of a file's name, become escapes.
+    """Return text that is safe to print: control characters, for example of a file's name, become escapes.
 
-    Without this a name could clear the screen, recolour it, or write over other lines. Lines and tabs stay.
+    Otherwise a name could clear or recolour the screen, or overwrite lines. Newlines and tabs stay.
+
+    Parameters
+    ----------
+    text : object
+        Converted by str.
+
+    Returns
+    -------
+    str
     """
     return "".join(_escaped(one) if _is_control(one) else one for one in str(text))
 
@@ -69,6 +83,19 @@ def _escaped(one: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the beginning of a hint, 'Did you mean "folder"? ', where a name is like a known one; else nothing."""
+    """Return the beginning of a hint for a misspelt name.
+
+    Parameters
+    ----------
+    name : str
+        As the user wrote it.
+    known : iterable of str
+        The names that exist.
+
+    Returns
+    -------
+    str
+        'Did you mean "folder"? ', or "" if no known name is similar.
+    """
     close = difflib.get_close_matches(name, list(known), n=1)
     return f'Did you mean "{close[0]}"? ' if close else ""

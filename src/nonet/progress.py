@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal; elsewhere, in a log file say, a plain line every half a minute."""
+"""Progress on standard error: a bar on a terminal; otherwise, as in a log file, a plain line every 30 seconds."""
 
 import io
 import re
@@ -15,18 +15,23 @@ _hidden = False
 
 
 def hide_progress(hidden: bool = True) -> None:
-    """Show no progress from now on in this process, or show it again."""
+    """Hide or show the progress of this process from now on.
+
+    Parameters
+    ----------
+    hidden : bool
+    """
     global _hidden
     _hidden = hidden
 
 
 def progress_is_hidden() -> bool:
-    """Return whether `hide_progress` was called; for processes started from here, and for bars of other libraries."""
+    """Return whether progress is hidden, for processes started from this one and for bars of other libraries."""
     return _hidden
 
 
 class _Lines(io.TextIOBase):
-    """A stream that writes what tqdm draws as lines: no carriage return, no moves of the cursor, no blanks."""
+    """A stream that writes the bars of tqdm as lines, without carriage returns and cursor movements."""
 
     def __init__(self, stream):
         self._stream, self._last = stream, ""
@@ -44,7 +49,25 @@ class _Lines(io.TextIOBase):
 
 
 def progress(iterable=None, *, total: int | None = None, description: str, unit: str, **options) -> tqdm:
-    """Return a tqdm bar: smooth on a terminal, a line every half a minute in a file."""
+    """Return a tqdm bar: smooth on a terminal, a line every 30 seconds in a file.
+
+    Parameters
+    ----------
+    iterable : iterable, optional
+        What to iterate over; without it, call `update`.
+    total : int, optional
+        Number of steps, if the iterable has no length.
+    description : str
+        Shown before the bar.
+    unit : str
+        Plural name of a step, such as "images".
+    **options
+        For tqdm.
+
+    Returns
+    -------
+    tqdm
+    """
     options["disable"] = _hidden or options.get("disable", False)
     if sys.stderr.isatty():
         options |= {"file": sys.stderr, "mininterval": 0.2, "dynamic_ncols": True}
@@ -54,14 +77,27 @@ def progress(iterable=None, *, total: int | None = None, description: str, unit:
             "file": _Lines(sys.stderr),
             "mininterval": SECONDS_BETWEEN_LINES,
             "maxinterval": SECONDS_BETWEEN_LINES,
-            "delay": SECONDS_BETWEEN_LINES,  # what is done sooner needs no line
+            "delay": SECONDS_BETWEEN_LINES,  # shorter work needs no line
             "bar_format": _LINE if known else _LINE_WITHOUT_TOTAL,
         }
     return tqdm(iterable, total=total, desc=description, unit=f" {unit}", **options)
 
 
 def slowly(batches: Iterable, description: str | None) -> Iterable:
-    """Go through batches with a bar that comes only where it takes long, and goes again; without one for None."""
+    """Iterate over batches with a bar that appears only if it takes longer than 5 seconds.
+
+    Parameters
+    ----------
+    batches : iterable
+    description : str or None
+        Shown before the bar; None shows no bar.
+    unit : str
+        Plural name of a batch.
+
+    Returns
+    -------
+    iterable
+    """
     if description is None:
         return batches
     return progress(list(batches), description=description, unit="batches", leave=False, delay=5)

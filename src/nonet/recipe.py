@@ -1,4 +1,4 @@
-"""A recipe: every setting of a run, in one frozen Recipe; TOML files in `nonet/recipes` or the user's own."""
+"""A recipe: every setting of a run as one frozen `Recipe`, from a TOML file in `nonet/recipes` or of the user's."""
 
 import codecs
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nonet.errors import RecipeError
+from nonet.errors import RecipeError, did_you_mean
 from nonet.settings import (
     Augment,
     Calibrate,
@@ -33,7 +33,7 @@ class Recipe(Section):
     """Every setting of a run."""
 
     name: str
-    """What the recipe is called."""
+    """Name of the recipe."""
     description: str = ""
     """What it is for, in a sentence."""
     denoise: Denoise = Denoise()
@@ -48,7 +48,7 @@ class Recipe(Section):
     calibrate: Calibrate = Calibrate()
 
     def to_toml(self) -> str:
-        """Write the recipe, every setting named, so that it can be read back."""
+        """Return the recipe as TOML, with every setting."""
         lines, sections = [], []
         for key, value in self.model_dump().items():
             if isinstance(value, dict):
@@ -63,7 +63,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON's escapes are TOML's; TOML wants DEL escaped, too.
+        # TOML has JSON's escapes, and requires one for DEL.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
@@ -73,7 +73,13 @@ def _toml(value: Any) -> str:
 
 
 def list_recipes() -> dict[str, str]:
-    """Return name → description of the recipes that come with nonet."""
+    """List the recipes that come with nonet.
+
+    Returns
+    -------
+    dict of str to str
+        Name → description.
+    """
     return {path.stem: load_recipe(path.stem).description for path in sorted(RECIPE_FOLDER.glob("*.toml"))}
 
 
@@ -82,12 +88,19 @@ def load_recipe(name: "str | Path | Recipe", settings: "list[str] | None" = None
 
     Parameters
     ----------
-    name : the name of a recipe of nonet's, a TOML file, or a Recipe.
-    settings : changes like "train.epochs=5"; values are TOML, a bare word is a string.
+    name : str, path or Recipe
+        Name of a built-in recipe, a TOML file, or a Recipe.
+    settings : list of str, optional
+        Changes such as "train.epochs=5"; values are TOML, a bare word is a string.
+
+    Returns
+    -------
+    Recipe
 
     Raises
     ------
-    RecipeError, naming the setting and the value, on an unknown key or a value out of range.
+    RecipeError
+        If there is no such recipe or setting, or a value is out of range; names the setting and the value.
     """
     if isinstance(name, Recipe):
         data, where = name.model_dump(), name.name
@@ -95,13 +108,13 @@ def load_recipe(name: "str | Path | Recipe", settings: "list[str] | None" = None
         path = _find(name)
         where = str(name)
         try:
-            data = tomllib.loads(_text_of(path))
+            data = tomllib.loads(_read_text(path))
         except OSError as error:
-            raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint="See to its permissions.") from error
+            raise RecipeError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
         except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of a million digits, too deep
             raise RecipeError(
                 f"{path} is not valid TOML: {error}.",
-                hint='"nonet recipes show cpu > mine.toml" gives one to start from.',
+                hint='Start from a valid one: "nonet recipes show cpu > mine.toml".',
             ) from error
         data.setdefault("name", path.stem)
     for setting in settings or []:
@@ -109,13 +122,23 @@ def load_recipe(name: "str | Path | Recipe", settings: "list[str] | None" = None
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(_explain(error, where), hint=_LISTED) from error
+        raise RecipeError(_explain(error, where), hint=_suggest(error) + _LISTED) from error
     except RecursionError as error:
         raise RecipeError(f'Recipe "{where}" is nested too deeply.', hint=_LISTED) from error
 
 
 def differing_settings(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
-    """Return setting → (value before, value after), like {"train.epochs": (60, 5)}, of those that differ."""
+    """Return the settings that differ between two recipes.
+
+    Parameters
+    ----------
+    before, after : Recipe
+
+    Returns
+    -------
+    dict of str to tuple
+        Setting → (value before, value after), such as {"train.epochs": (60, 5)}.
+    """
     one, other = _flat(before.model_dump()), _flat(after.model_dump())
     return {key: (one.get(key), other.get(key)) for key in one | other if one.get(key) != other.get(key)}
 
@@ -137,12 +160,13 @@ def _find(name: str | Path) -> Path:
     built_in = RECIPE_FOLDER / f"{name}.toml"
     if built_in.is_file():
         return built_in
-    names = ", ".join(sorted(p.stem for p in RECIPE_FOLDER.glob("*.toml")))
-    raise RecipeError(f'There is no recipe "{name}".', hint=f"Choose one of {names}, or give a .toml file.")
+    names = sorted(p.stem for p in RECIPE_FOLDER.glob("*.toml"))
+    hint = f"{did_you_mean(str(name), names)}Choose one of {', '.join(names)}, or give a .toml file."
+    raise RecipeError(f'There is no recipe "{name}".', hint=hint)
 
 
-def _text_of(path: Path) -> str:
-    """Return a recipe's text: UTF-8, or what Windows' editors and PowerShell's `>` make of it."""
+def _read_text(path: Path) -> str:
+    """Return a recipe's text: UTF-8, or UTF-16 as Windows editors and PowerShell's `>` write it."""
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -165,7 +189,7 @@ def _set(data: dict, setting: str) -> None:
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
-            raise RecipeError(f'"{key}" is not a setting: {section} holds a value, not settings.', hint=_LISTED)
+            raise RecipeError(f'"{key}" is not a setting: {section} is a value, not a section.', hint=_LISTED)
     data[last] = value
 
 
@@ -181,3 +205,11 @@ def _explain(error: ValidationError, where: str) -> str:
             given = "" if isinstance(item["input"], dict) else f" = {shown(item['input'])}"
             lines.append(f"{key}{given}: {item['msg'].removeprefix('Value error, ')}")
     return f'Recipe "{where}": ' + "; ".join(lines) + "."
+
+
+def _suggest(error: ValidationError) -> str:
+    """Return "Did you mean …? " for the first unknown setting that resembles a known one."""
+    sections = {name: getattr(field.annotation, "model_fields", {}) for name, field in Recipe.model_fields.items()}
+    known = [*sections, *(f"{section}.{name}" for section, fields in sections.items() for name in fields)]
+    unknown = [".".join(map(str, item["loc"])) for item in error.errors() if item["type"] == "extra_forbidden"]
+    return next((hint for name in unknown if (hint := did_you_mean(name, known))), "")

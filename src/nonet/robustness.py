@@ -1,4 +1,4 @@
-"""`nonet evaluate RUN --robustness`: corrupt held-out images, score them, and write a table and a figure."""
+"""`evaluate_robustness`: corrupt held-out images, score them, and write tables and a figure."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.robustness import Robustness, robustness_tables
 from nonet.inference.corrupted_images import list_corruptions
 from nonet.inference.corruptions import score_corruptions
-from nonet.page.figures import in_house_style, svg_text
+from nonet.page.figures import svg_text, with_page_style
 from nonet.report.figures import robustness_figure
 
 logger = logging.getLogger("nonet")
@@ -35,34 +35,52 @@ def evaluate_robustness(
     accelerator: str = "auto",
     num_workers: int | None = None,
 ) -> Robustness:
-    """Score held-out images corrupted on purpose, by corruption and severity: denoised and not, without and with views.
+    """Score held-out images that are corrupted on purpose: by corruption and severity, denoised and not.
 
-    Each image is scored by the members that never saw its patient, as out-of-fold logits are. Conditions that are
-    finished are kept: stopped or killed, the same call goes on, and a call with other kinds, severities or views adds
-    to what there is of the same images.
+    Each image is scored by the members that never saw its patient, as out-of-fold logits are. Finished variants are
+    stored: if interrupted, the same call resumes, and a call with other corruptions, severities or views adds to them.
 
     Parameters
     ----------
-    run : a trained run.
-    dataset : the run's dataset, where it does not lie where it did.
-    limit : images, drawn as evenly over classes as they allow, over all patients, the same for every variant; None
-        or 0 takes all.
-    corruptions, severities : keys of `CORRUPTIONS` in nonet.data.preprocess.corruptions, and 1 to 4; all where None.
-    views : look at each image in the recipe's views as well, which takes several times as long.
-    seed : of the images drawn, their corruption, and the bootstrap.
-    num_resamples, confidence : of the bootstrap over patients (over images where patients are unknown).
-    accelerator : "auto", "cpu", "gpu".
-    num_workers : processes that corrupt and denoise; by default one a core where there are enough images.
+    run : str, path or Run
+        A trained run.
+    dataset : path or Dataset, optional
+        The run's dataset, if it was moved since training.
+    limit : int, optional
+        Number of images to corrupt, drawn evenly over classes and patients, the same for every variant. 0 takes all.
+    corruptions : sequence of str, optional
+        Corruptions to test. Default: noise, blur, illumination, shot_noise, motion_blur, colour, jpeg.
+    severities : iterable of int, optional
+        Severities to test, 1 to 4. Default: all.
+    views : bool
+        Also score with the recipe's views (test-time augmentation), which takes several times as long.
+    seed : int
+        Random seed of the images drawn, their corruption, and the bootstrap.
+    num_resamples : int
+        Number of bootstrap resamples, drawn over patients (over images if patients are unknown).
+    confidence : float in (0, 1)
+        Confidence level of the intervals.
+    accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
+        What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
+    num_workers : int, optional
+        Number of processes that corrupt and denoise. Default: one per core if there are enough images.
 
     Returns
     -------
-    Robustness, with tables of scores and of paired differences. In RUN/evaluation: robustness.csv,
-    robustness_differences.csv and figures/robustness.svg; `evaluate` puts them into the report.
+    Robustness
+        Tables of scores and of paired differences.
 
     Raises
     ------
-    DataError, where a corruption, a severity or a bootstrap option is invalid, or an image is unreadable; RunError,
-    where the run is not trained to the end or its dataset is not found.
+    DataError
+        If a corruption, a severity or a bootstrap option is invalid, or an image is unreadable.
+    RunError
+        If the run is not fully trained or its dataset is not found.
+
+    Notes
+    -----
+    RUN/evaluation then contains robustness.csv, robustness_differences.csv and figures/robustness.svg, which
+    `nonet.evaluate` includes in the report.
     """
     bootstrap = Bootstrap(num_resamples, confidence, seed)  # refuses bad values now, and not after an hour of scoring
     run = Run(run)
@@ -83,9 +101,9 @@ def evaluate_robustness(
 
 
 def _write(run: Run, found: Robustness) -> None:
-    """Write the figure and the tables; the scores come last, as they say that all is there."""
+    """Write the figure and the tables, the scores last: they mark that all files are there."""
     titles = {name: name.replace("_", " ") for name in CORRUPTIONS}
-    figure = in_house_style(robustness_figure, found.scores, titles)
+    figure = with_page_style(robustness_figure, found.scores, titles)
     write_text(run.evaluation / "figures" / "robustness.svg", svg_text(figure, "robustness"))
     write_csv(run.robustness_differences, found.differences)
     write_csv(run.robustness, found.scores)

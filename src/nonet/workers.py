@@ -1,4 +1,4 @@
-"""How many processors there are, and processes that share work among them and end with the one that started them."""
+"""The number of processors, and worker processes that end with the process that started them."""
 
 import logging
 import os
@@ -20,9 +20,14 @@ GUARD = "In a script, put the calls under `if __name__ == '__main__':`."
 
 
 def num_processors() -> int:
-    """Return the processors that this process may use: fewer than the machine has in a container or under taskset.
+    """Return the number of processors that this process may use, at least 1.
 
-    joblib asks the operating system for the affinity and the control group's quota. `LOKY_MAX_CPU_COUNT` limits it.
+    In a container or under taskset these are fewer than the machine has: joblib reads the affinity and the control
+    group's quota. The environment variable LOKY_MAX_CPU_COUNT limits the number further.
+
+    Returns
+    -------
+    int
     """
     from joblib import cpu_count  # here, as it takes a while to import
 
@@ -35,29 +40,40 @@ def worker_count(num_workers: int | None) -> int:
 
 
 class NoWorkersError(DataError):
-    """Processes cannot be started here; the same work can be done in this one."""
+    """Worker processes cannot be started here; the same work can be done in this process."""
 
 
 class Workers(ProcessPoolExecutor):
-    """Spawned processes. Ctrl-C is for the process that started them, which stops them at once where it is told to."""
+    """A pool of spawned processes that ignore Ctrl-C: the process that started them stops them.
+
+    Parameters
+    ----------
+    num_workers : int
+        Number of processes.
+
+    Raises
+    ------
+    NoWorkersError
+        If processes cannot be started.
+    """
 
     def __init__(self, num_workers: int):
-        # Spawned, not forked: torch may be at work in this process, and a fork would copy its threads' locks.
+        # Spawned, not forked: torch may be running in this process, and a fork would copy its threads' locks.
         try:
             super().__init__(num_workers, mp_context=get_context("spawn"), initializer=end_with_parent)
         except OSError as error:  # their locks are small files in shared memory
             raise NoWorkersError(
                 f"Worker processes cannot be started: {error.strerror or error}.",
-                hint="Is /dev/shm there, and larger than some kB? In Docker, --shm-size sets it.",
+                hint="Check that /dev/shm exists and is larger than a few kB. In Docker, --shm-size sets it.",
             ) from error
 
     def submit(self, *arguments, **options):
-        """Hand out a task; processes that this starts never see Ctrl-C, not even while they import."""
+        """Submit a task, as `ProcessPoolExecutor.submit`; new processes ignore Ctrl-C even while they import."""
         with _interrupts_held():
             return super().submit(*arguments, **options)
 
     def stop(self) -> None:
-        """End without waiting for tasks, waiting or begun."""
+        """Stop at once, without waiting for tasks."""
         for process in list((self._processes or {}).values()):  # from Python 3.14 on: terminate_workers
             process.terminate()
         self.shutdown(cancel_futures=True)
@@ -71,7 +87,7 @@ class Workers(ProcessPoolExecutor):
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold back SIGINT, as processes that are started inherit; here it arrives when the block ends."""
+    """Block SIGINT, which new processes inherit; in this process it arrives when the block ends."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -83,16 +99,16 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def spawned_pool(num_workers: int) -> Workers:
-    """Return processes that end when this one does, also when it is killed."""
+    """Return a pool of `num_workers` processes that end when this process does, even if it is killed."""
     return Workers(num_workers)
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it has ended, however it did; Ctrl-C is for that one.
+    """End this process when its parent has ended for any reason, and ignore Ctrl-C.
 
-    Else processes that share a training would wait for one another, and others for tasks, for ever.
+    Otherwise processes that share a training would wait for one another, and others for tasks, forever.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back: Windows
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows it cannot be blocked
 
     def watch() -> None:
         parent_process().join()
@@ -109,18 +125,31 @@ def map_in_order(
     make_pool: Callable[[int], Workers] = spawned_pool,
     name_of: Callable[[Any], str] | None = None,
 ) -> Generator[Any, None, None]:
-    """Yield the function's results in the tasks' order; in this process where there is one worker.
+    """Yield the function's results in the order of the tasks; with one worker, computed in this process.
 
-    Tasks are handed out as results are taken, so that no more than a few wait in memory. Use it within
-    `contextlib.closing`, which ends the processes at once where the caller stops early.
+    Tasks are submitted as results are consumed, so only a few wait in memory. Use it within `contextlib.closing`, which
+    stops the processes at once if the caller stops early.
 
     Parameters
     ----------
-    name_of : says in words what a task is about; one at which a process died is named by it.
+    function : callable
+        Of one task; importable, as it is pickled.
+    tasks : iterable
+    num_workers : int
+        Number of processes.
+    make_pool : callable
+        Makes the pool from the number of processes.
+    name_of : callable, optional
+        Describes a task in error messages.
+
+    Yields
+    ------
+    object
 
     Raises
     ------
-    DataError where a process dies.
+    DataError
+        If a process dies; names the tasks it may have died of.
     """
     try:
         pool = make_pool(num_workers) if num_workers > 1 else None
@@ -142,10 +171,10 @@ def map_in_order(
                 yield waiting[0][1].result()
                 waiting.popleft()
     except BrokenProcessPool as error:
-        # Those handed out first are at work; the others wait.
+        # Those submitted first are running; the others wait.
         at_work = [name_of(task) for task, _ in list(waiting)[:num_workers]] if name_of else []
         where = f", at one of these: {'; '.join(at_work)}" if at_work else ""
         raise DataError(
-            f"A process that works on images died{where}.",
-            hint=f"{GUARD} Else, was memory short? What is done is kept; run the same command again.",
+            f"A worker process died{where}.",
+            hint=f"{GUARD} Otherwise memory may be short. Finished work is kept; run the same command again.",
         ) from error

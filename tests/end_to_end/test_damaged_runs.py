@@ -195,5 +195,5 @@ def test_members_of_another_run_are_not_taken_over(copy, tiny_dataset, make_reci
     other = train(make_recipe("train.seed=1"), tiny_dataset, out=tmp_path / "other", accelerator="cpu")
     shutil.rmtree(copy.folder / MEMBER)
     shutil.copytree(other.folder / MEMBER, copy.folder / MEMBER)
-    with pytest.raises(DamagedError, match="is of another run"):
+    with pytest.raises(DamagedError, match="belongs to another run"):
         load(copy, accelerator="cpu")

@@ -26,7 +26,7 @@ def test_the_demo_tells_its_story_and_again_without_doing_it_again(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in made} == before
     assert second.test_macro_f1 == first.test_macro_f1
     assert second.table.equals(first.table)
-    with pytest.raises(nonet.NonetError, match="begun with another"):
+    with pytest.raises(nonet.NonetError, match="started with another"):
         nonet.demo(tmp_path / "demo", settings=["train.epochs=2", "models.image_size_px=32"], **numbers)
     with pytest.raises(nonet.NonetError, match=r"\bseed\b.*0.*1"):
         nonet.demo(tmp_path / "demo", seed=1, settings=settings, **numbers)

@@ -20,7 +20,7 @@ from nonet.evaluation.oof import align_oof
 from nonet.evaluation.results import measure
 from nonet.inference.labels import label_images
 from nonet.page.numbers import percent
-from nonet.report import report_text
+from nonet.report import caveats
 from nonet.report.cards import render_cards
 from nonet.report.evaluate import evaluate
 from nonet.report.report import render_report
@@ -127,7 +127,7 @@ def test_images_that_no_member_of_weight_can_judge_are_left_out_and_it_is_said(r
     num = int((pd.read_csv(run / "folds.csv")["fold"] == 2).sum())
     assert set(found.data.oof.fold) == {0, 1}
     assert found.data.num_not_judged == num == 900 - len(found.data.oof.true)
-    assert any(text.startswith(f"{num:,} images") for text in report_text.limits(found))
+    assert any(text.startswith(f"{num:,} images") for text in caveats.limits(found))
     assert f"{900 - num} images" in calibrate(run).notes[0]
 
 
@@ -149,14 +149,14 @@ def test_a_calibration_of_other_weights_is_said(run):
     """Predictions have ensemble.json's; what is measured is what calibrating again would give."""
     stale = "first nonet calibrate RUN"
     describe(run)
-    assert stale in " ".join(report_text.limits(measure(Run(run), **FEW)))
+    assert stale in " ".join(caveats.limits(measure(Run(run), **FEW)))
     calibrate(run)
-    assert stale not in " ".join(report_text.limits(measure(Run(run), **FEW)))
+    assert stale not in " ".join(caveats.limits(measure(Run(run), **FEW)))
     kept = json.loads((run / "ensemble.json").read_text())
     for member in kept["members"]:
         member["weight"] = UNEQUAL[member["architecture"], member["fold"]]
     (run / "ensemble.json").write_text(json.dumps(kept))
-    assert stale in " ".join(report_text.limits(measure(Run(run), **FEW)))
+    assert stale in " ".join(caveats.limits(measure(Run(run), **FEW)))
 
 
 # Class priors and rejection
@@ -247,4 +247,4 @@ def test_moved_priors_that_cannot_be_measured_are_said(tmp_path):
     few = make_run(tmp_path / "run", num_images=200, num_patients=12)
     found = measure(Run(describe(few, prior_strength=-1.0)), **FEW)
     assert (found.predicted == found.data.oof.final_logits.argmax(1)).all()
-    assert any("as trained" in text for text in report_text.limits(found))
+    assert any("as trained" in text for text in caveats.limits(found))

@@ -52,7 +52,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from nonet.cli.ending import exit_status_of
+from nonet.cli.ending import run_for_exit_status
 from nonet.data.preprocess.cache import prepare_images
 from nonet.data.preprocess.crops import Crop
 from nonet.recipe import load_recipe
@@ -61,7 +61,7 @@ if __name__ == "__main__":
     paths = sorted(Path(sys.argv[1]).rglob("*.png"))
     hashes = [sha256(path.read_bytes()).hexdigest() for path in paths]
     options = {"crops": [Crop(64)], "denoise": load_recipe("paper").denoise, "cache_dir": sys.argv[2], "num_workers": 2}
-    sys.exit(exit_status_of(lambda: prepare_images(paths, hashes, **options)))
+    sys.exit(run_for_exit_status(lambda: prepare_images(paths, hashes, **options)))
 """
 
 
@@ -95,13 +95,13 @@ def test_a_prediction_that_is_stopped_resumes(many, tiny_run, tmp_path):
 TRAIN = """
 import sys
 
-from nonet.cli.ending import exit_status_of
+from nonet.cli.ending import run_for_exit_status
 from nonet.recipe import Recipe, load_recipe
 from nonet.training.launch import train
 
 if __name__ == "__main__":
     recipe = load_recipe(Recipe.model_validate_json(sys.argv[1]), ["train.epochs=1000"])
-    sys.exit(exit_status_of(lambda: train(recipe, sys.argv[2], out=sys.argv[3], accelerator="cpu", devices=2)))
+    sys.exit(run_for_exit_status(lambda: train(recipe, sys.argv[2], out=sys.argv[3], accelerator="cpu", devices=2)))
 """
 
 

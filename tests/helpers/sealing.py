@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from nonet.artifacts.integrity import facts_of, read_json, write_sealed
+from nonet.artifacts.integrity import file_facts, read_json, write_sealed
 from nonet.artifacts.run import Run
 
 #: What training says of a member in DONE, where a test does not care.
@@ -34,12 +34,12 @@ def seal(folder) -> Run:
         done |= {
             "member": f"{place.parent.name}/{place.name}",
             "fingerprints": provenance["fingerprints"],
-            "files": {path.name: facts_of(path) for path in files},
+            "files": {path.name: file_facts(path) for path in files},
         }
         write_sealed(place / "DONE", done)
         members[done["member"]] = read_json(place / "DONE", hint="")
     own = (run.manifest, run.folds, run.oof, run.samples, run.dataset_record)
-    files = {path.name: facts_of(path) for path in own if path.exists()}
+    files = {path.name: file_facts(path) for path in own if path.exists()}
     write_sealed(run.checksums, {"files": files, "members": members})
     return run
 

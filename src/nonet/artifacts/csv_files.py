@@ -1,4 +1,4 @@
-"""CSV files that people open in spreadsheets: text that would be run as a formula is quoted, and read back."""
+"""CSV files that are safe in spreadsheets: text that would be run as a formula is quoted, and unquoted on reading."""
 
 import csv
 import re
@@ -10,7 +10,7 @@ import pandas as pd
 
 from nonet.artifacts.run import written_whole
 
-#: What spreadsheets take as the beginning of a formula; see OWASP, "CSV Injection".
+#: Characters that begin a formula in spreadsheets; see OWASP, "CSV Injection".
 _SIGNS = r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"  # the last four are full-width ones
 _FORMULA = re.compile(rf"'*{_SIGNS}")
 _QUOTED = re.compile(rf"'+{_SIGNS}")
@@ -18,41 +18,78 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def is_formula(text: object) -> bool:
-    """Whether a spreadsheet would run text as a formula; a number with a sign is none."""
+    """Whether a spreadsheet would run text as a formula; signed numbers are not formulas."""
     return isinstance(text, str) and bool(re.match(_SIGNS, text)) and not _NUMBER.fullmatch(text)
 
 
 def quote(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table in which an apostrophe is put before each text, also of its header, that would be a formula.
+    """Return a table with an apostrophe before each text, in cells and header, that would be a formula.
 
-    Text that begins with apostrophes before such a sign gets one more, so that `unquote` gives back what there was.
+    Text that already begins with apostrophes before such a character gets one more, so that `unquote` restores it.
+
+    Parameters
+    ----------
+    table : DataFrame
+
+    Returns
+    -------
+    DataFrame
     """
     return _map_text(table, lambda text: f"'{text}" if _is_to_quote(text) else text)
 
 
 def unquote(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table without the apostrophes that `quote` put in."""
+    """Return a table without the apostrophes added by `quote`."""
     return _map_text(table, lambda text: text[1:] if _QUOTED.match(text) else text)
 
 
 def write_csv(path: Path, table: pd.DataFrame, *, index: bool = False) -> None:
-    """Write a whole table or none, so that a spreadsheet shows every text as it is."""
+    """Write a quoted table atomically: all of it or nothing.
+
+    Parameters
+    ----------
+    path : Path
+    table : DataFrame
+    index : bool
+        Whether to write the index as the first column.
+    """
     with written_whole(path) as temporary:
         to_csv(table, temporary, index=index)
 
 
 def to_csv(table: pd.DataFrame, file: Any, *, index: bool = False, **options: Any) -> None:
-    """Write as `DataFrame.to_csv`, quoted."""
+    """Write a quoted table to a file or path.
+
+    Parameters
+    ----------
+    table : DataFrame
+    file : path or text file
+    index : bool
+        Whether to write the index as the first column.
+    **options
+        For `DataFrame.to_csv`.
+    """
     if index:
         table = table.rename_axis(index=table.index.name or "").reset_index()
     quoted = quote(table)
-    if _any_text(quoted, lambda text: "\r" in text):  # which Python's writer leaves bare; readers end the row at it
+    if _any_text(quoted, lambda text: "\r" in text):  # Python's writer does not quote it; readers end the row there
         options["quoting"] = csv.QUOTE_NONNUMERIC
     quoted.to_csv(file, index=False, lineterminator="\n", **options)
 
 
 def read_csv(file: Any, **options: Any) -> pd.DataFrame:
-    """Read as `pandas.read_csv` what `write_csv` wrote."""
+    """Read what `write_csv` wrote.
+
+    Parameters
+    ----------
+    file : path or text file
+    **options
+        For `pandas.read_csv`.
+
+    Returns
+    -------
+    DataFrame
+    """
     return unquote(pd.read_csv(file, **options))
 
 

@@ -157,7 +157,7 @@ class EnsembleFile(_Section):
             wrong.
         """
         if not run.ensemble.exists():
-            raise RunError(f"{run} is not trained to the end.", hint='Run the same "nonet train" again; it resumes.')
+            raise RunError(f"{run} is not fully trained.", hint='Run the same "nonet train" again; it resumes.')
         data = read_json(run.ensemble, hint=_HINT)
         provenance = read_provenance(run)
         try:

@@ -1,9 +1,9 @@
-"""Whether files are what was written: checksums, and words for what is missing, damaged or cannot be read now.
+"""Whether files are as they were written: checksums, and errors for missing, damaged and inaccessible files.
 
-Three places hold what a run's files were when they were written: `DONE` those of a member, `checksums.json` those of
-the run itself, `provenance.json` the recipe's. Each of these carries its own checksum ("sha256", of all else in it), so
-that a flipped bit anywhere is noticed. Damage is a `DamagedError`, which the same `nonet train` heals; a file that
-cannot be read now (permission, a disk that is away) is a plain error, and nothing is concluded about what is in it.
+Checksums of a run's files are in three places: `DONE` (files of a member), `checksums.json` (files of the run) and
+`provenance.json` (the recipe). Each of these has its own checksum ("sha256" of everything else in it), so that any
+flipped bit is detected. Damage is a `DamagedError`, which the same `nonet train` repairs; a file that cannot be read
+now (permissions, a disconnected disk) is a plain error that says nothing about its content.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.artifacts.run import FORMAT_VERSION, Member, Run, heal_hint, sha256_of, write_json
+from nonet.artifacts.run import FORMAT_VERSION, Member, Run, file_sha256, heal_hint, write_json
 from nonet.errors import DamagedError, NonetError, RunError
 
-#: What readers of JSON, TOML, CSV, Parquet and npz raise on content that is none, or of another shape.
+#: What readers of JSON, TOML, CSV, Parquet and npz raise for invalid or unexpected content.
 UNPARSABLE = (
     ValueError,
     KeyError,
@@ -35,24 +35,44 @@ UNPARSABLE = (
 
 
 def cannot_read(path: Path, error: OSError, kind: type[NonetError] = RunError) -> NonetError:
-    """Return the error for a file that is there and cannot be read now; it says nothing about what is in it."""
+    """Return the error for an existing file that cannot be read now; it says nothing about the content.
+
+    Parameters
+    ----------
+    path : Path
+    error : OSError
+        What reading raised.
+    kind : type of NonetError
+
+    Returns
+    -------
+    NonetError
+    """
     if isinstance(error, IsADirectoryError):
         return kind(f"{path} is a folder; a file was expected.", hint="Move it away, then run the same command.")
     return kind(
         f"{path} cannot be read now: {error.strerror or error}.",
-        hint="The file itself may be fine, so keep it. See to its permissions and its disk, then run the same command.",
+        hint="The file itself may be intact, so keep it. Check its permissions and disk, then run the same command.",
     )
 
 
 @contextlib.contextmanager
 def reading(path: Path, *, hint: str, kind: type[NonetError] = DamagedError) -> Iterator[None]:
-    """Turn what readers raise into words.
+    """Turn the exceptions of reading a file into errors of nonet, as a context manager.
 
     Parameters
     ----------
-    path : of the file that is read within the block.
-    hint : what to do where it is missing or damaged.
-    kind : of the error in that case.
+    path : Path
+        The file that is read within the block.
+    hint : str
+        What to do if it is missing or damaged.
+    kind : type of NonetError
+        Error in that case.
+
+    Raises
+    ------
+    NonetError
+        Of this kind if the file is missing or damaged; RunError (or this kind) if it cannot be read now.
     """
     plain = RunError if issubclass(kind, RunError) else kind
     try:
@@ -60,7 +80,7 @@ def reading(path: Path, *, hint: str, kind: type[NonetError] = DamagedError) -> 
     except FileNotFoundError as error:
         raise kind(f"{path} is missing.", hint=hint) from error
     except OSError as error:
-        if error.errno is None:  # pyarrow's word for content that is no Parquet
+        if error.errno is None:  # pyarrow's error for content that is not Parquet
             raise kind(f"{path} is damaged: {_first_line(error)}", hint=hint) from error
         raise cannot_read(path, error, plain) from error
     except UNPARSABLE as error:
@@ -75,26 +95,36 @@ def _first_line(error: Exception) -> str:
 
 
 def read_json(path: Path, *, hint: str, kind: type[NonetError] = DamagedError) -> dict:
-    """Read a JSON file that holds a table, and says which format it has; a newer one is refused.
+    """Read a JSON file that contains an object and its format version; newer versions are refused.
 
     Parameters
     ----------
-    hint, kind : as of `reading`.
+    path : Path
+    hint : str
+        What to do if it is missing or damaged.
+    kind : type of NonetError
+        Error in that case.
+
+    Returns
+    -------
+    dict
 
     Raises
     ------
-    `kind` where it is missing or damaged, or of a later nonet; RunError (or `kind`) where it cannot be read now.
+    NonetError
+        Of this kind if it is missing or damaged; RunError (or this kind) if it cannot be read now or is of a later
+        nonet.
     """
     with reading(path, hint=hint, kind=kind):
         data = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(data, dict):
-            raise ValueError("it does not hold a table")
+            raise ValueError("it does not contain a JSON object")
     require_format(data, path, hint=hint, kind=kind)
     return data
 
 
 def require_format(data: dict, path: Path, *, hint: str, kind: type[NonetError] = DamagedError) -> None:
-    """Refuse a file of a later nonet, and one that does not say."""
+    """Raise an error if a file has no valid format version, or one of a later nonet."""
     version = data.get("format_version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise kind(f"{path} is damaged: its format_version is {version!r}.", hint=hint)
@@ -104,53 +134,76 @@ def require_format(data: dict, path: Path, *, hint: str, kind: type[NonetError] 
 
 
 def write_sealed(path: Path, data: dict) -> None:
-    """Write a table as JSON, with its format and its own checksum."""
+    """Write a dict as JSON, with its format version and its own checksum."""
     data = {"format_version": FORMAT_VERSION} | json.loads(json.dumps(data, default=str))
     data.pop("sha256", None)
-    write_json(path, data | {"sha256": _seal_of(data)})
+    write_json(path, data | {"sha256": _seal(data)})
 
 
 def read_sealed(path: Path, *, hint: str) -> dict:
     """Read what `write_sealed` wrote, without the checksum.
 
+    Parameters
+    ----------
+    path : Path
+    hint : str
+        What to do if it is damaged.
+
+    Returns
+    -------
+    dict
+
     Raises
     ------
-    DamagedError, where it is missing, damaged, or was edited.
+    DamagedError
+        If it is missing, damaged, or was edited.
     """
     data = read_json(path, hint=hint)
     seal = data.pop("sha256", None)
-    if seal != _seal_of(data):
-        raise DamagedError(f"{path} is not what was written: it is damaged or was edited.", hint=hint)
+    if seal != _seal(data):
+        raise DamagedError(f"{path} is damaged or was edited.", hint=hint)
     return data
 
 
-def _seal_of(data: dict) -> str:
+def _seal(data: dict) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def facts_of(path: Path) -> dict:
-    """Return what is kept of a file: its size in bytes and its SHA-256. Raises as `reading` does."""
+def file_facts(path: Path) -> dict:
+    """Return the size in bytes and the SHA-256 of a file, to compare later; raises as `reading` does."""
     with reading(path, hint="Run the same command again."):
-        return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
-def require_whole(path: Path, kept: object, *, hint: str) -> None:
-    """Raise DamagedError where a file differs from what was kept of it (`facts_of`)."""
+def require_whole(path: Path, stored: object, *, hint: str) -> None:
+    """Check that a file is as it was when `file_facts` was called.
+
+    Parameters
+    ----------
+    path : Path
+    stored : dict or None
+        What `file_facts` returned.
+    hint : str
+        What to do if it differs.
+
+    Raises
+    ------
+    DamagedError
+        If the file is missing or differs.
+    """
     with reading(path, hint=hint):
-        facts = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    if facts == kept:
+        facts = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    if facts == stored:
         return
-    size = kept.get("bytes") if isinstance(kept, dict) else None
+    size = stored.get("bytes") if isinstance(stored, dict) else None
     if isinstance(size, int) and facts["bytes"] != size:
-        raise DamagedError(f"{path} has {facts['bytes']:,} bytes, and had {size:,} when it was written.", hint=hint)
-    raise DamagedError(
-        f"{path} is not what was written: it is damaged, was edited, or is another run's or member's.", hint=hint
-    )
+        raise DamagedError(f"{path} has {facts['bytes']:,} bytes; it had {size:,} when it was written.", hint=hint)
+    raise DamagedError(f"{path} is damaged, was edited, or belongs to another run or member.", hint=hint)
 
 
 def read_checked_parquet(path: Path) -> pd.DataFrame:
-    """Read a Parquet file that was written with `write_page_checksum`. Raises DamagedError where it is damaged."""
-    with reading(path, hint="Run the same command again: it makes this file anew."):
+    """Read a Parquet file that was written with `write_page_checksum`; a damaged one is a DamagedError."""
+    with reading(path, hint="Run the same command again: it writes this file again."):
         return pd.read_parquet(path, page_checksum_verification=True)
 
 
@@ -158,11 +211,16 @@ def read_checked_parquet(path: Path) -> pd.DataFrame:
 
 
 def read_provenance(run: Run) -> dict:
-    """Read provenance.json: of what recipe, data and classes a run is.
+    """Read provenance.json: recipe, data and classes of a run.
+
+    Returns
+    -------
+    dict
 
     Raises
     ------
-    DamagedError, where it is missing or damaged.
+    DamagedError
+        If it is missing or damaged.
     """
     provenance = read_sealed(run.provenance, hint=heal_hint(run))
     with reading(run.provenance, hint=heal_hint(run)):
@@ -171,26 +229,40 @@ def read_provenance(run: Run) -> dict:
 
 
 def require_unchanged(run: Run, *files: Path) -> dict:
-    """Make sure that a run's recipe, and these of its files, are those that were written; return its provenance.
+    """Check that a run's recipe and the given files of it are unchanged.
+
+    Parameters
+    ----------
+    run : Run
+    *files : Path
+        Files of the run listed in checksums.json.
+
+    Returns
+    -------
+    dict
+        Its provenance.
 
     Raises
     ------
-    RunError, where there is no run; DamagedError, naming the file that is missing, damaged or edited.
+    RunError
+        If there is no run.
+    DamagedError
+        If a file is missing, damaged or edited; names it.
     """
     run.require()
     provenance, hint = read_provenance(run), heal_hint(run)
     with reading(run.recipe, hint=hint):
-        digest = sha256_of(run.recipe)
+        digest = file_sha256(run.recipe)
     if digest != provenance["fingerprints"].get("recipe"):
         raise DamagedError(f"{run.recipe} is not the recipe that {run} was trained with.", hint=hint)
-    kept = read_checksums(run)["files"] if files else {}
+    stored = read_checksums(run)["files"] if files else {}
     for file in files:
-        require_whole(file, kept.get(file.name), hint=hint)
+        require_whole(file, stored.get(file.name), hint=hint)
     return provenance
 
 
 def read_checksums(run: Run) -> dict:
-    """Read checksums.json: "files", name → facts, and "members", name → what its DONE says."""
+    """Read checksums.json: "files", name → size and SHA-256, and "members", name → content of its DONE."""
     checksums = read_sealed(run.checksums, hint=heal_hint(run))
     with reading(run.checksums, hint=heal_hint(run)):
         checksums["files"], checksums["members"]
@@ -198,14 +270,14 @@ def read_checksums(run: Run) -> dict:
 
 
 def note_checksums(run: Run, files: Iterable[Path] = (), members: Iterable[Member] = ()) -> None:
-    """Keep what these files of a run are, and what the DONE of these members says, beside what is known of others."""
+    """Store checksums of files of a run, and the DONE of members, beside those already stored."""
     try:
-        kept = read_checksums(run)
-    except DamagedError:  # there is none yet, or what it said is lost
-        kept = {"files": {}, "members": {}}
-    kept["files"] |= {file.name: facts_of(file) for file in files}
-    kept["members"] |= {member.name: read_done(member) for member in members}
-    write_sealed(run.checksums, kept)
+        stored = read_checksums(run)
+    except DamagedError:  # there is none yet, or it is damaged
+        stored = {"files": {}, "members": {}}
+    stored["files"] |= {file.name: file_facts(file) for file in files}
+    stored["members"] |= {member.name: read_done(member) for member in members}
+    write_sealed(run.checksums, stored)
 
 
 # A member
@@ -219,48 +291,74 @@ DONE_FACTS = {
 
 
 def write_done(member: Member, about: dict) -> None:
-    """Write a member's DONE: what is said of it, whose it is, and what its files are."""
+    """Write a member's DONE.
+
+    Parameters
+    ----------
+    member : Member
+    about : dict
+        Results of its training; fingerprints of the run and checksums of the files are added.
+    """
     files = (member.weights, member.history, member.oof, member.features, member.ood)
     write_sealed(
         member.done,
         about
         | {
             "member": member.name,
-            "fingerprints": fingerprints_of(member.run),
-            "files": {file.name: facts_of(file) for file in files if file.exists()},
+            "fingerprints": get_fingerprints(member.run),
+            "files": {file.name: file_facts(file) for file in files if file.exists()},
         },
     )
 
 
-def fingerprints_of(run: Run) -> dict:
-    """Return what a run was begun with; nothing where it does not say (a member trained by itself)."""
+def get_fingerprints(run: Run) -> dict:
+    """Return the fingerprints of a run's recipe, manifest and folds; {} for a member trained on its own."""
     return read_provenance(run)["fingerprints"] if run.provenance.exists() else {}
 
 
 def read_done(member: Member) -> dict:
     """Read a member's DONE.
 
+    Returns
+    -------
+    dict
+
     Raises
     ------
-    DamagedError, where it is missing, damaged, another member's or another run's.
+    DamagedError
+        If it is missing, damaged, or of another member or run.
     """
     hint = heal_hint(member.run)
     if not member.done.exists():
-        raise DamagedError(f"{member.name} of {member.run} is not trained to the end.", hint=hint)
+        raise DamagedError(f"{member.name} of {member.run} is not fully trained.", hint=hint)
     done = read_sealed(member.done, hint=hint)
     if done.get("member") != member.name:
-        raise DamagedError(f"{member.done} is of {done.get('member')}, not of {member.name}.", hint=hint)
-    if done.get("fingerprints") != fingerprints_of(member.run):
-        raise DamagedError(f"{member.done} is of another run: with another recipe, dataset or folds.", hint=hint)
+        raise DamagedError(f"{member.done} belongs to {done.get('member')}, not to {member.name}.", hint=hint)
+    if done.get("fingerprints") != get_fingerprints(member.run):
+        raise DamagedError(f"{member.done} belongs to another run, with another recipe, dataset or folds.", hint=hint)
     if absent := DONE_FACTS - done.keys():
         raise DamagedError(f"{member.done} is damaged: it lacks {min(absent)}.", hint=hint)
     return done
 
 
 def require_member(member: Member, *files: Path) -> dict:
-    """Make sure that a member is done and that these of its files (by default all) are whole; return its DONE.
+    """Check that a member is fully trained and its files are unchanged.
 
-    The history, which only the report shows, is left out: without it nothing is lost.
+    Parameters
+    ----------
+    member : Member
+    *files : Path
+        Files to check. Default: all except the history, which only the report shows.
+
+    Returns
+    -------
+    dict
+        Its DONE.
+
+    Raises
+    ------
+    DamagedError
+        If it is not fully trained, or a file is missing or changed.
     """
     done = read_done(member)
     for file in files or (member.weights, member.oof, member.features, member.ood):

@@ -1,6 +1,6 @@
-"""The run folder: where every file lies, how it is written, and whether a run may be continued.
+"""The run folder: its files, how they are written, and whether a run may be continued.
 
-A file is written under another name, then renamed, so that what is there is whole. A member's `DONE` comes last.
+A file is written under another name, then renamed, so that an existing file is complete. A member's `DONE` comes last.
 """
 
 import contextlib
@@ -26,20 +26,31 @@ MAKE_ONE = 'Make one with "nonet train RECIPE DATASET --out RUN".'
 
 
 def heal_hint(run: object) -> str:
-    """Return what to do about a file of a run that is missing or damaged."""
+    """Return the hint for a file of a run that is missing or damaged."""
     return (
-        f'Run the same "nonet train RECIPE DATASET --out {run}" again: it makes this file anew and keeps what is '
-        "whole. Or copy the run folder again."
+        f'Run the same "nonet train RECIPE DATASET --out {run}" again: it writes this file again and '
+        "keeps the others. Or copy the run folder again."
     )
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well, else remove it.
+    """Write a file atomically, as a context manager.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is created.
+
+    Yields
+    ------
+    Path
+        A temporary path in the same folder, renamed to `path` if the block ends without an exception, else removed.
 
     Raises
     ------
-    StorageError where it cannot be written, say because the disk is full; what was there before is kept.
+    StorageError
+        If it cannot be written, for example because the disk is full. An earlier file stays as it was.
     """
     path = Path(path)
     with writing_to(path):
@@ -53,7 +64,7 @@ def written_whole(path: Path) -> Iterator[Path]:
             except (OSError, NonetError):
                 raise
             except Exception:
-                _ask_again(temporary)
+                _raise_if_unwritable(temporary)
                 raise
             umask = os.umask(0)
             os.umask(umask)
@@ -62,12 +73,12 @@ def written_whole(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
             temporary.replace(path)
         finally:
-            with contextlib.suppress(OSError):  # else a drive that was lost would hide the first error
+            with contextlib.suppress(OSError):  # a disconnected drive would hide the first error
                 temporary.unlink(missing_ok=True)
 
 
-def _ask_again(temporary: Path) -> None:
-    """Raise the system's own error where nothing can be written: torch and safetensors hide it in errors of theirs."""
+def _raise_if_unwritable(temporary: Path) -> None:
+    """Raise the operating system's error if nothing can be written: torch and safetensors hide it in their own."""
     with temporary.open("ab") as file:
         file.write(bytes(1 << 20))
         file.flush()
@@ -75,7 +86,7 @@ def _ask_again(temporary: Path) -> None:
 
 
 def set_aside(path: Path, word: str) -> Path:
-    """Rename `name.ending` to `name.WORD.ending`, or `name.WORD-2.ending` and so on; return the new path."""
+    """Rename `name.suffix` to `name.WORD.suffix`, or `name.WORD-2.suffix` and so on; return the new path."""
     names = (f"{path.stem}.{word}{'' if i == 1 else f'-{i}'}{path.suffix}" for i in itertools.count(1))
     aside = next(place for place in map(path.with_name, names) if not os.path.lexists(place))
     with writing_to(path):
@@ -83,26 +94,35 @@ def set_aside(path: Path, word: str) -> Path:
 
 
 def remove_leftovers(*files: Path) -> None:
-    """Remove what a kill left half written of these files; nothing else has such names."""
+    """Remove half-written versions of these files left by an interrupted call; nothing else has such names."""
     for file in files:
         for leftover in file.parent.glob(f"{TEMPORARY}{glob.escape(file.name)}.*"):
             leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file or none."""
+    """Write a UTF-8 text file atomically."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write a whole JSON file or none."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(data, indent=2, default=str) + "\n")
 
 
 @dataclass(frozen=True)
 class Member:
-    """The folder of one network: an architecture trained on all folds but one."""
+    """The folder of one network: an architecture trained on all folds but one.
+
+    Attributes
+    ----------
+    folder : Path
+    architecture : str
+        Key of `BACKBONES`.
+    fold : int
+        The held-out fold.
+    """
 
     folder: Path
     architecture: str
@@ -126,7 +146,7 @@ class Member:
 
     @property
     def previous_state(self) -> Path:
-        """The state before, for when the last one turns out damaged."""
+        """The state before the last one, in case that is damaged."""
         return self.folder / "state.previous.pt"
 
     @property
@@ -147,7 +167,7 @@ class Member:
 
     @property
     def run(self) -> "Run":
-        """The run that it belongs to."""
+        """The run that the member belongs to."""
         return Run(self.folder.parents[2])
 
     @property
@@ -155,7 +175,7 @@ class Member:
         return self.done.exists()
 
     def clear(self) -> None:
-        """Remove what a finished training has no use for: its state, and what a kill left half written."""
+        """Remove what a finished training does not need: its state, and half-written files."""
         self.state.unlink(missing_ok=True)
         self.previous_state.unlink(missing_ok=True)
         files = (
@@ -172,7 +192,12 @@ class Member:
 
 
 class Run:
-    """A run folder: paths only, nothing is read before it is asked for."""
+    """A run folder. It only has the paths of the files; making one reads nothing.
+
+    Parameters
+    ----------
+    folder : str, path or Run
+    """
 
     def __init__(self, folder: "str | os.PathLike | Run"):
         self.folder = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()
@@ -213,7 +238,7 @@ class Run:
 
     @property
     def dataset_record(self) -> Path:
-        """What was known of the dataset when training began; see `nonet.data.dataset_record`."""
+        """What was known of the dataset when training started; see `nonet.data.dataset_record`."""
         return self.folder / "dataset_record.json"
 
     @property
@@ -245,7 +270,15 @@ class Run:
         return self.evaluation / "robustness_differences.csv"
 
     def require(self) -> None:
-        """Raise RunError where this folder is not there or is no run."""
+        """Check that the folder is a run.
+
+        Raises
+        ------
+        RunError
+            If there is no such folder, or it is not a run.
+        DamagedError
+            If it is a run without recipe.toml.
+        """
         if not self.folder.exists():
             raise RunError(f"There is no run {self}.", hint=MAKE_ONE)
         if not self.folder.is_dir():
@@ -257,19 +290,19 @@ class Run:
 
     @property
     def has_members(self) -> bool:
-        """Whether something of a member was written, trained to the end or not."""
+        """Whether any file of a member exists, fully trained or not."""
         return any((self.folder / "members").glob("*/fold-*/*"))
 
     def member(self, architecture: str, fold: int) -> Member:
         return Member(self.folder / "members" / architecture / f"fold-{fold}", architecture, fold)
 
     def members(self, architectures: tuple[str, ...], num_folds: int) -> list[Member]:
-        """Return every member, fold by fold, so that a run cut short has whole ensembles of early folds."""
+        """Return all members, fold by fold, so that an interrupted run has complete ensembles of the first folds."""
         return [self.member(arch, fold) for fold in range(num_folds) for arch in architectures]
 
 
 def software_and_machine() -> dict:
-    """Return what decides a run's numbers beside recipe and data: versions, machine, device."""
+    """Return what determines a run's numbers besides recipe and data: versions of packages, system, processors."""
     packages = (
         "nonet",
         "torch",
@@ -294,31 +327,35 @@ def software_and_machine() -> dict:
 
 
 def now() -> str:
-    """Return the time in UTC, to the second."""
+    """Return the time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_same(kept: dict, asked: dict, run: Run, details: str = "") -> None:
+def require_same(stored: dict, requested: dict, run: Run, details: str = "") -> None:
     """Refuse to continue a run whose recipe, manifest or folds changed.
 
     Parameters
     ----------
-    kept, asked : fingerprints by name.
-    details : what else is known of the difference, in words.
+    stored, requested : dict of str to str
+        Fingerprints by name.
+    run : Run
+    details : str
+        Description of the difference.
 
     Raises
     ------
-    RunError, naming what differs.
+    RunError
+        If they differ; names what does.
     """
-    differing = [key for key in asked if kept.get(key) != asked[key]]
+    differing = [key for key in requested if stored.get(key) != requested[key]]
     if differing:
         raise RunError(
-            f"{run} was begun with another {' and '.join(differing)}{': ' + details if details else ''}.",
-            hint="Give another `out`, or put back what changed. Nothing was overwritten.",
+            f"{run} was started with another {' and '.join(differing)}{': ' + details if details else ''}.",
+            hint="Give another `out`, or restore what changed. Nothing was overwritten.",
         )

@@ -1,4 +1,4 @@
-"""Folders and disks: whose a folder is, who writes into it, and what the operating system's refusals mean in words."""
+"""Folders and disks: which folders nonet may write to, locks, and readable messages for operating system errors."""
 
 import contextlib
 import errno
@@ -15,10 +15,10 @@ from nonet.errors import RunError, StorageError
 
 logger = logging.getLogger("nonet")
 
-#: Written first into each folder that nonet fills, so that it is known as nonet's also where a command was cut short.
+#: Written first to each folder of nonet's, which marks it even if the command is interrupted.
 MARKER = ".nonet.json"
-TEMPORARY = ".nonet-tmp."  # how the names of files begin that are being written
-_AGAIN = "then run the same command again; what is finished is kept."
+TEMPORARY = ".nonet-tmp."  # prefix of files that are being written
+_AGAIN = "then run the same command again; finished work is kept."
 _WORDS = {
     errno.ENOSPC: ("The disk that holds {place} is full.", f"Free some space there, {_AGAIN}"),
     errno.EDQUOT: ("Your disk quota for {place} is used up.", f"Free some space there, {_AGAIN}"),
@@ -38,18 +38,24 @@ _WORDS = {
     errno.ESTALE: ("{place}: the network drive was lost.", f"Connect it again, {_AGAIN}"),
     errno.ENOMEM: ("{place}: memory ran out.", f"Close other programs, {_AGAIN}"),
 }
-#: Of a disk that has no room or may not be written; not of a connection.
+#: Errors of a disk that is full or read-only, as opposed to a connection.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
-#: A file system that has no locks, as some network drives.
+#: Errors of file systems without locks, such as some network drives.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 def storage_error(error: OSError, place: object = None) -> StorageError:
-    """Say what the operating system refused, where, and how to continue.
+    """Return an error that says what the operating system refused, where, and how to continue.
 
     Parameters
     ----------
-    place : the file or folder; by default the one that the error names.
+    error : OSError
+    place : object, optional
+        The file or folder. Default: the one that the error names.
+
+    Returns
+    -------
+    StorageError
     """
     place = error.filename if place is None else place
     where = "the file" if place is None else str(place)
@@ -71,9 +77,12 @@ class FolderKind(TypedDict):
 
 @contextlib.contextmanager
 def writing_to(place: object) -> Iterator[None]:
-    """Turn what the operating system refuses within the block, say because the disk is full, into a StorageError.
+    """Turn an OSError within the block, for example of a full disk, into a StorageError.
 
-    The system's errors of writing do not name the file, so `place` does; a file under its temporary name is `place`.
+    Parameters
+    ----------
+    place : object
+        The file or folder to name, as errors of writing do not name it.
     """
     try:
         yield
@@ -84,13 +93,21 @@ def writing_to(place: object) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone(lock: Path, message: str, hint: str) -> Iterator[None]:
-    """Refuse to do the block's work twice at the same time; the lock goes with the process that holds it.
+    """Hold a lock within the block, or fail; the lock is released when the process ends.
 
-    Network drives without locks are told of, and worked on without.
+    On network drives without locks, a warning is logged and the block runs without one.
+
+    Parameters
+    ----------
+    lock : Path
+        The lock file.
+    message, hint : str
+        Of the error.
 
     Raises
     ------
-    RunError, of the message and hint given, where another process holds the lock.
+    RunError
+        If another process holds the lock.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -101,7 +118,7 @@ def alone(lock: Path, message: str, hint: str) -> Iterator[None]:
 
 
 def waiting_for(lock: Path) -> contextlib.AbstractContextManager:
-    """Wait until no other process holds the lock, then hold it; without locks, as `alone`."""
+    """Return a context manager that waits for a lock and holds it; on drives without locks, as `alone`."""
     return _lock(lock, timeout=-1)
 
 
@@ -122,20 +139,27 @@ def _lock(path: Path, *, timeout: float) -> Iterator[None]:
 
 
 def claim(folder: Path, kind: str, *, main: str, keys: set[str], hint: str = "Give a new or an empty folder.") -> None:
-    """Make a folder nonet's own before anything is written to it; refuse one that is someone else's.
+    """Mark a folder as nonet's before anything is written to it; refuse one that is not.
 
-    Nonet's is a folder that is new or empty, one that it marked as this kind at an earlier start, and one whose main
-    file is of this kind: a marker is hidden, and may be lost in copying.
+    A folder may be used if it is new or empty, if it was marked as this kind earlier, or if its main file is of this
+    kind (the marker is a hidden file, and may be lost in copying).
 
     Parameters
     ----------
-    kind : in words, like "dataset".
-    main, keys : name of the kind's main file, which is JSON, and keys that it has.
-    hint : what to do where it is refused.
+    folder : Path
+    kind : str
+        What the folder contains, such as "dataset".
+    main : str
+        Name of the kind's main file, which is JSON.
+    keys : set of str
+        Keys that the main file has.
+    hint : str
+        What to do if the folder is refused.
 
     Raises
     ------
-    StorageError where the folder is another's; nothing was touched.
+    StorageError
+        If the folder contains something else. Nothing is touched.
     """
     require_ours(folder, kind, main=main, keys=keys, hint=hint)
     with writing_to(folder):
@@ -146,14 +170,14 @@ def claim(folder: Path, kind: str, *, main: str, keys: set[str], hint: str = "Gi
 
 
 def require_ours(folder: Path, kind: str, *, main: str, keys: set[str], hint: str) -> None:
-    """Raise StorageError where a folder is neither new nor empty nor a folder of this kind; see `claim`."""
+    """Raise StorageError if a folder is neither new nor empty nor of this kind; parameters as for `claim`."""
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir():
         raise StorageError(f"{folder} is not a folder.", hint=hint)
     with writing_to(folder):
-        held = sorted(p.name for p in folder.iterdir() if not is_leftover(p.name))  # those are never touched
-    held = [name for name in held if not name.startswith(".nonet")]  # of a start that was cut short
+        held = sorted(p.name for p in folder.iterdir() if not is_leftover(p.name))  # these are never touched
+    held = [name for name in held if not name.startswith(".nonet")]  # of an interrupted start
     if not held:
         return
     marked = read_json(folder / MARKER)
@@ -165,12 +189,12 @@ def require_ours(folder: Path, kind: str, *, main: str, keys: set[str], hint: st
         raise StorageError(f"{folder} is a {marked.get('kind')} of nonet, not a {kind}.", hint=hint)
     first = ", ".join(held[:3]) + (" …" if len(held) > 3 else "")
     raise StorageError(
-        f"{folder} is not empty and is not a {kind} of nonet: it holds {first}. Nothing was changed.", hint=hint
+        f"{folder} is not empty and is not a {kind} of nonet: it contains {first}. Nothing was changed.", hint=hint
     )
 
 
 def read_json(file: Path) -> dict:
-    """Return a JSON file's object; an empty one where there is no such file, or it holds something else."""
+    """Return the object in a JSON file; {} if there is no such file or it contains something else."""
     try:
         data = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):

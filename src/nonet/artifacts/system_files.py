@@ -1,9 +1,9 @@
-"""What operating systems, storage and programs leave in folders: no image, no class, and nobody's file."""
+"""Files that operating systems, storage and programs leave in folders; they are neither images nor user files."""
 
 import fnmatch
 import re
 
-#: Names, lower case, that no person gave: of macOS, Windows, Linux, network storage, synchronisers and tools.
+#: Patterns of lower-case names: macOS, Windows, Linux, network storage, synchronisation and development tools.
 LEFTOVERS = (
     *("__macosx", ".ds_store", "._*", ".appledouble", ".appledb", ".appledesktop", ".apdisk", ".localized", "icon\r"),
     *(".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".documentrevisions-v100", ".volumeicon.icns"),
@@ -21,5 +21,5 @@ _ANY = re.compile("|".join(fnmatch.translate(pattern) for pattern in LEFTOVERS))
 
 
 def is_leftover(name: str) -> bool:
-    """Say whether a file or folder of this name was left by a system, a storage or a program, not by a person."""
+    """Return whether a file or folder of this name was left by a system, a storage device or a program."""
     return _ANY.match(name.lower()) is not None

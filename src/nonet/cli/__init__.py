@@ -11,7 +11,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import nonet
 from nonet.cli.common import add_common_options
-from nonet.cli.ending import exit_status_of
+from nonet.cli.ending import run_for_exit_status
 from nonet.cli.options import option_name, with_options
 from nonet.errors import NonetError, did_you_mean, printable
 from nonet.recipe import RECIPE_FOLDER
@@ -81,7 +81,7 @@ def main() -> None:
     handler.setFormatter(LogFormatter("%(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    sys.exit(exit_status_of(_run_command))
+    sys.exit(run_for_exit_status(_run_command))
 
 
 class LogFormatter(logging.Formatter):

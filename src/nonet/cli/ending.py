@@ -21,7 +21,7 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM, as `kill` and cluster schedulers send it: the same way out as Ctrl-C."""
 
 
-def exit_status_of(command: Callable[[], object]) -> int:
+def run_for_exit_status(command: Callable[[], object]) -> int:
     """Run a command and return its exit status.
 
     An error of the user's, a full disk or Ctrl-C is a message on standard error, not a traceback.

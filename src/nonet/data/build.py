@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.artifacts.csv_files import write_csv
-from nonet.artifacts.run import FORMAT_VERSION, now, sha256_of
+from nonet.artifacts.run import FORMAT_VERSION, file_sha256, now
 from nonet.artifacts.storage import FolderKind, claim, require_ours
 from nonet.data.checks.page import write_checks
 from nonet.data.checks.run import run_checks
@@ -219,7 +219,7 @@ def _save(dataset: Dataset, decided: pd.DataFrame | None, decisions: str | Path 
         path.unlink(missing_ok=True)
     else:
         file = Path(decisions).expanduser()
-        dataset.description["decisions"] = {"file": str(file), "sha256": sha256_of(file), "num_images": len(decided)}
+        dataset.description["decisions"] = {"file": str(file), "sha256": file_sha256(file), "num_images": len(decided)}
         write_csv(path, decided)
     dataset.save()
     remove_stale(dataset.folder, {Path(root).as_posix() for root in dataset.description["roots"].values()})

@@ -19,7 +19,7 @@ import pandas as pd
 from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.artifacts.integrity import read_checked_parquet, read_provenance, require_unchanged
 from nonet.artifacts.logit_columns import logit_classes, logit_columns
-from nonet.artifacts.run import Run, sha256_of, write_json, written_whole
+from nonet.artifacts.run import Run, file_sha256, write_json, written_whole
 from nonet.artifacts.storage import TEMPORARY
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.cache import MIN_IMAGES_FOR_WORKERS, worker_pool
@@ -189,7 +189,7 @@ def _folder(run: Run, recipe: Recipe, images: pd.DataFrame, seed: int) -> Path:
         "images": hashlib.sha256(images.to_csv(index=False).encode()).hexdigest(),
         "num_images": len(images),
         "seed": seed,
-        "weights": {path.relative_to(run.folder / "members").parent.as_posix(): sha256_of(path) for path in members},
+        "weights": {path.relative_to(run.folder / "members").parent.as_posix(): file_sha256(path) for path in members},
         "denoise": recipe.denoise.model_dump(exclude={"enabled"}),
         "views": recipe.predict.model_dump(exclude={"views"}),
         "strengths": {corruption: about.strengths for corruption, about in CORRUPTIONS.items()},

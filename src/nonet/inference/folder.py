@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.artifacts.integrity import facts_of, read_checked_parquet, read_sealed, require_whole, write_sealed
+from nonet.artifacts.integrity import file_facts, read_checked_parquet, read_sealed, require_whole, write_sealed
 from nonet.artifacts.run import now, remove_leftovers, set_aside, written_whole
 from nonet.artifacts.storage import TEMPORARY, alone, claim, require_ours, writing_to
 from nonet.data.images.files import FINAL
@@ -122,12 +122,12 @@ class PredictionFolder:
 
     def finished_counts(self, plan: dict) -> dict[str, int] | None:
         """Return the counts of `Predictions` if the folder contains this prediction, finished and intact; else None."""
-        kept = self.read_plan()
-        if "finished" not in kept or kept["pending"] or _differing(kept, plan):
+        stored = self.read_plan()
+        if "finished" not in stored or stored["pending"] or _differing(stored, plan):
             return None
-        if not all(_is_whole(file, kept) for file in (self.csv, self.logits)):
+        if not all(_is_whole(file, stored) for file in (self.csv, self.logits)):
             return None
-        return {key: kept[key] for key in ("num_unreadable", "num_unidentified", "num_to_retry")}
+        return {key: stored[key] for key in ("num_unreadable", "num_unidentified", "num_to_retry")}
 
     def begin(self, plan: dict) -> None:
         """Write the plan and set aside or remove earlier results.
@@ -137,41 +137,41 @@ class PredictionFolder:
         RunError
             If the folder contains an unfinished prediction of something else.
         """
-        kept = self.read_plan()
-        if not kept and self.plan_file.exists():
+        stored = self.read_plan()
+        if not stored and self.plan_file.exists():
             logger.warning(f"{self.plan_file} is damaged. The images are predicted again.")
-        differing = [key for key in _differing(kept, plan) if key not in _APPLIED_AT_END]
-        if kept and "finished" not in kept and self.parts.exists() and differing:
+        differing = [key for key in _differing(stored, plan) if key not in _APPLIED_AT_END]
+        if stored and "finished" not in stored and self.parts.exists() and differing:
             raise RunError(
                 f"{self} contains an unfinished prediction with other {' and '.join(differing)}.",
                 hint=f"Give another `out`, or delete {self.parts} to discard that prediction.",
             )
-        if differing or (kept.get("finished") and not kept.get("pending")):
+        if differing or (stored.get("finished") and not stored.get("pending")):
             self.remove_parts()
         with writing_to(self.parts):
             self.parts.mkdir(parents=True, exist_ok=True)
         for file in (self.csv, self.logits):
-            self.set_aside_changed(file, kept)
-        if kept.get("submission"):  # of an earlier prediction: it must not be mistaken for this one's
-            self.set_aside_changed(self.submission, kept)
+            self.set_aside_changed(file, stored)
+        if stored.get("submission"):  # of an earlier prediction: it must not be mistaken for this one's
+            self.set_aside_changed(self.submission, stored)
             self.submission.unlink(missing_ok=True)
-        self.write_plan(plan, begun=now(), files=kept.get("files", {}))  # these stay until the new ones replace them
+        self.write_plan(plan, begun=now(), files=stored.get("files", {}))  # these stay until the new ones replace them
         remove_leftovers(self.plan_file, self.csv, self.logits, self.submission)
 
-    def set_aside_changed(self, file: Path, kept: dict) -> None:
+    def set_aside_changed(self, file: Path, stored: dict) -> None:
         """Rename a result that was edited or damaged since it was written, before a new one replaces it.
 
         Parameters
         ----------
         file : Path
             The result.
-        kept : dict
+        stored : dict
             The plan that it was written for.
         """
         unknown = (
-            bool(kept) and file.name not in kept["files"]
+            bool(stored) and file.name not in stored["files"]
         )  # written by a call that was killed before it updated the plan
-        if unknown or not (file.is_file() or file.is_symlink()) or _is_whole(file, kept):
+        if unknown or not (file.is_file() or file.is_symlink()) or _is_whole(file, stored):
             return
         aside = set_aside(file, "changed")
         logger.warning(f"{file} was changed after nonet wrote it. It is kept as {aside.name}.")
@@ -182,8 +182,8 @@ class PredictionFolder:
 
     def record_files(self, *files: Path) -> None:
         """Store checksums of results in plan.json, so that a later call can tell whether they were changed."""
-        kept = self.read_plan()
-        self.write_plan(kept, files=kept["files"] | {file.name: facts_of(file) for file in files})
+        stored = self.read_plan()
+        self.write_plan(stored, files=stored["files"] | {file.name: file_facts(file) for file in files})
 
     def part(self, number: int) -> Path:
         """Return the path of a chunk's table."""
@@ -240,18 +240,18 @@ class PredictionFolder:
             self.parts.rmdir()
 
 
-def _is_whole(file: Path, kept: dict) -> bool:
+def _is_whole(file: Path, stored: dict) -> bool:
     """Whether a result is as nonet wrote it, by the plan's checksum."""
     try:
-        require_whole(file, kept.get("files", {}).get(file.name), hint="")
+        require_whole(file, stored.get("files", {}).get(file.name), hint="")
     except DamagedError:
         return False
     return True
 
 
-def _differing(kept: dict, plan: dict) -> list[str]:
+def _differing(stored: dict, plan: dict) -> list[str]:
     """Return the keys that differ, with "images" for all keys about images."""
-    differing = {key for key, value in plan.items() if kept.get(key) != value and key != "pending"}
+    differing = {key for key, value in plan.items() if stored.get(key) != value and key != "pending"}
     return sorted({"images" if key in ("names", "num_images") else key for key in differing})
 
 
@@ -299,11 +299,11 @@ def plan_images(folder: PredictionFolder, inputs: Sequence[Input], states: Seque
     names = hashlib.sha256()
     for one in inputs:
         names.update(f"{one.name}\0{os.fsencode(one.path.absolute()).hex()}\0".encode())
-    kept = folder.read_plan()
+    stored = folder.read_plan()
     unknown = [place for place, state in enumerate(states) if state is None]
     pending = unknown
-    if kept.get("names") == names.hexdigest():
-        pending = kept["pending"]
+    if stored.get("names") == names.hexdigest():
+        pending = stored["pending"]
         lost = sorted(set(unknown) - set(pending))
         if lost:
             raise RunError(

@@ -129,7 +129,7 @@ class Reader:
         except BrokenProcessPool as error:
             raise DataError(
                 "The processes that read images die when they start.",
-                hint=f"{GUARD} Or give `num_workers=1`. What is done is kept; run the same command again.",
+                hint=f"{GUARD} Or give `num_workers=1`. Finished work is kept; run the same command again.",
             ) from error
 
 

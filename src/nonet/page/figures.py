@@ -1,6 +1,6 @@
-"""Figures that several pages share, as matplotlib Figure objects, and their SVG text in the style of the house.
+"""Figures shared by several pages, as matplotlib Figure objects, and their SVG text in the style of the pages.
 
-No pyplot: its global state is shared between threads, and a figure made here is only ever written to a file.
+Without pyplot, whose global state is shared between threads: figures made here are only written to files.
 """
 
 import io
@@ -18,10 +18,10 @@ from PIL import Image
 from nonet.cells import in_order_of_maturation, name_of
 
 INK, FAINT = "#22262b", "#8a9099"
-#: Okabe & Ito's colours, told apart by colour-blind readers too; one an architecture or source.
+#: Okabe & Ito's colours, which colour-blind readers can distinguish; one per architecture or source.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b5b5b")
 _STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib; laid out with it, shown in the reader's own sans-serif
+    "font.family": "DejaVu Sans",  # comes with matplotlib: used for layout; shown in the reader's own sans-serif
     "font.size": 8.5,
     "text.parse_math": False,  # a label such as "$x$" is a label
     "text.color": INK,
@@ -48,12 +48,17 @@ _MAX_LABEL = 18
 def class_counts_figure(manifest: pd.DataFrame) -> Figure:
     """Draw the number of labelled images of each class, split by source and by whether they count in the score.
 
-    Dots, not bars: counts span three decades, which asks for a logarithmic scale, and on one a bar's length says
-    nothing, as it depends on where the scale happens to begin.
+    Dots, not bars: counts span three decades and need a logarithmic scale, on which the length of a bar depends on
+    where the scale begins.
 
     Parameters
     ----------
-    manifest : columns label, source and evaluate (bool); rows without a label are left out.
+    manifest : DataFrame
+        Columns label, source and evaluate (bool); rows without a label are ignored.
+
+    Returns
+    -------
+    Figure
     """
     labelled = manifest[manifest["label"].notna()]
     codes = in_order_of_maturation(labelled["label"].astype(str).unique())
@@ -88,14 +93,22 @@ def class_counts_figure(manifest: pd.DataFrame) -> Figure:
 def sample_figure(
     images: Sequence[np.ndarray], labels: Sequence[str], *, num_per_class: int = 6, heads: Sequence[str] = ()
 ) -> Figure:
-    """Draw a few images of each class, one row a class.
+    """Draw a few images of each class, one row per class.
 
     Parameters
     ----------
-    images : n of uint8 (h, w, 3).
-    labels : n class codes.
-    num_per_class : images in a row.
-    heads : a title for each place of a row, of up to three lines.
+    images : sequence of ndarray of uint8, shape (height, width, 3)
+        n images.
+    labels : sequence of str
+        Their n class codes.
+    num_per_class : int
+        Images in a row.
+    heads : sequence of str
+        Titles of the columns, of up to three lines.
+
+    Returns
+    -------
+    Figure
     """
     labels = np.asarray(labels).astype(str)
     codes = in_order_of_maturation(set(labels))
@@ -127,7 +140,7 @@ def sample_figure(
 
 
 def svg_text(figure: Figure, prefix: str) -> str:
-    """Return a figure as SVG text whose ids begin with `prefix`, so that several fit into one page."""
+    """Return a figure as SVG text whose ids begin with `prefix`, so that several can be in one page."""
     stream = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with rc_context(_STYLE), warnings.catch_warnings():
@@ -139,29 +152,29 @@ def svg_text(figure: Figure, prefix: str) -> str:
     return re.sub(r'(href="#|url\(#)', rf"\1{prefix}-", text)
 
 
-def in_house_style(draw, *args, **kwargs):
-    """Call a function that draws, with the fonts and colours of the pages."""
+def with_page_style(draw, *args, **kwargs):
+    """Call a drawing function with the fonts and colours of the pages."""
     with rc_context(_STYLE):
         return draw(*args, **kwargs)
 
 
 def new_figure(width_in: float, height_in: float):
-    """Return a Figure of this size in inches, laid out by itself, and its only Axes."""
+    """Return a Figure of this size in inches, with constrained layout, and its only Axes."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     return figure, figure.subplots()
 
 
 def short(label: str) -> str:
-    """Return a label short enough for an axis."""
+    """Return a label, shortened for an axis."""
     label = str(label)
     return label if len(label) <= _MAX_LABEL else label[: _MAX_LABEL - 1] + "…"
 
 
 def _count_groups(labelled: pd.DataFrame) -> list[tuple[str, str, bool, pd.DataFrame]]:
-    """Return (legend, colour, evaluated, rows) for each source and use; sources are joined where there are many."""
+    """Return (legend, colour, evaluated, rows) for each source and use; more than four sources are merged."""
     sources = labelled["source"].astype(str).value_counts().index.tolist()  # the largest gets the first colour
     groups = []
-    for evaluated, use in ((True, "evaluated"), (False, "trained on, not scored")):
+    for evaluated, use in ((True, "evaluated"), (False, "training only")):
         rows = labelled[labelled["evaluate"].astype(bool) == evaluated]
         parts = rows.groupby(rows["source"].astype(str)) if len(sources) <= 4 else [("all sources", rows)]
         for source, part in parts:
@@ -172,11 +185,11 @@ def _count_groups(labelled: pd.DataFrame) -> list[tuple[str, str, bool, pd.DataF
 
 
 def _strip(images: list[np.ndarray], num_places: int, *, side_px: int = 104, gap_px: int = 6) -> np.ndarray:
-    """Put images side by side on white, each `side_px` high and wide, and fill up with white."""
+    """Put images side by side on white, each `side_px` high and wide."""
     strip = np.full((side_px, num_places * side_px, 3), 255, dtype=np.uint8)
     inner = side_px - gap_px
     for place, image in enumerate(images):
-        # Few pixels stay visible as what they are: they are all that a network gets.
+        # Small images are enlarged with visible pixels: they are what the network gets.
         how = Image.Resampling.LANCZOS if min(image.shape[:2]) >= inner else Image.Resampling.BOX
         small = Image.fromarray(np.ascontiguousarray(image)).resize((inner, inner), how)
         start = place * side_px

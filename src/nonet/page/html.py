@@ -1,4 +1,4 @@
-"""HTML pages in one file that need no network: the templates' surroundings, their filters, and figures inlined."""
+"""Self-contained HTML pages: the Jinja environment, its filters, and inlined figures."""
 
 import re
 from pathlib import Path
@@ -8,14 +8,14 @@ from markupsafe import Markup
 
 from nonet.page.numbers import count, percent, percent_range, score, signed
 
-#: How templates write numbers, on HTML and Markdown pages alike.
+#: Number formats for HTML and Markdown templates.
 FILTERS = {"count": count, "percent": percent, "percent_range": percent_range, "score": score, "signed": signed}
 _SHARED = Path(__file__).parent / "templates"
-_MOST_ENLARGED = 1.3  # a figure of few classes is not blown up to the page's width
+_MOST_ENLARGED = 1.3  # a small figure is not enlarged to the width of the page
 
 
 def html_environment(templates: Path) -> Environment:
-    """Return a Jinja environment over a stage's own templates and the shared ones (page.css)."""
+    """Return a Jinja environment for a folder of templates and the shared ones (page.css)."""
     made = Environment(
         loader=FileSystemLoader([templates, _SHARED]),
         autoescape=True,
@@ -28,7 +28,18 @@ def html_environment(templates: Path) -> Environment:
 
 
 def inline(svg: str, words: str) -> Markup:
-    """Give an SVG of ours its description, and trust it: matplotlib escaped the labels in it."""
+    """Return an SVG of `svg_text` with a text alternative, as markup: matplotlib has escaped its labels.
+
+    Parameters
+    ----------
+    svg : str
+    words : str
+        Text alternative.
+
+    Returns
+    -------
+    Markup
+    """
     width_pt = float(re.search(r'width="([0-9.]+)pt"', svg).group(1))
     opening = Markup('<svg role="img" aria-label="{}" style="max-width: {:.0f}pt; --own-width: {:.0f}pt" ').format(
         words, _MOST_ENLARGED * width_pt, width_pt

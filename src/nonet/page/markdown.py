@@ -1,4 +1,4 @@
-"""Markdown pages from templates: what is filled in is escaped, so that a label of any characters stays a label."""
+"""Markdown pages from templates: values are escaped, so that a label with any characters is shown as it is."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,21 +8,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nonet.page.html import FILTERS
 
-#: What would be Markdown: marks anywhere, an underscore unless within a word, and the beginnings of lists.
+#: Characters with a meaning in Markdown: marks, underscores outside words, beginnings of lists.
 _MARKS = re.compile(r"([\\`*\[\]<>|#~$&]|(?<![^\W_])_|_(?![^\W_])|^[-+](?=\s)|(?<=^\d)[.)](?=\s)|(?<=^\d\d)[.)](?=\s))")
 
 
 class Markdown(str):
-    """Text that is Markdown already, and is not escaped again."""
+    """Text that is already Markdown and is not escaped again."""
 
     __slots__ = ()
 
 
 def markdown_environment(templates: Path) -> Environment:
-    """Return a Jinja environment whose output is Markdown: every value is escaped unless it is `Markdown`."""
+    """Return a Jinja environment for Markdown: every value is escaped unless it is `Markdown`."""
     made = Environment(
         loader=FileSystemLoader(templates),
-        autoescape=False,  # which is for HTML
+        autoescape=False,  # that is for HTML
         finalize=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -34,19 +34,19 @@ def markdown_environment(templates: Path) -> Environment:
 
 
 def escape(value: object) -> Markdown:
-    """Return a value as one line of Markdown that shows it as it is."""
+    """Return a value as one line of escaped Markdown."""
     if isinstance(value, Markdown):
         return value
     return Markdown(_MARKS.sub(r"\\\1", " ".join(str(value).split())))
 
 
 def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, align: str) -> Markdown:
-    """Return a table; `align` has a letter a column: "l" for words, to the left, "r" for numbers, to the right."""
+    """Return a Markdown table; `align` has one letter per column: "l" (text) or "r" (numbers)."""
     rules = ["---:" if side == "r" else "---" for side in align]
     lines = [[escape(cell) for cell in header], rules, *([escape(cell) for cell in row] for row in rows)]
     return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
 
 
 def bullets(items: Iterable[object]) -> Markdown:
-    """Return a list, an item a line."""
+    """Return a bulleted list."""
     return Markdown("\n".join(f"- {escape(item)}" for item in items))

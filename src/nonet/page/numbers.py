@@ -1,13 +1,13 @@
-"""How numbers are written, on pages and terminals alike: scores as fractions, shares of cells in percent.
+"""Number formats for pages and terminals: scores as fractions, shares of cells in percent.
 
-A number that rounds to nothing has no sign: 0.000, never −0.000. A dash stands for what is not known.
+A number that rounds to zero has no sign: 0.000, never −0.000. Unknown values are a dash.
 """
 
 import pandas as pd
 
 
 def number(value: float, places: int, *, sign: bool = False) -> str:
-    """Return a number to so many places; with `sign`, "+0.012" or "−0.012"."""
+    """Return a number with `places` decimals; with `sign`, as "+0.012" or "−0.012"."""
     if pd.isna(value):
         return "–"
     text = f"{abs(value):.{places}f}"
@@ -17,7 +17,7 @@ def number(value: float, places: int, *, sign: bool = False) -> str:
 
 
 def score(value: float) -> str:
-    """Return a score, between 0 and 1, to three places."""
+    """Return a score between 0 and 1 with three decimals."""
     return number(value, 3)
 
 
@@ -27,12 +27,12 @@ def signed(value: float) -> str:
 
 
 def count(value) -> str:
-    """Return a whole number with commas."""
+    """Return an integer with thousands separators."""
     return "–" if pd.isna(value) else f"{int(value):,}"
 
 
 def percent(share: float, places: int = 0) -> str:
-    """Return a share as "12 %": "<1 %" and not 0 where there are some, ">99 %" and not 100 where not all."""
+    """Return a share as "12 %"; never rounded to 0 or 100 unless it is: "<1 %", ">99 %"."""
     if pd.isna(share):
         return "–"
     text, least = number(100 * share, places), number(10.0**-places, places)

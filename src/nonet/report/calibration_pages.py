@@ -1,4 +1,4 @@
-"""The calibration of a run for people to see: its figure, its tables as files, and what the report says of it."""
+"""The calibration of a run in the report: its figure, its tables as files, and the values of its section."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ _TABLES = ("calibration", "coverage")
 
 
 def write_calibration(folder: Path, measured: MeasuredCalibration | NotMeasured) -> None:
-    """Write calibration.csv and coverage.csv into `folder`; where nothing was measured, remove an earlier one's."""
+    """Write calibration.csv and coverage.csv to `folder`, or remove earlier ones if nothing was measured."""
     if isinstance(measured, NotMeasured):
         for name in _TABLES:
             (folder / f"{name}.csv").unlink(missing_ok=True)
@@ -26,11 +26,16 @@ def write_calibration(folder: Path, measured: MeasuredCalibration | NotMeasured)
 
 
 def reliability_figure(bins: pd.DataFrame) -> Figure:
-    """Draw how often the best class is right against its probability, before and after calibration.
+    """Draw accuracy against the probability of the best class, before and after calibration.
 
     Parameters
     ----------
-    bins : when ("before", "after"), images, confidence, accuracy, accuracy_low and accuracy_high.
+    bins : DataFrame
+        Columns when ("before", "after"), images, confidence, accuracy, accuracy_low and accuracy_high.
+
+    Returns
+    -------
+    Figure
     """
     figure = Figure(figsize=(7.4, 4.9), layout="constrained")
     above, below = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(4, 1))
@@ -44,13 +49,13 @@ def reliability_figure(bins: pd.DataFrame) -> Figure:
         axes.set(title=f"{when.capitalize()} calibration", xlim=(0, 1), ylim=(0, 1))
         counts.bar(table["confidence"], table["images"], 0.045, color=colour, alpha=0.75)
         counts.set_xlabel("probability of the best class")
-    above[0].set_ylabel("share that is right")
+    above[0].set_ylabel("share correct")
     below[0].set_ylabel("images")
     return figure
 
 
 def calibration_words(measured: MeasuredCalibration | NotMeasured | None) -> dict | None:
-    """Return what the report's section is filled with; None without a section."""
+    """Return the values of the report's section; None without a section."""
     if measured is None:
         return None
     if isinstance(measured, NotMeasured):

@@ -1,7 +1,7 @@
-"""model_card.md and datasheet.md: what a run is, on what data, how well it does and what nobody has measured.
+"""model_card.md and datasheet.md: what a run is, its data, its scores, and what was not measured.
 
 After Mitchell et al., Model Cards for Model Reporting, FAT* 2019, and Gebru et al., Datasheets for Datasets,
-Communications of the ACM 64(12), 2021. All of it is read from the run folder; what only its owner knows is marked
+Communications of the ACM 64(12), 2021. Everything is read from the run folder; what only its owner knows is marked
 "To be filled in".
 """
 
@@ -20,16 +20,28 @@ from nonet.page.markdown import Markdown, escape, markdown_environment, table
 from nonet.page.numbers import percent, percent_range, score
 from nonet.recipe import Recipe, differing_settings, list_recipes, load_recipe
 from nonet.report import report_text
+from nonet.report.caveats import limits, reasons_for_optimism
 from nonet.settings import NO_VIEWS
 
 _USES = ("images", "scored", "external", "test")
 _TEMPLATES = Path(__file__).parent / "templates"
-#: What a reader should look for in a sentence of "To be filled in".
+#: Marks what the owner of the run has to add.
 TO_FILL_IN = "To be filled in"
 
 
 def render_cards(found: Results) -> dict[str, str]:
-    """Return {file name: Markdown text} of the model card and the datasheet."""
+    """Render the model card and the datasheet.
+
+    Parameters
+    ----------
+    found : Results
+        Of `nonet.evaluation.results.measure`.
+
+    Returns
+    -------
+    dict of str to str
+        File name → Markdown text.
+    """
     pages = markdown_environment(_TEMPLATES)
     pages.filters["fill_in"] = lambda what: Markdown(f"**{TO_FILL_IN}:** {escape(what)}")
     shown = _shared(found)
@@ -50,25 +62,25 @@ def _shared(found: Results) -> dict:
         "created": data.provenance.get("created"),
         "version": data.provenance.get("environment", {}).get("versions", {}).get("nonet"),
         "record": data.record,
-        "optimism": report_text.reasons_for_optimism(found),
+        "optimism": reasons_for_optimism(found),
         "num_classes": len(data.oof.classes),
-        "evaluated_sources": _sources_in_words(data.evaluated),
+        "evaluated_sources": _sources_text(data.evaluated),
         "external": data.external,
         "sources": [_source(name, found) for name in sorted(manifest["source"].astype(str).unique())],
         "classes": table(
-            ["class", "name", "images scored", "their patients", "images trained on only", "their patients"],
+            ["class", "name", "images scored", "their patients", "images for training only", "their patients"],
             _class_rows(found),
             align="llrrrr",
         ),
     }
 
 
-def _sources_in_words(images: pd.DataFrame) -> str:
+def _sources_text(images: pd.DataFrame) -> str:
     return ", ".join(f"{source} ({count:,})" for source, count in images["source"].value_counts().items())
 
 
 def _source(name: str, found: Results) -> dict:
-    """Return what is known of a source; `about` is None where it is not a published set that nonet knows."""
+    """Return what is known of a source; `about` is None unless it is a published set that nonet knows."""
     manifest = found.data.manifest
     images = manifest[manifest["source"].astype(str) == name]
     kind = found.data.record["kinds"].get(name) if found.data.record else None
@@ -81,12 +93,12 @@ def _source(name: str, found: Results) -> dict:
         "scored": int(images["image_id"].isin(found.data.oof.image_id).sum()),
         "external": int((found.data.external["source"].astype(str) == name).sum()),
         "test": int(images["split"].eq("test").sum()),
-        "patients": _patients_in_words(images),
-        "sizes": _sizes_in_words(images),
+        "patients": _patients_text(images),
+        "sizes": _sizes_text(images),
     }
 
 
-def _patients_in_words(images: pd.DataFrame) -> str:
+def _patients_text(images: pd.DataFrame) -> str:
     known = images[images["patient"].notna()]
     if known.empty:
         return "unknown"
@@ -98,7 +110,7 @@ def _patients_in_words(images: pd.DataFrame) -> str:
     return text + (f"; unknown of {unknown:,} images" if unknown else "")
 
 
-def _sizes_in_words(images: pd.DataFrame) -> str:
+def _sizes_text(images: pd.DataFrame) -> str:
     sizes = images.groupby(["width", "height"]).size().sort_values(ascending=False, kind="stable")
     (width, height), count = sizes.index[0], sizes.iloc[0]
     text = f"{width} × {height} px"
@@ -116,7 +128,7 @@ def _class_rows(found: Results) -> list[list]:
     for code in in_order_of_maturation(scored.index):
         others = external[external["label"] == code]
         row = scored.loc[code]
-        # Known patients of some of the images would pass for all.
+        # If only some patients are known, their number would be misleading.
         patients = "unknown" if pd.isna(row["patients"]) else f"{row['patients']:,}"
         known = "unknown" if others["patient"].isna().any() else f"{others['patient'].nunique():,}"
         rows.append([code, name_of(code), f"{row['images']:,}", patients, f"{len(others):,}", known])
@@ -124,7 +136,7 @@ def _class_rows(found: Results) -> list[list]:
 
 
 def _model(found: Results) -> dict:
-    """Return what only the model card shows."""
+    """Return the values that only the model card uses."""
     data = found.data
     measured = isinstance(found.calibration, MeasuredCalibration)
     return {
@@ -132,7 +144,7 @@ def _model(found: Results) -> dict:
         "num_networks": data.num_networks,
         "has_views": data.oof.final_view_set != NO_VIEWS,
         "weights": table(
-            ["architecture", "networks", "pretrained weights, and their licence"], _weights(found), align="lrl"
+            ["architecture", "networks", "pretrained weights and their licence"], _weights(found), align="lrl"
         ),
         "non_commercial": [name for name, origin in data.origins.items() if "-NC-" in (origin or "")],
         "overall": _overall(found),
@@ -144,7 +156,7 @@ def _model(found: Results) -> dict:
         "robustness": _robustness(found),
         "settings": _settings(data.recipe),
         "provenance": data.provenance,
-        "limits": report_text.limits(found),
+        "limits": limits(found),
         "share": lambda row, name: Markdown(
             f"{percent(row[name])} [{percent_range(row[f'{name}_low'], row[f'{name}_high'])}]"
         ),
@@ -158,7 +170,7 @@ def _weights(found: Results) -> list[list]:
     data, rows = found.data, []
     for name, num in data.oof.num_folds.items():
         origin = data.origins.get(name, "not recorded in this run folder")
-        rows.append([data.titles.get(name, name), num, origin or "none: trained from random numbers"])
+        rows.append([data.titles.get(name, name), num, origin or "none: random initialisation"])
     return rows
 
 
@@ -171,7 +183,7 @@ def _overall(found: Results) -> Markdown:
 
 
 def _row_name(row: Mapping, found: Results) -> str:
-    """Return a row's name, with its number of images where a dead member leaves it fewer than others."""
+    """Return a row's name, with its number of images if a dead member leaves it fewer than others."""
     return row["name"] if row["images"] == found.headline["images"] else f"{row['name']}, {row['images']:,} images"
 
 
@@ -224,11 +236,11 @@ def _settings(recipe: Recipe) -> dict:
         base = Recipe(name=recipe.name, description=recipe.description, models=recipe.models)
         words = "nonet's defaults, which are the paper's values"
     rows = [[key, was, now] for key, (was, now) in differing_settings(base, recipe).items()]
-    return {"base": words, "table": table(["setting", "there", "here"], rows, align="lll") if rows else None}
+    return {"base": words, "table": table(["setting", "default", "this run"], rows, align="lll") if rows else None}
 
 
 def _dataset(found: Results, sources: list[dict]) -> dict:
-    """Return what only the datasheet shows."""
+    """Return the values that only the datasheet uses."""
     data, oof = found.data, found.data.oof
     manifest, record = data.manifest, data.record
     excluded = record["excluded"] if record else []
@@ -239,13 +251,13 @@ def _dataset(found: Results, sources: list[dict]) -> dict:
     ]
     return {
         "manifest": manifest,
-        "num_patients": _patients_in_words(manifest),
+        "num_patients": _patients_text(manifest),
         "unlabelled": int(manifest["label"].isna().sum()),
         "test": int(manifest["split"].eq("test").sum()),
         "folds": table(["held out in fold", "images", "known patients"], folds, align="lrr"),
         "by": data.recipe.folds.by,
         "source_table": table(
-            ["source", "images", "scored", "trained on only", "test", "patients", "size"],
+            ["source", "images", "scored", "training only", "test", "patients", "size"],
             [[s["name"], *(f"{s[use]:,}" for use in _USES), s["patients"], s["sizes"]] for s in sources],
             align="lrrrrll",
         ),
@@ -254,15 +266,15 @@ def _dataset(found: Results, sources: list[dict]) -> dict:
         else None,
         "num_excluded": sum(row["images"] for row in excluded),
         "denoise": data.recipe.denoise,
-        "centre": _centre_in_words(data.recipe.models.centre),
+        "centre": _centre_text(data.recipe.models.centre),
         "size_px": data.recipe.models.image_size_px,
     }
 
 
-def _centre_in_words(centre: float | Mapping[str, float]) -> str:
+def _centre_text(centre: float | Mapping[str, float]) -> str:
     if isinstance(centre, Mapping):
         parts = ", ".join(f"{100 * part:g} % for {name}" for name, part in centre.items())
-        return f"Cut to the central square, whose side is this part of the frame's shorter side: {parts}; else whole."
+        return f"Cropped to the central square. Its side, as a share of the frame's shorter side: {parts}; else 100 %."
     if centre == 1:
-        return "The whole frame is kept."
-    return f"Cut to the central square, whose side is {100 * centre:g} % of the frame's shorter side."
+        return "The whole frame is used."
+    return f"Cropped to the central square, whose side is {100 * centre:g} % of the frame's shorter side."

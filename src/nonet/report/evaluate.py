@@ -1,4 +1,4 @@
-"""`nonet evaluate`: from a run's out-of-fold logits to Table 1, figures and a report."""
+"""`evaluate`: from a run's out-of-fold logits to Table 1, figures and a report."""
 
 import logging
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from nonet.evaluation.members import dead_words
 from nonet.evaluation.mistakes import Expanded
 from nonet.evaluation.ood import write_rejection
 from nonet.evaluation.results import Results, measure
-from nonet.page.figures import class_counts_figure, in_house_style, sample_figure, svg_text
+from nonet.page.figures import class_counts_figure, sample_figure, svg_text, with_page_style
 from nonet.report import figures
 from nonet.report.calibration_pages import reliability_figure, write_calibration
 from nonet.report.cards import render_cards
@@ -36,26 +36,37 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score a run on its held-out images and write tables, figures and a report.
 
-    Only images that the manifest marks `evaluate` count, each predicted by the members that never saw it.
+    Only images that the manifest marks "evaluate" are scored, each by the members that never saw it.
 
     Parameters
     ----------
-    run : the run's folder.
-    num_resamples, confidence, seed : of the bootstrap over patients (over images where patients are unknown).
+    run : str, path or Run
+        A trained run.
+    num_resamples : int
+        Number of bootstrap resamples, drawn over patients (over images if patients are unknown).
+    confidence : float in (0, 1)
+        Confidence level of the intervals.
+    seed : int
+        Random seed of the bootstrap.
 
     Returns
     -------
-    Table 1, as `table_1` describes it, the ensemble by the weights of ensemble.json; with a row "ensemble, calibrated"
-    where class priors are moved, whose predictions, by what other folds teach, all else then describes. In
-    RUN/evaluation: table.csv, per_class.csv, differences.csv, confusion.csv (the ensemble's counts, rows true),
-    mistakes.csv (by group of models and where they lie), the same two of all images held out as expanded_confusion.csv
-    and expanded_mistakes.csv (where external ones were held out), calibration.csv, coverage.csv and rejection.csv
-    (where there are enough patients), what `issues` writes, ``figures/*.svg``; report.html, which needs no network;
-    model_card.md and datasheet.md. What `evaluate_robustness` left there is in the report and the card, too.
+    DataFrame
+        Table 1, as `nonet.evaluation.tables.table_1` describes it, with the ensemble weighted by ensemble.json. With
+        prior correction it has a row "ensemble, calibrated", which everything else then describes.
 
     Raises
     ------
-    RunError, where out-of-fold logits are missing, incomplete or not finite.
+    RunError
+        If out-of-fold logits are missing, incomplete or not finite.
+
+    Notes
+    -----
+    RUN/evaluation then contains table.csv, per_class.csv, differences.csv, confusion.csv (counts of the ensemble, rows
+    true), mistakes.csv (by group of models and lineage), expanded_confusion.csv and expanded_mistakes.csv (the same of
+    all held-out images, if external ones were held out), calibration.csv, coverage.csv and rejection.csv (if there are
+    enough patients), the files of `nonet.issues`, ``figures/*.svg``, report.html, model_card.md and datasheet.md.
+    Report and card include the results of `nonet.evaluate_robustness`.
     """
     run = Run(run)
     found = measure(run, Bootstrap(num_resamples, confidence, seed))
@@ -87,7 +98,7 @@ def evaluate(
 
 
 def _write_expanded(folder: Path, expanded: Expanded | None) -> None:
-    """Write the tables of all images held out; remove an earlier evaluation's where there are none."""
+    """Write the tables of all held-out images; remove those of an earlier evaluation if there are none."""
     confusion, mistakes = folder / "expanded_confusion.csv", folder / "expanded_mistakes.csv"
     if expanded is None:
         confusion.unlink(missing_ok=True)
@@ -98,8 +109,8 @@ def _write_expanded(folder: Path, expanded: Expanded | None) -> None:
 
 
 def _draw(found: Results) -> dict[str, str]:
-    """Return {file stem: SVG text} of every figure that the run has the data for."""
-    draw, data = in_house_style, found.data
+    """Return {file stem: SVG text} of every figure that the run has data for."""
+    draw, data = with_page_style, found.data
     drawings = {
         "confusion_counts": draw(figures.confusion_figure, found.confusion, by_row=False),
         "confusion_by_row": draw(figures.confusion_figure, found.confusion, by_row=True),
@@ -128,13 +139,13 @@ def _draw(found: Results) -> dict[str, str]:
 
 
 def _remove_stale_figures(folder: Path, drawings: Mapping[str, str]) -> None:
-    """Remove an earlier evaluation's figures that this one did not draw; other files stay."""
+    """Remove figures of an earlier evaluation that this one did not draw; other files stay."""
     for path in folder.glob("*.svg"):
-        if path.stem not in drawings and _is_ours(path):
+        if path.stem not in drawings and _is_nonets(path):
             path.unlink()
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a figure is one that `svg_text` wrote: its ids begin with its name."""
+def _is_nonets(path: Path) -> bool:
+    """Whether `svg_text` wrote a figure: its ids begin with its name."""
     text = path.read_text(encoding="utf-8", errors="replace")
     return text.startswith("<svg") and f'id="{path.stem.replace("_", "-")}-figure_1"' in text

@@ -1,4 +1,4 @@
-"""Figures of a run's evaluation as matplotlib Figure objects; `nonet.page.figures` has those that pages share."""
+"""Figures of a run's evaluation as matplotlib Figure objects; shared ones are in `nonet.page.figures`."""
 
 from collections.abc import Mapping
 
@@ -13,18 +13,24 @@ from nonet.cells import GRANULOPOIESIS, LINEAGE_COLOURS, lineage_blocks, stages_
 from nonet.evaluation.mistakes import PLACES
 from nonet.page.figures import INK, PALETTE, new_figure, short
 
-#: Where mistakes lie → the colour of their part of a bar.
+#: Lineages of true and predicted class → colour in the bars.
 _PLACE_COLOURS = dict(zip(PLACES, ("#d7603f", "#e0457b", "#2166ac", "#c9cdd2"), strict=True))
-_ANNOTATED_CLASSES = 30  # beyond that many, numbers would not fit their cells
+_ANNOTATED_CLASSES = 30  # with more classes, numbers do not fit the cells
 
 
 def confusion_figure(confusion: pd.DataFrame, *, by_row: bool) -> Figure:
-    """Draw a confusion matrix, true classes down, predicted ones across, lineages boxed.
+    """Draw a confusion matrix with boxes around lineages.
 
     Parameters
     ----------
-    confusion : counts, square, index and columns the class codes in the order to draw.
-    by_row : write each cell as a percentage of the true class's images instead of as a count.
+    confusion : DataFrame of int, square
+        Counts; index (true) and columns (predicted) are class codes in the order to draw.
+    by_row : bool
+        Show percentages of the true class instead of counts.
+
+    Returns
+    -------
+    Figure
     """
     side, width, height = _matrix_size([str(code) for code in confusion.index])
     figure, axes = new_figure(width, height)
@@ -34,11 +40,16 @@ def confusion_figure(confusion: pd.DataFrame, *, by_row: bool) -> Figure:
 
 
 def mistakes_figure(mistakes: pd.DataFrame) -> Figure:
-    """Draw where the mistakes of each group of models lie, a bar a group.
+    """Draw the mistakes of each group of models by lineage, one bar per group.
 
     Parameters
     ----------
-    mistakes : as `nonet.evaluation.mistakes.mistakes_table` makes it.
+    mistakes : DataFrame
+        As `nonet.evaluation.mistakes.mistakes_table` returns it.
+
+    Returns
+    -------
+    Figure
     """
     figure, axes = new_figure(8.6, 0.95 + 0.36 * len(mistakes))
     _draw_mistakes(axes, mistakes)
@@ -47,11 +58,16 @@ def mistakes_figure(mistakes: pd.DataFrame) -> Figure:
 
 
 def expanded_figure(confusion: pd.DataFrame, mistakes: pd.DataFrame) -> Figure:
-    """Draw the confusion of all images held out, external ones too, beside the mistakes by group of models.
+    """Draw the confusion of all held-out images, including external ones, beside the mistakes by group of models.
 
     Parameters
     ----------
-    confusion, mistakes : of all images held out, as in `confusion_figure` and `mistakes_figure`.
+    confusion, mistakes : DataFrame
+        Of all held-out images, as for `confusion_figure` and `mistakes_figure`.
+
+    Returns
+    -------
+    Figure
     """
     side, width, height = _matrix_size([str(code) for code in confusion.index])
     figure = Figure(figsize=(width + 4.4, height), layout="constrained")
@@ -71,7 +87,7 @@ def _draw_mistakes(axes, mistakes: pd.DataFrame) -> None:
         if counts.any():
             axes.barh(mistakes["name"], counts, 0.62, left=start, color=colour, label=PLACES[column])
             for y, (left, count) in enumerate(zip(start, counts)):
-                if count >= 0.045 * max(mistakes["mistakes"].max(), 1):  # else the number would not fit
+                if count >= 0.045 * max(mistakes["mistakes"].max(), 1):  # otherwise the number does not fit
                     ink = INK if column == "between" else "white"
                     axes.text(left + count / 2, y, f"{count:,.0f}", ha="center", va="center", fontsize=7, color=ink)
         start += counts
@@ -87,8 +103,14 @@ def issues_figure(pairs: pd.DataFrame, confusion: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    pairs : counts of issues, index the given, columns the suggested class, in the order to draw.
-    confusion : counts of images, index the given, columns the predicted class, in the same order.
+    pairs : DataFrame of int
+        Counts of issues; index the given, columns the suggested class, in the order to draw.
+    confusion : DataFrame of int
+        Counts of images; index the given, columns the predicted class, in the same order.
+
+    Returns
+    -------
+    Figure
     """
     side, width, height = _matrix_size([str(code) for code in pairs.index])
     figure = Figure(figsize=(2 * width, height), layout="constrained")
@@ -105,14 +127,22 @@ def issues_figure(pairs: pd.DataFrame, confusion: pd.DataFrame) -> Figure:
 def training_figure(
     histories: Mapping[tuple[str, int], pd.DataFrame],
     names: Mapping[str, str] | None = None,
-    kept: Mapping[tuple[str, int], int | None] | None = None,
+    used_epochs: Mapping[tuple[str, int], int | None] | None = None,
 ) -> Figure:
-    """Draw loss and validation macro-F1 by epoch, one line a member, one colour an architecture.
+    """Draw loss and held-out macro-F1 by epoch, one line per member, one colour per architecture.
 
     Parameters
     ----------
-    histories : {(architecture, fold): table with epoch, train_loss, val_loss and val_macro_f1}.
-    kept : the epoch of each whose network is kept, marked by a dot.
+    histories : mapping of (str, int) to DataFrame
+        (architecture, fold) → columns epoch, train_loss, val_loss and val_macro_f1.
+    names : mapping of str to str, optional
+        Architecture → name in the legend.
+    used_epochs : mapping of (str, int) to int or None, optional
+        The epoch whose weights are used, marked by a dot.
+
+    Returns
+    -------
+    Figure
     """
     figure = Figure(figsize=(9.4, 3.3), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -125,7 +155,7 @@ def training_figure(
         left.plot(table["epoch"], table["train_loss"], linestyle=(0, (2, 1.5)), **{**style, "alpha": 0.5})
         left.plot(table["epoch"], table["val_loss"], **style)
         right.plot(table["epoch"], table["val_macro_f1"], label=label, **style)
-        dot = table[table["epoch"] == (kept or {}).get((name, fold))]
+        dot = table[table["epoch"] == (used_epochs or {}).get((name, fold))]
         right.plot(dot["epoch"], dot["val_macro_f1"], "o", markersize=4, color=colours[name], markeredgecolor="white")
     left.set(title="Loss: training dotted, held-out solid", xlabel="epoch")
     right.set(title="Macro-F1 on the held-out fold", xlabel="epoch", ylim=(0, 1))
@@ -138,15 +168,21 @@ def training_figure(
     return figure
 
 
-def robustness_figure(scores: pd.DataFrame, about: Mapping[str, str]) -> Figure:
-    """Draw macro-F1 against severity, a panel per corruption, with intervals as bands; each begins at the clean images.
+def robustness_figure(scores: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+    """Draw macro-F1 against severity, one panel per corruption, from the clean images on; bands are intervals.
 
     Parameters
     ----------
-    scores : corruption ("none" for clean images), severity, denoised, views, macro_f1, macro_f1_low and macro_f1_high.
-    about : {corruption: title}, in the order of the panels.
+    scores : DataFrame
+        Columns corruption ("none" for clean images), severity, denoised, views, macro_f1, macro_f1_low, macro_f1_high.
+    titles : mapping of str to str
+        Corruption → title, in the order of the panels.
+
+    Returns
+    -------
+    Figure
     """
-    corruptions = [name for name in about if name in set(scores["corruption"])]
+    corruptions = [name for name in titles if name in set(scores["corruption"])]
     num_columns = min(4, max(1, len(corruptions)))
     num_rows = max(1, -(-len(corruptions) // num_columns))
     figure = Figure(figsize=(2.35 * num_columns + 0.6, 2.2 * num_rows + 0.5), layout="constrained")
@@ -160,20 +196,20 @@ def robustness_figure(scores: pd.DataFrame, about: Mapping[str, str]) -> Figure:
             if not (line["corruption"] == corruption).any():
                 continue
             colour = PALETTE[int(denoised)]
-            # Denoising often changes nothing: what is beneath is drawn broad, so that both are seen.
+            # Denoising often changes nothing: the line beneath is drawn thicker, so that both are visible.
             drawn = {
                 "color": colour,
                 "linewidth": 1.2 if denoised else 2.8,
                 "alpha": 1 if denoised else 0.6,
                 "linestyle": "-" if views == "none" else (0, (2, 1.2)),
             }
-            name = ("denoised" if denoised else "as it is") + ("" if views == "none" else f", {views} views")
+            name = ("denoised" if denoised else "not denoised") + ("" if views == "none" else f", {views} views")
             (labelled[name],) = axes.plot(line["severity"], line["macro_f1"], marker="o", markersize=3, **drawn)
             if views == "none":
                 axes.fill_between(
                     line["severity"], line["macro_f1_low"], line["macro_f1_high"], color=colour, alpha=0.13, linewidth=0
                 )
-        axes.set_title(about[corruption], fontsize=8.5)
+        axes.set_title(titles[corruption], fontsize=8.5)
         axes.set_xlabel("severity")
         axes.set_xlim(-0.2, max(scores["severity"]) + 0.2)
         if place % num_columns == 0:
@@ -190,7 +226,7 @@ def robustness_figure(scores: pd.DataFrame, about: Mapping[str, str]) -> Figure:
 
 
 def _matrix_size(codes: list[str]) -> tuple[float, float, float]:
-    """Return the side of a matrix of these classes in inches, and width and height of it with its labels."""
+    """Return the side of a matrix of these classes, and its width and height with labels, in inches."""
     side = float(np.clip(0.36 * len(codes), 2.6, 9.0))
     longest = _longest(codes)
     margin = 0.32 + 0.07 * longest
@@ -204,7 +240,7 @@ def _longest(codes: list[str]) -> int:
 
 
 def _draw_matrix(axes, table: pd.DataFrame, side: float, *, by_row: bool) -> None:
-    """Draw counts, or the share of each row in percent, as shades with their numbers; lineages are boxed."""
+    """Draw counts, or percentages of each row, as shades with numbers, and boxes around lineages."""
     codes = [str(code) for code in table.index]
     counts = table.to_numpy(dtype=float)
     share = np.divide(counts, counts.sum(axis=1, keepdims=True), out=np.zeros_like(counts), where=counts > 0) * 100
@@ -228,7 +264,7 @@ def _percent(value: float) -> str:
 
 
 def _blues() -> np.ndarray:
-    """Return shades from near white to a deep blue, even in lightness to the eye, (256, 3)."""
+    """Return shades from near white to deep blue with perceptually even lightness, float (256, 3)."""
     stops = np.array([[243, 247, 251], [190, 214, 234], [105, 165, 210], [40, 105, 170], [12, 47, 100]]) / 255
     at = np.linspace(0, 1, 256)
     return np.stack([np.interp(at, np.linspace(0, 1, len(stops)), stops[:, i]) for i in range(3)], axis=1)
@@ -261,7 +297,7 @@ def _box_lineages(axes, codes: list[str]) -> None:
         middle = (first + last) / 2
         axes.text(edge + 0.012 * len(codes), middle, lineage, rotation=270, ha="left", va="center", **style)
     stages = stages_block(codes)
-    if stages is not None:  # the order of ripening, without the granulocytes beside it
+    if stages is not None:  # stages of maturation, without EO and BA
         first, width = stages[0] - 0.5, stages[1] - stages[0] + 1
         inner = Rectangle((first, first), width, width, fill=False, edgecolor=LINEAGE_COLOURS[GRANULOPOIESIS])
         inner.set(linewidth=1.2, linestyle=(0, (3, 2)), clip_on=False, zorder=6)

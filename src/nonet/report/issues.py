@@ -1,4 +1,4 @@
-"""`nonet issues`: list a run's probable label errors, and write the tables and the figure."""
+"""`issues`: list a run's probable label errors, and write the tables and the figure."""
 
 import logging
 from os import PathLike
@@ -12,7 +12,7 @@ from nonet.evaluation.bootstrap import confusions_by_group
 from nonet.evaluation.issues import Issues, ensemble_proba, find_issues, issues_text
 from nonet.evaluation.majority_baseline import measure_floor
 from nonet.evaluation.run_data import read_run
-from nonet.page.figures import in_house_style, svg_text
+from nonet.page.figures import svg_text, with_page_style
 from nonet.report import figures
 
 logger = logging.getLogger("nonet")
@@ -23,29 +23,41 @@ FIGURE = "label_issues"
 def issues(
     run: str | PathLike | Run, *, filter_by: str = "prune_by_noise_rate", rank_by: str = "normalized_margin"
 ) -> pd.DataFrame:
-    """Find the labels of a run's evaluated images that are probably wrong, and write them, worst first.
+    """Find labels of a run's evaluated images that are probably wrong, and write them, worst first.
 
-    Each image is judged by the ensemble's probabilities out of fold, over the final views, so by members that never saw
-    it; where class priors are moved, by those that `predict` would give, moved as the other folds teach. An issue is a
-    suspicion: networks err, too, and most where they are weakest. A person decides.
+    Each image is judged by the ensemble's out-of-fold probabilities with the final views, so by members that never saw
+    it; with prior correction, by corrected ones. An issue is a suspicion: networks err as well, mostly where they are
+    weakest. A person decides.
 
     Parameters
     ----------
-    run : a trained run.
-    filter_by, rank_by : as `nonet.find_label_issues` has them. `nonet evaluate` writes the same files by default.
+    run : str, path or Run
+        A trained run.
+    filter_by : str
+        Which labels count as issues: "both" and "confident_learning" are stricter; "predicted_neq_given" takes every
+        image whose predicted class is not its label. See `nonet.find_label_issues`.
+    rank_by : str
+        "normalized_margin" compares the given class with the suggested one; "self_confidence" uses the given one alone.
 
     Returns
     -------
-    One row an issue. Columns: rank (from 1), image_id, path (within its source), source, patient, given and suggested
-    class, self_confidence (probability of the given class), suggested_confidence, normalized_margin, and the image_ids
-    given_neighbour_1 … 3 and suggested_neighbour_1 … 3: the held-out images of these classes, not themselves issues,
-    that look most like it (missing where the run keeps no features or the class has too few).
-    In RUN/evaluation: issues.csv, issues_by_source.csv, issues_by_patient.csv and figures/label_issues.svg.
+    DataFrame
+        One row per issue. Columns: rank (from 1), image_id, path (within its source), source, patient, given and
+        suggested class, self_confidence (probability of the given class), suggested_confidence, normalized_margin, and
+        the image_ids given_neighbour_1 to 3 and suggested_neighbour_1 to 3: held-out images of these classes that look
+        most like it and are not issues themselves (missing if the run has no features or the class too few images).
 
     Raises
     ------
-    RunError, as `nonet.evaluate` does, and where the networks are no better than chance; DataError, where a choice is
-    unknown or the run has one class only.
+    RunError
+        As `nonet.evaluate`, and if the networks are no better than chance.
+    DataError
+        If a choice is unknown, or the run has one class only.
+
+    Notes
+    -----
+    RUN/evaluation then contains issues.csv, issues_by_source.csv, issues_by_patient.csv and figures/label_issues.svg.
+    `nonet.evaluate` writes the same files with the default choices.
     """
     run = Run(run)
     data = read_run(run)
@@ -55,8 +67,8 @@ def issues(
     )
     if floor.nothing_learned:
         raise RunError(
-            f"The networks of {run} cannot say which labels are wrong. {floor.words()}",
-            hint="Train longer, or with other settings, into another `out`.",
+            f"The networks of {run} cannot tell which labels are wrong. {floor.words()}",
+            hint="Train longer, or with other settings, to another `out`.",
         )
     found = find_issues(run, data, filter_by=filter_by, rank_by=rank_by)
     write_issues(run, found)
@@ -66,19 +78,19 @@ def issues(
 
 
 def write_issues(run: Run, found: Issues) -> None:
-    """Write the tables into RUN/evaluation."""
+    """Write the tables to RUN/evaluation."""
     write_csv(run.issues, found.table)
     write_csv(run.evaluation / "issues_by_source.csv", found.by_source)
     write_csv(run.evaluation / "issues_by_patient.csv", found.by_patient)
 
 
 def remove_issues(run: Run) -> None:
-    """Remove what an earlier evaluation found."""
+    """Remove the tables of an earlier evaluation."""
     for name in ("issues.csv", "issues_by_source.csv", "issues_by_patient.csv"):
         (run.evaluation / name).unlink(missing_ok=True)
 
 
 def draw_issues(found: Issues) -> str:
     """Return the figure as SVG text."""
-    figure = in_house_style(figures.issues_figure, found.pairs, found.confusion)
+    figure = with_page_style(figures.issues_figure, found.pairs, found.confusion)
     return svg_text(figure, FIGURE.replace("_", "-"))

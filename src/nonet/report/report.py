@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file that needs no network."""
+"""report.html: the evaluation of a run as one self-contained HTML file."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,10 +20,11 @@ from nonet.page.html import html_environment, inline
 from nonet.page.numbers import score as score_text
 from nonet.report import report_text
 from nonet.report.calibration_pages import calibration_words
+from nonet.report.caveats import limits, reasons_for_optimism
 from nonet.settings import NO_VIEWS
 
 _TEMPLATES = Path(__file__).parent / "templates"
-#: Each answers for one section, in the order of the page.
+#: One for each section, in the order of the page.
 _QUESTIONS = (
     report_text.expectation,
     report_text.judgement,
@@ -36,38 +37,51 @@ _QUESTIONS = (
     report_text.images,
     report_text.training,
 )
-#: How many of the worst issues, and of the patients with most of them, the report lists; files have all.
+#: How many of the worst issues, and of the patients with most of them, the report lists; the CSV files have all.
 MOST_ISSUES, MOST_PATIENTS = 15, 10
-#: Where a figure needs words of its own for those who do not see it.
+#: Text alternatives of the figures.
 _FIGURE_TEXT = {
     "confusion_counts": "Confusion matrix as counts; the numbers are in confusion.csv.",
     "confusion_by_row": "Confusion matrix as percentages of each true class; counts are in confusion.csv.",
-    "mistakes": "Mistakes of each group of models by where they lie; the numbers are in mistakes.csv.",
-    "expanded": "Confusion matrix of all images held out, external ones too, beside mistakes by group of models; the "
+    "mistakes": "Mistakes of each group of models by lineage; the numbers are in mistakes.csv.",
+    "expanded": "Confusion matrix of all held-out images, including external ones, beside mistakes by group of models; "
     "numbers are in expanded_confusion.csv and expanded_mistakes.csv.",
     "class_counts": "Number of images of each class, as dots on a logarithmic scale.",
     "samples": "Prepared images of each class.",
     "training_curves": "Loss and macro-F1 by epoch for every network.",
-    "reliability": "Share of right calls by probability, before and after calibration.",
+    "reliability": "Share of correct predictions by probability, before and after calibration.",
     "label_issues": "Label issues by given and suggested class, beside the confusion matrix; see issues.csv.",
     "robustness": "Macro-F1 against the severity of each corruption; the numbers are in robustness.csv.",
 }
 
 
 def render_report(found: Results, drawings: Mapping[str, str]) -> str:
-    """Return the report as HTML text; `drawings` are {name: SVG text}."""
+    """Render the report.
+
+    Parameters
+    ----------
+    found : Results
+        Of `nonet.evaluation.results.measure`.
+    drawings : mapping of str to str
+        Name of a figure → SVG text.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     pages = html_environment(_TEMPLATES)
     pages.filters.update(interval=_interval)
     return pages.get_template("report.html.j2").render(
-        **_shown(found),
+        **_page_values(found),
         say={question.__name__: question(found) for question in _QUESTIONS},
         figures={name: inline(svg, _FIGURE_TEXT[name]) for name, svg in drawings.items()},
         made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
 
 
-def _shown(found: Results) -> dict:
-    """Return what the sections are filled with."""
+def _page_values(found: Results) -> dict:
+    """Return the values that the templates use."""
     data, oof, table = found.data, found.data.oof, found.table
     codes = list(found.per_class["code"])
     return {
@@ -93,8 +107,8 @@ def _shown(found: Results) -> dict:
         "num_resamples": found.bootstrap.num_resamples,
         "percent": found.percent,
         "seed": found.bootstrap.seed,
-        "optimism": report_text.reasons_for_optimism(found),
-        "limits": report_text.limits(found),
+        "optimism": reasons_for_optimism(found),
+        "limits": limits(found),
         "mistakes": mistakes_in_words(found.mistakes),
         "expanded": None if found.expanded is None else expanded_in_words(found.expanded),
         "corruptions": denoising_rows(found.robustness) if found.robustness is not None else [],
@@ -110,7 +124,7 @@ def _shown(found: Results) -> dict:
 
 
 def _issues(issues: Issues) -> dict:
-    """Return what the section on label issues shows."""
+    """Return the values of the section on label issues."""
     worst = issues.table.head(MOST_ISSUES).astype(object)
     return {
         "num": len(issues.table),
@@ -141,11 +155,11 @@ def _history_rows(data: RunData) -> list[dict]:
 
 
 def _note(done: Mapping) -> str:
-    """Return what is said of a member whose network died, in this attempt or in an earlier one."""
+    """Return a note on a member whose network died, in this attempt or an earlier one."""
     if done["dead"]:
-        return f"{done['dead']}: does not count"
+        return f"{done['dead']}: not in the ensemble"
     lost = done["earlier_attempts"]
-    return f"attempt {len(lost) + 1}; the one before {lost[-1]['reason']}" if lost else ""
+    return f"attempt {len(lost) + 1}; the previous one {lost[-1]['reason']}" if lost else ""
 
 
 def _flat(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:

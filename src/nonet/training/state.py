@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from nonet.artifacts.integrity import fingerprints_of, reading
+from nonet.artifacts.integrity import get_fingerprints, reading
 from nonet.artifacts.run import Member, written_whole
 from nonet.errors import DamagedError
 
@@ -18,7 +18,7 @@ DIGEST_SIZE = 32  # bytes of SHA-256, before what torch.save wrote
 
 def write_state(member: Member, state: dict) -> None:
     """Write state.pt; what it held becomes state.previous.pt."""
-    state = state | {"member": member.name, "fingerprints": fingerprints_of(member.run)}
+    state = state | {"member": member.name, "fingerprints": get_fingerprints(member.run)}
     with written_whole(member.state) as path:
         with path.open("wb") as file:
             file.write(bytes(DIGEST_SIZE))
@@ -64,6 +64,6 @@ def _read(path: Path, member: Member, device: torch.device) -> dict:
     if hashlib.sha256(memoryview(content)[DIGEST_SIZE:]).digest() != content[:DIGEST_SIZE]:
         raise DamagedError(f"{path} is damaged: its checksum is not that of its content.")
     state = torch.load(io.BytesIO(memoryview(content)[DIGEST_SIZE:]), map_location=device, weights_only=True)
-    if (state["member"], state["fingerprints"]) != (member.name, fingerprints_of(member.run)):
+    if (state["member"], state["fingerprints"]) != (member.name, get_fingerprints(member.run)):
         raise DamagedError(f"{path} is of {state['member']}, or of another run.")
     return state

@@ -7,8 +7,8 @@ import pytest
 
 from nonet.artifacts.run import (
     Run,
+    file_sha256,
     require_same,
-    sha256_of,
     software_and_machine,
     write_json,
     write_text,
@@ -63,7 +63,7 @@ def test_json_keeps_what_it_is_given(tmp_path):
 
 def test_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")  # the first test vector of FIPS 180-4
-    assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_members_come_fold_by_fold(tmp_path):

@@ -31,7 +31,7 @@ def fail(error):
     ],
 )
 def test_each_error_has_words_and_a_status(capsys, error, status, words):
-    assert ending.exit_status_of(lambda: fail(error)) == status
+    assert ending.run_for_exit_status(lambda: fail(error)) == status
     written = capsys.readouterr().err
     assert words in written
     assert "Traceback" not in written
@@ -39,11 +39,11 @@ def test_each_error_has_words_and_a_status(capsys, error, status, words):
 
 def test_a_mistake_of_nonet_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
-        ending.exit_status_of(lambda: 1 // 0)
+        ending.run_for_exit_status(lambda: 1 // 0)
 
 
 def test_what_goes_well_is_nought():
-    assert ending.exit_status_of(lambda: None) == 0
+    assert ending.run_for_exit_status(lambda: None) == 0
 
 
 def test_a_name_cannot_command_the_terminal(capsys):
@@ -63,7 +63,7 @@ def test_output_that_lacks_letters_is_escaped(encoding):
         "def command():\n"
         "    output.say('細胞 → LY')\n"
         "    raise DataError('細胞.png is damaged.')\n"
-        "raise SystemExit(ending.exit_status_of(command))\n"
+        "raise SystemExit(ending.run_for_exit_status(command))\n"
     )
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment)
@@ -80,7 +80,7 @@ def test_a_reader_that_leaves_is_no_traceback():
         "from nonet.cli import ending, output\n"
         "def command():\n"
         "    for _ in range(100_000): output.say('x' * 100)\n"
-        "sys.exit(ending.exit_status_of(command))\n"
+        "sys.exit(ending.run_for_exit_status(command))\n"
     )
     shell = f'{sys.executable} -c "$SCRIPT" 2>&1 | head -n 1; echo ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=os.environ | {"SCRIPT": script})

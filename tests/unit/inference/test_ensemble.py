@@ -290,7 +290,7 @@ def test_a_run_that_is_none_says_so(tmp_path, tiny_dataset):
 
 def test_an_unfinished_run_says_so(run_copy):
     (run_copy / "ensemble.json").unlink()
-    with pytest.raises(RunError, match="not trained to the end") as caught:
+    with pytest.raises(RunError, match="not fully trained") as caught:
         load(run_copy)
     assert "nonet train" in caught.value.hint
 

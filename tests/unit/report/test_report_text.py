@@ -14,7 +14,7 @@ from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.results import measure
 from nonet.evaluation.robustness import Robustness
 from nonet.page.numbers import signed
-from nonet.report import report_text
+from nonet.report import caveats, report_text
 from nonet.report.calibration_pages import calibration_words
 from nonet.report.evaluate import evaluate
 
@@ -259,7 +259,7 @@ def test_a_class_of_one_image_of_unknown_patient_cannot_be_judged(tmp_path):
     assert "EO: 1 image" in text.split(". ")[0]
     assert re.search(r"MO \(5 images, F1 .*\d", text)
     assert re.search(r"(LY|SNE) \(F1", text)
-    limit = next(sentence for sentence in report_text.limits(found) if sentence.startswith("EO (eosinophil): "))
+    limit = next(sentence for sentence in caveats.limits(found) if sentence.startswith("EO (eosinophil): "))
     assert "3 images" in limit
 
 
@@ -274,7 +274,7 @@ def test_many_images_of_one_patient_are_not_judged_for_one_more_of_an_unknown(tm
     rewrite(run, change)
     found = measured(run)
     assert re.search(r"\bEO: \d+ images", report_text.judgement(found).split(". ")[0])
-    limit = next(sentence for sentence in report_text.limits(found) if sentence.startswith("EO (eosinophil): "))
+    limit = next(sentence for sentence in caveats.limits(found) if sentence.startswith("EO (eosinophil): "))
     assert "3 patients" in limit
 
 

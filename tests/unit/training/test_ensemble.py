@@ -100,7 +100,7 @@ def test_a_damaged_description_is_no_traceback(run, text):
 
 def test_a_run_not_trained_to_the_end_is_refused(run):
     run.ensemble.unlink()
-    with pytest.raises(RunError, match="not trained to the end"):
+    with pytest.raises(RunError, match="not fully trained"):
         calibrate(run)
 
 

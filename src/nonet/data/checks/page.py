@@ -18,7 +18,7 @@ from nonet.data.images.decode import load_rgb
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.crops import Crop, prepare_crops
 from nonet.errors import DataError
-from nonet.page.figures import class_counts_figure, in_house_style, sample_figure, svg_text
+from nonet.page.figures import class_counts_figure, sample_figure, svg_text, with_page_style
 from nonet.page.html import html_environment, inline
 from nonet.recipe import Denoise, list_recipes, load_recipe
 
@@ -75,10 +75,10 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
     sources = sorted(dataset.manifest["source"].unique())
     drawings = {}
     if dataset.manifest["label"].notna().any():
-        drawings["class_counts"] = in_house_style(class_counts_figure, dataset.manifest)
+        drawings["class_counts"] = with_page_style(class_counts_figure, dataset.manifest)
     images, labels = _samples(dataset)
     if labels:
-        drawings["samples"] = in_house_style(sample_figure, images, labels, num_per_class=_PER_CLASS)
+        drawings["samples"] = with_page_style(sample_figure, images, labels, num_per_class=_PER_CLASS)
         drawings["crops"] = _crop_figure(images, labels)
     alternatives = {
         "samples": "Images of each class.",
@@ -153,7 +153,7 @@ def _crop_figure(images: list[np.ndarray], labels: list[str]) -> Figure:
         panels += [prepared[denoise][crop] for crop, _, denoise in order]
     heads = [f"{', '.join(dict.fromkeys(recipes_by_input[each]))}\n{_crop_text(each[0], each[1])}" for each in order]
     each_code = [code for code in codes for _ in order]
-    return in_house_style(sample_figure, panels, each_code, num_per_class=len(order), heads=heads)
+    return with_page_style(sample_figure, panels, each_code, num_per_class=len(order), heads=heads)
 
 
 def _crop_text(crop: Crop, is_own_size: bool) -> str:

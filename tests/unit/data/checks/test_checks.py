@@ -293,7 +293,7 @@ def test_the_page_shows_what_the_networks_of_each_recipe_see(tiny_dataset, monke
 
     drawn = {}
     monkeypatch.setattr(
-        checks_page, "in_house_style", lambda draw, *args, **kwargs: drawn.update(kwargs, images=args[0])
+        checks_page, "with_page_style", lambda draw, *args, **kwargs: drawn.update(kwargs, images=args[0])
     )
     images, labels = checks_page._samples(tiny_dataset)
     checks_page._crop_figure(images, labels)
