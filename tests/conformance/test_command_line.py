@@ -50,7 +50,7 @@ def test_options_of_robustness_are_those_of_its_public_function():
     }
 
 
-@pytest.mark.parametrize("command", ["demo", "calibrate", "evaluate", "issues", "predict"])
+@pytest.mark.parametrize("command", PUBLIC)
 def test_every_option_is_explained(command):
     for name in inspect.signature(COMMANDS[command]).parameters:
         entry = re.search(rf"^{name}\b[^\n]*\n[ ]+(\S.*)", COMMANDS[command].__doc__, re.MULTILINE)

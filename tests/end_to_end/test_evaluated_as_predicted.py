@@ -147,7 +147,7 @@ def test_weights_that_cannot_be_are_refused(run, weight):
 
 def test_a_calibration_of_other_weights_is_said(run):
     """Predictions have ensemble.json's; what is measured is what calibrating again would give."""
-    stale = "first nonet calibrate RUN"
+    stale = "does not match its members and settings"
     describe(run)
     assert stale in " ".join(caveats.limits(measure(Run(run), **FEW)))
     calibrate(run)
@@ -204,7 +204,7 @@ def test_the_best_class_is_the_one_that_predict_calls_best(moved, predictions):
     assert (moved.confusion.to_numpy() == confusion_matrix(true, best, labels=order)).all()
     assert moved.per_class["f1"].tolist() == pytest.approx(f1_score(true, best, average=None, labels=order))
     assert moved.issues.confusion.equals(moved.confusion)
-    assert "class priors moved" in page_of(moved)
+    assert "Prior correction is on" in page_of(moved)
 
 
 def test_an_issue_has_the_confidence_that_predict_gives(moved, predictions):

@@ -63,24 +63,34 @@ def train(
     accelerator: str = "auto",
     devices: int = 1,
 ) -> Run:
-    """Train every member of a recipe on a dataset; go on where an earlier call stopped.
+    """Train every member of a recipe on a dataset. If interrupted, the same call resumes.
 
     Parameters
     ----------
-    recipe : name of a recipe, a TOML file, or a Recipe.
-    dataset : folder made by `build_dataset`. A folds.csv in it is obeyed.
-    out : the run folder.
-    settings : changes to the recipe, like "train.epochs=5".
-    accelerator : "auto", "cpu", "gpu" …, as Lightning Fabric names them.
-    devices : processes that share each member's batches.
+    recipe : str, path or Recipe
+        Name of a built-in recipe, a TOML file, or a Recipe.
+    dataset : path or Dataset
+        Made by `build_dataset`. If its folder contains folds.csv, those folds are used.
+    out : path
+        Folder for the run.
+    settings : list of str, optional
+        Changes to the recipe, such as "train.epochs=5".
+    accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
+        What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
+    devices : int
+        Number of processes that share each batch.
 
     Returns
     -------
-    The run; `evaluate(run)` and `load(run)` take it.
+    Run
+        For `nonet.evaluate` and `nonet.load`.
 
     Raises
     ------
-    RunError where `out` was begun with another recipe, dataset or folds; DataError where a fold leaks.
+    RunError
+        If `out` was started with another recipe, dataset or folds.
+    DataError
+        If a patient is in more than one fold.
     """
     recipe = load_recipe(recipe, settings)
     dataset = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)

@@ -112,7 +112,7 @@ def test_licences_are_those_of_the_weights_and_sources_and_no_other(full):
     assert (
         "No commercial use:** pretrained weights of convnextv2\\_tiny" in card or "weights of convnextv2_tiny" in card
     )
-    assert "random numbers" in card
+    assert "random initialisation" in card
     published, own = section(sheet, "acevedo"), section(sheet, "wbcbench")
     assert "CC BY 4.0" in published and "10.17632/snkd93bnjr.1" in published
     # A CSV whose source bears a published set's name is still the user's own.
@@ -129,7 +129,7 @@ def test_what_differs_from_the_recipe_is_listed_and_nothing_else(full):
 def test_datasheet_tells_how_the_dataset_was_made(full):
     sheet = full[2]
     assert "| acevedo | duplicate image | 17 |" in sheet
-    assert "on 9 images" in sheet and "a" * 64 in sheet
+    assert "to 9 images" in sheet and "a" * 64 in sheet
     assert "Shortcut, size over all sources." in sheet and "patients differ: 3 pairs" in sheet
     assert "No image of PLY" in sheet
 
@@ -256,7 +256,7 @@ def test_trained_run_has_both(tiny_run, tmp_path):
     card, sheet = cards(run)
     for text in (card, sheet):
         assert_renders(text)
-    assert "random numbers" in card
+    assert "random initialisation" in card
     assert "defaults" in card
 
 

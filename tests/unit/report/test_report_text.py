@@ -135,7 +135,7 @@ def test_verdict_on_the_ensemble_follows_the_interval(found):
     rows = found.differences[found.differences["comparison"].str.startswith("ensemble − ")]
     row = next(row for _, row in rows.iterrows() if row["comparison"].removeprefix("ensemble − ") in text)
     assert row["difference"] == rows["difference"].min()  # the best single one
-    word = "better" if row["difference_low"] > 0 else "worse" if row["difference_high"] < 0 else "not settled"
+    word = "better" if row["difference_low"] > 0 else "worse" if row["difference_high"] < 0 else "not significant"
     assert f"({signed(row['difference_low'])} to {signed(row['difference_high'])}), {word}" in text
 
 
