@@ -1,7 +1,9 @@
 """`import nonet`: quick, lazy, and the verbs stay functions beside subpackages of the same name."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +84,14 @@ def test_the_version_is_the_packages():
     from importlib import metadata
 
     assert nonet.__version__ == metadata.version("nonet")
+
+
+def test_the_stub_for_editors_names_the_public_api_and_its_homes():
+    stub = ast.parse(Path(nonet.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    named = {
+        alias.asname: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("nonet.")
+        for alias in node.names
+    }
+    assert named == {name: getattr(nonet, name).__module__ for name in nonet.__all__ if name != "__version__"}
