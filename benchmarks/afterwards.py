@@ -27,7 +27,7 @@ from nonet.data.preprocess.cache import prepare_images
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 from nonet.evaluation.oof import ENSEMBLE
-from nonet.models.views import batches, no_views, to_device, views_of
+from nonet.models.views import batches, get_views, no_views, to_device
 from nonet.progress import progress
 from nonet.training.refit import C, fit_linear_head
 
@@ -105,7 +105,7 @@ def extract(ensemble, dataset, table: pd.DataFrame, work: Path) -> None:
         denoise=ensemble.recipe.denoise,
         cache_dir=dataset.folder / "cache",
     )
-    views = views_of(ensemble.recipe.predict)
+    views = get_views(ensemble.recipe.predict)
     for member in progress(missing, description="features", unit="members"):
         files = {
             _file(work, member): (np.arange(len(table)), no_views()),

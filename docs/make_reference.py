@@ -12,7 +12,11 @@ from nonet.data.sources import SOURCES
 from nonet.data.sources.base import EXTRA_LABELS
 from nonet.data.sources.catalogue import label_table, list_sources, source_facts, verification_note
 from nonet.recipe import Recipe, list_recipes, load_recipe
+from nonet.training.losses import LOSSES
+from nonet.training.sampling import SAMPLERS
 
+#: Section → its setting that names a function, and the functions by name.
+NAMED_FUNCTIONS = {"sampling": ("sampler", SAMPLERS), "loss": ("name", LOSSES)}
 FOLDER = Path(__file__).parent / "reference"
 
 
@@ -47,6 +51,10 @@ def settings() -> str:
             values = [f"{recipes[name][section][setting]}" for name in names]
             text = " ".join((about.description or "").split()).replace("|", "\\|")
             lines.append(f"| `{setting}` | {text} | " + " | ".join(values) + " |")
+        setting, functions = NAMED_FUNCTIONS.get(section, ("", {}))
+        if functions:
+            lines += ["", f"`{setting}` is one of:", ""]
+            lines += [f"- `{name}`: {function.__doc__.splitlines()[0]}" for name, function in functions.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -104,9 +104,9 @@ def _device() -> Finding:
 
 def _needs_gpu(models) -> bool:
     """Whether the input of a recipe's networks is so large that training them on a CPU takes days."""
-    from nonet.models.backbones import crop_of
+    from nonet.models.backbones import get_crop
 
-    return max(crop_of(architecture, models).size_px for architecture in models.architectures) > _MOST_PX_ON_CPU
+    return max(get_crop(architecture, models).size_px for architecture in models.architectures) > _MOST_PX_ON_CPU
 
 
 def _machine() -> list[Finding]:
@@ -133,7 +133,7 @@ def _repeatable_write() -> Finding:
 
 
 def _weights() -> list[Finding]:
-    from nonet.models.backbones import BACKBONES, weights_at_hand
+    from nonet.models.backbones import BACKBONES, weights_availability
     from nonet.recipe import list_recipes, load_recipe
 
     lines = []
@@ -142,7 +142,7 @@ def _weights() -> list[Finding]:
         if models.weights == "none":
             lines.append(Finding("ok", f"recipe {name}: needs no pretrained weights"))
             continue
-        absent = {a: at_hand for a in models.architectures if (at_hand := weights_at_hand(a)) != "yes"}
+        absent = {a: status for a in models.architectures if (status := weights_availability(a)) != "yes"}
         for way in dict.fromkeys(absent.values()):
             titles = ", ".join(BACKBONES[a].title for a in absent if absent[a] == way)
             how = way.removeprefix("no: ")

@@ -101,9 +101,9 @@ class Models(Section):
 class Sampling(Section):
     """How training images are sampled."""
 
-    sampler: Literal["effective_number", "uniform"] = "effective_number"
-    """'effective_number' samples rare classes about as often as common ones; 'uniform' uses each image once per
-    epoch."""
+    sampler: str = "effective_number"
+    """Key of nonet's SAMPLERS: 'effective_number' samples rare classes about as often as common ones; 'uniform' uses
+    each image once per epoch."""
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
     """beta of the effective number (1 - beta^n) / (1 - beta) of n images: 0 weights every image equally, close to 1
     every class (Cui et al. 2019)."""
@@ -114,8 +114,9 @@ class Sampling(Section):
 class Loss(Section):
     """The training loss."""
 
-    name: Literal["focal_sigmoid", "focal_softmax", "cross_entropy"] = "focal_sigmoid"
-    """'focal_sigmoid' is focal loss as published (one-vs-rest); 'focal_softmax' its multi-class form."""
+    name: str = "focal_sigmoid"
+    """Key of nonet's LOSSES: 'focal_sigmoid' is focal loss as published (one-vs-rest); 'focal_softmax' its multi-class
+    form; or 'cross_entropy'."""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Focal loss: weight of the positive class (sigmoid form: 1 - alpha for the negative). No effect on
     cross_entropy."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nonet.errors import RecipeError, WeightsError
-from nonet.models.backbones import BACKBONES, load_pretrained, make_backbone, weights_at_hand
+from nonet.models.backbones import BACKBONES, load_pretrained, make_backbone, weights_availability
 from nonet.models.network import make_classifier
 from nonet.recipe import Models
 
@@ -23,7 +23,7 @@ class TestEveryBackbone:
         assert not (backbone.hub and backbone.package)
 
     def test_it_says_whether_its_weights_are_at_hand(self, name):
-        answer = weights_at_hand(name)
+        answer = weights_availability(name)
         assert answer == "yes" or answer == "none needed" or answer.startswith("no: ")
         assert (answer == "none needed") == (BACKBONES[name].hub is None and BACKBONES[name].package is None)
 

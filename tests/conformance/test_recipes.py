@@ -7,6 +7,7 @@ import pytest
 from nonet.models.backbones import BACKBONES
 from nonet.recipe import Recipe, list_recipes, load_recipe
 from nonet.training.losses import LOSSES
+from nonet.training.sampling import SAMPLERS
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -28,11 +29,12 @@ class TestEveryRecipe:
                 left_out = set(field.annotation.model_fields) - set(written[section])
                 assert left_out <= {"image_size_px"}
 
-    def test_its_networks_and_loss_exist(self, name):
+    def test_its_networks_loss_and_sampler_exist(self, name):
         recipe = load_recipe(name)
         assert set(recipe.models.architectures) <= set(BACKBONES)
         assert set(recipe.models.weight_files) <= set(recipe.models.architectures)
         assert recipe.loss.name in LOSSES
+        assert recipe.sampling.sampler in SAMPLERS
 
     def test_pretrained_weights_are_asked_for_only_where_there_are_some(self, name):
         models = load_recipe(name).models

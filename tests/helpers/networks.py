@@ -28,10 +28,10 @@ def with_random_weights(run, folder):
 
 def member_training(dataset, recipe, folder, fold=0):
     """A MemberTraining outside of `train`, to take single steps with."""
-    from nonet.training.launch import Job, _data_of, _folds, _prepare
+    from nonet.training.inputs import Job, get_folds, get_member_data, prepare
 
-    folds, _ = _folds(recipe, dataset)
+    folds, _ = get_folds(recipe, dataset)
     table = folds.merge(dataset.manifest, on="image_id", how="left")
-    job = Job(Run(folder), recipe, table, dataset.classes, _prepare(recipe, dataset, table), 2)
+    job = Job(Run(folder), recipe, table, dataset.classes, prepare(recipe, dataset, table), 2)
     member = Run(folder).member(recipe.models.architectures[0], fold)
-    return MemberTraining(member, _data_of(job, member), recipe, make_fabric(accelerator="cpu"))
+    return MemberTraining(member, get_member_data(job, member), recipe, make_fabric(accelerator="cpu"))

@@ -46,7 +46,6 @@ def test_the_walk_over_settings_reaches_the_sections():
         ("optimiser.learning_rate_last=1.0", ["optimiser", "learning_rate_last (1.0)", "larger"]),
         ("augment.cutmix_probability=0.9", ["augment", "together exceed 1"]),
         ("augment.motion_blur_px=4", ["augment", "odd", "4"]),
-        ("loss.name=hinge", ["loss.name", "hinge", "focal_sigmoid"]),
         ("models.architectures=[]", ["models.architectures"]),
         ('models.architectures=["vit_mini", "vit_mini"]', ["models.architectures", "twice", "vit_mini"]),
         ("train=5", ["train", "5"]),

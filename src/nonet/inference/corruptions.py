@@ -115,9 +115,9 @@ def score_corruptions(
     if not chunks:
         logger.info("Every variant is scored already: %s", folder)
         return folder
-    from nonet.models.views import views_of  # only now: torch takes many seconds to import
+    from nonet.models.views import get_views  # only now: torch takes many seconds to import
 
-    views_of_sets = {name: views_of(settings) for name, settings in sets.items()}
+    views_of_sets = {name: get_views(settings) for name, settings in sets.items()}
     members = [(name, fold) for name, fold in members if fold in set(images["fold"])]
     ensembles = _ensembles(run, recipe, classes, members, accelerator)
     crops = tuple(sorted({crop for ensemble in ensembles.values() for crop in ensemble.crops}))

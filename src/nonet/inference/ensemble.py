@@ -22,10 +22,10 @@ from nonet.data.preprocess.crops import Crop, PreparedCrops, prepare_crops
 from nonet.errors import DamagedError, DataError, RunError
 from nonet.inference.labels import NO_NUCLEUS, UNKNOWN_CELL_TYPE, label_images, list_prediction_sets
 from nonet.inference.load import parse_views
-from nonet.models.backbones import crop_of
+from nonet.models.backbones import get_crop
 from nonet.models.device import keep_freed_memory, make_fabric
 from nonet.models.network import make_classifier
-from nonet.models.views import View, batches, logits_and_features, logits_over_views, to_device, views_of
+from nonet.models.views import View, batches, get_views, logits_and_features, logits_over_views, to_device
 from nonet.recipe import Recipe
 
 BATCH_SIZE = 64
@@ -125,7 +125,7 @@ class Ensemble:
         if self.rejection.is_fitted:
             require_whole(member.ood, done["files"].get(member.ood.name), hint=hint)
             ood = MemberScore.read(member.ood)
-        crop = crop_of(member.architecture, models)
+        crop = get_crop(member.architecture, models)
         return LoadedMember(member.name, member.weights, network, crop, entry.weight, ood)
 
     @property
@@ -372,7 +372,7 @@ class Ensemble:
         """Return calibrated logits (n, num_classes), OOD percentiles (n,) and whether each shows a nucleus (n,)."""
         items = [images] if isinstance(images, (str, Path)) else images  # a path is not a sequence of letters
         logits, ood_percentile, nucleus = [np.zeros((0, len(self.classes)))], [np.zeros(0)], []
-        chosen = views_of(parse_views(views, self.recipe.predict))
+        chosen = get_views(parse_views(views, self.recipe.predict))
         for start in range(0, len(items), BATCH_SIZE):
             prepared = [self.prepare(image) for image in items[start : start + BATCH_SIZE]]
             scores = self.score_prepared(prepared, chosen)

@@ -111,7 +111,7 @@ def predict(
     if wanted_ids is not None:
         require_ids(wanted_ids, [one.name for one in inputs])
     ensemble = opened.load(accelerator) if isinstance(opened, OpenedRun) else opened
-    from nonet.models.views import views_of
+    from nonet.models.views import get_views
 
     if not ensemble.rejection.is_fitted:
         logger.warning(f"No image is rejected as an unknown cell type. {' '.join(ensemble.rejection.notes)}")
@@ -123,7 +123,7 @@ def predict(
         plan |= {"adapt_priors": adapt_priors}
         counts = folder.finished_counts(plan)
         if counts is None:
-            counts = _carry_out(folder, plan, inputs, states, ensemble, views_of(settings), num_workers)
+            counts = _carry_out(folder, plan, inputs, states, ensemble, get_views(settings), num_workers)
         if not counts["num_to_retry"]:
             folder.remove_parts()
         if wanted_ids is not None:

@@ -1,4 +1,4 @@
-"""What a training or a prediction may be asked to run on. No torch here: a wrong name is an error at once."""
+"""The accelerators that training and prediction can run on. No torch here, so a wrong name is an error at once."""
 
 from typing import Literal, get_args
 
@@ -9,17 +9,24 @@ ACCELERATORS: tuple[str, ...] = get_args(Accelerator)
 
 
 def require_devices(accelerator: str, devices: int = 1) -> None:
-    """Raise RunError where there is no such accelerator, or no device at all; whether this machine has it is not said.
+    """Check the name of an accelerator and the number of devices, but not whether this machine has them.
 
     Parameters
     ----------
-    accelerator : "auto" takes the best there is; "gpu" is "cuda" or, on a Mac, "mps".
-    devices : how many of them.
+    accelerator : str
+        One of ACCELERATORS. "auto" is the best one available; "gpu" is "cuda" or, on a Mac, "mps".
+    devices : int, default 1
+        Number of devices.
+
+    Raises
+    ------
+    RunError
+        If the accelerator is unknown, or the number of devices below 1.
     """
     if accelerator not in ACCELERATORS:
         raise RunError(
-            f'There is no accelerator "{accelerator}".',
+            f'Unknown accelerator "{accelerator}".',
             hint=f"{did_you_mean(accelerator, ACCELERATORS)}Choose from {', '.join(ACCELERATORS)}.",
         )
     if devices < 1:
-        raise RunError(f"{devices} devices cannot train.", hint="Give 1 or more.")
+        raise RunError(f"Cannot run on {devices} devices.", hint="Give 1 or more.")

@@ -1,6 +1,6 @@
-"""The networks: one entry a backbone, with the facts that travel with its weights.
+"""The networks: one entry of BACKBONES each, with the facts that belong to its weights.
 
-torch and timm are imported where a network is built and not before, so that a wrong name is an error at once.
+torch and timm are imported only where a network is built, so that a wrong name is an error at once.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nonet.data.preprocess.crops import Crop
-from nonet.errors import RecipeError
+from nonet.errors import RecipeError, did_you_mean
 from nonet.models import weights
 from nonet.recipe import Models
 
@@ -25,27 +25,30 @@ HALF = (0.5, 0.5, 0.5)
 
 @dataclass(frozen=True)
 class Backbone:
-    """One network: how timm makes it, what it wants to see, where its weights are and under which licence."""
+    """How timm builds a network, which images it expects, where its weights are and under which licence."""
 
     title: str
-    """As it is written in tables."""
+    """Name in tables."""
     timm_name: str
+    """Argument of `timm.create_model`."""
     image_size_px: int
-    """Side of the images that its weights were trained on, and that it is given where a recipe names no other."""
+    """Side of the images that its weights were trained on; the default of models.image_size_px."""
     smallest_px: int = 16
-    """Below it the network's last stage has nothing left to look at."""
+    """Smallest image side; below it nothing is left for the network's last stage."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Of the pixels that its weights were trained on, by channel, in 0–1."""
     std: tuple[float, float, float] = IMAGENET_STD
+    """Standard deviation, likewise."""
     licence: str = "none: trained from scratch"
     """Of the pretrained weights."""
     hub: str | None = None
-    """timm's name of the pretrained weights on the hub."""
+    """Name of the pretrained weights on the hub: timm's, or "hf-hub:OWNER/NAME"."""
     package: str | None = None
-    """Python package that carries the pretrained weights."""
-    convert: "Callable[[dict, nn.Module], dict]" = weights.as_is
-    """From the published layout to timm's."""
+    """Python package (import name) that contains the pretrained weights."""
+    convert: "Callable[[dict, nn.Module], dict]" = weights.from_timm
+    """Converts the published layout to timm's."""
     takes_size: bool = False
-    """Whether timm's constructor wants to know the image size (transformers)."""
+    """Whether timm's constructor takes the image size (transformers)."""
     options: Mapping = field(default_factory=lambda: MappingProxyType({}))
     """Further arguments of timm's constructor."""
 
@@ -58,7 +61,7 @@ BACKBONES = {
         licence="MIT",
         hub="swinv2_tiny_window8_256.ms_in1k",
         takes_size=True,
-        options={"drop_path_rate": 0.1},  # as published, and timm's own; the other two families have none
+        options={"drop_path_rate": 0.1},  # as published, and timm's default; the other two families have none
     ),
     "convnextv2_tiny": Backbone(
         title="ConvNeXtV2-Tiny",
@@ -123,7 +126,7 @@ BACKBONES = {
         timm_name="vit_small_patch14_dinov2",
         image_size_px=64,
         takes_size=True,
-        # A LayerScale of 1: DINOv2's 1e-5 is for deep networks that train for long.
+        # A LayerScale of 1: DINOv2's 1e-5 is for deep networks and long training.
         options={"embed_dim": 96, "depth": 4, "num_heads": 3, "patch_size": 8, "init_values": 1.0},
     ),
 }
@@ -132,17 +135,43 @@ BACKBONES = {
 def get_backbone(name: str) -> Backbone:
     """Return an entry of BACKBONES.
 
+    Parameters
+    ----------
+    name : str
+        Its key.
+
+    Returns
+    -------
+    Backbone
+
     Raises
     ------
-    RecipeError, listing the names there are.
+    RecipeError
+        If there is none of this name; lists the names.
     """
     if name not in BACKBONES:
-        raise RecipeError(f'There is no backbone "{name}".', hint=f"Choose from {', '.join(BACKBONES)}.")
+        raise RecipeError(
+            f'Unknown backbone "{name}".',
+            hint=f"{did_you_mean(name, BACKBONES)}Choose from {', '.join(BACKBONES)}.",
+        )
     return BACKBONES[name]
 
 
 def require_size(name: str, image_size_px: int | None) -> None:
-    """Raise RecipeError where there is no such backbone, or images of this size are too small for it."""
+    """Check that a backbone exists and that images of this size are large enough for it.
+
+    Parameters
+    ----------
+    name : str
+        Key of BACKBONES.
+    image_size_px : int or None
+        Side of the images; None for the backbone's own size.
+
+    Raises
+    ------
+    RecipeError
+        If the backbone is unknown or the size too small.
+    """
     backbone = get_backbone(name)
     if image_size_px is not None and image_size_px < backbone.smallest_px:
         raise RecipeError(
@@ -151,18 +180,43 @@ def require_size(name: str, image_size_px: int | None) -> None:
         )
 
 
-def crop_of(architecture: str, models: Models) -> Crop:
-    """Return what this architecture sees of an image under this recipe."""
+def get_crop(architecture: str, models: Models) -> Crop:
+    """Return which part of an image, at which size, an architecture sees.
+
+    Parameters
+    ----------
+    architecture : str
+        Key of BACKBONES.
+    models : Models
+        The recipe's section.
+
+    Returns
+    -------
+    Crop
+    """
     centre = models.centre.get(architecture, 1.0) if isinstance(models.centre, dict) else models.centre
     return Crop(models.image_size_px or get_backbone(architecture).image_size_px, centre)
 
 
 def make_backbone(name: str, image_size_px: int | None = None) -> "nn.Module":
-    """Build a backbone without its classifier and with random weights: images (n, 3, s, s) → features (n, f).
+    """Build a backbone without its classifier and with random weights.
+
+    Parameters
+    ----------
+    name : str
+        Key of BACKBONES.
+    image_size_px : int, optional
+        Side of the images; by default the backbone's own size.
+
+    Returns
+    -------
+    nn.Module
+        Normalised images (n, 3, s, s) → features (n, num_features).
 
     Raises
     ------
-    RecipeError where there is no such backbone, or it does not take images of this size.
+    RecipeError
+        If the backbone is unknown, or does not take images of this size.
     """
     import timm
 
@@ -181,11 +235,21 @@ def make_backbone(name: str, image_size_px: int | None = None) -> "nn.Module":
 
 
 def require_weights(name: str, file: str | Path | None = None) -> None:
-    """Raise where pretrained weights cannot be had at all: a file or package that is not there, or none published.
+    """Check that pretrained weights exist, without contacting the hub.
+
+    Parameters
+    ----------
+    name : str
+        Key of BACKBONES.
+    file : str or Path, optional
+        Local file to be used instead of the published weights.
 
     Raises
     ------
-    RecipeError where none are published; WeightsError where a file or package is missing. The hub is not asked.
+    RecipeError
+        If none are published.
+    WeightsError
+        If the file or the package is missing.
     """
     backbone = get_backbone(name)
     if file is not None:
@@ -193,50 +257,73 @@ def require_weights(name: str, file: str | Path | None = None) -> None:
     elif backbone.package is not None:
         weights.packaged_file(backbone.package)
     elif backbone.hub is None:
-        raise RecipeError(
-            f"{name} has no pretrained weights.",
-            hint='Set models.weights = "none", or name a file in models.weight_files.',
-        )
+        raise _no_published_weights(name)
+
+
+def _no_published_weights(name: str) -> RecipeError:
+    return RecipeError(
+        f"{name} has no pretrained weights.",
+        hint='Set models.weights = "none", or name a file in models.weight_files.',
+    )
 
 
 def load_pretrained(network: "nn.Module", name: str, file: str | Path | None = None) -> str:
-    """Load pretrained weights into a backbone, strictly: every tensor, and none left over.
+    """Load pretrained weights into a backbone, strictly: the file and the network must have the same tensors.
 
     Parameters
     ----------
-    network : from `make_backbone`.
-    name : key of BACKBONES.
-    file : a local .safetensors, .pth or .pt file instead of the package's or the hub's.
+    network : nn.Module
+        From `make_backbone`.
+    name : str
+        Key of BACKBONES.
+    file : str or Path, optional
+        Local .safetensors, .pth or .pt file to be used instead of the package's or the hub's.
 
     Returns
     -------
-    Where the weights came from, in words, with their licence.
+    str
+        Where the weights came from, with their licence.
 
     Raises
     ------
-    WeightsError where they cannot be had, or do not fit.
+    RecipeError
+        If none are published.
+    WeightsError
+        If they are missing, cannot be downloaded, or do not fit.
     """
-    require_weights(name, file)
     backbone = get_backbone(name)
     if file is not None:
         path, origin = weights.local_file(file), str(file)
     elif backbone.package is not None:
         path, origin = weights.packaged_file(backbone.package), f"package {backbone.package}"
-    else:
+    elif backbone.hub is not None:
         path, origin = weights.hub_file(backbone.hub, name), backbone.hub
+    else:
+        raise _no_published_weights(name)
     state = weights.read(path)
-    state = weights.fit_positions(backbone.convert(state, network), network)
+    state = weights.resample_position_embedding(backbone.convert(state, network), network)
     weights.load_strictly(network, state, name=name, origin=origin)
-    licence = backbone.licence if file is None else f"your file's; of the published weights: {backbone.licence}"
+    licence = backbone.licence if file is None else f"that of your file (published weights: {backbone.licence})"
     return f"{backbone.title}: weights from {origin}, licence {licence}"
 
 
-def weights_at_hand(name: str) -> str:
-    """Say whether a backbone's pretrained weights are on this machine: 'yes', 'no', or what to do."""
+def weights_availability(name: str) -> str:
+    """Describe whether a backbone's pretrained weights are on this machine.
+
+    Parameters
+    ----------
+    name : str
+        Key of BACKBONES.
+
+    Returns
+    -------
+    str
+        "yes", "none needed", or "no: " and how to get them.
+    """
     backbone = get_backbone(name)
     if backbone.package is not None:
-        found = importlib.util.find_spec(backbone.package) is not None
-        return "yes" if found else "no: pip install nonet[cpu]"
+        installed = importlib.util.find_spec(backbone.package) is not None
+        return "yes" if installed else "no: pip install nonet[cpu]"
     if backbone.hub is not None:
-        return "yes" if weights.hub_file_is_cached(backbone.hub) else "no: fetched from the hub when used"
+        return "yes" if weights.hub_file_is_cached(backbone.hub) else "no: downloaded from the hub when used"
     return "none needed"

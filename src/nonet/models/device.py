@@ -1,9 +1,10 @@
-"""What this machine computes on: device, precision, and settings of the process that make it faster or repeatable."""
+"""Device and precision, and settings of the process that make computing on this machine faster or repeatable."""
 
 import contextlib
 import ctypes
 import os
 import sys
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -13,13 +14,25 @@ from nonet.workers import num_processors
 
 
 def make_fabric(*, accelerator: str = "auto", devices: int = 1, precision: str = "auto") -> Fabric:
-    """Return Lightning Fabric for one device, or for several processes with the gradients' mean between them.
+    """Set up Lightning Fabric: one process, or several that average their gradients.
 
-    precision 'auto' is bf16-mixed on a GPU that has it, else 32-true.
+    Parameters
+    ----------
+    accelerator : str, default "auto"
+        One of `nonet.models.accelerators.ACCELERATORS`.
+    devices : int, default 1
+        Number of devices, one process each.
+    precision : str, default "auto"
+        As Lightning Fabric names them. "auto" is bf16-mixed on a GPU that supports it, otherwise 32-true.
+
+    Returns
+    -------
+    Fabric
 
     Raises
     ------
-    RunError where the machine has not that accelerator or not so many devices.
+    RunError
+        If this machine does not have the accelerator, so many devices, or the precision.
     """
     use_few_threads()
     if precision == "auto":
@@ -27,7 +40,12 @@ def make_fabric(*, accelerator: str = "auto", devices: int = 1, precision: str =
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
     strategy = "auto" if devices == 1 else "ddp_spawn"
     try:
-        return Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision)
+        return Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            precision=cast(Any, precision),  # Fabric checks it
+        )
     except (RuntimeError, ValueError, LookupError) as error:
         raise RunError(
             f"This machine cannot run on {devices} x {accelerator} with precision {precision}: {error}",
@@ -42,31 +60,45 @@ def make_fabric(*, accelerator: str = "auto", devices: int = 1, precision: str =
 
 
 def use_few_threads() -> None:
-    """Let torch compute with no more threads than this process has processors: in a container it counts them all."""
+    """Limit torch's threads to the processors of this process; in a container torch counts those of the machine.
+
+    OMP_NUM_THREADS, where it is set, takes precedence.
+    """
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > num_processors():
         torch.set_num_threads(num_processors())
 
 
 def preferred_memory_format(device: torch.device) -> torch.memory_format:
-    """channels_last is faster for convolutions on CPUs and on GPUs with tensor cores, and harmless elsewhere."""
+    """Return the memory format in which convolutions are fast.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    torch.memory_format
+        channels_last on CPUs and CUDA GPUs.
+    """
     return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
 
 
 def make_repeatable() -> None:
     """Make the same seed give the same bits on the same machine.
 
-    On a GPU an operation without a repeatable form warns and goes on; on a CPU it is an error.
+    An operation without a deterministic implementation is an error on a CPU; where there is a GPU it only warns.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS itself; it has no other switch
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a search for sloppy code, paid for at each tensor
+    # A debugging aid of deterministic mode, which costs time at each tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory instead of giving it back to the system; up to a third faster on a CPU.
+    """Tell glibc to keep freed memory instead of returning it to the system; training on a CPU is up to a third faster.
 
-    Each step frees and takes again some hundred megabytes; by default every one of them is mapped anew and zeroed.
+    Each step frees and allocates some hundred megabytes, which by default are mapped and zeroed each time.
     """
     if sys.platform != "linux":
         return

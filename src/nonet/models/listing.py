@@ -3,16 +3,19 @@
 import pandas as pd
 import torch
 
-from nonet.models.backbones import BACKBONES, weights_at_hand
+from nonet.models.backbones import BACKBONES, weights_availability
 from nonet.models.network import count_parameters, make_classifier
 from nonet.recipe import Models
 
 
 def list_backbones() -> pd.DataFrame:
-    """Return one row a backbone.
+    """List the backbones.
 
-    Its name and title, parameters in millions (with the paper's head on 13 classes), input size in px, the licence of
-    the weights, and whether they are on this machine.
+    Returns
+    -------
+    DataFrame
+        One row per backbone: its name and title, parameters in millions (with the paper's head for 13 classes), input
+        size in px, the licence of its pretrained weights, and whether they are available on this machine.
     """
     rows = []
     for name, backbone in BACKBONES.items():
@@ -26,7 +29,7 @@ def list_backbones() -> pd.DataFrame:
                 "parameters_M": round(count_parameters(network) / 1e6, 1),
                 "size_px": backbone.image_size_px,
                 "licence": backbone.licence,
-                "weights at hand": weights_at_hand(name),
+                "weights available": weights_availability(name),
             }
         )
     return pd.DataFrame(rows)

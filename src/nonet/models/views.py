@@ -1,6 +1,6 @@
-"""Views: flipped and rotated versions of an image, over which a network's logits are averaged.
+"""Views: flipped and rotated versions of an image, over which logits are averaged (test-time augmentation, TTA).
 
-Training uses them for out-of-fold logits and prediction for new images, so that both see a cell alike.
+Training uses the same ones for out-of-fold logits as prediction does for new images.
 """
 
 import math
@@ -14,16 +14,27 @@ from nonet.models.device import preferred_memory_format
 from nonet.models.network import Classifier
 from nonet.recipe import Predict
 
+#: From images (n, 3, s, s) to images of the same shape.
 View = Callable[[torch.Tensor], torch.Tensor]
 
 
 def no_views() -> list[View]:
-    """The image as it is."""
+    """Return the image unchanged as the only view.
+
+    Returns
+    -------
+    list of View
+    """
     return [lambda images: images]
 
 
 def dihedral_views() -> list[View]:
-    """The eight flips and quarter turns of a square, exact to the pixel; the image as it is comes first."""
+    """Return the eight flips and quarter turns of a square, exact to the pixel; the unchanged image comes first.
+
+    Returns
+    -------
+    list of View
+    """
 
     def view(turns: int, flip: bool) -> View:
         def apply(images: torch.Tensor) -> torch.Tensor:
@@ -36,9 +47,20 @@ def dihedral_views() -> list[View]:
 
 
 def random_views(num_views: int, seed: int) -> list[View]:
-    """The image as it is, then num_views - 1 random flips and rotations by any angle, as in the paper.
+    """Return the unchanged image, then random flips and rotations by any angle, as in the paper.
 
-    A view is the same for every image, so that a prediction does not depend on what else is predicted with it.
+    A view is the same for every image, so a prediction does not depend on which other images are predicted with it.
+
+    Parameters
+    ----------
+    num_views : int
+        Number of views, the unchanged image among them.
+    seed : int
+        Seed of angles and flips.
+
+    Returns
+    -------
+    list of View
     """
     generator = np.random.default_rng(seed)
 
@@ -46,7 +68,7 @@ def random_views(num_views: int, seed: int) -> list[View]:
         def apply(images: torch.Tensor) -> torch.Tensor:
             angle = torch.full((len(images),), angle_rad, device=images.device)
             sign = torch.full((len(images),), -1.0 if flip else 1.0, device=images.device)
-            return turn_and_flip(images, angle, sign, torch.ones_like(sign))
+            return rotate_and_flip(images, angle, sign, torch.ones_like(sign))
 
         return apply
 
@@ -54,15 +76,22 @@ def random_views(num_views: int, seed: int) -> list[View]:
     return no_views() + [view(angle, flip) for angle, flip in drawn]
 
 
-def turn_and_flip(
+def rotate_and_flip(
     images: torch.Tensor, angle_rad: torch.Tensor, flip_x: torch.Tensor, flip_y: torch.Tensor
 ) -> torch.Tensor:
     """Rotate and flip each image about its centre, mirroring at the border.
 
     Parameters
     ----------
-    images : float (n, c, s, s).
-    angle_rad, flip_x, flip_y : (n,); the flips are +1 (as it is) or -1.
+    images : Tensor of float, shape (n, c, s, s)
+    angle_rad : Tensor of float, shape (n,)
+        In radians.
+    flip_x, flip_y : Tensor of float, shape (n,)
+        -1 flips, +1 does not.
+
+    Returns
+    -------
+    Tensor of float, shape (n, c, s, s)
     """
     cos, sin = torch.cos(angle_rad), torch.sin(angle_rad)
     zero = torch.zeros_like(cos)
@@ -72,8 +101,19 @@ def turn_and_flip(
     return nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def views_of(settings: Predict) -> list[View]:
-    """Return the views that a recipe's [predict] section asks for."""
+def get_views(settings: Predict) -> list[View]:
+    """Return the views of a recipe.
+
+    Parameters
+    ----------
+    settings : Predict
+        The recipe's section.
+
+    Returns
+    -------
+    list of View
+        The unchanged image comes first.
+    """
     if settings.views == "dihedral":
         return dihedral_views()
     if settings.views == "random":
@@ -82,24 +122,59 @@ def views_of(settings: Predict) -> list[View]:
 
 
 def batches(array: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Cut images, or their row numbers, into arrays of at most batch_size."""
+    """Cut images, or their row numbers, into batches.
+
+    Parameters
+    ----------
+    array : ndarray, shape (n, ...)
+    batch_size : int
+        Largest length of a batch.
+
+    Yields
+    ------
+    ndarray, shape (at most batch_size, ...)
+    """
     for start in range(0, len(array), batch_size):
         yield array[start : start + batch_size]
 
 
 def to_device(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """uint8 (n, s, s, 3) in memory → float32 (n, 3, s, s) in 0–255 on the device, laid out as convolutions like it."""
+    """Copy images to a device, in the memory format in which convolutions are fast there.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, s, s, 3)
+    device : torch.device
+
+    Returns
+    -------
+    Tensor of float32, shape (n, 3, s, s)
+        In 0–255.
+    """
     tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device, non_blocking=True).permute(0, 3, 1, 2)
     return tensor.to(torch.float32, memory_format=preferred_memory_format(device))
 
 
 @torch.inference_mode()
 def logits_over_views(network: nn.Module, images: torch.Tensor, views: Sequence[View]) -> torch.Tensor:
-    """Mean logits (n, classes), float32, of images (n, 3, s, s) over the views."""
-    total = None
-    for view in views:
-        logits = network(view(images)).float()
-        total = logits if total is None else total + logits
+    """Average logits over views.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode.
+    images : Tensor of float32, shape (n, 3, s, s)
+        In 0–255.
+    views : sequence of View
+        At least one.
+
+    Returns
+    -------
+    Tensor of float32, shape (n, classes)
+    """
+    total = network(views[0](images)).float()
+    for view in views[1:]:
+        total = total + network(view(images)).float()
     return total / len(views)
 
 
@@ -107,9 +182,24 @@ def logits_over_views(network: nn.Module, images: torch.Tensor, views: Sequence[
 def logits_and_features(
     network: Classifier, images: torch.Tensor, views: Sequence[View]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean logits (n, classes) over the views, and features (n, f) of the first, the image as it is; float32.
+    """Average logits over views, and return the features of the first view as well.
 
-    The features are computed in single precision under autocast, too: what rejection compares them with was.
+    Features are computed in single precision even under autocast, as those are that the out-of-distribution score was
+    fitted to.
+
+    Parameters
+    ----------
+    network : Classifier
+        In evaluation mode.
+    images : Tensor of float32, shape (n, 3, s, s)
+        In 0–255.
+    views : sequence of View
+        The unchanged image comes first.
+
+    Returns
+    -------
+    logits : Tensor of float32, shape (n, classes)
+    features : Tensor of float32, shape (n, num_features)
     """
     with torch.autocast(images.device.type, enabled=False):
         features = network.features(views[0](images))

@@ -1,23 +1,36 @@
 """Augmentation of whole batches on the device: geometry, stain, light, blur, noise, then mixup or cutmix.
 
-Blur, light and stain are those of `nonet.data.preprocess.corruptions` and `nonet.data.preprocess.stain`, at the size
-that the networks see. The random numbers come from one CPU generator (and, for noise, one on the device), seeded for
+Blur, light and stain are those of `nonet.data.preprocess.corruptions` and `nonet.data.preprocess.stain`, applied at the
+size that the networks see. Random numbers come from one CPU generator (and, for noise, one on the device), seeded for
 each batch.
 """
 
 import math
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from nonet.data.preprocess.corruptions import change_light, gaussian_kernel, line_kernel
 from nonet.data.preprocess.stain import stain_matrix
-from nonet.models.views import turn_and_flip
+from nonet.models.views import rotate_and_flip
 from nonet.recipe import Augment
 
 
 class Draws:
-    """Random numbers of one batch: `uniform` and `chance` per image, made on the CPU, moved to the device."""
+    """Random numbers for one batch, drawn on the CPU and moved to the device.
+
+    The order of the calls is part of what a seed means: another order gives other numbers.
+
+    Parameters
+    ----------
+    num_images : int
+        Images in the batch, n.
+    device : torch.device
+        Where the numbers are needed.
+    seed : int
+        Seed of the batch.
+    """
 
     def __init__(self, num_images: int, device: torch.device, seed: int):
         self.num_images = num_images
@@ -26,30 +39,80 @@ class Draws:
         self.on_device = torch.Generator(device).manual_seed(seed) if device.type != "cpu" else self.cpu
 
     def uniform(self, low: float, high: float) -> torch.Tensor:
-        """One number an image, (n,)."""
+        """Draw one number per image.
+
+        Parameters
+        ----------
+        low, high : float
+            Limits.
+
+        Returns
+        -------
+        Tensor of float32, shape (n,)
+        """
         return (torch.rand(self.num_images, generator=self.cpu) * (high - low) + low).to(self.device)
 
     def chance(self, probability: float) -> torch.Tensor:
-        """True with this probability, an image, (n,)."""
+        """Draw one decision per image.
+
+        Parameters
+        ----------
+        probability : float in [0, 1]
+            Of True.
+
+        Returns
+        -------
+        Tensor of bool, shape (n,)
+        """
         return (torch.rand(self.num_images, generator=self.cpu) < probability).to(self.device)
 
     def scalar(self) -> float:
-        """One number in [0, 1) for the batch."""
+        """Draw one number in [0, 1) for the batch.
+
+        Returns
+        -------
+        float
+        """
         return float(torch.rand((), generator=self.cpu))
 
     def beta(self, alpha: float) -> float:
-        """One number for the batch from Beta(alpha, alpha), as a ratio of gammas drawn by numpy from a torch seed."""
-        import numpy as np
+        """Draw one number from Beta(alpha, alpha) for the batch, with a NumPy generator seeded by torch's.
 
+        Parameters
+        ----------
+        alpha : float
+            Above 0.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+        """
         seed = int(torch.randint(2**62, (), generator=self.cpu))
         return float(np.random.default_rng(seed).beta(alpha, alpha))
 
     def shuffle(self) -> torch.Tensor:
-        """A permutation of the batch."""
+        """Draw a permutation of the batch.
+
+        Returns
+        -------
+        Tensor of int64, shape (n,)
+        """
         return torch.randperm(self.num_images, generator=self.cpu).to(self.device)
 
     def normal_like(self, images: torch.Tensor) -> torch.Tensor:
-        """Standard normal numbers of the images' shape."""
+        """Draw standard normal numbers.
+
+        Parameters
+        ----------
+        images : Tensor
+            Gives shape, type and device.
+
+        Returns
+        -------
+        Tensor
+            Of the same shape.
+        """
         shape = images.shape
         return torch.randn(shape, generator=self.on_device, device=images.device, dtype=images.dtype)
 
@@ -59,11 +122,17 @@ def augment(images: torch.Tensor, settings: Augment, draws: Draws) -> torch.Tens
 
     Parameters
     ----------
-    images : float32 (n, 3, s, s) in 0–255.
+    images : Tensor of float32, shape (n, 3, s, s)
+        In 0–255.
+    settings : Augment
+        The recipe's section.
+    draws : Draws
+        Random numbers of this batch.
 
     Returns
     -------
-    The same shape and range.
+    Tensor of float32, shape (n, 3, s, s)
+        In 0–255.
     """
     images = _geometry(images, settings, draws)
     images = _stain(images, settings, draws)
@@ -77,7 +146,7 @@ def _geometry(images: torch.Tensor, settings: Augment, draws: Draws) -> torch.Te
     flips = [torch.where(draws.chance(settings.flip_probability), -1.0, 1.0) for _ in range(2)]
     limit = math.radians(settings.rotation_deg)
     angle = draws.uniform(-limit, limit) * draws.chance(settings.rotation_probability)
-    return turn_and_flip(images, angle, *flips)
+    return rotate_and_flip(images, angle, *flips)
 
 
 def _stain(images: torch.Tensor, settings: Augment, draws: Draws) -> torch.Tensor:
@@ -120,7 +189,7 @@ def _motion_blur(images: torch.Tensor, settings: Augment, draws: Draws) -> torch
 
 
 def _filter_each(images: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """Filter image i with kernel i: (n, c, s, s) and (n, kh, kw), odd sides, mirrored at the border."""
+    """Filter image i of (n, c, s, s) with kernel i of (n, kh, kw), whose sides are odd; mirror at the border."""
     n, c, height, width = images.shape
     kh, kw = kernels.shape[1:]
     padded = F.pad(images, (kw // 2, kw // 2, kh // 2, kh // 2), mode="reflect")
@@ -141,17 +210,32 @@ def _noise(images: torch.Tensor, settings: Augment, draws: Draws) -> torch.Tenso
 def mix(
     images: torch.Tensor, labels: torch.Tensor, settings: Augment, draws: Draws
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mixup or cutmix a batch with itself shuffled, or leave it.
+    """Mix a batch with a shuffled copy of itself (mixup or cutmix), or leave it unchanged.
 
     Parameters
     ----------
-    images : (n, 3, s, s).
-    labels : (n, classes), rows that sum to 1; so do those returned.
+    images : Tensor of float32, shape (n, 3, s, s)
+    labels : Tensor of float32, shape (n, classes)
+        Rows sum to 1.
+    settings : Augment
+        The recipe's section.
+    draws : Draws
+        Random numbers of this batch.
+
+    Returns
+    -------
+    images : Tensor of float32, shape (n, 3, s, s)
+    labels : Tensor of float32, shape (n, classes)
+        Mixed in the same proportion as the images; rows sum to 1.
+
+    References
+    ----------
+    Zhang et al., mixup: Beyond empirical risk minimization, ICLR 2018. Yun et al., CutMix, ICCV 2019.
     """
     choice = draws.scalar()
     if choice < settings.mixup_probability:
         share, partner = draws.beta(settings.mixup_alpha), draws.shuffle()
-        images = torch.lerp(images[partner], images, share)  # never beyond the two, not even by rounding
+        images = torch.lerp(images[partner], images, share)  # stays between the two even with rounding
     elif choice < settings.mixup_probability + settings.cutmix_probability:
         images, share, partner = _cut(images, draws.beta(settings.cutmix_alpha), draws)
     else:
@@ -160,6 +244,7 @@ def mix(
 
 
 def _cut(images: torch.Tensor, share: float, draws: Draws) -> tuple[torch.Tensor, float, torch.Tensor]:
+    """Return images with a rectangle of their partners', the share of each image left, and the partners' rows."""
     partner, size = draws.shuffle(), images.shape[-1]
     side = size * math.sqrt(1 - share)
     centre_y, centre_x = draws.scalar() * size, draws.scalar() * size
@@ -167,5 +252,5 @@ def _cut(images: torch.Tensor, share: float, draws: Draws) -> tuple[torch.Tensor
     left, right = (round(min(max(centre_x + d, 0), size)) for d in (-side / 2, side / 2))
     images = images.clone()
     images[:, :, top:bottom, left:right] = images[partner][:, :, top:bottom, left:right]
-    # The rectangle may be cut off by the frame: the share is what is really left.
+    # The frame may cut off part of the rectangle, so the share is that of the pixels actually left.
     return images, 1 - (bottom - top) * (right - left) / size**2, partner

@@ -1,4 +1,4 @@
-"""The end of a training, without networks: join the out-of-fold logits, list the ensemble and calibrate it."""
+"""The end of a training, without networks: join the out-of-fold logits, write ensemble.json and calibrate it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,32 +7,46 @@ import numpy as np
 import pandas as pd
 
 from nonet.artifacts.csv_files import read_csv
-from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry, per_class
+from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.artifacts.integrity import note_checksums, read_done
 from nonet.artifacts.logit_columns import logit_classes, logit_columns
 from nonet.artifacts.run import Member, Run, written_whole
 from nonet.calibration.calibrate import write_calibrated
 from nonet.errors import RunError
 from nonet.recipe import Recipe, Sampling
-from nonet.training.repair import set_aside_ensemble
+from nonet.training.repair import set_aside_damaged_ensemble
 from nonet.training.sampling import drawn_shares
 
 logger = logging.getLogger("nonet")
 
 
 def finish(run: Run, recipe: Recipe, classes: list[str], titles: dict[str, str], members: Sequence[Member]) -> None:
-    """Join the members' out-of-fold logits, and list and calibrate the members that make up the ensemble.
+    """Join the members' out-of-fold logits, and write and calibrate ensemble.json.
 
-    Members whose network is dead have weight 0, and oof.parquet goes without their rows. Where all are dead, those
-    whose logits are numbers count nonetheless, so that there is a report that says so.
+    Dead members have weight 0, and oof.parquet is without their rows. If all are dead, those with finite logits have
+    a weight nonetheless, so that there is a report that says so.
+
+    Parameters
+    ----------
+    run : Run
+        All members are trained.
+    recipe : Recipe
+        Of the run.
+    classes : list of str
+        Class codes.
+    titles : dict of str to str
+        Architecture → title.
+    members : sequence of Member
+        In the order of ensemble.json.
 
     Raises
     ------
-    RunError where every network diverged.
+    RunError
+        If every network diverged.
     """
     tables = {member: pd.read_parquet(member.oof) for member in members}
-    entries = _entries(run, tables)
-    set_aside_ensemble(run)
+    entries = _member_entries(run, tables)
+    set_aside_damaged_ensemble(run)
     if run.ensemble.exists():  # a person may have edited the weights
         edited = EnsembleFile.read(run).weights
         entries = [e.model_copy(update={"weight": edited.get((e.architecture, e.fold), 0.0)}) for e in entries]
@@ -45,19 +59,21 @@ def finish(run: Run, recipe: Recipe, classes: list[str], titles: dict[str, str],
     manifest, folds = pd.read_parquet(run.manifest), read_csv(run.folds, dtype={"image_id": str})
     priors = trained_priors(manifest, folds, classes, recipe.sampling, refit=recipe.models.refit_head)
     ensemble = EnsembleFile(
-        classes=list(classes), titles=dict(titles), members=entries, trained_priors=per_class(classes, priors)
+        classes=list(classes),
+        titles=dict(titles),
+        members=entries,
+        trained_priors=dict(zip(classes, priors.tolist(), strict=True)),
     )
     write_calibrated(run, recipe, ensemble, recipe.calibrate)
 
 
-def _entries(run: Run, tables: Mapping[Member, pd.DataFrame]) -> list[MemberEntry]:
+def _member_entries(run: Run, tables: Mapping[Member, pd.DataFrame]) -> list[MemberEntry]:
     """Return each member's entry in ensemble.json: its weight and, where that is 0, the reason."""
-    reasons = {member: read_done(member)["dead"] for member in tables}
-    places = [{"architecture": member.architecture, "fold": member.fold} for member in tables]
-    entries = [
-        MemberEntry(**place, weight=0.0 if reason else 1.0, reason=reason)
-        for place, reason in zip(places, reasons.values())
-    ]
+    entries = []
+    for member in tables:
+        reason = read_done(member)["dead"]
+        weight = 0.0 if reason else 1.0
+        entries.append(MemberEntry(architecture=member.architecture, fold=member.fold, weight=weight, reason=reason))
     if any(entry.weight for entry in entries):
         return entries
     finite = [np.isfinite(table[logit_columns(logit_classes(table))].to_numpy()).all() for table in tables.values()]
@@ -65,13 +81,13 @@ def _entries(run: Run, tables: Mapping[Member, pd.DataFrame]) -> list[MemberEntr
     first = next(iter(tables))
     if not any(entry.weight for entry in entries):
         raise RunError(
-            f"No network of {run} can be used: {first.name} {entries[0].reason}, and all others failed, too.",
+            f"No network of {run} can be used: {first.name} {entries[0].reason}, and all others failed as well.",
             hint="Train into another `out` with a lower optimiser.learning_rate_first, optimiser.warmup_epochs, or "
             "train.precision=32-true.",
         )
     logger.warning(
         f"All {len(entries)} networks of {run} are dead, first {first.name}: it {entries[0].reason}. Their "
-        "predictions are worth nothing; the report is written nonetheless. Check the labels, lower "
+        "predictions are useless; the report is written nonetheless. Check the labels, lower "
         "optimiser.learning_rate_first, or set optimiser.warmup_epochs."
     )
     return entries
@@ -85,7 +101,7 @@ def trained_priors(
     *,
     refit: bool = False,
 ) -> np.ndarray:
-    """Return the class priors that a run's members learned: the shares that training drew, as `drawn_shares`.
+    """Return the class priors that a run's members learned: the shares that training drew, see `drawn_shares`.
 
     Parameters
     ----------
@@ -98,7 +114,7 @@ def trained_priors(
     sampling : Sampling
         The recipe's section.
     refit : bool, default False
-        Heads were refitted with every class counting alike, so they learned equal priors.
+        Heads were refitted with the same weight for every class, so they learned equal priors.
 
     Returns
     -------

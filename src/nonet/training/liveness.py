@@ -1,78 +1,95 @@
-"""Whether a network learned anything: what it says of the images held out, against a constant. NumPy in, words out.
+"""Whether a network has learned anything, judged by its held-out logits. NumPy in, text out.
 
-A network can die: its features or the hidden units of its head become the same for every image, no gradient is left
-to change that, and it names one class for good. Which seeds do so is chance, so another seed is the remedy
-(docs/decisions/0018-dead-members.md). A weak network is another matter: what tells classes apart at all is left alone.
+A network can die: its features, or the hidden units of its head, become the same for every image, no gradient is left
+to change that, and it predicts one class from then on. Whether that happens depends on the seed, so another seed is the
+remedy (docs/decisions/0018-dead-members.md). A weak network that distinguishes classes at all is not dead.
 """
 
 import numpy as np
 from scipy.special import log_softmax
 from scipy.stats import rankdata
 
-#: Logits that vary between images by less than this share of the largest are the same but for rounding.
-SAME = 1e-5
-#: A network that names one class for so many of the images names one class.
-NEARLY_ALL = 0.99
-#: Log probabilities whose standard deviation over images is smaller hardly vary: probabilities differ by 5 %.
-HARDLY = 0.05
-#: From fewer images on, a weak network may name one class for all of them.
+#: Logits that vary between images by at most this share of the largest count as equal; the rest is rounding.
+EQUAL_LOGITS_TOLERANCE = 1e-5
+#: A network that predicts one class for at least this share of the images counts as predicting one class.
+ONE_CLASS_SHARE = 0.99
+#: Log probabilities hardly vary if their standard deviation over images is below this (probabilities differ by 5 %).
+MIN_LOG_PROBA_STD = 0.05
+#: For fewer images, even a living but weak network may predict one class for all.
 MIN_IMAGES = 100
+#: Permutations of the classes that estimate the chance error of the AUC.
 NUM_SHUFFLES = 200
 
 
-def why_dead(logits: np.ndarray, truth: np.ndarray, *, at_end: bool) -> str | None:
-    """Say why a network counts as dead, None where it lives.
+def get_death_reason(logits: np.ndarray, truth: np.ndarray, *, at_end: bool) -> str | None:
+    """Return why a network counts as dead.
 
     Parameters
     ----------
-    logits : float (n, C), of the images held out. truth : int (n,), their classes.
-    at_end : of training. Before, a network counts as dead only where its logits are the same for every image or not
-        finite, which more steps do not mend; a living one, above all an average over many steps, may well name one
-        class in its first epochs. At the end a network is also dead if it orders the images no better than chance, or
-        names one class for nearly every image with probabilities that hardly vary.
+    logits : ndarray of float, shape (n, classes)
+        Of held-out images.
+    truth : ndarray of int, shape (n,)
+        Their class numbers.
+    at_end : bool
+        Whether training is over. Before, only non-finite logits, or logits that are the same for every image, count
+        as dead, as more steps do not change that; a living network, above all an average over many steps, may
+        well predict one class in its first epochs. At the end, a network is also dead if it ranks images no
+        better than chance, or predicts one class for nearly every image with probabilities that hardly vary.
 
     Returns
     -------
-    The end of a sentence that begins with the network's name.
+    str or None
+        The end of a sentence that begins with the network's name; None if the network is alive.
     """
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
-        return f"gave logits that are not finite for {(~finite).sum():,} of {len(logits):,} images held out"
+        return f"gave non-finite logits for {(~finite).sum():,} of {len(logits):,} held-out images"
     if len(np.unique(truth)) < 2:
-        return None  # to say the same of all images is right
-    if np.ptp(logits, axis=0).max() <= SAME * np.abs(logits).max():
-        return "gave the same logits for every image held out"
+        return None  # the same answer for all images is right
+    if np.ptp(logits, axis=0).max() <= EQUAL_LOGITS_TOLERANCE * np.abs(logits).max():
+        return "gave the same logits for every held-out image"
     if not at_end or len(logits) < MIN_IMAGES:
         return None
     log_proba = log_softmax(logits.astype(np.float64), axis=1)
-    names_one = np.bincount(logits.argmax(axis=1)).max() >= NEARLY_ALL * len(logits)
-    if names_one and log_proba.std(axis=0).max() < HARDLY:
-        return "named one class for every image held out, with probabilities that hardly vary"
-    area, error = ranking(log_proba, truth)
-    if area <= 0.5 + 2 * error:
-        return f"ordered the images held out no better than chance (AUC {area:.2f})"
+    one_class = np.bincount(logits.argmax(axis=1)).max() >= ONE_CLASS_SHARE * len(logits)
+    if one_class and log_proba.std(axis=0).max() < MIN_LOG_PROBA_STD:
+        return "predicted one class for nearly every held-out image, with probabilities that hardly vary"
+    auc, error = ranking_auc(log_proba, truth)
+    if auc <= 0.5 + 2 * error:
+        return f"ranked the held-out images no better than chance (AUC {auc:.2f})"
     return None
 
 
-def ranking(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Return how well scores (n, C) order images by class: the area under the ROC curve, and its error by chance.
+def ranking_auc(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Return the area under the ROC curve of each class against all others, averaged, and its chance error.
 
-    Each class against all others, weighted by the number of pairs that are compared. The error is the standard
-    deviation of the same over shuffled classes.
+    Parameters
+    ----------
+    scores : ndarray of float, shape (n, classes)
+        Higher for more likely.
+    truth : ndarray of int, shape (n,)
+        Class numbers.
+
+    Returns
+    -------
+    auc : float
+        Average over classes, weighted by the number of pairs compared.
+    error : float
+        Standard deviation of the same over shuffled classes.
     """
     ranks = rankdata(scores, axis=0)
-    rng = np.random.default_rng(0)  # the same logits, the same answer
-    shuffled = [_area(ranks, rng.permutation(truth)) for _ in range(NUM_SHUFFLES)]
-    return _area(ranks, truth), float(np.std(shuffled))
+    rng = np.random.default_rng(0)  # fixed, so that the same logits give the same answer
+    shuffled = [_auc(ranks, rng.permutation(truth)) for _ in range(NUM_SHUFFLES)]
+    return _auc(ranks, truth), float(np.std(shuffled))
 
 
-def _area(ranks: np.ndarray, truth: np.ndarray) -> float:
-    """Return the area under the ROC curve of ranks (n, C)."""
-    areas, weights = [], []
+def _auc(ranks: np.ndarray, truth: np.ndarray) -> float:
+    """Return the average area under the ROC curve of ranks (n, classes)."""
+    aucs, weights = [], []
     for k in np.unique(truth):
         own = truth == k
         count = int(own.sum())
         pairs = count * (len(truth) - count)
-        areas.append((ranks[own, k].sum() - count * (count + 1) / 2) / pairs)
+        aucs.append((ranks[own, k].sum() - count * (count + 1) / 2) / pairs)
         weights.append(pairs)
-    return float(np.average(areas, weights=weights))
+    return float(np.average(aucs, weights=weights))

@@ -1,13 +1,15 @@
-"""One member: train a network on all folds but one, keep its average, say what it makes of the fold held out.
+"""One member: train a network on all folds but one, average its weights, and predict the held-out fold.
 
-Nothing random has a state: each batch's seed is derived from (seed, architecture, fold, attempt, epoch, step). So a
-training that is killed and resumed from its last `state.pt` ends with the weights of an uninterrupted one, bit for bit.
+No random generator has a state: each batch's seed is derived from (seed, architecture, fold, attempt, epoch, step).
+So a training that is killed and resumed from its last `state.pt` ends with the weights of an uninterrupted one, bit
+for bit.
 """
 
 import json
 import logging
 import math
 import time
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,29 +17,47 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from nonet.artifacts.run import Member, write_text
-from nonet.models.network import make_classifier
+from nonet.models.network import Classifier, make_classifier
 from nonet.models.views import no_views, to_device
 from nonet.progress import progress
 from nonet.recipe import Recipe
 from nonet.training.augment import Draws, augment, mix
+from nonet.training.distributed import broadcast_network
 from nonet.training.ema import WeightAverage
-from nonet.training.liveness import why_dead
-from nonet.training.losses import loss_of
+from nonet.training.liveness import get_death_reason
+from nonet.training.losses import compute_loss
 from nonet.training.member_data import MemberData
-from nonet.training.outcome import Viewer, macro_f1, work_out, write_outcome
-from nonet.training.sampling import cut_batches, derive_seed, draw_epoch
-from nonet.training.sharing import take_from_first
+from nonet.training.outcome import Evaluator, compute_outcome, macro_f1, write_outcome
+from nonet.training.sampling import derive_seed, draw_epoch, split_batches
 from nonet.training.state import read_state, write_state
 
 logger = logging.getLogger("nonet")
 
 
-class Diverged(Exception):
-    """The loss is no longer a number."""
+class DivergedError(Exception):
+    """The loss is no longer finite."""
 
 
 def learning_rate(step: int, num_steps: int, *, first: float, last: float, warmup_steps: int = 0) -> float:
-    """Return the cosine from `first` at step 0 to `last` at step num_steps - 1; before it, an even rise from 0."""
+    """Return the learning rate at a step: a linear warm-up from 0, then a cosine from `first` to `last`.
+
+    Parameters
+    ----------
+    step : int
+        From 0 to num_steps - 1.
+    num_steps : int
+        Of the whole training, warm-up included.
+    first : float
+        At the end of the warm-up, or at step 0 without one.
+    last : float
+        At the last step.
+    warmup_steps : int, default 0
+        Length of the warm-up.
+
+    Returns
+    -------
+    float
+    """
     if step < warmup_steps:
         return first * (step + 1) / (warmup_steps + 1)
     part = (step - warmup_steps) / max(num_steps - warmup_steps - 1, 1)
@@ -45,17 +65,44 @@ def learning_rate(step: int, num_steps: int, *, first: float, last: float, warmu
 
 
 class MemberTraining:
-    """The state of one member's training and the steps that move it on."""
+    """The training of one member.
+
+    Parameters
+    ----------
+    member : Member
+        Where it is in the run folder.
+    data : MemberData
+        Its images.
+    recipe : Recipe
+        Of the run.
+    fabric : Fabric
+        Of this process.
+
+    Attributes
+    ----------
+    network : module of Lightning Fabric
+        Wraps the network being trained, its attribute `module`.
+    average : WeightAverage
+        Average of its weights, which is evaluated and stored.
+    epoch, step : int
+        Where training is: the next step of this epoch.
+    history : list of dict
+        One entry per epoch, a line of history.jsonl each.
+    earlier_attempts : list of dict
+        Attempts whose network died, with keys epochs and reason.
+    origin : str or None
+        Where pretrained weights came from, with their licence; None without them.
+    """
 
     def __init__(self, member: Member, data: MemberData, recipe: Recipe, fabric: Fabric):
         self.member, self.data, self.recipe, self.fabric = member, data, recipe, fabric
         self.seconds = 0.0
-        self.earlier_attempts: list[dict] = []  # that died: {"epochs", "reason"}
+        self.earlier_attempts: list[dict] = []
         self.external = ~data.table["evaluate"].to_numpy(dtype=bool)[data.train]
-        self._begin()
+        self._start_attempt()
 
-    def _begin(self) -> None:
-        """Make the network, its optimiser and its average; anew, and from another seed, in each attempt."""
+    def _start_attempt(self) -> None:
+        """Make network, optimiser and average; each attempt has a seed of its own."""
         torch.manual_seed(self._seed("start"))
         network, self.origin = make_classifier(self.member.architecture, self.recipe.models, len(self.data.classes))
         network = network.to(memory_format=torch.channels_last)
@@ -74,35 +121,37 @@ class MemberTraining:
         self.average = WeightAverage(network, decay=train.ema_decay, warmup=train.ema_warmup)
         self.epoch, self.step, self.loss_sum = 0, 0, 0.0
         self.history: list[dict] = []
-        self.best: dict | None = None  # what is kept: {"macro_f1", "epoch", "network", "dead"}
-        self.diverged: str | None = None
-        self.steps_an_epoch = len(self._batches_of(0))
+        self.best: dict | None = None  # what is stored: {"macro_f1", "epoch", "network", "dead"}
+        self.diverged: str | None = None  # the reason, if it did
+        self.steps_per_epoch = len(self._epoch_batches(0))
 
     @property
     def attempt(self) -> int:
+        """Number of this attempt; 0 is the first."""
         return len(self.earlier_attempts)
 
     def _seed(self, *parts: object) -> int:
         attempt = ("attempt", self.attempt) if self.attempt else ()
         return derive_seed(self.recipe.train.seed, self.member.architecture, self.member.fold, *attempt, *parts)
 
-    def _batches_of(self, epoch: int) -> list[np.ndarray]:
+    def _epoch_batches(self, epoch: int) -> list[np.ndarray]:
         labels = self.data.labels[self.data.train]
         order = draw_epoch(labels, self.recipe.sampling, seed=self._seed("order", epoch), external=self.external)
-        return cut_batches(
+        return split_batches(
             self.data.train[order], self.recipe.train.batch_size, smallest=max(2, self.fabric.world_size)
         )
 
     def run(self) -> None:
-        """Train to the end from wherever the last state was written.
+        """Train to the end, from the last state on disk if there is one, and write the member's files.
 
-        A network that dies (see liveness.py) is begun again from another seed, as often as the recipe says.
+        If the network dies (see `nonet.training.liveness`), training restarts from another seed, at most
+        train.max_restarts times.
         """
         self._resume()
         self._started = time.monotonic() - self.seconds
         bar = progress(
-            total=self.recipe.train.epochs * self.steps_an_epoch,
-            initial=self.epoch * self.steps_an_epoch + self.step,
+            total=self.recipe.train.epochs * self.steps_per_epoch,
+            initial=self.epoch * self.steps_per_epoch + self.step,
             description=self.member.name,
             unit="steps",
             leave=False,
@@ -110,69 +159,69 @@ class MemberTraining:
         )
         with bar:
             while True:
-                died = self._train(bar)
-                if died is None or not self._may_begin_again:
-                    died = self._finish()
-                if died is None:
+                reason = self._train(bar)
+                if reason is None or not self._can_restart:
+                    reason = self._finish()
+                if reason is None:
                     return
-                self._begin_again(died)
+                self._restart(reason)
                 bar.reset()
 
     def _train(self, bar: tqdm) -> str | None:
-        """Train this attempt to its end; say why it ended before, if it did."""
+        """Train this attempt to its end; return why the network died if it did."""
         saved = time.monotonic()
         while not self._is_finished():
-            cut = self._batches_of(self.epoch)
-            while self.step < len(cut):
+            batches = self._epoch_batches(self.epoch)
+            while self.step < len(batches):
                 try:
-                    self.loss_sum += self._train_batch(cut[self.step])
-                except Diverged as error:
+                    self.loss_sum += self._train_batch(batches[self.step])
+                except DivergedError as error:
                     self.diverged = str(error)
                     return self.diverged
                 self.step += 1
                 bar.update()
-                if time.monotonic() - saved >= self.recipe.train.checkpoint_seconds and self.step < len(cut):
+                if time.monotonic() - saved >= self.recipe.train.checkpoint_seconds and self.step < len(batches):
                     self._save()
                     saved = time.monotonic()
-            self._end_epoch(len(cut))
+            self._end_epoch(len(batches))
             last = self.history[-1]
             bar.set_postfix(macro_f1=f"{last['val_macro_f1']:.3f}", epoch=self.epoch, refresh=False)
             logger.debug(
                 f"{self.member.name}, epoch {self.epoch}: training loss {last['train_loss']:.4f}, "
                 f"held-out macro-F1 {last['val_macro_f1']:.3f}, {self.seconds:.0f} s"
             )
-            if self.best["dead"] is not None:
+            if self.best is not None and self.best["dead"] is not None:
                 return self.best["dead"]
             self._save()
             saved = time.monotonic()
         return None
 
     @property
-    def _may_begin_again(self) -> bool:
+    def _can_restart(self) -> bool:
         return self.attempt < self.recipe.train.max_restarts
 
     @property
     def _advice(self) -> str:
         if self.diverged is None:
-            return " Where that happens often, optimiser.warmup_epochs or a lower learning rate helps."
-        return " Where that happens often, lower optimiser.learning_rate_first, or set train.precision=32-true."
+            return " If this happens often, set optimiser.warmup_epochs or lower the learning rate."
+        return " If this happens often, lower optimiser.learning_rate_first, or set train.precision=32-true."
 
-    def _begin_again(self, reason: str) -> None:
+    def _restart(self, reason: str) -> None:
         if self.fabric.is_global_zero:
             logger.warning(f"{self.member.name} {reason}. It is trained again from another seed.{self._advice}")
         self.earlier_attempts.append({"epochs": self.epoch, "reason": reason})
-        self._begin()
+        self._start_attempt()
         self._save()
 
     def _train_batch(self, rows: np.ndarray) -> float:
-        loss = self.gradients(rows)
+        loss = self.compute_gradients(rows)
         settings = self.recipe.optimiser
         self.rate = learning_rate(
-            self.epoch * self.steps_an_epoch + self.step,
-            self.recipe.train.epochs * self.steps_an_epoch,
+            self.epoch * self.steps_per_epoch + self.step,
+            self.recipe.train.epochs * self.steps_per_epoch,
             first=settings.learning_rate_first,
             last=settings.learning_rate_last,
-            warmup_steps=round(settings.warmup_epochs * self.steps_an_epoch),
+            warmup_steps=round(settings.warmup_epochs * self.steps_per_epoch),
         )
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
@@ -180,12 +229,27 @@ class MemberTraining:
         self.average.update(self.network.module)
         return loss
 
-    def gradients(self, rows: np.ndarray) -> float:
-        """Leave the gradients of the mean loss over a batch in the network; return that loss.
+    def compute_gradients(self, rows: np.ndarray) -> float:
+        """Compute the gradients of the mean loss over a batch; they are stored in the network.
 
-        Over several devices each one makes the whole augmented batch, so that mixing sees what one device would, and
-        passes its share of it through the network. The sum of a share's losses is scaled so that the mean over devices
-        that follows is the mean over the batch, however uneven the shares.
+        With several devices, each makes the whole augmented batch, so that mixing is that of a single device, and
+        passes its share of it through the network. The sum of a share's losses is scaled so that the following mean
+        over devices is the mean over the batch, however uneven the shares.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+            Row numbers of the batch.
+
+        Returns
+        -------
+        float
+            The mean loss.
+
+        Raises
+        ------
+        DivergedError
+            If the loss is not finite.
         """
         images, labels = self._augmented(rows)
         rank, world = self.fabric.global_rank, self.fabric.world_size
@@ -193,11 +257,12 @@ class MemberTraining:
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         share_images, share_labels = images[rank::world], labels[rank::world]
-        loss = loss_of(self.recipe.loss, self.network(share_images), share_labels).sum() * (world / len(rows))
+        loss = compute_loss(self.recipe.loss, self.network(share_images), share_labels).sum() * (world / len(rows))
         self.fabric.backward(loss)
-        value = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
+        mean_loss = self.fabric.all_reduce(loss.detach(), reduce_op="mean")
+        value = float(cast(torch.Tensor, mean_loss))
         if not math.isfinite(value):
-            raise Diverged(f"diverged: its loss was {value} at epoch {self.epoch}, step {self.step}")
+            raise DivergedError(f"diverged: its loss was {value} at epoch {self.epoch}, step {self.step}")
         return value
 
     def _augmented(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -211,14 +276,15 @@ class MemberTraining:
         return images.contiguous(memory_format=torch.channels_last), labels
 
     @property
-    def viewer(self) -> Viewer:
-        """The average, which is what is judged and kept, and the images."""
-        return Viewer(self.average.network, self.member, self.data, self.recipe, self.fabric)
+    def evaluator(self) -> Evaluator:
+        """Evaluates the average, which is what is stored in the end."""
+        return Evaluator(cast(Classifier, self.average.network), self.member, self.data, self.recipe, self.fabric)
 
     def _end_epoch(self, num_steps: int) -> None:
-        # All processes judge the same network and get the same numbers, so that none stops while the others train on.
-        take_from_first(self.fabric, self.average.network)
-        logits, truth = self.viewer.logits(no_views()), self.data.truth
+        """Evaluate the average, add a line to the history, and hold the average if it is the best so far."""
+        # All processes evaluate the same network and get the same numbers, so none stops while others train on.
+        broadcast_network(self.fabric, self.average.network)
+        logits, truth = self.evaluator.logits(no_views()), self.data.truth
         one_hot = torch.nn.functional.one_hot(torch.from_numpy(truth), logits.shape[1]).float()
         score = macro_f1(truth, logits)
         recall = [float((logits.argmax(1)[truth == k] == k).mean()) for k in np.unique(truth)]
@@ -226,7 +292,7 @@ class MemberTraining:
         if is_best or self.recipe.train.keep == "last":
             state = {k: v.detach().cpu().clone() for k, v in self.average.network.state_dict().items()}
             previous = self.best["macro_f1"] if self.best else -1.0
-            dead = why_dead(logits, truth, at_end=False)
+            dead = get_death_reason(logits, truth, at_end=False)
             self.best = {"macro_f1": max(score, previous), "epoch": self.epoch, "network": state, "dead": dead}
         self.seconds = time.monotonic() - self._started
         self.history.append(
@@ -234,10 +300,10 @@ class MemberTraining:
                 "epoch": self.epoch,
                 "train_loss": self.loss_sum / num_steps,
                 "learning_rate": self.rate,
-                "val_loss": float(loss_of(self.recipe.loss, torch.from_numpy(logits), one_hot).mean()),
+                "val_loss": float(compute_loss(self.recipe.loss, torch.from_numpy(logits), one_hot).mean()),
                 "val_macro_f1": score,
                 "val_balanced_accuracy": float(np.mean(recall)),
-                "seconds": round(self.seconds, 2),  # since the member was begun, attempts that died among them
+                "seconds": round(self.seconds, 2),  # of the member, including attempts that died
                 "best": bool(is_best),
             }
         )
@@ -284,24 +350,25 @@ class MemberTraining:
         self.earlier_attempts, self.history, self.best = state["earlier_attempts"], state["history"], state["best"]
 
     def _finish(self) -> str | None:
-        """Write what is kept; where that is dead and may be begun again, only say why."""
+        """Write the member's files; if its network is dead and may restart, only return the reason."""
         if self.best is not None:
             self.average.network.load_state_dict(self.best["network"])
-        take_from_first(self.fabric, self.average.network)
-        viewer = self.viewer
-        outcome = work_out(viewer, self.external, self._seed("foreign"))
+        broadcast_network(self.fabric, self.average.network)
+        evaluator = self.evaluator
+        # The tag only names a random stream; another one would change numbers.
+        outcome = compute_outcome(evaluator, self.external, self._seed("foreign"))
         truth, logits = self.data.truth, outcome.logits["none"]
-        dead = self.diverged or why_dead(logits, truth, at_end=True)
-        if dead is not None and self._may_begin_again:
+        dead = self.diverged or get_death_reason(logits, truth, at_end=True)
+        if dead is not None and self._can_restart:
             return dead
         if not self.fabric.is_global_zero:
             return None
         if dead is not None:
             tried = f"in the last of {self.attempt + 1} attempts" if self.attempt else "and train.max_restarts is 0"
-            logger.warning(f"{self.member.name} {dead}, {tried}. It does not count.{self._advice}")
-        self._write_history()  # again: a kill may have come between the last state and it
+            logger.warning(f"{self.member.name} {dead}, {tried}. Its weight in the ensemble is 0.{self._advice}")
+        self._write_history()  # again: training may have been killed after the last state, before it
         write_outcome(
-            viewer,
+            evaluator,
             outcome,
             {
                 "epochs": self.epoch,

@@ -1,4 +1,4 @@
-"""What one member learns from and is held to."""
+"""The data of one member: its training and its held-out images."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,20 @@ from nonet.data.preprocess.cache import PreparedImages
 
 @dataclass(frozen=True)
 class MemberData:
-    """What one member learns from and is held to.
+    """Images and labels of one member.
 
-    images : uint8 (n, s, s, 3), all of the dataset's labelled images, read as they are asked for.
-    labels : int64 (n,), index into classes.
-    train, held_out : int64 row numbers, apart from each other.
-    table : one row an image: image_id, label, patient, source, evaluate.
+    Attributes
+    ----------
+    images : PreparedImages of uint8, shape (n, s, s, 3)
+        All labelled images of the dataset, read when they are needed.
+    labels : ndarray of int64, shape (n,)
+        Class numbers, indices into `classes`.
+    train, held_out : ndarray of int64
+        Row numbers; no image is in both.
+    table : DataFrame
+        One row per image, with columns image_id, label, patient, source and evaluate.
+    classes : list of str
+        Class codes.
     """
 
     images: PreparedImages
@@ -27,5 +35,5 @@ class MemberData:
 
     @property
     def truth(self) -> np.ndarray:
-        """Labels of the images held out, int64."""
+        """Class numbers of the held-out images, ndarray of int64."""
         return self.labels[self.held_out]

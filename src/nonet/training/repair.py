@@ -1,4 +1,4 @@
-"""Making good what a run folder has lost: damaged files are found before training goes on, and made anew."""
+"""Repair of run folders: damaged files are found before training continues, and written again."""
 
 import logging
 from collections.abc import Sequence
@@ -20,58 +20,84 @@ from nonet.errors import DamagedError, RunError
 logger = logging.getLogger("nonet")
 
 
-def begun_with(run: Run) -> dict | None:
-    """Return the fingerprints of what a run was begun with; None where nothing says so any more, or it is new.
+def stored_fingerprints(run: Run) -> dict | None:
+    """Return the fingerprints of the recipe, manifest and folds that a run was begun with.
 
-    Where provenance.json is missing or damaged, finished members say.
+    If provenance.json is missing or damaged, they are taken from finished members.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    dict or None
+        None if the run is new, or nothing intact says so.
 
     Raises
     ------
-    RunError where they do not agree: the folder holds members of several runs.
+    RunError
+        If members disagree, so the folder holds members of several runs.
     """
     try:
         return read_provenance(run)["fingerprints"]
     except DamagedError as error:
         if run.provenance.exists() or run.has_members:
-            logger.warning(f"{error.message} It is written anew.")
-    found: list[dict] = []
+            logger.warning(f"{error.message} It is written again.")
+    of_members: list[dict] = []
     for done in sorted(run.folder.glob("members/*/fold-*/DONE")):
         try:
             fingerprints = read_json(done, hint=heal_hint(run)).get("fingerprints")
         except DamagedError:
             continue
-        if isinstance(fingerprints, dict) and fingerprints not in found:
-            found.append(fingerprints)
-    if len(found) > 1:
+        if isinstance(fingerprints, dict) and fingerprints not in of_members:
+            of_members.append(fingerprints)
+    if len(of_members) > 1:
         raise RunError(
-            f"{run} has no provenance.json, and holds members of several runs.", hint="Copy the run folder again."
+            f"{run} has no intact provenance.json, and members of several runs.", hint="Copy the run folder again."
         )
-    return found[0] if found else None
+    return of_members[0] if of_members else None
 
 
-def beginning_is_whole(run: Run) -> bool:
-    """Whether recipe, manifest, folds and the dataset's record are those that the run was begun with; warn if not."""
+def inputs_are_intact(run: Run) -> bool:
+    """Return whether recipe, manifest, folds and the dataset's record are as they were written; warn if not.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    bool
+    """
     try:
         require_unchanged(run, run.manifest, run.folds, run.dataset_record)
     except DamagedError as error:
-        logger.warning(f"{error.message} It is written anew.")
+        logger.warning(f"{error.message} It is written again.")
         return False
     return True
 
 
-def heal_members(run: Run, members: Sequence[Member]) -> None:
-    """Make members undone whose files are not whole, so that they are trained again; whole ones are left alone.
+def reset_damaged_members(run: Run, members: Sequence[Member]) -> None:
+    """Reset members with damaged files, so that they are trained again; intact ones are left alone.
+
+    Parameters
+    ----------
+    run : Run
+    members : sequence of Member
+        All members of the run.
 
     Raises
     ------
-    RunError where a file cannot be read now: that is no reason to train anything again.
+    RunError
+        If a file cannot be read at the moment, which is no reason to train a member again.
     """
     try:
-        kept = read_checksums(run)["members"]
+        stored = read_checksums(run)["members"]
     except DamagedError:
-        kept = {}
+        stored = {}
     for member in members:
-        _restore_done(member, kept.get(member.name))
+        _restore_done(member, stored.get(member.name))
         if not member.done.exists():
             continue
         try:
@@ -84,50 +110,64 @@ def heal_members(run: Run, members: Sequence[Member]) -> None:
         _drop_history(member)
 
 
-def _restore_done(member: Member, kept: object) -> None:
-    """Write DONE anew where it alone is lost: the run's checksums hold what it said."""
+def _restore_done(member: Member, stored: object) -> None:
+    """Write DONE again if it alone is lost, with `stored`, its content according to the run's checksums."""
     try:
         read_done(member)
         return
     except DamagedError as error:
-        if not isinstance(kept, dict) or not member.weights.exists():
+        if not isinstance(stored, dict) or not member.weights.exists():
             return
         before = member.done.read_bytes() if member.done.exists() else None
-        write_sealed(member.done, kept)
+        write_sealed(member.done, stored)
         try:
             require_member(member)
-            logger.warning(f"{error.message} {member.done} is written anew, as the member's files are whole.")
+            logger.warning(f"{error.message} {member.done} is written again, as the member's files are intact.")
         except DamagedError:
             member.done.unlink() if before is None else member.done.write_bytes(before)
 
 
 def _drop_history(member: Member) -> None:
-    """Remove a history that is not what was written: the report goes without it, and nothing is trained for it."""
+    """Remove a damaged history: the report can do without it, and it is no reason to train again."""
     try:
         require_whole(member.history, read_done(member)["files"].get(member.history.name), hint="")
     except DamagedError as error:
         if member.history.exists():
-            logger.warning(f"{error.message} It is removed; reports go without this member's curves.")
+            logger.warning(f"{error.message} It is removed; reports will lack this member's curves.")
             member.history.unlink()
-    except RunError as error:  # it cannot be read now, which is no reason to stop
+    except RunError as error:  # it cannot be read at the moment, which is no reason to stop
         logger.warning(error.message)
 
 
-def samples_are_whole(run: Run) -> bool:
-    """Whether the report's sample images are there, as they were written; warn where they are damaged."""
+def samples_are_intact(run: Run) -> bool:
+    """Return whether the report's sample images are as they were written; warn if they are damaged.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    bool
+    """
     try:
         require_whole(run.samples, read_checksums(run)["files"].get(run.samples.name), hint="")
     except DamagedError as error:
         if run.samples.exists():
-            logger.warning(f"{error.message} It is written anew.")
+            logger.warning(f"{error.message} It is written again.")
         return False
-    except RunError as error:  # it cannot be read now; without pictures a run is still a run
+    except RunError as error:  # it cannot be read at the moment; a run without pictures is still complete
         logger.warning(error.message)
     return True
 
 
-def set_aside_ensemble(run: Run) -> None:
-    """Rename an ensemble.json that cannot be used, which a person may have edited, so that a new one is written."""
+def set_aside_damaged_ensemble(run: Run) -> None:
+    """Rename an ensemble.json that cannot be used, so that a new one is written; a person may have edited the old one.
+
+    Parameters
+    ----------
+    run : Run
+    """
     if not run.ensemble.exists():
         return
     try:

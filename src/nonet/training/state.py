@@ -1,4 +1,4 @@
-"""The state of a member's training on disk: with its checksum, and the one before, so that no damage is trained on."""
+"""The state of a member's training on disk, with its checksum and the state before, so damage is never trained on."""
 
 import hashlib
 import io
@@ -13,17 +13,26 @@ from nonet.errors import DamagedError
 
 logger = logging.getLogger("nonet")
 
-DIGEST_SIZE = 32  # bytes of SHA-256, before what torch.save wrote
+#: Bytes of SHA-256 at the beginning of the file, before what torch.save wrote.
+DIGEST_SIZE = 32
 
 
 def write_state(member: Member, state: dict) -> None:
-    """Write state.pt; what it held becomes state.previous.pt."""
+    """Write state.pt; the one before becomes state.previous.pt.
+
+    Parameters
+    ----------
+    member : Member
+        Member being trained.
+    state : dict
+        Tensors, numbers, text, and lists and dicts of these.
+    """
     state = state | {"member": member.name, "fingerprints": get_fingerprints(member.run)}
     with written_whole(member.state) as path:
         with path.open("wb") as file:
             file.write(bytes(DIGEST_SIZE))
             torch.save(state, file)
-        digest = _digest_of(path)
+        digest = _digest(path)
         with path.open("r+b") as file:
             file.write(digest)
         if member.state.exists():
@@ -31,11 +40,24 @@ def write_state(member: Member, state: dict) -> None:
 
 
 def read_state(member: Member, device: torch.device) -> dict | None:
-    """Return what was last written, or the one before where that is damaged, with a warning; None where there is none.
+    """Read the last state, or the one before if the last is damaged, with a warning.
+
+    Parameters
+    ----------
+    member : Member
+        Member to be resumed.
+    device : torch.device
+        Where to load tensors.
+
+    Returns
+    -------
+    dict or None
+        None if there is no intact state.
 
     Raises
     ------
-    RunError where a file cannot be read now: training must not start anew for that.
+    RunError
+        If a file cannot be read at the moment, which is no reason to restart training.
     """
     for path in (member.state, member.previous_state):
         if not path.exists():
@@ -43,16 +65,16 @@ def read_state(member: Member, device: torch.device) -> dict | None:
         try:
             return _read(path, member, device)
         except DamagedError as error:
-            path.unlink(missing_ok=True)  # another process of this training may have been first
+            path.unlink(missing_ok=True)  # another process of this training may have removed it
             logger.warning(error.message)
             if path == member.previous_state or not member.previous_state.exists():
-                logger.warning(f"No whole state of {member.name} is left: its training starts anew.")
+                logger.warning(f"No intact state of {member.name} is left: its training starts from the beginning.")
             else:
-                logger.warning(f"{member.name} resumes from the state before.")
+                logger.warning(f"{member.name} resumes from the previous state.")
     return None
 
 
-def _digest_of(path: Path) -> bytes:
+def _digest(path: Path) -> bytes:
     with path.open("rb") as file:
         file.seek(DIGEST_SIZE)
         return hashlib.file_digest(file, "sha256").digest()
@@ -62,8 +84,8 @@ def _read(path: Path, member: Member, device: torch.device) -> dict:
     with reading(path, hint=""):
         content = path.read_bytes()
     if hashlib.sha256(memoryview(content)[DIGEST_SIZE:]).digest() != content[:DIGEST_SIZE]:
-        raise DamagedError(f"{path} is damaged: its checksum is not that of its content.")
+        raise DamagedError(f"{path} is damaged: its content does not match its checksum.")
     state = torch.load(io.BytesIO(memoryview(content)[DIGEST_SIZE:]), map_location=device, weights_only=True)
     if (state["member"], state["fingerprints"]) != (member.name, get_fingerprints(member.run)):
-        raise DamagedError(f"{path} is of {state['member']}, or of another run.")
+        raise DamagedError(f"{path} belongs to {state['member']}, or to another run.")
     return state

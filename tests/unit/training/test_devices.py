@@ -17,7 +17,8 @@ from helpers.networks import member_training
 from nonet.artifacts.run import Run
 from nonet.errors import WeightsError
 from nonet.models.device import make_fabric
-from nonet.training.launch import Job, _data_of, _folds, _prepare, train, train_members
+from nonet.training.inputs import Job, get_folds, get_member_data, prepare
+from nonet.training.launch import train, train_members
 from nonet.training.member import MemberTraining
 from nonet.workers import end_with_parent
 
@@ -26,10 +27,10 @@ pytestmark = pytest.mark.training
 TWO = {"accelerator": "cpu", "devices": 2}
 
 
-def job_of(dataset, recipe, folder) -> Job:
-    folds, _ = _folds(recipe, dataset)
+def make_job(dataset, recipe, folder) -> Job:
+    folds, _ = get_folds(recipe, dataset)
     table = folds.merge(dataset.manifest, on="image_id", how="left")
-    return Job(Run(folder), recipe, table, dataset.classes, _prepare(recipe, dataset, table), 2)
+    return Job(Run(folder), recipe, table, dataset.classes, prepare(recipe, dataset, table), 2)
 
 
 @pytest.fixture(autouse=True)
@@ -41,13 +42,13 @@ def no_port_of_another_test(monkeypatch):
 def gradients(fabric, job: Job, sizes: list[int]) -> list[dict]:
     """Loss and gradients of batches of these sizes, one step after each; runs in every process."""
     member = job.run.member(job.recipe.models.architectures[0], 0)
-    training = MemberTraining(member, _data_of(job, member), job.recipe, fabric)
+    training = MemberTraining(member, get_member_data(job, member), job.recipe, fabric)
     for module in training.network.module.modules():
         if hasattr(module, "drop_prob"):
             module.drop_prob = 0.0  # timm's SwinV2 leaves blocks out at random, drawn by each process for itself
     results = []
     for size in sizes:
-        loss = training.gradients(training.data.train[:size])
+        loss = training.compute_gradients(training.data.train[:size])
         named = training.network.module.named_parameters()
         results.append({"loss": loss} | {name: p.grad.numpy().copy() for name, p in named})
         training.optimiser.step()
@@ -71,7 +72,7 @@ def test_two_processes_give_the_gradients_of_one(make_recipe, tiny_dataset, tmp_
     settings += ["optimiser.learning_rate_first=1e-12", "optimiser.learning_rate_last=0.0", "models.image_size_px=32"]
     names = ["vit_mini", "swinv2_mini"]
     recipes = [make_recipe(f'models.architectures=["{name}"]', *settings) for name in names]
-    jobs = [job_of(tiny_dataset, recipe, tmp_path) for recipe in recipes]
+    jobs = [make_job(tiny_dataset, recipe, tmp_path) for recipe in recipes]
     sizes = [8, 7, 3, 2]
     gradients_of_each(make_fabric(accelerator="cpu"), jobs, sizes, tmp_path / "alone.pt")
     make_fabric(**TWO).launch(partial(gradients_of_each, jobs=jobs, sizes=sizes, out=tmp_path / "together.pt"))
@@ -94,7 +95,7 @@ def test_a_run_over_two_processes(make_recipe, tiny_dataset, tiny_run, tmp_path)
     for fold in (0, 1):
         member = run.member("vit_mini", fold)
         files = sorted(p.name for p in member.folder.iterdir())
-        assert files == ["DONE", "features.npz", "ood.npz", "history.jsonl", "oof.parquet", "weights.safetensors"]
+        assert files == ["DONE", "features.npz", "history.jsonl", "ood.npz", "oof.parquet", "weights.safetensors"]
         assert len(member.history.read_text().splitlines()) == 2
     oof = pd.read_parquet(run.oof)
     assert sorted(oof.query("view_set == 'none'")["image_id"]) == sorted(tiny_dataset.manifest["image_id"])
@@ -117,15 +118,15 @@ def test_an_error_in_a_process_is_the_users_to_read(make_recipe, tiny_dataset, t
 def test_one_process_may_go_on_where_two_were_stopped(make_recipe, tiny_dataset, tmp_path):
     """The state is of the network alone, without the wrapping that several processes put around it."""
     recipe = make_recipe("train.epochs=2")
-    job = job_of(tiny_dataset, recipe, tmp_path / "run")
+    job = make_job(tiny_dataset, recipe, tmp_path / "run")
     make_fabric(**TWO).launch(partial(train_one_epoch, job=job))
     assert job.run.member("vit_mini", 0).state.exists()
     train_members(make_fabric(accelerator="cpu"), job)
     member = job.run.member("vit_mini", 0)
     assert [json.loads(line)["epoch"] for line in member.history.read_text().splitlines()] == [0, 1]
     expected = member_training(tiny_dataset, recipe, tmp_path / "other").network.module.state_dict()
-    kept = safetensors.torch.load_file(member.weights)
-    assert kept.keys() == expected.keys()
+    stored = safetensors.torch.load_file(member.weights)
+    assert stored.keys() == expected.keys()
 
 
 def end_with_parent_if_launched(fabric) -> None:
@@ -136,10 +137,10 @@ def end_with_parent_if_launched(fabric) -> None:
 
 def train_one_epoch(fabric, job: Job) -> None:
     end_with_parent_if_launched(fabric)
-    """Train, and stop before what is kept is worked out."""
+    """Train, and stop before its outcome is computed."""
     member = job.run.member("vit_mini", 0)
     member.folder.mkdir(parents=True, exist_ok=True)
-    training = MemberTraining(member, _data_of(job, member), job.recipe, fabric)
+    training = MemberTraining(member, get_member_data(job, member), job.recipe, fabric)
     training._is_finished = lambda: training.epoch >= 1
     training._finish = lambda: None
     training.run()
@@ -149,7 +150,7 @@ def train_one_epoch(fabric, job: Job) -> None:
 def test_two_processes_finish_as_one_does(refit, make_recipe, tiny_dataset, tmp_path):
     """From the same last state: validation, features and views are shared, uneven shares too, and are the same bits."""
     recipe = make_recipe("train.batch_size=2", "train.epochs=1", f"models.refit_head={refit}")
-    begun = job_of(tiny_dataset, recipe, tmp_path / "begun")
+    begun = make_job(tiny_dataset, recipe, tmp_path / "begun")
     train_one_epoch(make_fabric(accelerator="cpu"), begun)
     jobs = []
     for name in ("alone", "together"):
@@ -170,4 +171,4 @@ def test_two_processes_finish_as_one_does(refit, make_recipe, tiny_dataset, tmp_
 
 def finish_member(fabric, job: Job) -> None:
     member = job.run.member("vit_mini", 0)
-    MemberTraining(member, _data_of(job, member), job.recipe, fabric).run()
+    MemberTraining(member, get_member_data(job, member), job.recipe, fabric).run()

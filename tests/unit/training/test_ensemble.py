@@ -40,9 +40,9 @@ def described(run):
 
 
 def weigh(run, weights):
-    kept = described(run)
-    members = [m | {"weight": weights.get(m["architecture"], 0.0)} for m in kept["members"]]
-    run.ensemble.write_text(json.dumps(kept | {"members": members}))
+    stored = described(run)
+    members = [m | {"weight": weights.get(m["architecture"], 0.0)} for m in stored["members"]]
+    run.ensemble.write_text(json.dumps(stored | {"members": members}))
 
 
 def test_a_run_is_calibrated_and_the_rest_of_its_file_is_unchanged(run):
@@ -82,8 +82,8 @@ def test_what_an_earlier_call_changed_stays_changed(run):
 
 
 def test_settings_are_of_calibration_alone(run):
-    kept = calibrate(run, settings=["calibrate.coverage=0.8", "calibrate.min_confidence=0.3"])
-    assert (kept.coverage, kept.min_confidence) == (0.8, 0.3)
+    stored = calibrate(run, settings=["calibrate.coverage=0.8", "calibrate.min_confidence=0.3"])
+    assert (stored.coverage, stored.min_confidence) == (0.8, 0.3)
     assert described(run)["calibration"]["settings"]["coverage"] == 0.8
     with pytest.raises(RecipeError, match=r"train\.epochs=5"):
         calibrate(run, settings=["train.epochs=5"])

@@ -22,16 +22,16 @@ from nonet.training.launch import train
 from nonet.training.member import MemberTraining, learning_rate
 
 
-def history_of(run, fold=0, architecture="vit_mini"):
+def read_history(run, fold=0, architecture="vit_mini"):
     lines = run.member(architecture, fold).history.read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
-def weights_of(run, fold=0, architecture="vit_mini"):
+def read_weights(run, fold=0, architecture="vit_mini"):
     return safetensors.torch.load_file(run.member(architecture, fold).weights)
 
 
-def files_of(folder):
+def read_files(folder):
     return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
 
 
@@ -78,11 +78,11 @@ def test_a_run_holds_what_the_design_says(tiny_run, tiny_dataset):
 
 def test_each_image_is_predicted_by_the_member_that_never_saw_it(tiny_run, tiny_dataset):
     oof, folds = pd.read_parquet(tiny_run.oof), pd.read_csv(tiny_run.folds)
-    fold_of = dict(zip(folds["image_id"], folds["fold"]))
+    fold_by_image = dict(zip(folds["image_id"], folds["fold"]))
     assert set(oof["view_set"]) == {"none", "dihedral"}
     for _, rows in oof.groupby("view_set"):
         assert sorted(rows["image_id"]) == sorted(tiny_dataset.manifest["image_id"])
-        assert (rows["fold"] == rows["image_id"].map(fold_of)).all()
+        assert (rows["fold"] == rows["image_id"].map(fold_by_image)).all()
     logits = oof[[f"logit_{code}" for code in tiny_dataset.classes]]
     assert np.isfinite(logits.to_numpy()).all()
     assert (logits.dtypes == np.float32).all()
@@ -93,18 +93,18 @@ def test_the_logits_kept_are_those_of_the_weights_kept(tiny_run, tiny_dataset, m
 
     recipe = make_recipe()
     network, _ = make_classifier("vit_mini", recipe.models, 3)
-    network.load_state_dict(weights_of(tiny_run, 1))
+    network.load_state_dict(read_weights(tiny_run, 1))
     rows = pd.read_parquet(tiny_run.oof).query("fold == 1 and view_set == 'none'")
     images = [prepare_crops(tiny_dataset.image_path(i), [Crop(16)], recipe.denoise)[Crop(16)] for i in rows["image_id"]]
     with torch.no_grad():
         logits = network.eval()(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float())
-    kept = rows[[f"logit_{code}" for code in tiny_dataset.classes]].to_numpy()
-    np.testing.assert_allclose(logits.numpy(), kept, atol=1e-4)
+    stored = rows[[f"logit_{code}" for code in tiny_dataset.classes]].to_numpy()
+    np.testing.assert_allclose(logits.numpy(), stored, atol=1e-4)
 
 
 def test_history_has_a_line_an_epoch_and_the_cosines_last_rate(tiny_run, make_recipe):
     settings = make_recipe().optimiser
-    history = history_of(tiny_run)
+    history = read_history(tiny_run)
     assert [line["epoch"] for line in history] == [0, 1]
     assert history[-1]["learning_rate"] == pytest.approx(settings.learning_rate_last, rel=1e-9)
     assert 0 <= history[-1]["val_macro_f1"] <= 1
@@ -131,25 +131,25 @@ def test_the_same_seed_gives_the_same_bits_in_another_folder(tiny_run, tiny_data
             again.member("vit_mini", fold).weights.read_bytes()
             == tiny_run.member("vit_mini", fold).weights.read_bytes()
         )
-        assert history_of(again, fold) == history_of(tiny_run, fold)
+        assert read_history(again, fold) == read_history(tiny_run, fold)
     pd.testing.assert_frame_equal(pd.read_parquet(again.oof), pd.read_parquet(tiny_run.oof))
 
 
 @pytest.mark.training
 def test_another_seed_gives_other_weights(tiny_run, tiny_dataset, make_recipe, tmp_path):
     other = train(make_recipe("train.seed=1"), tiny_dataset, out=tmp_path / "other", accelerator="cpu")
-    assert not torch.equal(weights_of(other)["head.0.weight"], weights_of(tiny_run)["head.0.weight"])
+    assert not torch.equal(read_weights(other)["head.0.weight"], read_weights(tiny_run)["head.0.weight"])
 
 
 def test_members_of_one_run_start_from_other_numbers(tiny_run):
-    assert not torch.equal(weights_of(tiny_run, 0)["head.0.weight"], weights_of(tiny_run, 1)["head.0.weight"])
+    assert not torch.equal(read_weights(tiny_run, 0)["head.0.weight"], read_weights(tiny_run, 1)["head.0.weight"])
 
 
 def test_a_finished_run_is_not_touched_again(tiny_dataset, make_recipe, tmp_path):
     run = train(make_recipe("train.epochs=1"), tiny_dataset, out=tmp_path / "run", accelerator="cpu")
-    before = files_of(run.folder / "members")
+    before = read_files(run.folder / "members")
     train(make_recipe("train.epochs=1"), tiny_dataset, out=tmp_path / "run", accelerator="cpu")
-    assert files_of(run.folder / "members") == before
+    assert read_files(run.folder / "members") == before
 
 
 def test_only_the_member_that_is_missing_is_trained(tiny_run, tiny_dataset, make_recipe, tmp_path):
@@ -158,9 +158,9 @@ def test_only_the_member_that_is_missing_is_trained(tiny_run, tiny_dataset, make
     shutil.copytree(tiny_run.folder, tmp_path / "run")
     run = Run(tmp_path / "run")
     shutil.rmtree(run.member("vit_mini", 1).folder)
-    before = files_of(run.member("vit_mini", 0).folder)
+    before = read_files(run.member("vit_mini", 0).folder)
     train(make_recipe(), tiny_dataset, out=run.folder, accelerator="cpu")
-    assert files_of(run.member("vit_mini", 0).folder) == before
+    assert read_files(run.member("vit_mini", 0).folder) == before
     assert run.member("vit_mini", 1).weights.read_bytes() == tiny_run.member("vit_mini", 1).weights.read_bytes()
 
 
@@ -169,9 +169,9 @@ class TestRefusals:
 
     @pytest.fixture
     def untouched(self, tiny_run):
-        before = files_of(tiny_run.folder)
+        before = read_files(tiny_run.folder)
         yield tiny_run
-        assert files_of(tiny_run.folder) == before
+        assert read_files(tiny_run.folder) == before
 
     def test_another_recipe(self, untouched, tiny_dataset, make_recipe):
         with pytest.raises(RunError, match=r"train\.epochs.*2.*3") as caught:
@@ -208,6 +208,13 @@ class TestRefusals:
                 accelerator="cpu",
             )
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("setting", ["loss.name=hinge", "sampling.sampler=fair"])
+    def test_an_unknown_loss_or_sampler(self, setting, tiny_dataset, make_recipe, tmp_path):
+        with pytest.raises(RecipeError, match=setting.replace("=", ' "')) as caught:
+            train(make_recipe(setting), tiny_dataset, out=tmp_path / "run", accelerator="cpu")
+        assert "Choose from" in caught.value.hint
+        assert not Run(tmp_path / "run").has_members
 
     def test_a_device_that_is_not_there(self, tiny_dataset, make_recipe, tmp_path):
         if torch.cuda.is_available():
@@ -254,9 +261,9 @@ def test_patience_stops_and_the_best_epoch_is_kept(tiny_dataset, make_recipe, tm
     training.run()
     done = json.loads(training.member.done.read_text())
     assert (done["epochs"], done["kept_epoch"]) == (5, 1)  # the first 0.5: a tie is no rise
-    kept = safetensors.torch.load_file(training.member.weights)
-    assert same(kept, script.weights[1])
-    assert not same(kept, script.weights[4])
+    stored = safetensors.torch.load_file(training.member.weights)
+    assert same(stored, script.weights[1])
+    assert not same(stored, script.weights[4])
     assert [line["best"] for line in training.history] == [True, True, False, False, False]
 
 
@@ -287,7 +294,7 @@ def test_training_sees_neither_the_fold_held_out_nor_labels_of_it(tiny_dataset, 
     data = training.data
     assert not set(data.train) & set(data.held_out)
     assert sorted([*data.train, *data.held_out]) == list(range(30))
-    seen = {int(row) for epoch in range(20) for batch in training._batches_of(epoch) for row in batch}
+    seen = {int(row) for epoch in range(20) for batch in training._epoch_batches(epoch) for row in batch}
     assert seen <= set(data.train)
     patients = data.table["patient"].to_numpy()
     assert not set(patients[data.train]) & set(patients[data.held_out])
@@ -298,15 +305,15 @@ def test_the_gradient_is_that_of_the_mean_loss(tiny_dataset, make_recipe, tmp_pa
     recipe = make_recipe("models.head_dropout=0", "loss.name=cross_entropy")
     training = member_training(tiny_dataset, recipe, tmp_path)
     rows = training.data.train[:7]
-    loss = training.gradients(rows)
-    ours = {k: p.grad.clone() for k, p in training.network.module.named_parameters()}
+    loss = training.compute_gradients(rows)
+    gradients = {k: p.grad.clone() for k, p in training.network.module.named_parameters()}
     images, labels = training._augmented(rows)
     training.network.module.zero_grad()
     expected = torch.nn.functional.cross_entropy(training.network.module(images), labels)
     expected.backward()
     assert loss == pytest.approx(expected.item(), rel=1e-6)
     for name, parameter in training.network.module.named_parameters():
-        torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.training
@@ -315,7 +322,7 @@ def test_settings_are_given_as_on_the_command_line(tiny_dataset, make_recipe, tm
         make_recipe(), tiny_dataset.folder, out=tmp_path / "run", settings=["train.epochs=1"], accelerator="cpu"
     )
     assert load_recipe(run.recipe).train.epochs == 1
-    assert len(history_of(run)) == 1
+    assert len(read_history(run)) == 1
 
 
 def test_weights_that_are_not_at_hand_stop_training_with_words(tiny_dataset, make_recipe, tmp_path):
@@ -371,7 +378,7 @@ def test_external_images_are_held_out_where_the_recipe_says_so(make_recipe, tmp_
 
 @pytest.mark.training
 def test_folds_by_hand_that_leave_external_images_in_every_training_set_are_told(make_recipe, tmp_path):
-    from nonet.training.launch import _folds
+    from nonet.training.inputs import get_folds
 
     table = draw_pictures(tmp_path / "pictures", {"EO": 6, "LY": 12, "SNE": 12})
     dataset = build_dataset(f"csv:{table}", tmp_path / "dataset")
@@ -379,9 +386,9 @@ def test_folds_by_hand_that_leave_external_images_in_every_training_set_are_told
     folds, _ = make_folds(dataset.manifest, num_folds=2)
     folds.to_csv(dataset.folder / "folds.csv", index=False)
     num = int((~dataset.manifest["evaluate"]).sum())
-    _, notes = _folds(make_recipe("folds.hold_out_external=true"), dataset)
+    _, notes = get_folds(make_recipe("folds.hold_out_external=true"), dataset)
     assert any(note.startswith(f"{num} external images have no fold") for note in notes)
-    _, notes = _folds(make_recipe(), dataset)
+    _, notes = get_folds(make_recipe(), dataset)
     assert not any("external" in note for note in notes)
 
 
@@ -394,5 +401,5 @@ def test_an_image_is_external_to_the_sampler_because_it_is_not_evaluated(make_re
     recipe = make_recipe("folds.hold_out_external=true", "folds.by=image", "sampling.external_weight=0")
     training = member_training(dataset, recipe, tmp_path)
     assert (~training.data.table["evaluate"].to_numpy()[training.data.held_out]).any()
-    drawn = np.concatenate(training._batches_of(0))
+    drawn = np.concatenate(training._epoch_batches(0))
     assert training.data.table["evaluate"].to_numpy()[drawn].all()

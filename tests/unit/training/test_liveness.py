@@ -1,4 +1,4 @@
-"""Networks that die in training: found, trained again from another seed, left out and told where that does not help."""
+"""Networks that die in training: detected, trained again from another seed, and left out where that does not help."""
 
 import itertools
 import json
@@ -20,12 +20,12 @@ from nonet.evaluation.mistakes import mistakes_table
 from nonet.evaluation.run_data import read_run
 from nonet.training import member as member_module
 from nonet.training.launch import train
-from nonet.training.liveness import MIN_IMAGES, why_dead
-from nonet.training.losses import loss_of
+from nonet.training.liveness import MIN_IMAGES, get_death_reason
+from nonet.training.losses import compute_loss
 from nonet.training.member import MemberTraining
 
 
-def done_of(run, fold, architecture="vit_mini"):
+def read_done(run, fold, architecture="vit_mini"):
     return json.loads(run.member(architecture, fold).done.read_text())
 
 
@@ -42,7 +42,7 @@ class Planted:
 
     def __init__(self, monkeypatch, kill, die=constant_head):
         self.attempts = []
-        real = MemberTraining._begin
+        real = MemberTraining._start_attempt
 
         def begin(training):
             real(training)
@@ -50,24 +50,24 @@ class Planted:
             if kill(training.member, training.attempt):
                 die(training)
 
-        monkeypatch.setattr(MemberTraining, "_begin", begin)
+        monkeypatch.setattr(MemberTraining, "_start_attempt", begin)
 
 
 def diverge(at):
     """Return a way to die: the loss of the attempt's step `at` is not finite."""
 
     def die(training):
-        steps, real = itertools.count(), training.gradients
+        steps, real = itertools.count(), training.compute_gradients
 
-        def gradients(rows):
+        def compute_gradients(rows):
             if next(steps) != at:
                 return real(rows)
-            del training.gradients
+            del training.compute_gradients
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(member_module, "loss_of", lambda *args: loss_of(*args) * math.nan)
-                return MemberTraining.gradients(training, rows)
+                patch.setattr(member_module, "compute_loss", lambda *args: compute_loss(*args) * math.nan)
+                return MemberTraining.compute_gradients(training, rows)
 
-        training.gradients = gradients
+        training.compute_gradients = compute_gradients
 
     return die
 
@@ -86,14 +86,14 @@ def test_a_constant_is_dead_from_the_first_epoch_on(truth, rng):
     logits = np.tile(rng.normal(size=4), (len(truth), 1)).astype(np.float32)
     logits += rng.normal(size=logits.shape).astype(np.float32) * 1e-7  # batches of other sizes round otherwise
     for at_end in (False, True):
-        assert "same logits" in why_dead(logits, truth, at_end=at_end)
+        assert "same logits" in get_death_reason(logits, truth, at_end=at_end)
 
 
 def test_logits_that_are_not_finite_are_dead(truth, rng):
     logits = rng.normal(size=(len(truth), 4))
     logits[3, 1] = np.nan
     for at_end in (False, True):
-        assert "not finite for 1 of 400" in why_dead(logits, truth, at_end=at_end)
+        assert "1 of 400" in get_death_reason(logits, truth, at_end=at_end)
 
 
 def test_one_class_for_all_images_is_dead_only_at_the_end_and_only_if_nothing_is_told_apart(truth, rng):
@@ -102,27 +102,27 @@ def test_one_class_for_all_images_is_dead_only_at_the_end_and_only_if_nothing_is
     noise = always + rng.normal(size=(len(truth), 4)) * 0.3
     knows = always + np.eye(4)[truth] * 0.8 + rng.normal(size=(len(truth), 4)) * 0.3
     assert [len(np.unique(logits.argmax(1))) for logits in (hardly, noise, knows)] == [1, 1, 1]
-    assert "hardly vary" in why_dead(hardly, truth, at_end=True)
-    assert "no better than chance" in why_dead(noise, truth, at_end=True)
+    assert "hardly vary" in get_death_reason(hardly, truth, at_end=True)
+    assert "no better than chance" in get_death_reason(noise, truth, at_end=True)
     # It always names the commonest class, and yet what it says of the others helps an ensemble.
-    assert why_dead(knows, truth, at_end=True) is None
+    assert get_death_reason(knows, truth, at_end=True) is None
     for logits in (hardly, noise, knows):
-        assert why_dead(logits, truth, at_end=False) is None
+        assert get_death_reason(logits, truth, at_end=False) is None
 
 
 def test_guesses_are_dead_and_a_weak_network_is_left_alone(truth, rng):
     guesses = rng.normal(size=(len(truth), 4))
     weak = guesses + np.eye(4)[truth] * 0.5
     assert len(np.unique(guesses.argmax(1))) == 4
-    assert "no better than chance" in why_dead(guesses, truth, at_end=True)
-    assert why_dead(guesses, truth, at_end=False) is None
-    assert why_dead(weak, truth, at_end=True) is None
+    assert "no better than chance" in get_death_reason(guesses, truth, at_end=True)
+    assert get_death_reason(guesses, truth, at_end=False) is None
+    assert get_death_reason(weak, truth, at_end=True) is None
     few = np.array([3.0, 0, 0, 0]) + rng.normal(size=(MIN_IMAGES - 1, 4)) * 0.01
-    assert why_dead(few, truth[-len(few) :], at_end=True) is None
+    assert get_death_reason(few, truth[-len(few) :], at_end=True) is None
 
 
 def test_to_say_the_same_of_images_of_one_class_is_right(rng):
-    assert why_dead(np.ones((200, 4)), np.zeros(200, dtype=int), at_end=True) is None
+    assert get_death_reason(np.ones((200, 4)), np.zeros(200, dtype=int), at_end=True) is None
 
 
 @pytest.mark.training
@@ -131,12 +131,12 @@ def test_a_dead_network_is_begun_again_from_another_seed(tiny_dataset, make_reci
     with caplog.at_level("WARNING", logger="nonet"):
         run = train(make_recipe(), tiny_dataset, out=tmp_path / "run", accelerator="cpu")
     assert planted.attempts == [("vit_mini/fold-0", n) for n in range(3)] + [("vit_mini/fold-1", 0)]
-    done = done_of(run, 0)
+    done = read_done(run, 0)
     assert (done["attempt"], done["dead"], done["epochs"]) == (2, None, 2)
     assert [(lost["epochs"], "same logits" in lost["reason"]) for lost in done["earlier_attempts"]] == [(1, True)] * 2
-    assert (done_of(run, 1)["attempt"], done_of(run, 1)["earlier_attempts"]) == (0, [])
-    told = [r.getMessage() for r in caplog.records if "another seed" in r.getMessage()]
-    assert len(told) == 2 and all(text.startswith("vit_mini/fold-0") for text in told)
+    assert (read_done(run, 1)["attempt"], read_done(run, 1)["earlier_attempts"]) == (0, [])
+    messages = [r.getMessage() for r in caplog.records if "another seed" in r.getMessage()]
+    assert len(messages) == 2 and all(text.startswith("vit_mini/fold-0") for text in messages)
     lines = [json.loads(line) for line in run.member("vit_mini", 0).history.read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1]
     assert json.loads(run.ensemble.read_text())["members"] == [
@@ -149,9 +149,9 @@ def test_each_attempt_begins_elsewhere_and_the_first_as_if_there_were_no_others(
     weights, orders, seeds = [], [], []
     for attempt in range(3):
         training.earlier_attempts = [{"epochs": 1, "reason": "died"}] * attempt
-        training._begin()
+        training._start_attempt()
         weights.append(training.network.module.head[0].weight.detach().clone())
-        orders.append(np.concatenate(training._batches_of(0)).tolist())
+        orders.append(np.concatenate(training._epoch_batches(0)).tolist())
         seeds.append(training._seed("start"))
     assert len(set(seeds)) == 3
     assert seeds[0] == member_module.derive_seed(0, "vit_mini", 0, "start")
@@ -166,12 +166,12 @@ def test_a_network_that_diverges_is_begun_again(at, tiny_dataset, make_recipe, t
     Planted(monkeypatch, lambda member, attempt: member.fold == 1 and attempt == 0, diverge(at))
     with caplog.at_level("WARNING", logger="nonet"):
         run = train(make_recipe(), tiny_dataset, out=tmp_path / "run", accelerator="cpu")
-    done = done_of(run, 1)
+    done = read_done(run, 1)
     assert (done["attempt"], done["dead"]) == (1, None)
     reason = done["earlier_attempts"][0]["reason"]
     assert reason == f"diverged: its loss was nan at epoch {at // 2}, step 0"  # an epoch has two steps
-    told = [r.getMessage() for r in caplog.records if "diverged" in r.getMessage()]
-    assert len(told) == 1 and "optimiser.learning_rate_first" in told[0]
+    messages = [r.getMessage() for r in caplog.records if "diverged" in r.getMessage()]
+    assert len(messages) == 1 and "optimiser.learning_rate_first" in messages[0]
 
 
 class PulledPlug(BaseException):
@@ -193,7 +193,7 @@ def test_killed_between_attempts_it_ends_with_the_same_bits(tiny_dataset, make_r
 
     monkeypatch.setattr(MemberTraining, "_train_batch", train_batch)
     whole = train(recipe, tiny_dataset, out=tmp_path / "whole", accelerator="cpu")
-    assert done_of(whole, 0)["attempt"] == 1
+    assert read_done(whole, 0)["attempt"] == 1
     real, budget = type(whole.folder).replace, [0]
 
     def replace(self, target):
@@ -214,9 +214,9 @@ def test_killed_between_attempts_it_ends_with_the_same_bits(tiny_dataset, make_r
         break
     assert starts > 4
     for fold in (0, 1):
-        ours, theirs = run.member("vit_mini", fold), whole.member("vit_mini", fold)
-        assert ours.weights.read_bytes() == theirs.weights.read_bytes()
-        done = [json.loads(m.done.read_text()) for m in (ours, theirs)]
+        run_member, whole_member = run.member("vit_mini", fold), whole.member("vit_mini", fold)
+        assert run_member.weights.read_bytes() == whole_member.weights.read_bytes()
+        done = [json.loads(m.done.read_text()) for m in (run_member, whole_member)]
         for facts in done:
             del facts["seconds"], facts["files"]["history.jsonl"], facts["sha256"]
         assert done[0] == done[1]
@@ -244,7 +244,7 @@ def copied(run, folder):
 
 @pytest.mark.training
 def test_a_member_that_stays_dead_does_not_count(lame_run):
-    done = done_of(lame_run, 0)
+    done = read_done(lame_run, 0)
     assert done["attempt"] == 1 and "same logits" in done["dead"] and len(done["earlier_attempts"]) == 1
     entries = json.loads(lame_run.ensemble.read_text())["members"]
     assert [entry["weight"] for entry in entries] == [1.0, 0.0, 1.0, 1.0]
@@ -291,11 +291,11 @@ def test_report_card_and_log_say_which_member_died_and_why(lame_run, tmp_path, c
     run = copied(lame_run, tmp_path)
     with caplog.at_level("WARNING", logger="nonet"):
         nonet.evaluate(run, num_resamples=50)
-    reason = done_of(run, 0)["dead"]
-    told = f"ViT-Mini of fold 0 {reason}, in each of 2 attempts with different seeds."
+    reason = read_done(run, 0)["dead"]
+    sentence = f"ViT-Mini of fold 0 {reason}, in each of 2 attempts with different seeds."
     pages = [(run.evaluation / name).read_text() for name in ("report.html", "model_card.md")]
-    assert all(told in page for page in pages)
-    assert any(told in message for message in caplog.messages)
+    assert all(sentence in page for page in pages)
+    assert any(sentence in message for message in caplog.messages)
     assert "1 × ViT-Mini" in pages[0] and "3 networks" in pages[0] and "an ensemble of 3 networks" in pages[1]
 
 
@@ -312,7 +312,7 @@ def test_mistakes_are_counted_on_what_living_members_judge(lame_run):
 def test_calibration_and_damage_do_without_a_dead_member(lame_run, tiny_dataset, tmp_path):
     run = copied(lame_run, tmp_path)
     assert nonet.calibrate(run).temperature == 1  # 30 images are too few
-    found = nonet.evaluate_robustness(
+    robustness = nonet.evaluate_robustness(
         run,
         dataset=tiny_dataset,
         corruptions=["blur"],
@@ -321,7 +321,7 @@ def test_calibration_and_damage_do_without_a_dead_member(lame_run, tiny_dataset,
         num_workers=1,
         num_resamples=20,
     )
-    assert (found.scores["images"] == 30).all() and found.scores["macro_f1"].notna().all()
+    assert (robustness.scores["images"] == 30).all() and robustness.scores["macro_f1"].notna().all()
 
 
 @pytest.mark.training
@@ -374,12 +374,12 @@ def test_done_and_report_are_of_what_is_kept(settings, tiny_dataset, make_recipe
     oof = pd.read_parquet(run.oof).query("view_set == 'none'")
     columns = [column for column in oof if column.startswith("logit_")]
     nonet.evaluate(run, num_resamples=50)
-    rows = re.search(r"kept epoch.*?<tbody>(.*?)</tbody>.*?<tfoot>(.*?)</tfoot>", html_of(run), re.DOTALL)
+    rows = re.search(r"kept epoch.*?<tbody>(.*?)</tbody>.*?<tfoot>(.*?)</tfoot>", read_html(run), re.DOTALL)
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows[1].split("</tr>")]
     for fold in (0, 1):
-        of_fold, done = oof[oof["fold"] == fold], done_of(run, fold)
-        named = [columns[k].removeprefix("logit_") for k in of_fold[columns].to_numpy().argmax(axis=1)]
-        expected = f1_score(of_fold["label"], named, labels=sorted(of_fold["label"].unique()), average="macro")
+        held_out, done = oof[oof["fold"] == fold], read_done(run, fold)
+        named = [columns[k].removeprefix("logit_") for k in held_out[columns].to_numpy().argmax(axis=1)]
+        expected = f1_score(held_out["label"], named, labels=sorted(held_out["label"].unique()), average="macro")
         assert done["val_macro_f1"] == pytest.approx(expected)
         history = [json.loads(line) for line in run.member("vit_mini", fold).history.read_text().splitlines()]
         if recipe.train.keep == "last":
@@ -394,8 +394,8 @@ def test_done_and_report_are_of_what_is_kept(settings, tiny_dataset, make_recipe
             f"{done['seconds'] / 60:.1f}",
         ]
         assert done["seconds"] == pytest.approx(history[-1]["seconds"], abs=0.06)  # cumulative: the last is the total
-    assert f"{sum(done_of(run, fold)['seconds'] for fold in (0, 1)) / 60:.1f}" in rows[2]
+    assert f"{sum(read_done(run, fold)['seconds'] for fold in (0, 1)) / 60:.1f}" in rows[2]
 
 
-def html_of(run):
+def read_html(run):
     return (run.evaluation / "report.html").read_text()

@@ -20,7 +20,7 @@ from nonet.evaluation.run_data import read_run
 from nonet.recipe import load_recipe
 from nonet.training import outcome as outcome_module
 from nonet.training.ensemble import trained_priors
-from nonet.training.features import features_of
+from nonet.training.features import compute_features
 from nonet.training.launch import train
 from nonet.training.refit import fit_linear_head
 
@@ -30,50 +30,50 @@ def drawn(num_classes, *, first=120):
     counts = [first // (k + 1) for k in range(num_classes)]
     options = {"n_features": 20, "n_informative": 10, "n_classes": num_classes, "n_clusters_per_class": 1}
     features, labels = make_classification(2000, class_sep=0.7, random_state=0, **options)
-    kept = np.concatenate([np.flatnonzero(labels == k)[:count] for k, count in enumerate(counts)])
-    return features[kept].astype(np.float32), labels[kept], features.astype(np.float32)
+    chosen = np.concatenate([np.flatnonzero(labels == k)[:count] for k, count in enumerate(counts)])
+    return features[chosen].astype(np.float32), labels[chosen], features.astype(np.float32)
 
 
-def logits_of(head, features):
+def apply_head(head, features):
     weight, bias = head
     return features.astype(np.float64) @ weight.T + bias
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 10])
 def test_it_is_scikit_learns_balanced_logistic_regression_of_standardised_features(num_classes):
-    features, labels, asked = drawn(num_classes)
+    features, labels, queries = drawn(num_classes)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000))
-    expected = reference.fit(features, labels).predict_proba(asked)
-    found = softmax(logits_of(fit_linear_head(features, labels, num_classes, c=0.1), asked), axis=-1)
-    np.testing.assert_allclose(found, expected, atol=2e-4)
+    expected = reference.fit(features, labels).predict_proba(queries)
+    result = softmax(apply_head(fit_linear_head(features, labels, num_classes, c=0.1), queries), axis=-1)
+    np.testing.assert_allclose(result, expected, atol=2e-4)
     assert np.ptp(expected) > 0.1
 
 
 def test_an_image_of_twice_the_weight_counts_as_two_of_its_class():
-    features, labels, asked = drawn(3)
+    features, labels, queries = drawn(3)
     weights = np.where(np.arange(len(labels)) % 2, 2.0, 1.0)
     twice = np.repeat(np.arange(len(labels)), weights.astype(int))
-    expected = logits_of(fit_linear_head(features[twice], labels[twice], 3, c=0.1 * len(labels) / len(twice)), asked)
-    found = logits_of(fit_linear_head(features, labels, 3, weights=weights, c=0.1), asked)
-    np.testing.assert_allclose(found, expected, atol=5e-3)
-    unweighted = logits_of(fit_linear_head(features, labels, 3, c=0.1), asked)
+    expected = apply_head(fit_linear_head(features[twice], labels[twice], 3, c=0.1 * len(labels) / len(twice)), queries)
+    result = apply_head(fit_linear_head(features, labels, 3, weights=weights, c=0.1), queries)
+    np.testing.assert_allclose(result, expected, atol=5e-3)
+    unweighted = apply_head(fit_linear_head(features, labels, 3, c=0.1), queries)
     assert np.abs(unweighted - expected).max() > 0.1
 
 
 def test_images_of_no_weight_change_nothing():
     features, labels, _ = drawn(4)
-    kept = labels < 3
-    expected = fit_linear_head(features[kept], labels[kept], 4)
-    for one, other in zip(fit_linear_head(features, labels, 4, weights=kept.astype(float)), expected, strict=True):
+    chosen = labels < 3
+    expected = fit_linear_head(features[chosen], labels[chosen], 4)
+    for one, other in zip(fit_linear_head(features, labels, 4, weights=chosen.astype(float)), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_a_class_without_images_is_as_unlikely_as_the_least_likely_of_the_others():
-    features, labels, asked = drawn(3)
+    features, labels, queries = drawn(3)
     head = fit_linear_head(features, labels, 5)
-    logits = logits_of(head, features)
+    logits = apply_head(head, features)
     np.testing.assert_allclose(logits[:, 3:], logits[:, :3].min(1).mean(), rtol=1e-4)
-    assert set(logits_of(head, asked).argmax(1)) == {0, 1, 2}
+    assert set(apply_head(head, queries).argmax(1)) == {0, 1, 2}
 
 
 def test_a_feature_all_but_constant_in_training_is_not_blown_up():
@@ -95,24 +95,24 @@ def test_without_images_the_head_is_not_finite():
 
 
 @pytest.mark.training
-def test_images_whose_features_are_not_finite_are_left_out_and_told(
+def test_images_whose_features_are_not_finite_are_left_out_with_a_warning(
     tiny_dataset, make_recipe, tmp_path, monkeypatch, caplog
 ):
     """One such image would spoil the head for all."""
-    real = outcome_module.features_of
+    real = outcome_module.compute_features
 
-    def features_of_one_overflowing(network, images, rows, **options):
+    def compute_features_one_overflowing(network, images, rows, **options):
         features = real(network, images, rows, **options)
         features[0, 0] = np.inf if len(rows) == 20 else features[0, 0]  # training images of a fold of 30
         return features
 
-    monkeypatch.setattr(outcome_module, "features_of", features_of_one_overflowing)
+    monkeypatch.setattr(outcome_module, "compute_features", compute_features_one_overflowing)
     recipe = make_recipe("models.refit_head=true", "folds.num_folds=3", "train.epochs=1")
     with caplog.at_level("WARNING", logger="nonet"):
         run = train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
-    told = [r.getMessage() for r in caplog.records if "are not finite" in r.getMessage()]
-    assert [text.partition(":")[0] for text in told] == [f"vit_mini/fold-{k}" for k in range(3)]
-    assert "features of 1 of 20 training images" in told[0]
+    messages = [r.getMessage() for r in caplog.records if "are not finite" in r.getMessage()]
+    assert [text.partition(":")[0] for text in messages] == [f"vit_mini/fold-{k}" for k in range(3)]
+    assert "features of 1 of 20 training images" in messages[0]
     columns = [f"logit_{code}" for code in tiny_dataset.classes]
     assert np.isfinite(pd.read_parquet(run.oof)[columns].to_numpy()).all()
 
@@ -141,7 +141,7 @@ def test_a_refitted_run_keeps_the_backbone_and_has_a_linear_head(runs):
 
 @pytest.mark.training
 def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
-    """The head of each fold, fitted anew from outside, gives the logits that oof.parquet holds."""
+    """The head of each fold, fitted again outside of training, gives the logits that oof.parquet holds."""
     run, number = runs[1], {code: k for k, code in enumerate(tiny_dataset.classes)}
     ensemble = nonet.load(run, accelerator="cpu")
     table = pd.read_csv(run.folds, dtype={"image_id": str}).merge(tiny_dataset.manifest, on="image_id")
@@ -152,20 +152,20 @@ def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
     for member in ensemble.members:
         paths = [tiny_dataset.image_path(image_id) for image_id in table["image_id"]]
         images = np.stack([ensemble.prepare(path)[member.crop] for path in paths])
-        features = features_of(member.network, images, np.arange(len(images)), device=torch.device("cpu"))
+        features = compute_features(member.network, images, np.arange(len(images)), device=torch.device("cpu"))
         held_out = (table["fold"] == int(member.name[-1])).to_numpy()
         head = fit_linear_head(features[~held_out], labels[~held_out], 3)
         names = table["image_id"][held_out]
-        found = oof["none"].loc[names, columns].to_numpy()
-        np.testing.assert_allclose(found, logits_of(head, features[held_out]), atol=1e-3)
+        result = oof["none"].loc[names, columns].to_numpy()
+        np.testing.assert_allclose(result, apply_head(head, features[held_out]), atol=1e-3)
         # Over views, the mean of the head's logits is the head's logit of the mean features.
         turned = [np.rot90(images[held_out], turns, (1, 2)) for turns in range(4)]
         views = turned + [np.ascontiguousarray(one[:, :, ::-1]) for one in turned]
         rows, device = np.arange(held_out.sum()), torch.device("cpu")
         mean = np.mean(
-            [features_of(member.network, np.ascontiguousarray(v), rows, device=device) for v in views], axis=0
+            [compute_features(member.network, np.ascontiguousarray(v), rows, device=device) for v in views], axis=0
         )
-        np.testing.assert_allclose(oof["dihedral"].loc[names, columns].to_numpy(), logits_of(head, mean), atol=1e-3)
+        np.testing.assert_allclose(oof["dihedral"].loc[names, columns].to_numpy(), apply_head(head, mean), atol=1e-3)
 
 
 @pytest.mark.training
@@ -181,9 +181,9 @@ def test_external_images_weigh_as_the_recipe_says(make_recipe, tmp_path):
     labels = table["label"].map({code: k for k, code in enumerate(dataset.classes)}).to_numpy()
     member = ensemble.members[0]
     images = np.stack([ensemble.prepare(dataset.image_path(image_id))[member.crop] for image_id in table["image_id"]])
-    features = features_of(member.network, images, np.arange(len(images)), device=torch.device("cpu"))
-    for kept, same in [((table["fold"] == 1).to_numpy(), True), ((table["fold"] != 0).to_numpy(), False)]:
-        weight, _ = fit_linear_head(features[kept], labels[kept], 3)
+    features = compute_features(member.network, images, np.arange(len(images)), device=torch.device("cpu"))
+    for chosen, same in [((table["fold"] == 1).to_numpy(), True), ((table["fold"] != 0).to_numpy(), False)]:
+        weight, _ = fit_linear_head(features[chosen], labels[chosen], 3)
         assert np.allclose(member.network.head[0].weight.numpy(), weight, atol=1e-4) == same
 
 

@@ -39,17 +39,17 @@ def uninterrupted(recipe, tiny_dataset, tmp_path_factory) -> Run:
 
 def assert_same_run(run: Run, reference: Run):
     for fold in (0, 1):
-        ours, theirs = run.member("vit_mini", fold), reference.member("vit_mini", fold)
-        assert ours.weights.read_bytes() == theirs.weights.read_bytes()
-        histories = [[json.loads(line) for line in m.history.read_text().splitlines()] for m in (ours, theirs)]
+        resumed, expected = run.member("vit_mini", fold), reference.member("vit_mini", fold)
+        assert resumed.weights.read_bytes() == expected.weights.read_bytes()
+        histories = [[json.loads(line) for line in m.history.read_text().splitlines()] for m in (resumed, expected)]
         for line in itertools.chain(*histories):
             del line["seconds"]
         assert histories[0] == histories[1]
-        done = [json.loads(m.done.read_text()) for m in (ours, theirs)]
+        done = [json.loads(m.done.read_text()) for m in (resumed, expected)]
         for facts in done:
             del facts["seconds"], facts["files"]["history.jsonl"], facts["sha256"]
         assert done[0] == done[1]
-        assert sorted(p.name for p in ours.folder.iterdir()) == sorted(p.name for p in theirs.folder.iterdir())
+        assert sorted(p.name for p in resumed.folder.iterdir()) == sorted(p.name for p in expected.folder.iterdir())
     pd.testing.assert_frame_equal(pd.read_parquet(run.oof), pd.read_parquet(reference.oof))
     assert run.ensemble.read_text() == reference.ensemble.read_text()
 
@@ -76,7 +76,7 @@ def test_stopped_at_every_file_it_writes(moment, recipe, tiny_dataset, uninterru
         return real(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
-    # What is not kept between starts, like a member's four last files, must fit into the largest number.
+    # What is not stored between starts, like a member's four last files, must fit into the largest number.
     out, starts, budgets = tmp_path / "run", 0, itertools.cycle([0, 1, 3, 6, 2, 5, 4])
     while True:
         starts, budget[0] = starts + 1, next(budgets)
@@ -175,7 +175,7 @@ def flip_a_bit(path):
 @pytest.mark.training
 @pytest.mark.parametrize("broken", ["the last", "the last, of another member", "both"])
 def test_a_damaged_state_is_not_trained_on(recipe, tiny_dataset, uninterrupted, tmp_path, monkeypatch, caplog, broken):
-    """The one before is used, or training starts anew: either way the weights are those of an undisturbed training."""
+    """The one before is used, or training starts from the beginning; the weights are the same either way."""
 
     def end(*_):
         raise PulledPlug
@@ -202,8 +202,8 @@ def test_a_damaged_state_is_not_trained_on(recipe, tiny_dataset, uninterrupted, 
     monkeypatch.setattr(MemberTraining, "_train_batch", counted)
     train(recipe, tiny_dataset, out=run, accelerator="cpu")
     assert_same_run(run, uninterrupted)
-    assert "state.pt is" in caplog.text
-    assert ("starts anew" in caplog.text) == (broken == "both")
+    assert "state.pt" in caplog.text
+    assert ("starts from the beginning" in caplog.text) == (broken == "both")
     if broken == "both":
         assert steps.count(0) == steps.count(1) > 3
     else:

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from nonet.errors import DataError
 from nonet.recipe import Sampling
 from nonet.training.sampling import (
-    chances,
-    cut_batches,
     derive_seed,
     draw_epoch,
     effective_number_weights,
+    split_batches,
     training_prior,
 )
 
@@ -95,18 +94,10 @@ def test_a_class_absent_from_the_fold_is_no_hindrance():
     assert set(labels[draw_epoch(labels, Sampling(), seed=0)]) <= {0, 2}
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "effective_number"])
-def test_the_seed_decides_the_order(sampler):
-    labels = np.arange(100) % 3
-    draw = [draw_epoch(labels, Sampling(sampler=sampler), seed=s) for s in (1, 1, 2)]
-    assert (draw[0] == draw[1]).all()
-    assert (draw[0] != draw[2]).any()
-
-
 @given(st.integers(1, 200), st.integers(2, 40), st.integers(2, 8))
 def test_batches_hold_the_order_but_for_a_last_one_too_small(length, batch_size, smallest):
     order = np.arange(length) + 7
-    cut = cut_batches(order, batch_size, smallest=smallest)
+    cut = split_batches(order, batch_size, smallest=smallest)
     joined = np.concatenate(cut)
     assert (joined == order[: len(joined)]).all()
     assert all(len(batch) == batch_size for batch in cut[:-1])
@@ -121,18 +112,6 @@ def test_seeds_differ_by_every_part_and_its_place():
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= s < 2**63 for s in seeds)
     assert derive_seed(0, "a", 1) == seeds[0]
-
-
-@pytest.mark.parametrize("sampler", ["uniform", "effective_number"])
-def test_external_images_are_drawn_as_often_as_their_weight_says(sampler):
-    labels, external = np.zeros(100, dtype=int), np.arange(100) < 50
-    settings = Sampling(sampler=sampler, external_weight=0.25)
-    drawn = np.concatenate([draw_epoch(labels, settings, seed=s, external=external) for s in range(100)])
-    assert external[drawn].mean() == pytest.approx(0.2, abs=0.01)  # 0.25 to 1
-    never = Sampling(sampler=sampler, external_weight=0)
-    assert not external[draw_epoch(labels, never, seed=0, external=external)].any()
-    with pytest.raises(DataError, match="external_weight"):
-        chances(labels, never, np.ones(100, dtype=bool))
 
 
 def test_the_training_prior_of_whole_passes_is_the_share_of_images():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nonet.models.device import make_fabric
-from nonet.training.sharing import compute_together, take_from_first
+from nonet.training.distributed import broadcast_network, compute_distributed
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +16,7 @@ ROWS = np.array([7, 3, 0, 11, 5, 2, 9])
 
 def results(fabric, out):
     """Each of several sizes, the empty one and one smaller than the number of processes among them."""
-    calls, found = [], []
+    calls, results = [], []
 
     def compute(rows):
         calls.append(len(rows))
@@ -24,15 +24,15 @@ def results(fabric, out):
         return np.where(rows[:, None] == 11, np.nan, values)
 
     for num in (7, 4, 1, 0):
-        found.append(compute_together(fabric, ROWS[:num], compute, width=3, batch_size=2))
+        results.append(compute_distributed(fabric, ROWS[:num], compute, width=3, batch_size=2))
     network = torch.nn.BatchNorm1d(3)
     network.running_mean.fill_(fabric.global_rank + 1.0)
-    take_from_first(fabric, network)
-    torch.save({"found": found, "calls": calls, "mean": network.running_mean}, out / f"{fabric.global_rank}.pt")
+    broadcast_network(fabric, network)
+    torch.save({"results": results, "calls": calls, "mean": network.running_mean}, out / f"{fabric.global_rank}.pt")
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def by_process(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared")
     (folder / "one").mkdir()
     (folder / "two").mkdir()
@@ -41,19 +41,19 @@ def found(tmp_path_factory):
     return [torch.load(folder / name, weights_only=False) for name in ("one/0.pt", "two/0.pt", "two/1.pt")]
 
 
-def test_every_process_has_all_rows_in_order_to_the_bit(found):
-    alone, *together = found
-    np.testing.assert_allclose(alone["found"][0][:, 2], np.where(ROWS == 11, np.nan, ROWS - 1e-3), rtol=1e-6)
+def test_every_process_has_all_rows_in_order_to_the_bit(by_process):
+    alone, *together = by_process
+    np.testing.assert_allclose(alone["results"][0][:, 2], np.where(ROWS == 11, np.nan, ROWS - 1e-3), rtol=1e-6)
     for process in together:
-        for one, other in zip(alone["found"], process["found"], strict=True):
+        for one, other in zip(alone["results"], process["results"], strict=True):
             np.testing.assert_array_equal(one, other)
 
 
-def test_each_process_computes_its_share_of_the_batches_of_one(found):
-    alone, first, second = found
+def test_each_process_computes_its_share_of_the_batches_of_one(by_process):
+    alone, first, second = by_process
     assert alone["calls"] == [2, 2, 2, 1, 2, 2, 1]
     assert (first["calls"], second["calls"]) == ([2, 2, 2, 1], [2, 1, 2])
 
 
-def test_all_have_the_network_of_the_first(found):
-    assert [process["mean"].tolist() for process in found] == [[1.0] * 3] * 3
+def test_all_have_the_network_of_the_first(by_process):
+    assert [process["mean"].tolist() for process in by_process] == [[1.0] * 3] * 3
