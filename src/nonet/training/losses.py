@@ -1,8 +1,8 @@
 """Losses on soft labels. To add one: a function like those below and its entry in LOSSES.
 
 A loss takes logits and labels, both Tensors of float, shape (n, classes); each row of labels sums to 1. It returns the
-loss of each image, a Tensor of float, shape (n,). Functions import torch when they are called, so that an unknown name is
-an error at once.
+loss of each image, a Tensor of float, shape (n,). Functions import torch when they are called, so that an unknown name
+is an error at once.
 """
 
 from __future__ import annotations
