@@ -100,8 +100,8 @@ class EnsembleFile(_Section):
         Divides the logits.
     class_priors : dict of str to float or None
         Mean probability of each class over the images that the calibration was fitted on.
-    calibration, rejection, nucleus
-        See the sections.
+    calibration, rejection, nucleus : sections
+        What each holds, see the classes.
     """
 
     format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)] = FORMAT_VERSION

@@ -219,8 +219,8 @@ class Bootstrap:
 
         Parameters
         ----------
-        confusions, scores
-            As in `scores`.
+        confusions, scores : as in `scores`
+            What to resample, and what to compute.
 
         Returns
         -------

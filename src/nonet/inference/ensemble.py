@@ -91,7 +91,7 @@ class Ensemble:
         Where it was loaded from.
     recipe : Recipe
         The run's settings.
-    calibration, rejection, nucleus
+    calibration, rejection, nucleus : Calibration, Rejection, NucleusRule
         How logits become labels; see `nonet.calibration`.
     members : list of LoadedMember
         Those with non-zero weight.
@@ -271,8 +271,8 @@ class Ensemble:
 
         Parameters
         ----------
-        images, views
-            As for `predict_logits`.
+        images, views : as for `predict_logits`
+            Images, and views of each.
 
         Returns
         -------
@@ -286,8 +286,8 @@ class Ensemble:
 
         Parameters
         ----------
-        images
-            As for `predict_logits`.
+        images : as for `predict_logits`
+            Images, and views of each.
 
         Returns
         -------
@@ -305,8 +305,8 @@ class Ensemble:
 
         Parameters
         ----------
-        images, views
-            As for `predict_logits`.
+        images, views : as for `predict_logits`
+            Images, and views of each.
         best : bool
             Return the most probable class of every image, however doubtful or unlike the training images.
 
@@ -325,8 +325,8 @@ class Ensemble:
 
         Parameters
         ----------
-        images, views
-            As for `predict_logits`.
+        images, views : as for `predict_logits`
+            Images, and views of each.
 
         Returns
         -------

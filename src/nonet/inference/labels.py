@@ -67,8 +67,8 @@ def list_prediction_sets(proba: np.ndarray, classes: Sequence[str], calibration:
 
     Parameters
     ----------
-    proba, classes, calibration
-        As for `label_images`.
+    proba, classes, calibration : as for `label_images`
+        Probabilities, class codes and thresholds.
 
     Returns
     -------

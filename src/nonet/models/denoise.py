@@ -12,11 +12,12 @@ import torch.nn.functional as F
 
 from nonet.data.preprocess.denoise import estimate_sigma, patch_distance_px
 from nonet.data.preprocess.denoise_kernels import EXP_OF_ZERO, EXP_SCALE, LARGEST_DISTANCE, SMALLEST_H2, WEIGHT_OF_SELF
+from nonet.recipe import Denoise
 
 
 def denoise_batch(
     images: Sequence[np.ndarray],
-    settings,
+    settings: Denoise,
     *,
     device: torch.device | str,
     sigmas: Sequence[float] | None = None,
@@ -26,15 +27,21 @@ def denoise_batch(
 
     Parameters
     ----------
-    images : uint8 (height, width, 3) each; sizes may differ, and those of one size go together.
-    settings : the recipe's [denoise] section.
-    device : where to work. An image of 368 px needs about 10 MB of its memory.
-    sigmas : of the noise in grey levels, where they are known; else they are estimated, on the processor.
-    batch_size : images at once.
+    images : sequence of ndarray of uint8, shape (height, width, 3)
+        Sizes may differ; images of one size go together.
+    settings : Denoise
+        The recipe's [denoise] section.
+    device : torch.device or str
+        Where to work. An image of 368 px needs about 10 MB of its memory.
+    sigmas : sequence of float, optional
+        Of the noise, in grey levels; by default estimated on the CPU.
+    batch_size : int, default 32
+        Images at once.
 
     Returns
     -------
-    uint8 (height, width, 3) each, in the order given.
+    list of ndarray of uint8, shape (height, width, 3)
+        In the order given.
     """
     results = list(images)
     if not settings.enabled:
@@ -73,15 +80,21 @@ def non_local_means(
 
     Parameters
     ----------
-    images : uint8 (n, 3, height, width), on any device.
-    patch_size_px : side of the patches that are compared, at least 2; an even one counts as the next odd one.
-    patch_distance_px : how far away they are sought, at least 1.
-    h : float64 (n,), the cut-off of each image in grey levels.
-    sigma : float64 (n,), the noise of each; 0 subtracts nothing from patch distances.
+    images : Tensor of uint8, shape (n, 3, height, width)
+        On any device.
+    patch_size_px : int
+        Side of the patches that are compared, at least 2; an even one counts as the next odd one.
+    patch_distance_px : int
+        How far away they are searched for, at least 1.
+    h : Tensor of float64, shape (n,)
+        Cut-off of each image, in grey levels.
+    sigma : Tensor of float64, shape (n,)
+        Noise of each; 0 subtracts nothing from patch distances.
 
     Returns
     -------
-    float32 (n, 3, height, width), grey levels.
+    Tensor of float32, shape (n, 3, height, width)
+        Grey levels.
     """
     half, reach = patch_size_px // 2, patch_distance_px
     height, width = images.shape[2:]

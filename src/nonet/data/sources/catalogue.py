@@ -42,10 +42,12 @@ def describe_source(name: str) -> str:
     Parameters
     ----------
     name : str
+        Key of SOURCES.
 
     Returns
     -------
     str
+        Several lines of text.
 
     Raises
     ------
