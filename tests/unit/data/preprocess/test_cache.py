@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers.processes import kill_at_work
 from nonet.data.images.decode import load_rgb, read_image
-from nonet.data.preprocess import cache
+from nonet.data.preprocess import cache, crops
 from nonet.data.preprocess.cache import CHUNK_SIZE, image_checksums, prepare_images
 from nonet.data.preprocess.crops import Crop, crop_centre, prepare_crops
 from nonet.data.preprocess.denoise import denoise, estimate_sigma
@@ -125,7 +125,7 @@ def test_sizes_and_settings_have_caches_of_their_own(images, tmp_path):
 def test_sizes_made_together_are_those_made_alone_and_each_image_is_read_once(images, tmp_path, monkeypatch):
     alone = {size: prepare(images, tmp_path, size, denoise=ON, cache_dir=tmp_path / "alone") for size in (8, 16)}
     reads = []
-    monkeypatch.setattr(cache, "read_image", lambda data, name: reads.append(1) or read_image(data))
+    monkeypatch.setattr(crops, "read_image", lambda data, name: reads.append(1) or read_image(data))
     together = prepare_all(images, tmp_path, [16, 8], denoise=ON)
     assert len(reads) == 10
     assert set(together) == {8, 16}
