@@ -16,6 +16,7 @@ from nonet.calibration.fitting import HeldOut, fit_calibration
 from nonet.calibration.member_weights import mean_over_members
 from nonet.calibration.ood import fit_rejection
 from nonet.errors import RunError
+from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.oof import align_oof
 from nonet.evaluation.results import measure
 from nonet.inference.labels import label_images
@@ -25,7 +26,7 @@ from nonet.report.cards import render_cards
 from nonet.report.evaluate import evaluate
 from nonet.report.report import render_report
 
-FEW = {"num_resamples": 50}
+FEW = Bootstrap(num_resamples=50)
 UNEQUAL = {(name, fold): float((2 * i + fold) % 4) for i, name in enumerate(ARCHITECTURES) for fold in range(3)}
 BY_FOLD_2 = {(name, fold): float(fold < 2) for name in ARCHITECTURES for fold in range(3)}
 
@@ -86,7 +87,7 @@ def run(tmp_path_factory):
 
 
 def test_the_ensemble_is_the_mean_by_the_weights_of_its_file(run):
-    found = measure(Run(describe(run, UNEQUAL)), **FEW)
+    found = measure(Run(describe(run, UNEQUAL)), FEW)
     classes = found.data.oof.classes
     for view_set in ("none", "dihedral"):
         about, logits = weighted(run, UNEQUAL, [f"logit_{code}" for code in classes], view_set)
@@ -103,7 +104,7 @@ def test_the_ensemble_is_the_mean_by_the_weights_of_its_file(run):
 def test_calibrate_and_evaluate_take_the_same_mean(run):
     describe(run, UNEQUAL)
     fitted = calibrate(run, settings=["calibrate.temperature=false"])
-    logits = measure(Run(run), **FEW).data.oof.final_logits
+    logits = measure(Run(run), FEW).data.oof.final_logits
     np.testing.assert_allclose(fitted.class_priors, softmax(logits, axis=1).mean(0), rtol=1e-12)
 
 
@@ -123,7 +124,7 @@ def test_what_a_member_without_weight_says_does_not_count():
 
 
 def test_images_that_no_member_of_weight_can_judge_are_left_out_and_it_is_said(run):
-    found = measure(Run(describe(run, BY_FOLD_2)), **FEW)
+    found = measure(Run(describe(run, BY_FOLD_2)), FEW)
     num = int((pd.read_csv(run / "folds.csv")["fold"] == 2).sum())
     assert set(found.data.oof.fold) == {0, 1}
     assert found.data.num_not_judged == num == 900 - len(found.data.oof.true)
@@ -142,21 +143,21 @@ def test_weights_that_leave_nothing_to_score_say_what_to_do(run):
 def test_weights_that_cannot_be_are_refused(run, weight):
     describe(run, UNEQUAL | {(ARCHITECTURES[0], 0): weight})
     with pytest.raises(RunError, match=r"ensemble\.json"):
-        evaluate(run, **FEW)
+        evaluate(run, num_resamples=50)
 
 
 def test_a_calibration_of_other_weights_is_said(run):
     """Predictions have ensemble.json's; what is measured is what calibrating again would give."""
     stale = "does not match its members and settings"
     describe(run)
-    assert stale in " ".join(caveats.limits(measure(Run(run), **FEW)))
+    assert stale in " ".join(caveats.limits(measure(Run(run), FEW)))
     calibrate(run)
-    assert stale not in " ".join(caveats.limits(measure(Run(run), **FEW)))
+    assert stale not in " ".join(caveats.limits(measure(Run(run), FEW)))
     kept = json.loads((run / "ensemble.json").read_text())
     for member in kept["members"]:
         member["weight"] = UNEQUAL[member["architecture"], member["fold"]]
     (run / "ensemble.json").write_text(json.dumps(kept))
-    assert stale in " ".join(caveats.limits(measure(Run(run), **FEW)))
+    assert stale in " ".join(caveats.limits(measure(Run(run), FEW)))
 
 
 # Class priors and rejection
@@ -185,7 +186,7 @@ def as_predicted(found, settings):
 @pytest.fixture(scope="module")
 def moved(run):
     asked = {"prior_strength": 0.5, "false_alarm": 0.1, "min_confidence": 0.3}
-    return measure(Run(describe(run, **asked)), **FEW)
+    return measure(Run(describe(run, **asked)), FEW)
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +238,7 @@ def test_sets_and_doubt_are_of_what_predict_rejects(moved, predictions):
 
 
 def test_without_rejection_every_set_has_a_class(run):
-    found = measure(Run(describe(run, false_alarm=0.0)), **FEW)
+    found = measure(Run(describe(run, false_alarm=0.0)), FEW)
     assert (found.calibration.coverage["empty"].dropna() == 0).all()
     assert found.calibration.doubt["share_rejected"] == 0
     assert "count as not held" not in page_of(found)
@@ -245,6 +246,6 @@ def test_without_rejection_every_set_has_a_class(run):
 
 def test_moved_priors_that_cannot_be_measured_are_said(tmp_path):
     few = make_run(tmp_path / "run", num_images=200, num_patients=12)
-    found = measure(Run(describe(few, prior_strength=-1.0)), **FEW)
+    found = measure(Run(describe(few, prior_strength=-1.0)), FEW)
     assert (found.predicted == found.data.oof.final_logits.argmax(1)).all()
     assert any("as trained" in text for text in caveats.limits(found))

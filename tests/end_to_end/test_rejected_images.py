@@ -140,7 +140,7 @@ def test_the_evaluation_says_what_it_costs(run):
     assert table.loc["all", "rejected"] == table["rejected"].drop("all").sum()
     assert table.loc["all", "share"] < 0.15
     report = (run.evaluation / "report.html").read_text(encoding="utf-8")
-    assert "rejected as unknown cell type" in report
+    assert 'id="rejection"' in report and "unknown cell type" in report
 
 
 def test_the_share_to_be_rejected_can_be_changed(run, drawn, tmp_path):

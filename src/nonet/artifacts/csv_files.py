@@ -70,7 +70,7 @@ def to_csv(table: pd.DataFrame, file: Any, *, index: bool = False, **options: An
         For `DataFrame.to_csv`.
     """
     if index:
-        table = table.rename_axis(index=table.index.name or "").reset_index()
+        table = table.rename_axis(index=str(table.index.name or "")).reset_index()
     quoted = quote(table)
     if _any_text(quoted, lambda text: "\r" in text):  # Python's writer does not quote it; readers end the row there
         options["quoting"] = csv.QUOTE_NONNUMERIC
@@ -98,13 +98,19 @@ def _is_to_quote(text: str) -> bool:
 
 
 def _any_text(table: pd.DataFrame, holds: Callable[[str], bool]) -> bool:
-    found = []
-    _map_text(table, lambda text: found.append(holds(text)) or text)
-    return any(found)
+    found = False
+
+    def look(text: str) -> str:
+        nonlocal found
+        found = found or holds(text)
+        return text
+
+    _map_text(table, look)
+    return found
 
 
 def _map_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    def cell(value):
+    def cell(value: object) -> object:
         return change(value) if isinstance(value, str) else value
 
     table = table.copy(deep=False)
@@ -112,5 +118,6 @@ def _map_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame
     for place, kind in enumerate(table.dtypes):
         if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_any_dtype(kind)):
             column = table.iloc[:, place]
-            table.isetitem(place, column.astype(object).map(cell).astype(column.dtype))
+            changed = column.astype(object).map(cell).astype(column.dtype)
+            table.isetitem(place, changed)  # type: ignore[arg-type]  # the stubs know of scalars alone
     return table

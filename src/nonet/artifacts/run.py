@@ -200,7 +200,7 @@ class Run:
     """
 
     def __init__(self, folder: "str | os.PathLike | Run"):
-        self.folder = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()
+        self.folder: Path = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()
 
     def __fspath__(self) -> str:
         return str(self.folder)

@@ -59,8 +59,8 @@ def storage_error(error: OSError, place: object = None) -> StorageError:
     """
     place = error.filename if place is None else place
     where = "the file" if place is None else str(place)
-    message, hint = _WORDS.get(error.errno, (None, None))
-    if message is None:
+    message, hint = _WORDS.get(error.errno or 0, ("", ""))
+    if not message:
         message, hint = "{place}: " + str(error.strerror or error) + ".", "Check the path and the disk, and try again."
     message = message.replace("{place}", where)
     return StorageError(message if place is not None else message[0].upper() + message[1:], hint)

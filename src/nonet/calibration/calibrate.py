@@ -83,11 +83,11 @@ def write_calibrated(run: Run, recipe: Recipe, ensemble: EnsembleFile, settings:
     -------
     Calibration
     """
-    held_out, notes = _held_out(run, recipe, ensemble)
+    held_out, ood_score, notes = _held_out(run, recipe, ensemble)
     trained_priors = ensemble.array(ensemble.trained_priors)
     fitted = fit_calibration(held_out, settings, trained_priors, ensemble.classes)
     fitted.notes.extend(notes)
-    rejection = fit_rejection(held_out.ood_score, held_out.group, held_out.fold, false_alarm=settings.false_alarm)
+    rejection = fit_rejection(ood_score, held_out.group, held_out.fold, false_alarm=settings.false_alarm)
     nucleus = fit_nucleus_rule(held_out.nucleus, required=settings.require_nucleus)
     ensemble.updated(
         **fitted.to_ensemble(ensemble.classes, settings),
@@ -99,8 +99,8 @@ def write_calibrated(run: Run, recipe: Recipe, ensemble: EnsembleFile, settings:
     return fitted
 
 
-def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut, list[str]]:
-    """Return the evaluated images' logits, averaged over members by their weights, with notes.
+def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut, np.ndarray, list[str]]:
+    """Return the evaluated images' logits, averaged over members by their weights, their OOD scores (n,), and notes.
 
     Images of a fold whose members all have weight 0 are left out, as they are by `evaluate`.
     """
@@ -117,7 +117,9 @@ def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut
     values = np.empty((len(of_each), len(first), len(columns)))
     for number, rows in enumerate(of_each.values()):
         values[number] = rows.reindex(first["image_id"]).to_numpy(dtype=np.float64)  # NaN of a dead member
-    means = mean_over_members(values, weights_by_image(weights, list(of_each), first["fold"].to_numpy()))
+    means = mean_over_members(
+        values, weights_by_image(weights, [str(name) for name in of_each], first["fold"].to_numpy())
+    )
     held_out = HeldOut(
         logits=means[:, :-2],
         true=first["label"].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64),
@@ -126,7 +128,7 @@ def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut
         ood_score=means[:, -2],
         nucleus=None if np.isnan(means[:, -1]).any() else means[:, -1] > 0,  # some member with non-zero weight sees one
     )
-    return held_out, _caveats(recipe, first)
+    return held_out, means[:, -2], _caveats(recipe, first)
 
 
 def _caveats(recipe: Recipe, images: pd.DataFrame) -> list[str]:

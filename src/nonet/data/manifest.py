@@ -172,7 +172,7 @@ def _require_sound(description: dict) -> None:
         values = description[name]
         if not isinstance(values, kind):
             raise ValueError(f"its {name} are {str(values)[:80]}")
-        if not all(isinstance(value, str) for value in (values.values() if kind is dict else values)):
+        if not all(isinstance(value, str) for value in (values.values() if isinstance(values, dict) else values)):
             raise ValueError(f"its {name} are not all text")
     decisions = description.get("decisions")
     if decisions is not None:

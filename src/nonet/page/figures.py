@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from PIL import Image
@@ -110,8 +111,8 @@ def sample_figure(
     -------
     Figure
     """
-    labels = np.asarray(labels).astype(str)
-    codes = in_order_of_maturation(set(labels))
+    names = np.asarray(labels).astype(str)
+    codes = in_order_of_maturation(set(names))
     num_columns = 2 if len(codes) > 4 else 1
     num_rows = -(-len(codes) // num_columns)
     head_in = 0.44 if heads else 0.0
@@ -120,7 +121,7 @@ def sample_figure(
     name_width, top = 0.285, 1 - head_in / height_in
     for place, code in enumerate(codes):
         column, row = divmod(place, num_rows)
-        strip = _strip([images[i] for i in np.flatnonzero(labels == code)[:num_per_class]], num_per_class)
+        strip = _strip([images[i] for i in np.flatnonzero(names == code)[:num_per_class]], num_per_class)
         left, width = column / num_columns, 1 / num_columns
         height = top / num_rows
         bottom = top - (row + 1) * height
@@ -158,7 +159,7 @@ def with_page_style(draw, *args, **kwargs):
         return draw(*args, **kwargs)
 
 
-def new_figure(width_in: float, height_in: float):
+def new_figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
     """Return a Figure of this size in inches, with constrained layout, and its only Axes."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     return figure, figure.subplots()

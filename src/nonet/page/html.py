@@ -40,7 +40,7 @@ def inline(svg: str, words: str) -> Markup:
     -------
     Markup
     """
-    width_pt = float(re.search(r'width="([0-9.]+)pt"', svg).group(1))
+    width_pt = float(re.findall(r'width="([0-9.]+)pt"', svg)[0])
     opening = Markup('<svg role="img" aria-label="{}" style="max-width: {:.0f}pt; --own-width: {:.0f}pt" ').format(
         words, _MOST_ENLARGED * width_pt, width_pt
     )

@@ -43,7 +43,8 @@ def escape(value: object) -> Markdown:
 def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, align: str) -> Markdown:
     """Return a Markdown table; `align` has one letter per column: "l" (text) or "r" (numbers)."""
     rules = ["---:" if side == "r" else "---" for side in align]
-    lines = [[escape(cell) for cell in header], rules, *([escape(cell) for cell in row] for row in rows)]
+    cells = [[escape(cell) for cell in row] for row in (header, *rows)]
+    lines: list[Sequence[str]] = [cells[0], rules, *cells[1:]]
     return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
 
 

@@ -26,7 +26,7 @@ def signed(value: float) -> str:
     return number(value, 3, sign=True)
 
 
-def count(value) -> str:
+def count(value: float) -> str:
     """Return an integer with thousands separators."""
     return "–" if pd.isna(value) else f"{int(value):,}"
 

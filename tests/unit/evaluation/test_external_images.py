@@ -141,7 +141,7 @@ def test_calibration_is_fitted_on_evaluated_images_alone(runs, tmp_path):
     fitted = []
     for number, run in enumerate(runs[:2]):
         copied = Run(shutil.copytree(run, tmp_path / str(number)))
-        text = copied.recipe.read_text() + '[models]\narchitectures = ["swinv2_tiny"]\n[predict]\nviews = "dihedral"\n'
+        text = copied.recipe.read_text() + '[predict]\nviews = "dihedral"\n'
         copied.recipe.write_text(text)
         pd.read_parquet(copied.oof).assign(ood_score=0.0, nucleus=True).to_parquet(copied.oof)
         fitted.append(calibrate(seal(copied)))

@@ -9,6 +9,7 @@ import io
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -303,12 +304,12 @@ def _low_bytes(opened: ImageFile.ImageFile) -> str | None:
     return f"{kind};{_LOW_BYTES[order]}" if kind in ("RGB", "RGBA", "RGBX") and order in _LOW_BYTES else None
 
 
-def _rawmode(args) -> str:
+def _rawmode(args: Any) -> str:
     rawmode = args[0] if isinstance(args, tuple) and args else args
     return rawmode if isinstance(rawmode, str) else ""
 
 
-def _with_rawmode(args, rawmode: str):
+def _with_rawmode(args: Any, rawmode: str) -> Any:
     return (rawmode, *args[1:]) if isinstance(args, tuple) else rawmode
 
 

@@ -48,7 +48,7 @@ def to_eight_bits(values: np.ndarray, *, bits: int | None = None) -> tuple[np.nd
     return scaled, f"{what}: values reach {_number(high)}" if what else ""
 
 
-def _range_of_integers(values: np.ndarray, low, high, bits: int | None) -> tuple[float, str]:
+def _range_of_integers(values: np.ndarray, low: int, high: int, bits: int | None) -> tuple[float, str]:
     if low < 0:
         raise DataError(f"holds negative values ({low:,} to {high:,}), whose meaning is unknown")
     if high > RANGES[16]:
@@ -61,7 +61,7 @@ def _range_of_integers(values: np.ndarray, low, high, bits: int | None) -> tuple
     return RANGES[used], "" if used == 16 else f"read as {used} bits"
 
 
-def _range_of_floats(values: np.ndarray, low, high) -> tuple[float, str]:
+def _range_of_floats(values: np.ndarray, low: float, high: float) -> tuple[float, str]:
     if high <= _OVERSHOOT:
         top, what = 1.0, "read as 0–1"
     elif high < 16:
@@ -81,5 +81,5 @@ def _has_content(values: np.ndarray) -> bool:
     return high - low >= _CONTENT
 
 
-def _number(value) -> str:
+def _number(value: float | np.number) -> str:
     return f"{value:.4g}" if isinstance(value, np.floating) else f"{value:,}"

@@ -8,6 +8,7 @@ import logging
 import re
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -94,14 +95,14 @@ def find_layout(data: bytes) -> Layout | None:
         return None
 
 
-def _opened(data: bytes):
+def _opened(data: bytes) -> Any:
     import tifffile  # takes a third of a second, and most images are not TIFF
 
     # Not as OME: such a file may refer to others, which would be searched for in the current directory.
     return tifffile.TiffFile(io.BytesIO(data), is_ome=False)
 
 
-def _layout(tif, pages: list) -> Layout:
+def _layout(tif: Any, pages: list) -> Layout:
     _require_no_raw(pages)
     indices, notes = _pictures(tif, pages)
     page = pages[indices[0]]
@@ -117,7 +118,7 @@ def _layout(tif, pages: list) -> Layout:
     )
 
 
-def _extra_channels(page) -> tuple[str, ...]:
+def _extra_channels(page: Any) -> tuple[str, ...]:
     """Note channels beyond grey or RGB that are not marked as alpha; they are not read."""
     unspecified = sum(1 for kind in page.extrasamples if kind == 0)
     plain_rgb = page.photometric == 1 and page.samplesperpixel == 3  # tagged as grey, but its samples are R, G and B
@@ -138,7 +139,7 @@ def _require_no_raw(pages: list) -> None:
         )
 
 
-def _pictures(tif, pages: list) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def _pictures(tif: Any, pages: list) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the page that is the picture, or the three that are its channels, and a note on the others."""
     if len(pages) > MAX_PAGES:
         if len({page.offset for page in pages}) < len(pages):
@@ -161,14 +162,14 @@ def _pictures(tif, pages: list) -> tuple[tuple[int, ...], tuple[str, ...]]:
     raise DataError(f"holds {len(others) + 1} pages: {_STACK_HINT}{or_merge}")
 
 
-def _num_planes(tif, pages: list) -> int:
+def _num_planes(tif: Any, pages: list) -> int:
     """Count the planes that some programs write after a single page and mention in its description."""
     series = tif.series
     size = pages[0].size
     return series[0].size // size if series and size else 1
 
 
-def _is_smaller_copy(page, largest) -> bool:
+def _is_smaller_copy(page: Any, largest: Any) -> bool:
     width, height = largest.imagewidth, largest.imagelength
     alike = abs(page.imagewidth - page.imagelength * width / height) <= 1.5
     return alike and page.imagewidth <= 0.75 * width
@@ -180,7 +181,7 @@ def _are_grey_and_alike(pages: list) -> bool:
     )
 
 
-def _order_of_channels(tif, pages: list) -> tuple[int, ...] | None:
+def _order_of_channels(tif: Any, pages: list) -> tuple[int, ...] | None:
     """Return which pages are red, green and blue; None where the file does not say so.
 
     ImageJ and OME record that pages are channels, with their colours or names; other programs name the pages. Without
@@ -229,7 +230,7 @@ def _attribute(tag: str, name: str) -> str:
     return match[1] if match else ""
 
 
-def _bits_stated(page, first) -> int | None:
+def _bits_stated(page: Any, first: Any) -> int | None:
     """Return how many bits are in use where a tag or OME says fewer than 16, which is what writers put by default."""
     stated = [page.bitspersample]
     for tag in _MAX_VALUES:

@@ -87,7 +87,7 @@ class PreparedImages:
         """Estimated noise before denoising, float32 of shape (n,), in 8-bit grey levels; NaN where it is off."""
         return np.fromfile(self.file.with_name("sigma.f32"), dtype=np.float32)[self.rows]
 
-    def __getitem__(self, index) -> np.ndarray:
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
         rows = self.rows[index]
         images = np.asarray(self._store[rows]) if np.ndim(rows) else np.array(self._store[rows])
         sums = image_checksums(images.reshape(-1, *self.crop.shape))

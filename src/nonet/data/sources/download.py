@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from nonet.artifacts.storage import DISK_ERRORS, storage_error, writing_to
 from nonet.errors import DataError
@@ -52,7 +53,7 @@ class Downloader:
         self.part, self.silence_s, self.attempts, self.wait_s = part, silence_s, attempts, wait_s
         self.mark = part.with_name(f"{part.name}.json")
 
-    def __call__(self, url: str, output_file: str | Path, pooch=None) -> None:
+    def __call__(self, url: str, output_file: str | Path, pooch: Any = None) -> None:
         """Download a file.
 
         Parameters
@@ -99,7 +100,7 @@ class Downloader:
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
-    def _attempt(self, url: str, bar) -> bool:
+    def _attempt(self, url: str, bar: Any) -> bool:
         """Request what is missing and write it; return whether the file is complete."""
         have, mark = self._size(), self._read_mark()
         request = urllib.request.Request(url, headers={"User-Agent": "nonet", "Accept-Encoding": "identity"})
@@ -135,7 +136,7 @@ class Downloader:
             self._collect(answer, have, total, bar, url)
         return total is None or self._size() == total
 
-    def _collect(self, answer, have: int, total: int | None, bar, url: str) -> None:
+    def _collect(self, answer: Any, have: int, total: int | None, bar: Any, url: str) -> None:
         bar.total, bar.n = total, have
         self._require_room((total or 0) - have, url)
         checked = have
