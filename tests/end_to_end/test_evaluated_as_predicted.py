@@ -232,16 +232,16 @@ def test_sets_and_doubt_are_of_what_predict_rejects(moved, predictions):
     assert doubt["share_rejected"] == pytest.approx(rejected.mean())
     assert doubt["share_identified"] == pytest.approx(named.mean())
     assert doubt["accuracy_identified"] == pytest.approx((predictions["best"] == true)[named].mean())
-    share = f"{percent((~named).mean())} of the cells"
+    share = percent(named.mean())
     for text in (page_of(moved), render_cards(moved)["model_card.md"]):
-        assert share in text and "count as not held" in text
+        assert share in text and "count as not covered" in text
 
 
 def test_without_rejection_every_set_has_a_class(run):
     found = measure(Run(describe(run, false_alarm=0.0)), FEW)
     assert (found.calibration.coverage["empty"].dropna() == 0).all()
     assert found.calibration.doubt["share_rejected"] == 0
-    assert "count as not held" not in page_of(found)
+    assert "count as not covered" not in page_of(found)
 
 
 def test_moved_priors_that_cannot_be_measured_are_said(tmp_path):

@@ -33,7 +33,7 @@ def test_a_missing_package_is_named_and_nothing_else_is_tried(monkeypatch):
     findings = nonet.doctor()
     assert not findings.ok
     assert [line.what.split(":")[0] for line in findings.lines if line.state == "missing"] == ["timm"]
-    assert "timm: pip install" in str(findings)
+    assert "timm: install it with pip" in str(findings)
 
 
 def test_every_dependency_is_looked_for(monkeypatch):

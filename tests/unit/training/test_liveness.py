@@ -374,7 +374,7 @@ def test_done_and_report_are_of_what_is_kept(settings, tiny_dataset, make_recipe
     oof = pd.read_parquet(run.oof).query("view_set == 'none'")
     columns = [column for column in oof if column.startswith("logit_")]
     nonet.evaluate(run, num_resamples=50)
-    rows = re.search(r"kept epoch.*?<tbody>(.*?)</tbody>.*?<tfoot>(.*?)</tfoot>", read_html(run), re.DOTALL)
+    rows = re.search(r"epoch used.*?<tbody>(.*?)</tbody>.*?<tfoot>(.*?)</tfoot>", read_html(run), re.DOTALL)
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows[1].split("</tr>")]
     for fold in (0, 1):
         held_out, done = oof[oof["fold"] == fold], read_done(run, fold)
