@@ -29,10 +29,11 @@ test: $(READY)  ## the tests
 test-fast: $(READY)  ## the quick tests: no training, no killing, nothing end to end
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not training and not kill and not end_to_end and not slow"
 
-check: $(READY)  ## lint, format and layers, without changing anything
+check: $(READY)  ## lint, format, layers and types, without changing anything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 format: $(READY)  ## put the code into its form
 	$(BIN)/ruff check --fix .
