@@ -71,8 +71,8 @@ def test_the_run_folder_is_complete(study):
                 "DONE",
                 "features.npz",
                 "history.jsonl",
-                "oof.parquet",
                 "ood.npz",
+                "oof.parquet",
                 "weights.safetensors",
             ]
     assert nonet.load_recipe(study.run / "recipe.toml").train.epochs == 1
