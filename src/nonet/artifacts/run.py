@@ -280,7 +280,7 @@ class Run:
             If it is a run without recipe.toml.
         """
         if not self.folder.exists():
-            raise RunError(f"There is no run {self}.", hint=MAKE_ONE)
+            raise RunError(f"The run {self} does not exist.", hint=MAKE_ONE)
         if not self.folder.is_dir():
             raise RunError(f"{self} is a file, not the folder of a run.", hint=MAKE_ONE)
         if not self.recipe.exists():

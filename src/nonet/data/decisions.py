@@ -61,7 +61,7 @@ def read_decisions(path: str | Path, table: pd.DataFrame, *, classes: set[str] |
         before = label_before[image_id]
         label = label and (match_label(label, labels) or label)
         if decision == "relabel" and label not in labels:
-            problem = f'label "{label}" is unknown' if label else "there is no label"
+            problem = f'label "{label}" is unknown' if label else "the label is missing"
             raise DataError(f"{where}: {problem}, for {image_id}.", hint=f"Labels: {', '.join(sorted(labels))}.")
         if decision == "keep" and label not in ("", before):
             raise DataError(
@@ -107,7 +107,7 @@ _DONE = {"keep": "kept", "drop": "dropped", "relabel": "relabelled"}
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.exists():
-        raise DataError(f"There is no file of decisions {path}.", hint=_HEADER)
+        raise DataError(f"The decisions file {path} does not exist.", hint=_HEADER)
     table = unquote(read_table(path))  # names may be copied from one of nonet's tables
     if "decision" not in table or not {"image_id", "path"} & set(table.columns):
         raise DataError(f"{path} has columns {', '.join(map(str, table.columns))}.", hint=_HEADER)

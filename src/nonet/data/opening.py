@@ -21,7 +21,7 @@ def require_dataset(folder: Path) -> None:
     """
     missing = [name for name in ("dataset.json", "manifest.parquet") if not (folder / name).exists()]
     if not folder.exists():
-        raise DataError(f"There is no dataset {folder}.", hint=MAKE_ONE)
+        raise DataError(f"The dataset {folder} does not exist.", hint=MAKE_ONE)
     if not folder.is_dir():
         raise DataError(f"{folder} is a file, not a dataset.", hint=MAKE_ONE)
     if missing:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, GroupConfusions
-from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
+from nonet.evaluation.metrics import accuracy_score, balanced_accuracy_score, macro_f1_score
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def measure_floor(confusions: GroupConfusions, classes: list[str], bootstrap: Bo
     return Floor(
         commonest=classes[commonest],
         num_classes=int((support > 0).sum()),
-        accuracy=both(_accuracy),
+        accuracy=both(accuracy_score),
         macro_f1=both(macro_f1_score),
         balanced_accuracy=both(balanced_accuracy_score),
         gain=(float(_gain(total)), float(low), float(high)),
@@ -113,7 +113,3 @@ def _gain(counts: np.ndarray) -> np.ndarray:
     """Return balanced accuracy minus the baseline's: one over the number of classes among the drawn patients."""
     num_classes = (counts.sum(axis=-1) > 0).sum(axis=-1)
     return balanced_accuracy_score(counts) - 1 / np.maximum(num_classes, 1)
-
-
-def _accuracy(counts: np.ndarray) -> np.ndarray:
-    return np.trace(counts) / counts.sum()

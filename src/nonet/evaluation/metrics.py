@@ -143,6 +143,23 @@ def macro_specificity_score(confusion: npt.ArrayLike) -> np.ndarray:
     return _macro(confusion, "specificity")
 
 
+def accuracy_score(confusion: npt.ArrayLike) -> np.ndarray:
+    """Return the share of all images whose predicted class is right.
+
+    Parameters
+    ----------
+    confusion : array-like of int, shape (..., C, C)
+        Counts; rows are the true classes.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        From 0 to 1.
+    """
+    confusion = np.asarray(confusion, dtype=np.float64)
+    return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
+
+
 #: The scores of Table 1, in the order in which WBCBench 2026 ranks by them.
 SCORES: dict[str, Callable[[npt.ArrayLike], np.ndarray]] = {
     "macro_f1": macro_f1_score,

@@ -15,6 +15,7 @@ from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_
 from nonet.evaluation.calibration import CALIBRATED, MeasuredCalibration, measure_calibration
 from nonet.evaluation.issues import Issues, find_issues
 from nonet.evaluation.majority_baseline import Floor, measure_floor
+from nonet.evaluation.metrics import accuracy_score
 from nonet.evaluation.mistakes import Expanded, measure_expanded, mistakes_table
 from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.ood import measure_rejection, rejected_out_of_fold, without_nucleus_out_of_fold
@@ -164,7 +165,7 @@ def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
     predicted = best_classes(oof, calibration)
     confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     fitted = calibration.fitted if isinstance(calibration, MeasuredCalibration) else calibration
-    low, high = bootstrap.intervals(confusions, {"accuracy": _accuracy})["accuracy"]
+    low, high = bootstrap.intervals(confusions, {"accuracy": accuracy_score})["accuracy"]
     floor = measure_floor(confusions, oof.classes, bootstrap)
     has_issues = len(oof.classes) > 1 and not floor.nothing_learned
     return Results(
@@ -175,7 +176,7 @@ def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
         confusion=confusion_table(confusions.total(), oof.classes),
         mistakes=mistakes_table(oof, names=data.titles, predicted=predicted),
         expanded=measure_expanded(data.expanded, oof, names=data.titles, temperature=data.temperature),
-        accuracy=(float(_accuracy(confusions.total())), float(low), float(high)),
+        accuracy=(float(accuracy_score(confusions.total())), float(low), float(high)),
         calibration=calibration,
         rejection=measure_rejection(oof, rejected, without_nucleus, bootstrap),
         floor=floor,
@@ -209,7 +210,3 @@ def _alike(one: np.ndarray | float | None, other: np.ndarray | float | None) -> 
     if one is None or other is None:
         return one is other
     return bool(np.allclose(one, other, rtol=1e-3, atol=1e-6))
-
-
-def _accuracy(counts: np.ndarray) -> np.ndarray:
-    return np.trace(counts, axis1=-2, axis2=-1) / counts.sum((-2, -1))

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from nonet.artifacts.csv_files import unquote, write_csv
@@ -23,7 +22,7 @@ from nonet.data.manifest import Dataset
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 from nonet.evaluation.bootstrap import Bootstrap, GroupConfusions, confusions_by_group
-from nonet.evaluation.metrics import SCORES, per_class_scores
+from nonet.evaluation.metrics import SCORES, accuracy_score, per_class_scores
 from nonet.evaluation.tables import HEADINGS, format_interval
 
 #: Accepted column names, in any case; the first one present is used.
@@ -40,23 +39,6 @@ _OURS: dict[str, Any] = {
 #: Files of a folder of predictions; the first one present is used.
 _FILES = ("predictions.csv", "submission.csv")
 _MOST = 3  # examples in a sentence
-
-
-def accuracy_score(confusion: npt.ArrayLike) -> np.ndarray:
-    """Return the share of all images whose predicted class is right.
-
-    Parameters
-    ----------
-    confusion : array-like of int, shape (..., C, C)
-        Counts; rows are the true classes.
-
-    Returns
-    -------
-    ndarray of float64, shape (...)
-        From 0 to 1.
-    """
-    confusion = np.asarray(confusion, dtype=np.float64)
-    return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def test_dropping_one_of_two_conflicting_copies_keeps_the_other(build, tmp_path)
         ("path,decision\nEO/1.png,drop\n", r"2 sources have a path(.|\n)*image_id"),
         ("path,decision\nBA/1.png,burn\n", r'"burn" is not a decision(.|\n)*keep, drop, relabel'),
         ("path,decision,label\nBA/1.png,relabel,XX\n", r'label "XX" is unknown(.|\n)*Labels: BA'),
-        ("path,decision,label\nBA/1.png,relabel,\n", "there is no label"),
+        ("path,decision,label\nBA/1.png,relabel,\n", "the label is missing"),
         ("path,decision,label\nBA/1.png,keep,EO\n", r"to be kept as EO, but is BA(.|\n)*relabel"),
         ("path,decision\nBA/1.png,drop\nBA/1.png,keep\n", "line 3: a/BA/1.png has two decisions, drop and keep"),
         ("image,verdict\na,b\n", "has columns image, verdict"),

@@ -282,7 +282,7 @@ def test_a_run_works_elsewhere(run_copy, ensemble, paths):
 
 
 def test_a_run_that_is_none_says_so(tmp_path, tiny_dataset):
-    with pytest.raises(RunError, match="There is no run"):
+    with pytest.raises(RunError, match="nowhere does not exist"):
         load(tmp_path / "nowhere")
     with pytest.raises(RunError, match="is not a nonet run"):
         load(tiny_dataset.folder)

@@ -102,7 +102,7 @@ class Fields:
         """
         named = self.by_stem.get(table.stem, [])
         if not named:
-            return "missing: there is no image of its name"
+            return "missing: no image has its name"
         shared = [_num_shared(table.parent, field.parent) for field in named]
         nearest = [field for field, num in zip(named, shared) if num == max(shared)]
         if len(nearest) > 1:

@@ -54,7 +54,7 @@ CELLWIKI = Source(
         "Pictures from a web page differ from an analyser's crops in size, sharpness and background, which gives the "
         "class away.",
     ),
-    by_hand="There is no file to download. Open CellWiki's page on prolymphocytes, save each picture of a single cell "
+    by_hand="No archive is published. Open CellWiki's page on prolymphocytes, save each picture of a single cell "
     "into a folder that holds nothing else (crop to the cell where a picture shows several), and note the date; "
     "then: nonet data build cellwiki:FOLDER --external cellwiki, beside your other sources.",
 )
