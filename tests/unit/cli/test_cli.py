@@ -57,7 +57,7 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("evaluate {run} --robustness --corruptions rain", '"rain"'),
         ("evaluate {run} --robustness --severities 5", "severity 5"),
         ("evaluate {run} --robustness --limit -1", "-1"),
-        ("evaluate {run} --robustness --dataset {missing}", "no dataset"),
+        ("evaluate {run} --robustness --dataset {missing}", "does not exist"),
         ("issues", "RUN"),
         ("issues {run} --filter-by luck", "prune_by_noise_rate"),
         ("data build --out x", "no source"),
