@@ -23,7 +23,7 @@ from probe import probe
 
 import nonet
 from nonet.artifacts.logit_columns import logit_columns
-from nonet.cells import in_order_of_maturation, name_of
+from nonet.cells import class_name, in_order_of_maturation
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score, per_class_scores
 from nonet.evaluation.oof import align_oof
@@ -182,7 +182,7 @@ def _per_class(scored: pd.DataFrame, confusions, names: list[str], codes: list[s
     lines = [f"| code | name | images | patients | {' | '.join(names)} |", "|---" * (4 + len(names)) + "|"]
     for code in in_order_of_maturation(codes):
         of_class = scored[scored["label"] == code]
-        cells = [code, name_of(code), f"{len(of_class):,}", f"{of_class['patient'].nunique()}"]
+        cells = [code, class_name(code), f"{len(of_class):,}", f"{of_class['patient'].nunique()}"]
         lines.append("| " + " | ".join([*cells, *[f"{value:.3f}" for value in f1[:, codes.index(code)]]]) + " |")
     return lines
 

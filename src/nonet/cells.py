@@ -1,18 +1,19 @@
 """The thirteen white-cell classes: names, lineages, order of maturation and colours.
 
-A dataset may use any subset of them, or labels of its own: `in_order_of_maturation` puts the known ones in the
-order a haematologist expects and the rest, alphabetically, behind.
+A dataset may use any subset of them, or labels of its own: `in_order_of_maturation` sorts the known ones in the order a
+haematologist expects, followed by the others in alphabetical order.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One class: its code, its name, the lineage it belongs to, and the colour figures draw it in."""
+    """A class: its code, its name, its lineage, and its colour in figures."""
 
     code: str
     name: str
@@ -25,10 +26,10 @@ MONOCYTOPOIESIS = "monocytopoiesis"
 LYMPHOPOIESIS = "lymphopoiesis"
 UNSETTLED = "blast"  # a picture does not settle a blast's lineage
 
-#: In place of a class, wherever a cell is none that is known or too doubtful to name.
+#: Label of a cell that is of no known class, or too doubtful to name.
 UNIDENTIFIED = "unidentified"
 
-# In order of maturation, lineage by lineage; this order is the one of every figure and confusion matrix.
+# In order of maturation, lineage by lineage: the order of every figure and confusion matrix.
 CELLS = {
     cell.code: cell
     for cell in (
@@ -48,7 +49,7 @@ CELLS = {
     )
 }
 
-#: The colour of a lineage as a whole, whichever of its classes a dataset has.
+#: Colour of a whole lineage, whichever of its classes a dataset has.
 LINEAGE_COLOURS = {
     UNSETTLED: "#4d4d4d",
     GRANULOPOIESIS: "#b3312c",
@@ -59,8 +60,8 @@ LINEAGE_COLOURS = {
 #: The thirteen codes in alphabetical order: the column order of every logit array.
 CLASSES = tuple(sorted(CELLS))
 
-#: Code → what else its cells are called, in the singular. Only what leaves no doubt: a "neutrophil" may be BNE or SNE,
-#: "PMO" a promonocyte or a promyelocyte. Order of words, letter case and signs do not count.
+#: Code → synonyms of its name, in the singular. Only unambiguous ones: a "neutrophil" may be BNE or SNE, "PMO" a
+#: promonocyte or a promyelocyte. Word order, letter case and punctuation do not matter.
 SYNONYMS = {
     "BA": ("basophil granulocyte", "basophilic granulocyte", "basophile", "basophilic", "baso"),
     "BL": (
@@ -107,20 +108,20 @@ SYNONYMS = {
 GRANULOCYTE_STAGES = ("PMY", "MY", "MMY", "BNE", "SNE")
 
 
-def name_of(code: str) -> str:
-    """Return the class's name, or the code itself where it is not one of the thirteen."""
+def class_name(code: str) -> str:
+    """Return the name of a class, or the code itself if it is not one of the thirteen."""
     return CELLS[code].name if code in CELLS else code
 
 
-def code_of(name: str) -> str | None:
-    """Return the code that a name stands for: itself, the class's name or a synonym; None where there is none.
+def class_code(name: str) -> str | None:
+    """Return the code of a class given as a code, a name or a synonym; None if it is not one of the thirteen.
 
-    Letter case, plural, signs, order of words and words run together in capitals do not count:
-    "Neutrophils (segmented)" and "SegmentedNeutrophil" are SNE.
+    Letter case, plurals, punctuation, word order and camel case do not matter: "Neutrophils (segmented)" and
+    "SegmentedNeutrophil" are SNE.
 
     Examples
     --------
-    >>> code_of("Plasma cells"), code_of("ly"), code_of("neutrophil")
+    >>> class_code("Plasma cells"), class_code("ly"), class_code("neutrophil")
     ('PC', 'LY', None)
     """
     return _CODES.get(_words(name)) or _CODES.get(_words(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)))
@@ -142,30 +143,29 @@ _CODES = {
 
 
 def in_order_of_maturation(codes: Iterable[str]) -> list[str]:
-    """Sort class codes by lineage and maturation; labels outside the thirteen follow, alphabetically."""
+    """Sort class codes by lineage and maturation, followed by labels outside the thirteen in alphabetical order."""
     rank = {code: i for i, code in enumerate(CELLS)}
     return sorted(codes, key=lambda code: (rank.get(code, len(rank)), code))
 
 
 def lineage_blocks(codes: list[str]) -> list[tuple[str, int, int]]:
-    """Return (lineage, first, last) for each lineage that fills two or more neighbouring places of `codes`."""
-    lineages = [CELLS[code].lineage if code in CELLS else None for code in codes]
+    """Return (lineage, first index, last index) of each run of two or more adjacent codes of one lineage."""
     blocks, start = [], 0
-    for i in range(1, len(codes) + 1):
-        if i == len(codes) or lineages[i] != lineages[start]:
-            if i - start >= 2 and lineages[start] is not None:
-                blocks.append((lineages[start], start, i - 1))
-            start = i
+    for lineage, neighbours in groupby(codes, key=lambda code: CELLS[code].lineage if code in CELLS else None):
+        end = start + len(list(neighbours))
+        if lineage is not None and end - start >= 2:
+            blocks.append((lineage, start, end - 1))
+        start = end
     return blocks
 
 
 def stages_block(codes: list[str]) -> tuple[int, int] | None:
-    """Return (first, last) of the granulocyte stages in `codes`, without eosinophil and basophil beside them.
+    """Return (first index, last index) of the granulocyte stages in `codes`, without eosinophil and basophil.
 
-    None where there are fewer than two stages next to each other, or nothing else of their lineage beside them.
+    None if there are fewer than two stages, they are not adjacent, or they are a whole block of `lineage_blocks`.
     """
-    places = [i for i, code in enumerate(codes) if code in GRANULOCYTE_STAGES]
-    if len(places) < 2 or places[-1] - places[0] != len(places) - 1:
+    indices = [i for i, code in enumerate(codes) if code in GRANULOCYTE_STAGES]
+    if len(indices) < 2 or indices[-1] - indices[0] != len(indices) - 1:
         return None
-    stages = places[0], places[-1]
+    stages = indices[0], indices[-1]
     return stages if (GRANULOPOIESIS, *stages) not in lineage_blocks(codes) else None

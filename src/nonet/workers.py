@@ -123,7 +123,7 @@ def map_in_order(
     num_workers: int,
     *,
     make_pool: Callable[[int], Workers] = spawned_pool,
-    name_of: Callable[[Any], str] | None = None,
+    describe_task: Callable[[Any], str] | None = None,
 ) -> Generator[Any, None, None]:
     """Yield the function's results in the order of the tasks; with one worker, computed in this process.
 
@@ -139,7 +139,7 @@ def map_in_order(
         Number of processes.
     make_pool : callable
         Makes the pool from the number of processes.
-    name_of : callable, optional
+    describe_task : callable, optional
         Describes a task in error messages.
 
     Yields
@@ -172,7 +172,7 @@ def map_in_order(
                 waiting.popleft()
     except BrokenProcessPool as error:
         # Those submitted first are running; the others wait.
-        at_work = [name_of(task) for task, _ in list(waiting)[:num_workers]] if name_of else []
+        at_work = [describe_task(task) for task, _ in list(waiting)[:num_workers]] if describe_task else []
         where = f", at one of these: {'; '.join(at_work)}" if at_work else ""
         raise DataError(
             f"A worker process died{where}.",

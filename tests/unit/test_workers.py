@@ -36,7 +36,7 @@ def test_results_come_in_order():
 def test_a_process_that_dies_is_told_with_its_task():
     with (
         pytest.raises(DataError, match=r'task "die"'),
-        closing(map_in_order(work, ["a", "die"], 2, name_of=lambda task: f'task "{task}"')) as results,
+        closing(map_in_order(work, ["a", "die"], 2, describe_task=lambda task: f'task "{task}"')) as results,
     ):
         assert next(results) == "a"
         list(results)

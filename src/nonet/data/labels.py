@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from nonet.cells import CELLS, code_of
+from nonet.cells import CELLS, class_code
 from nonet.data.selection import Selection
 from nonet.data.sources.base import EXTRA_LABELS
 from nonet.data.sources.tables import read_table
@@ -24,7 +24,7 @@ def label_code(label: str) -> str | None:
     -------
     str or None
     """
-    return code_of(label) or code_of(canonical_form(label))
+    return class_code(label) or class_code(canonical_form(label))
 
 
 def match_label(label: str, known: Collection[str]) -> str | None:

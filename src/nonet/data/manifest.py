@@ -9,7 +9,7 @@ import pandas as pd
 from nonet.artifacts.csv_files import read_csv, write_csv
 from nonet.artifacts.integrity import read_json, reading
 from nonet.artifacts.run import write_json, written_whole
-from nonet.cells import in_order_of_maturation, name_of
+from nonet.cells import class_name, in_order_of_maturation
 from nonet.data.opening import require_dataset
 from nonet.errors import DataError
 
@@ -255,7 +255,7 @@ def _count_table(manifest: pd.DataFrame, classes: list[str]) -> str:
     """Return the images, and patients if known, per class and source as text."""
     rows, sources = [], sorted(manifest["source"].unique())
     for code in in_order_of_maturation(classes):
-        row: dict[str, object] = {"class": code, "name": name_of(code) if name_of(code) != code else ""}
+        row: dict[str, object] = {"class": code, "name": class_name(code) if class_name(code) != code else ""}
         for source in sources:
             part = manifest[(manifest["label"] == code) & (manifest["source"] == source)]
             row[f"{source}: images"] = len(part)

@@ -13,7 +13,7 @@ from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import fit_rejection
-from nonet.cells import in_order_of_maturation, name_of
+from nonet.cells import class_name, in_order_of_maturation
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
 from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.oof import ALL_CLASSES, OutOfFold
@@ -193,7 +193,7 @@ def rejection_table(
         rows.append(
             {
                 "class": code,
-                "name": "all known cells" if code == ALL_CLASSES else name_of(code),
+                "name": "all known cells" if code == ALL_CLASSES else class_name(code),
                 "images": int(of_class.sum()),
                 "patients": num_groups,
                 "rejected": int(rejected[of_class].sum()),

@@ -17,7 +17,7 @@ import pandas as pd
 
 from nonet.artifacts.csv_files import unquote, write_csv
 from nonet.artifacts.storage import claim, require_ours
-from nonet.cells import UNIDENTIFIED, in_order_of_maturation, name_of
+from nonet.cells import UNIDENTIFIED, class_name, in_order_of_maturation
 from nonet.data.manifest import Dataset
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
@@ -333,7 +333,7 @@ def _per_class(confusion: np.ndarray, classes: list[str]) -> pd.DataFrame:
     for code in in_order_of_maturation(set(classes) - {""}):
         k = classes.index(code)
         judged = {name: values[name][k] if values["support"][k] else np.nan for name in ("precision", "recall", "f1")}
-        about = {"code": code, "name": name_of(code), "images": int(confusion[k].sum())}
+        about = {"code": code, "name": class_name(code), "images": int(confusion[k].sum())}
         rows.append(about | {"predicted": int(confusion[:, k].sum())} | judged)
     return pd.DataFrame(rows)
 

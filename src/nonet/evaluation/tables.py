@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from nonet.cells import in_order_of_maturation, name_of
+from nonet.cells import class_name, in_order_of_maturation
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
 from nonet.evaluation.metrics import SCORES, macro_f1_score, per_class_scores
 from nonet.evaluation.oof import ENSEMBLE, OutOfFold, align_oof
@@ -163,7 +163,7 @@ def per_class_table(
         rows.append(
             {
                 "code": code,
-                "name": name_of(code),
+                "name": class_name(code),
                 "images": int(of_class.sum()),
                 "patients": num_groups if patients_known else pd.NA,
                 "groups": num_groups,

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from PIL import Image
 
-from nonet.cells import in_order_of_maturation, name_of
+from nonet.cells import class_name, in_order_of_maturation
 
 INK, FAINT = "#22262b", "#8a9099"
 #: Okabe & Ito's colours, which colour-blind readers can distinguish; one per architecture or source.
@@ -133,7 +133,7 @@ def sample_figure(
                 axes.text(number + 0.47, 1.06, head, ha="center", va="bottom", fontsize=5.8, linespacing=1.15)
         axes.axis("off")
         middle = bottom + height * 0.47
-        name = name_of(code)
+        name = class_name(code)
         figure.text(left + 0.005, middle, short(code), weight="bold", va="bottom" if name != code else "center")
         if name != code:
             figure.text(left + 0.005, middle, name, va="top", fontsize=7.2, color="#5a6068")

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nonet.artifacts.csv_files import write_csv
-from nonet.cells import name_of
+from nonet.cells import class_name
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.not_measured import NotMeasured
 from nonet.page.figures import FAINT, PALETTE
@@ -79,7 +79,7 @@ def calibration_words(measured: MeasuredCalibration | NotMeasured | None) -> dic
         "doubt": measured.doubt.to_dict(),
         "coverage": measured.coverage.iloc[0].to_dict(),
         "worst": worst.to_dict("records"),
-        "by_class": [row | {"name": name_of(row["class"])} for row in by_class.to_dict("records")],
+        "by_class": [row | {"name": class_name(row["class"])} for row in by_class.to_dict("records")],
         "shift": measured.differences.iloc[0].to_dict(),
         "adapted": measured.differences.iloc[1].to_dict() if len(measured.differences) > 1 else None,
         "worse": [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.cells import in_order_of_maturation, name_of
+from nonet.cells import class_name, in_order_of_maturation
 from nonet.data.sources import SOURCES
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.results import Results
@@ -131,7 +131,7 @@ def _class_rows(found: Results) -> list[list]:
         # If only some patients are known, their number would be misleading.
         patients = "unknown" if pd.isna(row["patients"]) else f"{row['patients']:,}"
         known = "unknown" if others["patient"].isna().any() else f"{others['patient'].nunique():,}"
-        rows.append([code, name_of(code), f"{row['images']:,}", patients, f"{len(others):,}", known])
+        rows.append([code, class_name(code), f"{row['images']:,}", patients, f"{len(others):,}", known])
     return rows
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from nonet.calibration.conformal import MIN_GROUPS_OF_CLASS
-from nonet.cells import name_of
+from nonet.cells import class_name
 from nonet.evaluation.members import dead_words
 from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.results import Results
@@ -121,4 +121,4 @@ def _too_few(group: str) -> str:
 
 
 def list_classes(classes: pd.DataFrame) -> str:
-    return ", ".join(f"{code} ({name_of(code)})" if name_of(code) != code else code for code in classes["code"])
+    return ", ".join(f"{code} ({class_name(code)})" if class_name(code) != code else code for code in classes["code"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.cells import lineage_blocks, name_of
+from nonet.cells import class_name, lineage_blocks
 from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.evaluation.issues import Issues, commonest
 from nonet.evaluation.mistakes import expanded_in_words, mistakes_in_words
@@ -93,7 +93,7 @@ def _page_values(found: Results) -> dict:
         "best": {(views, score): rows[score].max() for views, rows in table.groupby("views") for score in HEADINGS},
         "per_class": found.per_class.to_dict("records"),
         "differences": found.differences.to_dict("records"),
-        "classes": [(code, name_of(code)) for code in codes],
+        "classes": [(code, class_name(code)) for code in codes],
         "has_lineages": bool(lineage_blocks(codes)),
         "group": found.group,
         "num_networks": data.num_networks,

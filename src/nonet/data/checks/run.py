@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from nonet.cells import in_order_of_maturation, name_of
+from nonet.cells import class_name, in_order_of_maturation
 from nonet.data.checks.finding import Finding
 from nonet.data.checks.near_duplicates import UNCHANGED, near_duplicates
 from nonet.data.checks.shortcuts import ALL_SOURCES, ORDER, Shortcut, find_shortcuts
@@ -144,7 +144,7 @@ def class_counts(manifest: pd.DataFrame) -> pd.DataFrame:
     for code in in_order_of_maturation(labelled["label"].unique()):
         for source, part in labelled[labelled["label"] == code].groupby("source"):
             numbers = (len(part), part["patient"].nunique(), int(part["patient"].isna().sum()))
-            rows.append((code, name_of(code), source, *numbers))
+            rows.append((code, class_name(code), source, *numbers))
     return pd.DataFrame(rows, columns=["class", "name", "source", "images", "patients", "unknown"])
 
 

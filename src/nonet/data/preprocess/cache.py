@@ -320,7 +320,7 @@ def _fill(
     with (
         progress(total=total, initial=total - len(jobs), description=description, unit="images") as bar,
         closing(
-            map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool, name_of=_first_and_last)
+            map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool, describe_task=_first_and_last)
         ) as chunks_done,
     ):
         for prepared in chunks_done:

@@ -4,7 +4,7 @@ import textwrap
 
 import pandas as pd
 
-from nonet.cells import name_of
+from nonet.cells import class_name
 from nonet.data.sources import SOURCES
 from nonet.data.sources.base import Download, Source
 from nonet.data.sources.fetch import find_source
@@ -126,7 +126,7 @@ def label_table(source: Source) -> list[tuple[str, str, str]]:
             option = f"; `classes={meaning.label}` includes it" if meaning.label else ""
             rows.append((upstream, "", f"left out: {meaning.reason}{option}"))
         else:
-            rows.append((upstream, meaning, name_of(meaning)))
+            rows.append((upstream, meaning, class_name(meaning)))
     return rows
 
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from nonet.cells import code_of
+from nonet.cells import class_code
 from nonet.data.images.formats import is_named_as_image
 from nonet.data.sources.base import Source
 from nonet.data.sources.class_folders import require_folder
@@ -130,12 +130,12 @@ def _require_classes(path: Path, files: list[tuple[str, ...]], levels: tuple[str
     """
     here = {parts[0] for parts in files}
     _require_no_split_in_names(path, here)
-    if any(code_of(name) for name in here):
+    if any(class_code(name) for name in here):
         return
     # A split may be named between the two levels.
     inner = [[part for part in parts[1:-1] if not parse_split(part)] for parts in files]
     below, all_deeper = {parts[0] for parts in inner if parts}, all(inner)
-    known = sorted(name for name in below if code_of(name))
+    known = sorted(name for name in below if class_code(name))
     above = "".join(f"{level}/" for level in levels[:-1])
     between = "SPLIT/" if any(parse_split(part) for parts in files for part in parts[1:-1]) else ""
     if len(here) == 1 and all_deeper and len(below) > 1:
@@ -153,7 +153,7 @@ def _require_classes(path: Path, files: list[tuple[str, ...]], levels: tuple[str
             hint=f"If the upper folders are patients, add: `layout={above}PATIENT/{between}CLASS`; if not, "
             f"add: `layout={above}*/{between}CLASS`.",
         )
-    if levels == ("CLASS",) and code_of(path.name):
+    if levels == ("CLASS",) and class_code(path.name):
         raise DataError(
             f"{path} itself has the name of a class, and its folders {_some(sorted(here))} do not.",
             hint=f"Give the folder above, folder:{path.parent}; if these are the classes, add: `layout=CLASS`.",
