@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 
 from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.run import write_json
-from nonet.artifacts.storage import claim, read_json
+from nonet.artifacts.storage import FolderKind, prepare_folder, read_json
 from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds, write_folds
 from nonet.data.images.decode import load_rgb
@@ -116,7 +116,7 @@ def demo(
 def _require_same(out: Path, requested: dict[str, int]) -> None:
     """Refuse a folder with a demo of other cells: its dataset, folds and run would not match."""
     hint = "Give another folder: nonet demo FOLDER"
-    claim(out, "demo", main="demo.json", keys=set(requested), hint=hint)
+    prepare_folder(out, FolderKind("demo", main="demo.json", keys=set(requested), hint=hint))
     file = out / "demo.json"
     stored = read_json(file) or requested
     differing = [

@@ -5,8 +5,8 @@ import errno
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from filelock import FileLock, Timeout
 
@@ -66,13 +66,26 @@ def storage_error(error: OSError, place: object = None) -> StorageError:
     return StorageError(message if place is not None else message[0].upper() + message[1:], hint)
 
 
-class FolderKind(TypedDict):
-    """How folders of one kind are recognised: the arguments of `claim` and `require_ours`."""
+@dataclass(frozen=True)
+class FolderKind:
+    """How folders of one kind are recognised.
 
-    kind: str
+    Attributes
+    ----------
+    name : str
+        What the folder contains, such as "dataset".
+    main : str
+        Name of the kind's main file, which is JSON.
+    keys : set of str
+        Keys that the main file has.
+    hint : str
+        What to do if a folder is refused.
+    """
+
+    name: str
     main: str
     keys: set[str]
-    hint: str
+    hint: str = "Give a new or an empty folder."
 
 
 @contextlib.contextmanager
@@ -92,7 +105,7 @@ def writing_to(place: object) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(lock: Path, message: str, hint: str) -> Iterator[None]:
+def exclusive_lock(lock: Path, message: str, hint: str) -> Iterator[None]:
     """Hold a lock within the block, or fail; the lock is released when the process ends.
 
     On network drives without locks, a warning is logged and the block runs without one.
@@ -117,8 +130,8 @@ def alone(lock: Path, message: str, hint: str) -> Iterator[None]:
         yield
 
 
-def waiting_for(lock: Path) -> contextlib.AbstractContextManager:
-    """Return a context manager that waits for a lock and holds it; on drives without locks, as `alone`."""
+def waiting_lock(lock: Path) -> contextlib.AbstractContextManager:
+    """Return a context manager that waits for a lock and holds it; on drives without locks, as `exclusive_lock`."""
     return _lock(lock, timeout=-1)
 
 
@@ -138,7 +151,7 @@ def _lock(path: Path, *, timeout: float) -> Iterator[None]:
         yield
 
 
-def claim(folder: Path, kind: str, *, main: str, keys: set[str], hint: str = "Give a new or an empty folder.") -> None:
+def prepare_folder(folder: Path, kind: FolderKind) -> None:
     """Mark a folder as nonet's before anything is written to it; refuse one that is not.
 
     A folder may be used if it is new or empty, if it was marked as this kind earlier, or if its main file is of this
@@ -147,49 +160,43 @@ def claim(folder: Path, kind: str, *, main: str, keys: set[str], hint: str = "Gi
     Parameters
     ----------
     folder : Path
-    kind : str
-        What the folder contains, such as "dataset".
-    main : str
-        Name of the kind's main file, which is JSON.
-    keys : set of str
-        Keys that the main file has.
-    hint : str
-        What to do if the folder is refused.
+    kind : FolderKind
 
     Raises
     ------
     StorageError
         If the folder contains something else. Nothing is touched.
     """
-    require_ours(folder, kind, main=main, keys=keys, hint=hint)
+    require_usable_folder(folder, kind)
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        mark = {"written_by": "nonet", "kind": kind}
+        mark = {"written_by": "nonet", "kind": kind.name}
         if read_json(folder / MARKER) != mark:
             (folder / MARKER).write_text(json.dumps(mark) + "\n", encoding="utf-8")
 
 
-def require_ours(folder: Path, kind: str, *, main: str, keys: set[str], hint: str) -> None:
-    """Raise StorageError if a folder is neither new nor empty nor of this kind; parameters as for `claim`."""
+def require_usable_folder(folder: Path, kind: FolderKind) -> None:
+    """Raise StorageError if a folder is neither new nor empty nor of this kind; see `prepare_folder`."""
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir():
-        raise StorageError(f"{folder} is not a folder.", hint=hint)
+        raise StorageError(f"{folder} is not a folder.", hint=kind.hint)
     with writing_to(folder):
-        held = sorted(p.name for p in folder.iterdir() if not is_leftover(p.name))  # these are never touched
-    held = [name for name in held if not name.startswith(".nonet")]  # of an interrupted start
-    if not held:
+        names = sorted(p.name for p in folder.iterdir() if not is_leftover(p.name))  # these are never touched
+    names = [name for name in names if not name.startswith(".nonet")]  # of an interrupted start
+    if not names:
         return
     marked = read_json(folder / MARKER)
-    if marked.get("written_by") == "nonet" and marked.get("kind") == kind:
+    if marked.get("written_by") == "nonet" and marked.get("kind") == kind.name:
         return
-    if keys <= read_json(folder / main).keys():
+    if kind.keys <= read_json(folder / kind.main).keys():
         return
     if marked.get("written_by") == "nonet":
-        raise StorageError(f"{folder} is a {marked.get('kind')} of nonet, not a {kind}.", hint=hint)
-    first = ", ".join(held[:3]) + (" …" if len(held) > 3 else "")
+        raise StorageError(f"{folder} is a {marked.get('kind')} of nonet, not a {kind.name}.", hint=kind.hint)
+    first = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
     raise StorageError(
-        f"{folder} is not empty and is not a {kind} of nonet: it contains {first}. Nothing was changed.", hint=hint
+        f"{folder} is not empty and is not a {kind.name} of nonet: it contains {first}. Nothing was changed.",
+        hint=kind.hint,
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import FORMAT_VERSION, file_sha256, now
-from nonet.artifacts.storage import FolderKind, claim, require_ours
+from nonet.artifacts.storage import FolderKind, prepare_folder, require_usable_folder
 from nonet.data.checks.page import write_checks
 from nonet.data.checks.run import run_checks
 from nonet.data.dataset_classes import find_classes, nothing_left, require_free_label
@@ -38,13 +38,13 @@ from nonet.errors import DataError
 
 logger = logging.getLogger("nonet")
 
-#: How a dataset's folder is recognised; see `nonet.artifacts.storage.claim`.
-OURS: FolderKind = {
-    "kind": "dataset",
-    "main": "dataset.json",
-    "keys": {"format_version", "classes", "roots"},
-    "hint": "Give a new or an empty folder as `out`, or that of an earlier build.",
-}
+#: How a dataset's folder is recognised; see `nonet.artifacts.storage.FolderKind`.
+FOLDER = FolderKind(
+    "dataset",
+    main="dataset.json",
+    keys={"format_version", "classes", "roots"},
+    hint="Give a new or an empty folder as `out`, or that of an earlier build.",
+)
 
 
 def build_dataset(
@@ -113,7 +113,7 @@ def build_dataset(
         no image is left.
     """
     out, num_folds = Path(out).expanduser(), possible_num_folds(num_folds)
-    require_ours(out, **OURS)
+    require_usable_folder(out, FOLDER)
     options = {"columns": parse_columns(columns), "root": root, "layout": layout}
     listings = read_sources(_as_list(sources), options)
     selection = select_from_listings(listings.values())
@@ -127,7 +127,7 @@ def build_dataset(
         decided = read_decisions(decisions, selection.rows, classes=wanted)
         apply_decisions(selection, decided)
     left_out = _select(selection, list(listings.values()), wanted, _as_list(paper))
-    claim(out, **OURS)
+    prepare_folder(out, FOLDER)
     packed = packed_sources(listings.values())
     roots |= unpack_images(selection, packed, out)
     places = {source: out / folder for source, folder in roots.items()}

@@ -12,7 +12,7 @@ import pandas as pd
 
 from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import Run, write_text
-from nonet.artifacts.storage import claim, require_ours
+from nonet.artifacts.storage import FolderKind, prepare_folder, require_usable_folder
 from nonet.errors import DataError
 from nonet.evaluation.bootstrap import Bootstrap, GroupConfusions, confusions_by_group
 from nonet.evaluation.metrics import SCORES
@@ -23,12 +23,12 @@ from nonet.page.markdown import Markdown
 from nonet.page.markdown import table as markdown_table
 
 #: How to tell a folder that `table` wrote; it has no JSON file, so that only the marker does.
-_OURS: dict[str, Any] = {
-    "kind": "comparison of runs",
-    "main": "table.csv",
-    "keys": {"nonet"},
-    "hint": "Give a new folder as `out`.",
-}
+_FOLDER = FolderKind(
+    "comparison of runs",
+    main="table.csv",
+    keys={"nonet"},
+    hint="Give a new folder as `out`.",
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def table(
     bootstrap = Bootstrap(num_resamples, confidence, seed)
     folder = None if out is None else Path(out).expanduser()
     if folder is not None:
-        require_ours(folder, **_OURS)
+        require_usable_folder(folder, _FOLDER)
     opened = [Run(run) for run in runs]
     if len(opened) < 2:
         raise DataError("A comparison needs at least two runs.", hint="For one run: nonet evaluate RUN.")
@@ -109,7 +109,7 @@ def table(
     shared, notes = _shared(data)
     made = RunsTable(*_score(data, shared, bootstrap), notes)
     if folder is not None:
-        claim(folder, **_OURS)
+        prepare_folder(folder, _FOLDER)
         write_csv(folder / "differences.csv", made.differences)
         write_text(folder / "table.md", _markdown(made))
         write_csv(folder / "table.csv", made.table)

@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nonet.artifacts.csv_files import unquote, write_csv
-from nonet.artifacts.storage import claim, require_ours
+from nonet.artifacts.storage import FolderKind, prepare_folder, require_usable_folder
 from nonet.cells import UNIDENTIFIED, class_name, in_order_of_maturation
 from nonet.data.manifest import Dataset
 from nonet.data.sources.tables import read_table
@@ -30,12 +29,12 @@ IMAGE_COLUMNS = ("image", "image_id", "id", "path", "file", "filename", "name")
 PREDICTED_COLUMNS = ("best", "label", "labels", "predicted", "prediction", "class")
 LABEL_COLUMNS = ("true_label", "label", "labels", "class")
 #: How to tell a folder that `score` wrote; it has no JSON file, so that only the marker does.
-_OURS: dict[str, Any] = {
-    "kind": "score",
-    "main": "scores.csv",
-    "keys": {"nonet"},
-    "hint": "Give a new folder as `out`.",
-}
+_FOLDER = FolderKind(
+    "score",
+    main="scores.csv",
+    keys={"nonet"},
+    hint="Give a new folder as `out`.",
+)
 #: Files of a folder of predictions; the first one present is used.
 _FILES = ("predictions.csv", "submission.csv")
 _MOST = 3  # examples in a sentence
@@ -125,7 +124,7 @@ def score(
     bootstrap = Bootstrap(num_resamples, confidence, seed)
     folder = None if out is None else Path(out).expanduser()
     if folder is not None:
-        require_ours(folder, **_OURS)
+        require_usable_folder(folder, _FOLDER)
     predicted, truth = _read_predictions(Path(predictions).expanduser()), _read_labels(Path(labels).expanduser())
     found = match_names(truth["image"], predicted["image"])
     notes = _notes(truth, predicted, found)
@@ -149,7 +148,7 @@ def score(
         notes=notes,
     )
     if folder is not None:
-        claim(folder, **_OURS)
+        prepare_folder(folder, _FOLDER)
         write_csv(folder / "per_class.csv", made.per_class)
         write_csv(folder / "confusion.csv", made.confusion, index=True)
         write_csv(folder / "scores.csv", made.scores)

@@ -19,7 +19,14 @@ import pandas as pd
 
 from nonet.artifacts.integrity import file_facts, read_checked_parquet, read_sealed, require_whole, write_sealed
 from nonet.artifacts.run import now, remove_leftovers, set_aside, written_whole
-from nonet.artifacts.storage import TEMPORARY, alone, claim, require_ours, writing_to
+from nonet.artifacts.storage import (
+    TEMPORARY,
+    FolderKind,
+    exclusive_lock,
+    prepare_folder,
+    require_usable_folder,
+    writing_to,
+)
 from nonet.data.images.files import FINAL
 from nonet.errors import DamagedError, RunError, StorageError
 from nonet.inference.inputs import Input
@@ -27,12 +34,12 @@ from nonet.inference.inputs import Input
 logger = logging.getLogger("nonet")
 
 CHUNK_SIZE = 64
-_OURS = {
-    "kind": "prediction",
-    "main": "plan.json",
-    "keys": {"weights", "images", "views"},
-    "hint": "Give a new or an empty folder as `out`, or that of an earlier prediction.",
-}
+_FOLDER = FolderKind(
+    "prediction",
+    main="plan.json",
+    keys={"weights", "images", "views"},
+    hint="Give a new or an empty folder as `out`, or that of an earlier prediction.",
+)
 #: Settings that are applied when the parts are joined: parts made with another value can be used.
 _APPLIED_AT_END = {"adapt_priors"}
 
@@ -75,7 +82,7 @@ class PredictionFolder:
     def __str__(self) -> str:
         return str(self.path)
 
-    def require_ours(self, *, submission: bool = False) -> None:
+    def require_usable(self, *, submission: bool = False) -> None:
         """Check that the folder may be written to; touch nothing.
 
         Parameters
@@ -88,7 +95,7 @@ class PredictionFolder:
         StorageError
             If the folder is not nonet's, or something in it is in the way.
         """
-        require_ours(self.path, **_OURS)
+        require_usable_folder(self.path, _FOLDER)
         hint = "Move it away, or give another `out`."
         for file in (self.plan_file, self.csv, self.logits, self.submission):
             if file.is_dir():
@@ -100,8 +107,8 @@ class PredictionFolder:
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Return a context manager that locks the folder against other predictions, and marks it as nonet's."""
-        claim(self.path, **_OURS)
-        return alone(
+        prepare_folder(self.path, _FOLDER)
+        return exclusive_lock(
             self.path / ".nonet.lock",
             f"Another process is predicting into {self}.",
             "Wait for it, or give another `out`.",

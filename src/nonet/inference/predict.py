@@ -100,7 +100,7 @@ def predict(
     """
     require_format(format, sample_submission=sample_submission, unreadable_label=unreadable_label)
     folder = PredictionFolder(out)
-    folder.require_ours(submission=format == "wbcbench")
+    folder.require_usable(submission=format == "wbcbench")
     require_devices(accelerator)
     opened = open_run(run) if isinstance(run, (str, os.PathLike)) else run  # which is an Ensemble
     if unreadable_label is not None:

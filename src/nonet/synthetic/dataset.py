@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from nonet.artifacts.run import written_whole
-from nonet.artifacts.storage import claim, writing_to
+from nonet.artifacts.storage import FolderKind, prepare_folder, writing_to
 from nonet.cells import CLASSES, GRANULOCYTE_STAGES
 from nonet.data.preprocess.corruptions import corrupt
 from nonet.errors import DataError, StorageError
@@ -274,9 +274,7 @@ def _truth_row(plan: Plan) -> tuple:
 
 
 def _make_room(out: Path) -> None:
-    claim(
-        out, "folder of drawn cells", main=_MARKER, keys={"written_by", "seed"}, hint="Give a new or an empty folder."
-    )
+    prepare_folder(out, FolderKind("folder of drawn cells", main=_MARKER, keys={"written_by", "seed"}))
     for name in ("truth.csv", "images.csv"):
         (out / name).unlink(missing_ok=True)
     if (out / "images").is_symlink():

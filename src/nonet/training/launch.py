@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from nonet.artifacts.run import Run
-from nonet.artifacts.storage import alone, claim
+from nonet.artifacts.storage import FolderKind, exclusive_lock, prepare_folder
 from nonet.data.manifest import Dataset
 from nonet.errors import NonetError, RunError
 from nonet.models.accelerators import require_devices
@@ -120,14 +120,9 @@ def _lock(run: Run) -> Iterator[None]:
     The lock is released when the process that holds it ends, however it ends.
     """
     if not run.has_members:  # a run that lost its provenance.json can be repaired
-        claim(
-            run.folder,
-            "run",
-            main="provenance.json",
-            keys={"fingerprints"},
-            hint="Give a new or an empty folder as `out`, or that of a run to resume.",
-        )
-    with alone(run.lock, f"{run} is being trained by another process.", "Wait for it, or give another `out`."):
+        hint = "Give a new or an empty folder as `out`, or that of a run to resume."
+        prepare_folder(run.folder, FolderKind("run", main="provenance.json", keys={"fingerprints"}, hint=hint))
+    with exclusive_lock(run.lock, f"{run} is being trained by another process.", "Wait for it, or give another `out`."):
         yield
 
 

@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import sys
+from dataclasses import replace
 
 import pytest
 from filelock import FileLock
@@ -12,19 +13,27 @@ from filelock import FileLock
 from helpers.folders import everything_in
 from helpers.processes import small_files
 from nonet.artifacts.run import remove_leftovers, write_text, written_whole
-from nonet.artifacts.storage import MARKER, alone, claim, storage_error, waiting_for, writing_to
+from nonet.artifacts.storage import (
+    MARKER,
+    FolderKind,
+    exclusive_lock,
+    prepare_folder,
+    storage_error,
+    waiting_lock,
+    writing_to,
+)
 from nonet.errors import RunError, StorageError, printable
 
-KIND = {"kind": "dataset", "main": "dataset.json", "keys": {"roots"}, "hint": "Give another."}
+KIND = FolderKind("dataset", main="dataset.json", keys={"roots"})
 
 
 @pytest.mark.parametrize("junk", [(), (".DS_Store",), ("Thumbs.db", "desktop.ini")])
 def test_an_empty_folder_becomes_ours_and_stays_so(tmp_path, junk):
     for name in junk:
         (tmp_path / name).write_text("x")
-    claim(tmp_path, **KIND)
+    prepare_folder(tmp_path, KIND)
     (tmp_path / "half written").write_text("")
-    claim(tmp_path, **KIND)
+    prepare_folder(tmp_path, KIND)
     assert json.loads((tmp_path / MARKER).read_text())["kind"] == "dataset"
 
 
@@ -35,22 +44,22 @@ def test_a_folder_of_somebody_is_refused_and_left_as_it_is(tmp_path, name):
     (tmp_path / "dataset.json").write_text('{"name": "of another program"}')
     before = everything_in(tmp_path)
     with pytest.raises(StorageError, match="dataset"):
-        claim(tmp_path, **KIND)
+        prepare_folder(tmp_path, KIND)
     assert everything_in(tmp_path) == before
 
 
 def test_a_folder_of_another_kind_is_refused(tmp_path):
-    claim(tmp_path, **KIND)
-    claim(tmp_path, **(KIND | {"kind": "run"}))  # nothing was in it yet
+    prepare_folder(tmp_path, KIND)
+    prepare_folder(tmp_path, replace(KIND, name="run"))  # nothing was in it yet
     (tmp_path / "recipe.toml").write_text("x")
-    claim(tmp_path, **(KIND | {"kind": "run"}))
+    prepare_folder(tmp_path, replace(KIND, name="run"))
     with pytest.raises(StorageError, match=r"\brun\b.*\bdataset\b"):
-        claim(tmp_path, **KIND)
+        prepare_folder(tmp_path, KIND)
 
 
 def test_a_folder_that_lost_its_marker_is_known_by_its_main_file(tmp_path):
     (tmp_path / "dataset.json").write_text('{"roots": {}}')
-    claim(tmp_path, **KIND)
+    prepare_folder(tmp_path, KIND)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", "[" * 100_000, ""])
@@ -59,7 +68,7 @@ def test_a_damaged_marker_is_no_traceback(tmp_path, text):
     (tmp_path / MARKER).write_text(text)
     (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(StorageError):
-        claim(tmp_path, **KIND)
+        prepare_folder(tmp_path, KIND)
 
 
 def test_a_file_or_a_dangling_link_is_refused(tmp_path):
@@ -67,20 +76,24 @@ def test_a_file_or_a_dangling_link_is_refused(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("file", "link"):
         with pytest.raises(StorageError, match="is not a folder"):
-            claim(tmp_path / name, **KIND)
+            prepare_folder(tmp_path / name, KIND)
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_one_at_a_time(tmp_path):
-    with FileLock(tmp_path / "lock"), pytest.raises(RunError, match="busy"), alone(tmp_path / "lock", "busy", "wait"):
+    with (
+        FileLock(tmp_path / "lock"),
+        pytest.raises(RunError, match="busy"),
+        exclusive_lock(tmp_path / "lock", "busy", "wait"),
+    ):
         pytest.fail("two at a time")
-    with alone(tmp_path / "lock", "busy", "wait"):
+    with exclusive_lock(tmp_path / "lock", "busy", "wait"):
         pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
 @pytest.mark.parametrize("refusal", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP])
-@pytest.mark.parametrize("lock", [waiting_for, lambda path: alone(path, "busy", "wait")])
+@pytest.mark.parametrize("lock", [waiting_lock, lambda path: exclusive_lock(path, "busy", "wait")])
 def test_a_drive_without_locks_is_worked_on_with_a_warning(tmp_path, monkeypatch, caplog, refusal, lock):
     import fcntl
 
@@ -96,7 +109,7 @@ def test_a_drive_without_locks_is_worked_on_with_a_warning(tmp_path, monkeypatch
 
 def test_a_folder_that_may_not_be_written_is_not_a_drive_without_locks(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError), waiting_for(tmp_path / "file" / "lock"):
+    with pytest.raises(StorageError), waiting_lock(tmp_path / "file" / "lock"):
         pytest.fail("not locked")
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nonet.artifacts.storage import waiting_for, writing_to
+from nonet.artifacts.storage import waiting_lock, writing_to
 from nonet.data.images.files import read_file
 from nonet.data.preprocess.crops import VERSION, Crop, prepare_crops
 from nonet.data.preprocess.denoise import warm_up
@@ -155,7 +155,7 @@ def prepare_images(
         # A lock ends with its process, so a killed one leaves none behind. Locks are taken in the order of crops, so
         # that two calls that share some of them cannot deadlock.
         for cache in caches:
-            locks.enter_context(waiting_for(cache.folder / "lock"))
+            locks.enter_context(waiting_lock(cache.folder / "lock"))
             cache.read_index()
             cache.drop_damaged(sha256s)
         jobs = {}

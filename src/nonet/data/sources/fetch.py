@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.artifacts.run import now, write_json
-from nonet.artifacts.storage import DISK_ERRORS, FolderKind, claim, require_ours, storage_error, writing_to
+from nonet.artifacts.storage import (
+    DISK_ERRORS,
+    FolderKind,
+    prepare_folder,
+    require_usable_folder,
+    storage_error,
+    writing_to,
+)
 from nonet.data.sources import SOURCES
 from nonet.data.sources.archives import unzip
 from nonet.data.sources.base import Download, Source
@@ -16,12 +23,12 @@ from nonet.progress import progress
 
 logger = logging.getLogger("nonet")
 
-_OURS: FolderKind = {
-    "kind": "download",
-    "main": RECORD,
-    "keys": {"source", "sha256"},
-    "hint": "Give a new or an empty folder as `out`.",
-}
+_FOLDER = FolderKind(
+    "download",
+    main=RECORD,
+    keys={"source", "sha256"},
+    hint="Give a new or an empty folder as `out`.",
+)
 ARCHIVES = ".archives"  # hidden, so that readers do not see archives as part of the data set
 
 
@@ -111,7 +118,7 @@ def fetch_source(name: str, out: str | Path, *, variant: str | None = None) -> F
     source, out = find_source(name), Path(out).expanduser()
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file, not a folder.", hint="Give another `out`.")
-    require_ours(out, **_OURS)
+    require_usable_folder(out, _FOLDER)
     download = source.download(variant)
     if not download.verified:
         logger.info(f"{source.name}: not verified. {download.evidence}")
@@ -142,7 +149,7 @@ def fetch_source(name: str, out: str | Path, *, variant: str | None = None) -> F
 def _from_address(source: Source, download: Download, out: Path) -> dict[str, str]:
     is_archive = download.file.endswith(".zip")
     path = (out / ARCHIVES if is_archive else out) / download.file
-    claim(out, **_OURS)
+    prepare_folder(out, _FOLDER)
     with writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -174,7 +181,7 @@ def _from_hub(source: Source, hub_name: str, out: Path, *, is_gated: bool) -> di
             f"{source.name} is gated: {where} requires a request for access, and there is no access token.",
             hint=f"{source.by_hand}\nThe token may also be in the environment variable HF_TOKEN.",
         )
-    claim(out, **_OURS)
+    prepare_folder(out, _FOLDER)
     try:
         huggingface_hub.snapshot_download(hub_name, repo_type="dataset", local_dir=out)
     except errors.GatedRepoError as error:
