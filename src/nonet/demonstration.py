@@ -20,7 +20,7 @@ from nonet.data.verify import check_dataset
 from nonet.errors import RunError
 from nonet.evaluation.tables import format_table
 from nonet.inference.predict import predict
-from nonet.recipe import load_recipe
+from nonet.recipe import Recipe, load_recipe
 from nonet.report.evaluate import evaluate
 from nonet.synthetic.dataset import draw_dataset
 from nonet.training.launch import train
@@ -142,7 +142,7 @@ def _draw(folder: Path, num_images: int, *, seed: int, corrupt: bool) -> Path:
     )
 
 
-def _denoising(drawn: Path, recipe) -> str:
+def _denoising(drawn: Path, recipe: Recipe) -> str:
     truth = pd.read_csv(drawn / "truth.csv")
     noisy = truth[truth["corruption"] == "noise"].groupby("severity").head(8)
     rows = []
@@ -162,7 +162,7 @@ def _denoising(drawn: Path, recipe) -> str:
     return pd.DataFrame(rows).to_string(index=False, float_format="%.1f") + "  (8-bit grey levels, medians)"
 
 
-def _fold(dataset: Dataset, recipe) -> str:
+def _fold(dataset: Dataset, recipe: Recipe) -> str:
     path = Path(dataset.folder) / "folds.csv"
     notes: list[str] = []
     if not path.exists():

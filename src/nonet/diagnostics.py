@@ -8,8 +8,12 @@ import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nonet.workers import num_processors
+
+if TYPE_CHECKING:
+    from nonet.settings import Models
 
 # Packages are imported where they are used: if one is missing, doctor still reports which.
 _MOST_PX_ON_CPU = 128  # input size; two cores train EfficientNet-Lite at 96 px in an hour
@@ -66,16 +70,16 @@ def doctor() -> Findings:
 
 def _packages() -> list[Finding]:
     """Return the installed versions of nonet's dependencies in one line, and a line for each missing one."""
-    found, missing = [], []
+    installed, missing = [], []
     for requirement in metadata.requires("nonet") or []:
         if "extra ==" in requirement:
             continue
-        package = re.match(r"[A-Za-z0-9._-]+", requirement).group()
+        package = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
         try:
-            found.append(f"{package} {metadata.version(package)}")
+            installed.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             missing.append(Finding("missing", f"{package}: install it with pip install nonet"))
-    return [Finding("ok", ", ".join(found)), *missing]
+    return [Finding("ok", ", ".join(installed)), *missing]
 
 
 def _device() -> Finding:
@@ -102,7 +106,7 @@ def _device() -> Finding:
     )
 
 
-def _needs_gpu(models) -> bool:
+def _needs_gpu(models: "Models") -> bool:
     """Whether the input of a recipe's networks is so large that training them on a CPU takes days."""
     from nonet.models.backbones import get_crop
 

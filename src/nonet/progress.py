@@ -4,6 +4,7 @@ import io
 import re
 import sys
 from collections.abc import Iterable
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -33,7 +34,7 @@ def progress_is_hidden() -> bool:
 class _Lines(io.TextIOBase):
     """A stream that writes the bars of tqdm as lines, without carriage returns and cursor movements."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO):
         self._stream, self._last = stream, ""
 
     def write(self, text: str) -> int:
@@ -48,7 +49,9 @@ class _Lines(io.TextIOBase):
         self._stream.flush()
 
 
-def progress(iterable=None, *, total: int | None = None, description: str, unit: str, **options) -> tqdm:
+def progress(
+    iterable: Iterable | None = None, *, total: int | None = None, description: str, unit: str, **options: Any
+) -> tqdm:
     """Return a tqdm bar: smooth on a terminal, a line every 30 seconds in a file.
 
     Parameters
@@ -91,8 +94,6 @@ def slowly(batches: Iterable, description: str | None) -> Iterable:
     batches : iterable
     description : str or None
         Shown before the bar; None shows no bar.
-    unit : str
-        Plural name of a batch.
 
     Returns
     -------

@@ -143,9 +143,9 @@ def differing_settings(before: Recipe, after: Recipe) -> dict[str, tuple[Any, An
     return {key: (one.get(key), other.get(key)) for key in one | other if one.get(key) != other.get(key)}
 
 
-def _flat(settings: dict) -> dict:
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     """{"train": {"epochs": 5}} → {"train.epochs": 5}"""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
     return flat

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from os import PathLike
+from pathlib import Path
 
 from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.ensemble_file import EnsembleFile
@@ -22,9 +22,9 @@ LIMIT = 500
 
 
 def evaluate_robustness(
-    run: str | PathLike | Run,
+    run: str | Path | Run,
     *,
-    dataset: str | PathLike | Dataset | None = None,
+    dataset: str | Path | Dataset | None = None,
     limit: int | None = LIMIT,
     corruptions: Sequence[str] | None = None,
     severities: Iterable[int] | None = None,
@@ -94,16 +94,16 @@ def evaluate_robustness(
         accelerator=accelerator,
         num_workers=num_workers,
     )
-    found = robustness_tables(folder, weights=EnsembleFile.read(run).weights, bootstrap=bootstrap)
-    _write(run, found)
-    logger.info("Scored %d variants: %s", len(found.scores), run.robustness)
-    return found
+    result = robustness_tables(folder, weights=EnsembleFile.read(run).weights, bootstrap=bootstrap)
+    _write(run, result)
+    logger.info("Scored %d variants: %s", len(result.scores), run.robustness)
+    return result
 
 
-def _write(run: Run, found: Robustness) -> None:
+def _write(run: Run, result: Robustness) -> None:
     """Write the figure and the tables, the scores last: they mark that all files are there."""
     titles = {name: name.replace("_", " ") for name in CORRUPTIONS}
-    figure = with_page_style(robustness_figure, found.scores, titles)
+    figure = with_page_style(robustness_figure, result.scores, titles)
     write_text(run.evaluation / "figures" / "robustness.svg", svg_text(figure, "robustness"))
-    write_csv(run.robustness_differences, found.differences)
-    write_csv(run.robustness, found.scores)
+    write_csv(run.robustness_differences, result.differences)
+    write_csv(run.robustness, result.scores)

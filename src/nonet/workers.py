@@ -5,7 +5,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
@@ -44,7 +44,7 @@ class NoWorkersError(DataError):
 
 
 class Workers(ProcessPoolExecutor):
-    """A pool of spawned processes that ignore Ctrl-C: the process that started them stops them.
+    """A pool of spawned processes that ignore Ctrl-C, and end when the process that started them does, however it ends.
 
     Parameters
     ----------
@@ -98,20 +98,18 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def spawned_pool(num_workers: int) -> Workers:
-    """Return a pool of `num_workers` processes that end when this process does, even if it is killed."""
-    return Workers(num_workers)
-
-
 def end_with_parent() -> None:
     """End this process when its parent has ended for any reason, and ignore Ctrl-C.
 
     Otherwise processes that share a training would wait for one another, and others for tasks, forever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows it cannot be blocked
+    parent = parent_process()
+    if parent is None:  # this is the process that the user started
+        return
 
     def watch() -> None:
-        parent_process().join()
+        parent.join()
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()
@@ -122,7 +120,7 @@ def map_in_order(
     tasks: Iterable,
     num_workers: int,
     *,
-    make_pool: Callable[[int], Workers] = spawned_pool,
+    make_pool: Callable[[int], Workers] = Workers,
     describe_task: Callable[[Any], str] | None = None,
 ) -> Generator[Any, None, None]:
     """Yield the function's results in the order of the tasks; with one worker, computed in this process.
@@ -159,7 +157,7 @@ def map_in_order(
     if pool is None:
         yield from map(function, tasks)
         return
-    waiting = deque()
+    waiting: deque[tuple[Any, Future]] = deque()
     try:
         with pool:
             for task in tasks:

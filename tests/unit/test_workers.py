@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from nonet.errors import DataError
-from nonet.workers import map_in_order, spawned_pool
+from nonet.workers import Workers, map_in_order
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -53,5 +53,5 @@ def test_who_leaves_early_waits_for_no_task():
 
 
 def test_workers_do_not_see_ctrl_c():
-    with spawned_pool(1) as pool:
+    with Workers(1) as pool:
         assert pool.submit(interrupt_me, 0).result() == "alive"

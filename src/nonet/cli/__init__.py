@@ -66,10 +66,10 @@ DATA_COMMANDS = {
 }
 for parent, commands in ((app, COMMANDS), (data, DATA_COMMANDS)):
     for target, words in commands.items():
-        own = (
-            {} if target == "listing:recipes" else {"group_parameters": Group.create_default_parameters()}
-        )  # an App has its own
-        parent.command(f"nonet.cli.{target}", help=words, **own)
+        if target == "listing:recipes":  # an App, which has its own group of parameters
+            parent.command(f"nonet.cli.{target}", help=words)
+        else:
+            parent.command(f"nonet.cli.{target}", help=words, group_parameters=Group.create_default_parameters())
 app.command(data)
 add_common_options(app)
 app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False  # `main` says how to continue

@@ -55,15 +55,16 @@ def evaluate(
 
     if (changed := options.changed()) and not robustness:
         raise NonetError(f"{changed[0]} applies to --robustness only.", hint="Add --robustness.")
-    bootstrap = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     if robustness:
-        _evaluate_robustness(run, options, bootstrap)
-    table = nonet.evaluate(run, **bootstrap)
+        _evaluate_robustness(run, options, num_resamples, confidence, seed)
+    table = nonet.evaluate(run, num_resamples=num_resamples, confidence=confidence, seed=seed)
     say(format_table(table))
     say(f"Report: {Path(run) / 'evaluation' / 'report.html'}; in the same folder: model_card.md and datasheet.md")
 
 
-def _evaluate_robustness(run: Path, options: RobustnessOptions, bootstrap: dict) -> None:
+def _evaluate_robustness(
+    run: Path, options: RobustnessOptions, num_resamples: int, confidence: float, seed: int
+) -> None:
     from nonet.evaluation.robustness import format_robustness
 
     result = nonet.evaluate_robustness(
@@ -75,7 +76,9 @@ def _evaluate_robustness(run: Path, options: RobustnessOptions, bootstrap: dict)
         views=options.views,
         accelerator=options.accelerator,
         num_workers=options.num_workers,
-        **bootstrap,
+        num_resamples=num_resamples,
+        confidence=confidence,
+        seed=seed,
     )
     say(f"Macro-F1 on corrupted images ({result.scores['images'].iloc[0]:,} images, drawn by class):")
     say(format_robustness(result))
@@ -124,5 +127,4 @@ def score(
         CSV with image (or path, ID, file) and label; with patient, intervals are over patients. Images are matched by
         file name, with or without its ending, and by folders where a name occurs twice. Or a dataset's folder.
     """
-    bootstrap = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
-    say(nonet.score(predictions, labels, out=out, **bootstrap))
+    say(nonet.score(predictions, labels, out=out, num_resamples=num_resamples, confidence=confidence, seed=seed))

@@ -50,8 +50,8 @@ def documented_by(*public: str) -> Callable[[Command], Command]:
     def document(command: Command) -> Command:
         sources = [*(getattr(nonet, name) for name in public), command]
         known = set(inspect.signature(command).parameters)
-        found = [_SECTION.search((inspect.getdoc(source) or "") + "\n") for source in sources]
-        entries = "".join(_one_name_each(section.group(1).rstrip("\n") + "\n") for section in found if section)
+        sections = [_SECTION.search((inspect.getdoc(source) or "") + "\n") for source in sources]
+        entries = "".join(_one_name_each(section.group(1).rstrip("\n") + "\n") for section in sections if section)
         words = _PARAMETER.sub(lambda match: _option(match) if match.group(1) in known else match.group(0), entries)
         command.__doc__ = f"Options.\n\nParameters\n----------\n{words}"
         return command

@@ -123,8 +123,8 @@ def draw_images(images: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFr
     if not limit or limit >= len(images):
         return images
     ordered = spread_over_patients(images, random_state=np.random.default_rng([seed, 0x0B]))
-    place = ordered.groupby("label").cumcount()
-    return images.loc[sorted(ordered.index[place.argsort(kind="stable")[:limit]], key=images.index.get_loc)]
+    rank_in_class = ordered.groupby("label").cumcount().to_numpy()
+    return images[images.index.isin(ordered.index[rank_in_class.argsort(kind="stable")[:limit]])]
 
 
 def image_seed(image_id: str, seed: int) -> int:

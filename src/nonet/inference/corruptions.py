@@ -141,10 +141,11 @@ def _score(
     prepared_chunks = closing(map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool))
     parts: dict[Variant, list[pd.DataFrame]] = {}
     with prepared_chunks as prepared, progress(total=num_left, description="corrupted images", unit="images") as bar:
-        for chunk, both in zip(chunks, prepared):
+        for chunk, (as_is, denoised, changed) in zip(chunks, prepared):
             ensemble = ensembles[chunk.rows["fold"].iloc[0]]
             for name in chunk.view_sets:
-                _add(parts, chunk, name, *_logits(ensemble, *both, view_sets[name]), ensemble)
+                logits = _logits(ensemble, as_is, denoised, changed, view_sets[name])
+                _add(parts, chunk, name, logits, changed, ensemble)
             bar.update(len(chunk.rows))
             if chunk.is_last:
                 _write(folder, parts)
@@ -265,14 +266,9 @@ def _tasks(
 ) -> list[CorruptionTask]:
     return [
         CorruptionTask(
-            dataset.image_path(row.image_id),
-            row.sha256,
-            *chunk.corruption,
-            image_seed(row.image_id, seed),
-            crops,
-            settings,
+            dataset.image_path(image_id), sha256, *chunk.corruption, image_seed(image_id, seed), crops, settings
         )
-        for row in chunk.rows.itertuples()
+        for image_id, sha256 in zip(chunk.rows["image_id"], chunk.rows["sha256"])
     ]
 
 
@@ -288,35 +284,34 @@ def _prepare_chunk(tasks: list[CorruptionTask]) -> tuple[dict[Crop, np.ndarray],
 
 def _logits(
     ensemble: "Ensemble",
-    as_is: dict[int, np.ndarray],
-    denoised: dict[int, np.ndarray],
+    as_is: dict[Crop, np.ndarray],
+    denoised: dict[Crop, np.ndarray],
     changed: np.ndarray,
     views: "list[View]",
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return logits (members, n, classes), not denoised and denoised, and `changed`; unchanged images are run once."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits (members, n, classes), not denoised and denoised; unchanged images are run once."""
     plain = ensemble.member_logits(as_is, views)
     clean = plain.copy()
     if changed.any():
         clean[:, changed] = ensemble.member_logits({crop: batch[changed] for crop, batch in denoised.items()}, views)
-    return plain, clean, changed
+    return plain, clean
 
 
 def _add(
     parts: dict[Variant, list[pd.DataFrame]],
     chunk: _Chunk,
     view_set: str,
-    plain: np.ndarray,
-    clean: np.ndarray,
+    logits: tuple[np.ndarray, np.ndarray],
     changed: np.ndarray,
     ensemble: "Ensemble",
 ) -> None:
     """Append a chunk's rows to the tables of its two variants: one row per member and image."""
     about = chunk.rows[_COLUMNS].reset_index(drop=True)
-    for denoised, logits in ((False, plain), (True, clean)):
+    for denoised, all_logits in zip((False, True), logits):
         rows = parts.setdefault(Variant(*chunk.corruption, denoised, view_set), [])
-        for member, of_member in zip(ensemble.members, logits, strict=True):
+        for member, member_logits in zip(ensemble.members, all_logits, strict=True):
             architecture = member.name.split("/")[0]
-            columns = pd.DataFrame(of_member, columns=logit_columns(ensemble.classes))
+            columns = pd.DataFrame(member_logits, columns=logit_columns(ensemble.classes))
             table = about.assign(architecture=architecture, view_set=view_set, changed=changed & denoised)
             rows.append(pd.concat([table, columns], axis=1))
 

@@ -371,7 +371,8 @@ class Ensemble:
     def _predict(self, images: Images, views: str | int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return calibrated logits (n, num_classes), OOD percentiles (n,) and whether each shows a nucleus (n,)."""
         items = [images] if isinstance(images, (str, Path)) else images  # a path is not a sequence of letters
-        logits, ood_percentile, nucleus = [np.zeros((0, len(self.classes)))], [np.zeros(0)], []
+        logits, ood_percentile = [np.zeros((0, len(self.classes)))], [np.zeros(0)]
+        nucleus: list[bool] = []
         chosen = get_views(parse_views(views, self.recipe.predict))
         for start in range(0, len(items), BATCH_SIZE):
             prepared = [self.prepare(image) for image in items[start : start + BATCH_SIZE]]

@@ -67,15 +67,15 @@ def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> li
     DataError
         If a path does not exist, or there is no image.
     """
-    found: dict[str, Input] = {}
+    inputs: dict[str, Input] = {}
     for item in images:
         for one in _expand(str(item), split):
             # Links count: two names of one file are two images to predict, as in a cache that stores each content once.
-            found.setdefault(os.path.normpath(one.path.absolute()), one)
-    if not found:
+            inputs.setdefault(os.path.normpath(one.path.absolute()), one)
+    if not inputs:
         raise DataError("There are no images to predict.", hint="Give image files, folders, globs or a dataset.")
-    counts = Counter(one.name for one in found.values())
-    return [Input(printable(one.name if counts[one.name] == 1 else str(one.path)), one.path) for one in found.values()]
+    counts = Counter(one.name for one in inputs.values())
+    return [Input(printable(one.name if counts[one.name] == 1 else str(one.path)), one.path) for one in inputs.values()]
 
 
 def _expand(item: str, split: str | None) -> list[Input]:
@@ -116,12 +116,12 @@ def _glob(pattern: str) -> list[str]:
     tops = glob.glob(str(Path(*parts[:place]))) if place else ["."]
     if place + 1 == len(parts):
         return sorted(tops)  # folders are predicted with all that is below
-    found = set()
+    matches = set()
     for top in tops:
         for folder, folders, _ in os.walk(top):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            found.update(_glob(str(Path(glob.escape(folder), *parts[place + 1 :]))))
-    return sorted(found)
+            matches.update(_glob(str(Path(glob.escape(folder), *parts[place + 1 :]))))
+    return sorted(matches)
 
 
 def _of_folder(folder: Path) -> list[Input]:

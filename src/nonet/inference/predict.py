@@ -18,7 +18,7 @@ from nonet.artifacts.logit_columns import logit_columns
 from nonet.artifacts.run import Run, now
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.folder import PredictionFolder, file_states, plan_images, state_digest
-from nonet.inference.inputs import Input, find_inputs
+from nonet.inference.inputs import Input, PreparedInput, find_inputs
 from nonet.inference.load import OpenedRun, open_run, parse_views
 from nonet.inference.reader import Reader
 from nonet.inference.results import Predictions, estimate_folder_priors, join, record_priors, require_adaptable
@@ -102,7 +102,7 @@ def predict(
     folder = PredictionFolder(out)
     folder.require_usable(submission=format == "wbcbench")
     require_devices(accelerator)
-    opened = open_run(run) if isinstance(run, (str, os.PathLike)) else run  # which is an Ensemble
+    opened = open_run(run) if isinstance(run, (str, Path, Run)) else run
     if unreadable_label is not None:
         require_class(unreadable_label, opened.classes)
     settings = parse_views(views, opened.recipe.predict)
@@ -198,23 +198,26 @@ def _predict_chunks(
     bar = progress(total=len(inputs), initial=len(inputs) - num_left, description="predicting", unit="images")
     with bar, Reader(ensemble.crops, ensemble.recipe.denoise, num_left, num_workers) as reader:
         images = [[inputs[row] for row in chunk.rows] for chunk in chunks]
-        for chunk, of_chunk, prepared in zip(chunks, images, reader.read(images)):
-            folder.write_part(chunk, _predict_chunk(ensemble, of_chunk, prepared, views))
-            bar.update(len(of_chunk))
+        for chunk, chunk_inputs, prepared in zip(chunks, images, reader.read(images)):
+            folder.write_part(chunk, _predict_chunk(ensemble, chunk_inputs, prepared, views))
+            bar.update(len(chunk_inputs))
 
 
-def _predict_chunk(ensemble: "Ensemble", chunk: list[Input], prepared: list, views: "list[View]") -> pd.DataFrame:
+def _predict_chunk(
+    ensemble: "Ensemble", chunk: list[Input], prepared: list[PreparedInput | DataError], views: "list[View]"
+) -> pd.DataFrame:
     """Return a chunk's table: image, spread, agreement, ood_percentile, nucleus, note, error, retry, logit_….
 
     Numbers are NaN for images that could not be read; `retry` says whether a later attempt may succeed.
     """
     classes, n = ensemble.classes, len(chunk)
-    readable = [i for i, one in enumerate(prepared) if not isinstance(one, DataError)]
+    crops = {i: one.crops for i, one in enumerate(prepared) if not isinstance(one, DataError)}
+    readable = list(crops)
     errors = [one.message if isinstance(one, DataError) else "" for one in prepared]
     logits = np.full((n, len(classes)), np.nan)
     spread, agreement, ood_percentile = (np.full(n, np.nan) for _ in range(3))
     if readable:
-        scores = ensemble.score_prepared([prepared[i].crops for i in readable], views)
+        scores = ensemble.score_prepared(list(crops.values()), views)
         logits[readable], ood_percentile[readable] = scores.logits, scores.ood_percentile
         finite = np.isfinite(scores.logits).all(axis=1)
         for i in np.array(readable)[~finite]:

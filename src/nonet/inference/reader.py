@@ -1,4 +1,4 @@
-"""Reading and preparing images ahead of the networks, in worker processes if there are many; these may die."""
+"""Reading and preparing images ahead of the networks, in worker processes if there are many; a process may die."""
 
 import logging
 from collections import deque
@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from nonet.data.preprocess.cache import worker_pool
 from nonet.data.preprocess.crops import Crop
 from nonet.errors import DataError, UnreadableNowError
-from nonet.inference.inputs import Input, prepare_or_error
+from nonet.inference.inputs import Input, PreparedInput, prepare_or_error
 from nonet.workers import GUARD, NoWorkersError, Workers, worker_count
 
 logger = logging.getLogger("nonet")
@@ -62,7 +62,7 @@ class Reader:
         if self._pool is not None:
             self._pool.stop()
 
-    def read(self, chunks: Iterable[Sequence[Input]]) -> Iterator[list]:
+    def read(self, chunks: Iterable[Sequence[Input]]) -> Iterator[list[PreparedInput | DataError]]:
         """Yield the prepared images of each chunk, with a DataError in place of those that cannot be read.
 
         An image that kills the process reading it gets an error as well, and the others are read.
@@ -95,37 +95,40 @@ class Reader:
         parts = [tasks[i : i + _TASKS_AT_ONCE] for i in range(0, len(tasks), _TASKS_AT_ONCE)]
         try:
             return [self._pool.submit(_prepare_all, self._prepare, part) for part in parts]
-        except BrokenProcessPool:  # died meanwhile; `_collect` sees to it
+        except BrokenProcessPool:  # died meanwhile; `_collect` deals with it
             return []
 
-    def _collect(self, tasks: list, futures: list[Future]) -> list:
+    def _collect(self, tasks: list, futures: list[Future]) -> list[PreparedInput | DataError]:
         if self._pool is None:
             return [self._prepare(task) for task in tasks]
         try:
             results = [one for future in futures for one in future.result()]
             if len(results) == len(tasks):
                 return results
-        except (BrokenProcessPool, CancelledError):  # cancelled where processes were renewed for an earlier chunk
+        except (BrokenProcessPool, CancelledError):  # cancelled when processes were replaced for an earlier chunk
             pass
-        self._renew()
-        return [self._alone(task) for task in tasks]
+        return self._prepare_one_by_one(tasks, self._replace(self._pool))
 
-    def _alone(self, task: tuple) -> object:
-        """Prepare one image while no other is being prepared, so that if the process dies, this image is the cause."""
-        try:
-            return self._pool.submit(self._prepare, task).result()
-        except BrokenProcessPool:
-            self._renew()
-            error = f"{task[0]} could not be read now: the process that read it was killed. Was memory short?"
-            logger.warning(error)
-            return UnreadableNowError(error)
+    def _prepare_one_by_one(self, tasks: list, pool: Workers) -> list[PreparedInput | DataError]:
+        """Prepare one image at a time, so that if a process dies, that image is the cause."""
+        results = []
+        for task in tasks:
+            try:
+                results.append(pool.submit(self._prepare, task).result())
+            except BrokenProcessPool:
+                pool = self._replace(pool)
+                error = f"{task[0]} could not be read now: the process that read it was killed. Was memory short?"
+                logger.warning(error)
+                results.append(UnreadableNowError(error))
+        return results
 
-    def _renew(self) -> None:
+    def _replace(self, pool: Workers) -> Workers:
         """Start new processes; if they cannot run even a trivial task, no image is to blame."""
-        self._pool.stop()
+        pool.stop()
         self._pool = worker_pool(self._num_workers)
         try:
             self._pool.submit(abs, 1).result()
+            return self._pool
         except BrokenProcessPool as error:
             raise DataError(
                 "The processes that read images die when they start.",

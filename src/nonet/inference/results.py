@@ -1,5 +1,6 @@
 """The results of a prediction: predictions.csv and logits.parquet, joined from the parts."""
 
+import contextlib
 import logging
 from collections import Counter
 from dataclasses import dataclass
@@ -90,16 +91,22 @@ def require_adaptable(ensemble: "Ensemble", num_images: int) -> None:
     DataError
         If there are too few images.
     """
-    if ensemble.calibration.class_priors is None:
-        raise RunError(
-            f"{ensemble.run} is not calibrated, so the class priors of new images cannot be estimated.",
-            hint=f'Run "nonet calibrate {ensemble.run}", or leave `adapt_priors` out.',
-        )
+    _calibrated_priors(ensemble)
     if num_images < MIN_IMAGES_TO_ADAPT:
         raise DataError(
             f"`adapt_priors` needs {MIN_IMAGES_TO_ADAPT} images or more; {num_images} were given.",
             hint="Predict more images of the sample together, or leave it out.",
         )
+
+
+def _calibrated_priors(ensemble: "Ensemble") -> np.ndarray:
+    """Return the class priors that the calibrated logits imply; raise RunError if the run is not calibrated."""
+    if ensemble.calibration.class_priors is None:
+        raise RunError(
+            f"{ensemble.run} is not calibrated, so the class priors of new images cannot be estimated.",
+            hint=f'Run "nonet calibrate {ensemble.run}", or leave `adapt_priors` out.',
+        )
+    return ensemble.calibration.class_priors
 
 
 def estimate_folder_priors(folder: PredictionFolder, num_images: int, ensemble: "Ensemble") -> np.ndarray:
@@ -129,7 +136,7 @@ def estimate_folder_priors(folder: PredictionFolder, num_images: int, ensemble: 
             f"{np.isnan(logits).any(axis=1).sum()} are unreadable and {rejected.sum()} of an unknown cell type.",
             hint="Predict more images of the sample together, or leave it out; finished predictions are kept.",
         )
-    return estimate_priors(softmax(logits[known], axis=-1), ensemble.calibration.class_priors)
+    return estimate_priors(softmax(logits[known], axis=-1), _calibrated_priors(ensemble))
 
 
 def record_priors(priors: np.ndarray | None, ensemble: "Ensemble") -> dict:
@@ -161,24 +168,29 @@ def join(
     to_retry : list of int
         Indices of the images to predict again.
     """
-    of_logits = logit_columns(ensemble.classes)
-    reasons, to_retry, writer = Counter(), [], None
-    with written_whole(folder.csv) as csv_path, written_whole(folder.logits) as path:
-        with csv_path.open("w", encoding="utf-8", newline="") as file:
-            for number in range(-(-num_images // CHUNK_SIZE)):
-                part = folder.read_part(number)
-                to_retry += (number * CHUNK_SIZE + np.flatnonzero(part["retry"])).tolist()
-                if priors is not None:
-                    part[of_logits] += log_ratio(priors, ensemble.calibration.class_priors).astype(np.float32)
-                    part["priors"] = "estimated from these images"
-                rows = _rows(part, softmax(part[of_logits].to_numpy(dtype=np.float64), axis=-1), ensemble)
-                reasons.update(rows["reason"])
-                to_csv(rows, file, header=number == 0, float_format="%.6f")
-                logits = pa.Table.from_pandas(part[["image", *of_logits]], preserve_index=False)
-                logits = logits.replace_schema_metadata(None)
-                writer = writer or pq.ParquetWriter(path, logits.schema)
-                writer.write_table(logits)
-        writer.close()
+    columns = logit_columns(ensemble.classes)
+    shift = None if priors is None else log_ratio(priors, _calibrated_priors(ensemble)).astype(np.float32)
+    reasons: Counter[str] = Counter()
+    to_retry: list[int] = []
+    with (
+        written_whole(folder.csv) as csv_path,
+        written_whole(folder.logits) as logits_path,
+        csv_path.open("w", encoding="utf-8", newline="") as file,
+        contextlib.ExitStack() as stack,
+    ):
+        writer = None
+        for number in range(-(-num_images // CHUNK_SIZE)):
+            part = folder.read_part(number)
+            to_retry += (number * CHUNK_SIZE + np.flatnonzero(part["retry"])).tolist()
+            if shift is not None:
+                part[columns] = part[columns] + shift
+                part["priors"] = "estimated from these images"
+            rows = _rows(part, softmax(part[columns].to_numpy(dtype=np.float64), axis=-1), ensemble)
+            reasons.update(rows["reason"])
+            to_csv(rows, file, header=number == 0, float_format="%.6f")
+            logits = pa.Table.from_pandas(part[["image", *columns]], preserve_index=False).replace_schema_metadata(None)
+            writer = writer or stack.enter_context(pq.ParquetWriter(logits_path, logits.schema))
+            writer.write_table(logits)
     unreadable = reasons.pop(UNREADABLE, 0) + reasons.pop(NOT_NOW, 0)
     reasons.pop("", None)
     counts = {"num_unreadable": unreadable, "num_unidentified": reasons.total(), "num_to_retry": len(to_retry)}
@@ -189,8 +201,8 @@ def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: "Ensemble") -> pd.Dat
     """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, note, error."""
     labels = ensemble.label(proba, part["ood_percentile"].to_numpy(), part["nucleus"].to_numpy(dtype=bool))
     labels.loc[part["retry"].to_numpy(), "reason"] = NOT_NOW
-    of_classes = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
+    probabilities = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
     last = part[[name for name in ("note", "priors", "error") if name in part]]
     return pd.concat(
-        [part[["image"]], labels, part[["spread", "agreement", "ood_percentile"]], of_classes, last], axis=1
+        [part[["image"]], labels, part[["spread", "agreement", "ood_percentile"]], probabilities, last], axis=1
     )

@@ -29,12 +29,12 @@ _TEMPLATES = Path(__file__).parent / "templates"
 TO_FILL_IN = "To be filled in"
 
 
-def render_cards(found: Results) -> dict[str, str]:
+def render_cards(results: Results) -> dict[str, str]:
     """Render the model card and the datasheet.
 
     Parameters
     ----------
-    found : Results
+    results : Results
         Of `nonet.evaluation.results.measure`.
 
     Returns
@@ -44,32 +44,32 @@ def render_cards(found: Results) -> dict[str, str]:
     """
     pages = markdown_environment(_TEMPLATES)
     pages.filters["fill_in"] = lambda what: Markdown(f"**{TO_FILL_IN}:** {escape(what)}")
-    shown = _shared(found)
+    shown = _shared(results)
     return {
-        "model_card.md": pages.get_template("model_card.md.j2").render(shown | _model(found)),
-        "datasheet.md": pages.get_template("datasheet.md.j2").render(shown | _dataset(found, shown["sources"])),
+        "model_card.md": pages.get_template("model_card.md.j2").render(shown | _model(results)),
+        "datasheet.md": pages.get_template("datasheet.md.j2").render(shown | _dataset(results, shown["sources"])),
     }
 
 
-def _shared(found: Results) -> dict:
-    data, manifest = found.data, found.data.manifest
+def _shared(results: Results) -> dict:
+    data, manifest = results.data, results.data.manifest
     return {
         "name": data.name,
-        "found": found,
+        "results": results,
         "oof": data.oof,
-        "head": found.headline,
+        "head": results.headline,
         "sentences": report_text,
         "created": data.provenance.get("created"),
         "version": data.provenance.get("environment", {}).get("versions", {}).get("nonet"),
         "record": data.record,
-        "optimism": reasons_for_optimism(found),
+        "optimism": reasons_for_optimism(results),
         "num_classes": len(data.oof.classes),
         "evaluated_sources": _sources_text(data.evaluated),
         "external": data.external,
-        "sources": [_source(name, found) for name in sorted(manifest["source"].astype(str).unique())],
+        "sources": [_source(name, results) for name in sorted(manifest["source"].astype(str).unique())],
         "classes": table(
             ["class", "name", "images scored", "their patients", "images for training only", "their patients"],
-            _class_rows(found),
+            _class_rows(results),
             align="llrrrr",
         ),
     }
@@ -79,19 +79,19 @@ def _sources_text(images: pd.DataFrame) -> str:
     return ", ".join(f"{source} ({count:,})" for source, count in images["source"].value_counts().items())
 
 
-def _source(name: str, found: Results) -> dict:
+def _source(name: str, results: Results) -> dict:
     """Return what is known of a source; `about` is None unless it is a published set that nonet knows."""
-    manifest = found.data.manifest
+    manifest = results.data.manifest
     images = manifest[manifest["source"].astype(str) == name]
-    kind = found.data.record["kinds"].get(name) if found.data.record else None
+    kind = results.data.record["kinds"].get(name, "") if results.data.record else ""
     about = SOURCES.get(kind)
     return {
         "name": name,
         "kind": kind,
         "about": about if about is not None and about.published else None,
         "images": len(images),
-        "scored": int(images["image_id"].isin(found.data.oof.image_id).sum()),
-        "external": int((found.data.external["source"].astype(str) == name).sum()),
+        "scored": int(images["image_id"].isin(results.data.oof.image_id).sum()),
+        "external": int((results.data.external["source"].astype(str) == name).sum()),
         "test": int(images["split"].eq("test").sum()),
         "patients": _patients_text(images),
         "sizes": _sizes_text(images),
@@ -122,12 +122,13 @@ def _sizes_text(images: pd.DataFrame) -> str:
     )
 
 
-def _class_rows(found: Results) -> list[list]:
+def _class_rows(results: Results) -> list[list]:
     """Return code, name, scored images and patients, external images and patients of each class of the run."""
-    external, scored, rows = found.data.external, found.per_class.set_index("code"), []
-    for code in in_order_of_maturation(scored.index):
+    external, rows = results.data.external, []
+    scored = {row["code"]: row for row in results.per_class.to_dict("records")}
+    for code in in_order_of_maturation(scored):
         others = external[external["label"] == code]
-        row = scored.loc[code]
+        row = scored[code]
         # If only some patients are known, their number would be misleading.
         patients = "unknown" if pd.isna(row["patients"]) else f"{row['patients']:,}"
         known = "unknown" if others["patient"].isna().any() else f"{others['patient'].nunique():,}"
@@ -135,28 +136,28 @@ def _class_rows(found: Results) -> list[list]:
     return rows
 
 
-def _model(found: Results) -> dict:
+def _model(results: Results) -> dict:
     """Return the values that only the model card uses."""
-    data = found.data
-    measured = isinstance(found.calibration, MeasuredCalibration)
+    data = results.data
+    calibration = results.calibration if isinstance(results.calibration, MeasuredCalibration) else None
     return {
         "recipe_name": data.recipe.name,
         "num_networks": data.num_networks,
         "has_views": data.oof.final_view_set != NO_VIEWS,
         "weights": table(
-            ["architecture", "networks", "pretrained weights and their licence"], _weights(found), align="lrl"
+            ["architecture", "networks", "pretrained weights and their licence"], _weights(results), align="lrl"
         ),
         "non_commercial": [name for name, origin in data.origins.items() if "-NC-" in (origin or "")],
-        "overall": _overall(found),
-        "by_class": _by_class(found),
-        "calibration": _calibration(found) if measured else None,
-        "doubt": found.calibration.doubt if measured else None,
-        "sets": found.calibration.coverage.iloc[0] if measured else None,
-        "coverage": found.calibration.settings.coverage if measured else None,
-        "robustness": _robustness(found),
+        "overall": _overall(results),
+        "by_class": _by_class(results),
+        "calibration": _calibration_table(calibration) if calibration else None,
+        "doubt": calibration.doubt if calibration else None,
+        "sets": calibration.coverage.iloc[0] if calibration else None,
+        "coverage": calibration.settings.coverage if calibration else None,
+        "robustness": _robustness(results),
         "settings": _settings(data.recipe),
         "provenance": data.provenance,
-        "limits": limits(found),
+        "limits": limits(results),
         "share": lambda row, name: Markdown(
             f"{percent(row[name])} [{percent_range(row[f'{name}_low'], row[f'{name}_high'])}]"
         ),
@@ -166,28 +167,28 @@ def _model(found: Results) -> dict:
     }
 
 
-def _weights(found: Results) -> list[list]:
-    data, rows = found.data, []
+def _weights(results: Results) -> list[list]:
+    data, rows = results.data, []
     for name, num in data.oof.num_folds.items():
         origin = data.origins.get(name, "not recorded in this run folder")
         rows.append([data.titles.get(name, name), num, origin or "none: random initialisation"])
     return rows
 
 
-def _overall(found: Results) -> Markdown:
+def _overall(results: Results) -> Markdown:
     rows = [
-        [_row_name(row, found), row["views"], *(_cell(row, name) for name in HEADINGS)]
-        for row in found.table.to_dict("records")
+        [_row_name(row, results), row["views"], *(_cell(row, name) for name in HEADINGS)]
+        for row in results.table.to_dict("records")
     ]
     return table(["", "views", *HEADINGS.values()], rows, align="ll" + "r" * len(HEADINGS))
 
 
-def _row_name(row: Mapping, found: Results) -> str:
+def _row_name(row: Mapping, results: Results) -> str:
     """Return a row's name, with its number of images if a dead member leaves it fewer than others."""
-    return row["name"] if row["images"] == found.headline["images"] else f"{row['name']}, {row['images']:,} images"
+    return row["name"] if row["images"] == results.headline["images"] else f"{row['name']}, {row['images']:,} images"
 
 
-def _by_class(found: Results) -> Markdown:
+def _by_class(results: Results) -> Markdown:
     rows = [
         [
             row["code"],
@@ -198,22 +199,22 @@ def _by_class(found: Results) -> Markdown:
             _cell(row, "f1"),
             row["note"],
         ]
-        for row in found.per_class.to_dict("records")
+        for row in results.per_class.to_dict("records")
     ]
     return table(["class", "name", "images", "patients", "precision", "recall", "F1", "note"], rows, align="llrrrrrl")
 
 
-def _calibration(found: Results) -> Markdown:
-    row, rows = found.calibration.measures.iloc[0], []
-    for name, title in (("ece", "expected calibration error"), ("brier", "Brier score"), ("nll", "log loss")):
-        rows.append([title, _cell(row, f"{name}_before"), _cell(row, f"{name}_after")])
+def _calibration_table(calibration: MeasuredCalibration) -> Markdown:
+    row = calibration.measures.iloc[0].to_dict()
+    titles = {"ece": "expected calibration error", "brier": "Brier score", "nll": "log loss"}
+    rows = [[title, _cell(row, f"{name}_before"), _cell(row, f"{name}_after")] for name, title in titles.items()]
     return table(["lower is better", "before", "after"], rows, align="lrr")
 
 
-def _robustness(found: Results) -> Markdown | None:
-    if found.robustness is None:
+def _robustness(results: Results) -> Markdown | None:
+    if results.robustness is None:
         return None
-    _, rows = corruption_rows(found.robustness, denoised=found.data.recipe.denoise.enabled)
+    _, rows = corruption_rows(results.robustness, denoised=results.data.recipe.denoise.enabled)
     severities = sorted({row["severity"] for row in rows})
     scores = {(row["corruption"], row["severity"]): score(row["macro_f1"]) for row in rows}
     body = [
@@ -239,9 +240,9 @@ def _settings(recipe: Recipe) -> dict:
     return {"base": words, "table": table(["setting", "default", "this run"], rows, align="lll") if rows else None}
 
 
-def _dataset(found: Results, sources: list[dict]) -> dict:
+def _dataset(results: Results, sources: list[dict]) -> dict:
     """Return the values that only the datasheet uses."""
-    data, oof = found.data, found.data.oof
+    data, oof = results.data, results.data.oof
     manifest, record = data.manifest, data.record
     excluded = record["excluded"] if record else []
     patients = pd.Series(oof.patient, dtype=object)

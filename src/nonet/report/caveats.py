@@ -36,9 +36,9 @@ def unjudged(per_class: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.Da
     return per_class[absent], per_class[few], per_class[care]
 
 
-def reasons_for_optimism(found: Results) -> list[str]:
+def reasons_for_optimism(results: Results) -> list[str]:
     """Return the known reasons why the scores may be too high for the next patient, one sentence each."""
-    data, reasons = found.data, []
+    data, reasons = results.data, []
     if data.recipe.folds.by == "image":
         reasons.append(
             "The folds were made by image: cells of one patient are on both sides of the split, so the networks were "
@@ -61,10 +61,10 @@ def reasons_for_optimism(found: Results) -> list[str]:
     return reasons
 
 
-def limits(found: Results) -> list[str]:
+def limits(results: Results) -> list[str]:
     """Return what the scores do not cover, one sentence each."""
-    data, sentences = found.data, dead_words(found.data)
-    absent, few, _ = unjudged(found.per_class)
+    data, sentences = results.data, dead_words(results.data)
+    absent, few, _ = unjudged(results.per_class)
     if len(absent):
         sentences.append(
             f"{list_classes(absent)}: no evaluated image. Such a class cannot be scored and is left out of every "
@@ -72,7 +72,7 @@ def limits(found: Results) -> list[str]:
         )
     if len(few):
         sentences.append(
-            f"{list_classes(few)}: {_too_few(found.group)}. The scores of such a class describe these cells only, "
+            f"{list_classes(few)}: {_too_few(results.group)}. The scores of such a class describe these cells only, "
             "and its interval says little about the next patient; yet it has the same weight in the means as any other."
         )
     if data.num_never_held_out:
@@ -85,17 +85,17 @@ def limits(found: Results) -> list[str]:
             f"{data.num_not_judged:,} images are not scored: ensemble.json gives weight 0 to every member that was not "
             "trained on them."
         )
-    if isinstance(found.calibration, NotMeasured) and data.calibrate.prior_strength != 0:
+    if isinstance(results.calibration, NotMeasured) and data.calibrate.prior_strength != 0:
         sentences.append(
             "Predictions use prior correction (calibrate.prior_strength); these images are too few to measure it, so "
             "all scores are of the ensemble as trained."
         )
-    if not isinstance(found.calibration, NotMeasured) and found.is_stale:
+    if not isinstance(results.calibration, NotMeasured) and results.is_stale:
         sentences.append(
             "The calibration in ensemble.json does not match its members and settings. Statements about probabilities, "
             'prediction sets and unidentified cells apply once it is fitted again: run "nonet calibrate RUN".'
         )
-    if found.moves_priors and found.robustness is not None:
+    if results.moves_priors and results.robustness is not None:
         sentences.append("Scores of corrupted images are of the ensemble as trained, without prior correction.")
     if data.recipe.train.keep == "best":
         sentences.append(
@@ -104,7 +104,7 @@ def limits(found: Results) -> list[str]:
         )
     num_groups = len(set(data.oof.group))
     if num_groups < FEW_GROUPS:
-        sentences.append(f"The intervals are based on only {num_groups} {found.group}, which makes them too narrow.")
+        sentences.append(f"The intervals are based on only {num_groups} {results.group}, which makes them too narrow.")
     sentences.append(
         "The intervals cover the choice of patients. They do not cover another laboratory, stain or scanner, wrong "
         "labels, or training again with another seed."

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from os import PathLike
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +27,7 @@ logger = logging.getLogger("nonet")
 
 
 def evaluate(
-    run: str | PathLike | Run,
+    run: str | Path | Run,
     *,
     num_resamples: int = 2000,
     confidence: float = 0.95,
@@ -69,32 +68,32 @@ def evaluate(
     Report and card include the results of `nonet.evaluate_robustness`.
     """
     run = Run(run)
-    found = measure(run, Bootstrap(num_resamples, confidence, seed))
-    for warning in [found.floor.words(), *dead_words(found.data)]:
+    results = measure(run, Bootstrap(num_resamples, confidence, seed))
+    for warning in [results.floor.words(), *dead_words(results.data)]:
         if warning is not None:
             logger.warning(warning)
-    drawings = _draw(found)
-    pages = {"report.html": render_report(found, drawings)} | render_cards(found)
+    drawings = _draw(results)
+    pages = {"report.html": render_report(results, drawings)} | render_cards(results)
     folder = run.evaluation
-    write_calibration(folder, found.calibration)
-    write_rejection(folder, found.rejection)
-    if found.issues is not None:
-        write_issues(run, found.issues)
+    write_calibration(folder, results.calibration)
+    write_rejection(folder, results.rejection)
+    if results.issues is not None:
+        write_issues(run, results.issues)
     else:
         remove_issues(run)
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)
     _remove_stale_figures(folder / "figures", drawings)
-    write_csv(folder / "per_class.csv", found.per_class)
-    write_csv(folder / "differences.csv", found.differences)
-    write_csv(folder / "confusion.csv", found.confusion, index=True)
-    write_csv(folder / "mistakes.csv", found.mistakes)
-    _write_expanded(folder, found.expanded)
-    write_csv(folder / "table.csv", found.table)
+    write_csv(folder / "per_class.csv", results.per_class)
+    write_csv(folder / "differences.csv", results.differences)
+    write_csv(folder / "confusion.csv", results.confusion, index=True)
+    write_csv(folder / "mistakes.csv", results.mistakes)
+    _write_expanded(folder, results.expanded)
+    write_csv(folder / "table.csv", results.table)
     for name, text in pages.items():
         write_text(folder / name, text)
-    logger.info("Evaluated %d images. Report: %s", len(found.data.oof.true), folder / "report.html")
-    return found.table
+    logger.info("Evaluated %d images. Report: %s", len(results.data.oof.true), folder / "report.html")
+    return results.table
 
 
 def _write_expanded(folder: Path, expanded: Expanded | None) -> None:
@@ -108,18 +107,18 @@ def _write_expanded(folder: Path, expanded: Expanded | None) -> None:
     write_csv(mistakes, expanded.mistakes)
 
 
-def _draw(found: Results) -> dict[str, str]:
+def _draw(results: Results) -> dict[str, str]:
     """Return {file stem: SVG text} of every figure that the run has data for."""
-    draw, data = with_page_style, found.data
+    draw, data = with_page_style, results.data
     drawings = {
-        "confusion_counts": draw(figures.confusion_figure, found.confusion, by_row=False),
-        "confusion_by_row": draw(figures.confusion_figure, found.confusion, by_row=True),
+        "confusion_counts": draw(figures.confusion_figure, results.confusion, by_row=False),
+        "confusion_by_row": draw(figures.confusion_figure, results.confusion, by_row=True),
         "class_counts": draw(class_counts_figure, data.manifest),
     }
-    if lineage_blocks(list(found.confusion.index)):
-        drawings["mistakes"] = draw(figures.mistakes_figure, found.mistakes)
-    if found.expanded is not None:
-        drawings["expanded"] = draw(figures.expanded_figure, found.expanded.confusion, found.expanded.mistakes)
+    if lineage_blocks(list(results.confusion.index)):
+        drawings["mistakes"] = draw(figures.mistakes_figure, results.mistakes)
+    if results.expanded is not None:
+        drawings["expanded"] = draw(figures.expanded_figure, results.expanded.confusion, results.expanded.mistakes)
     if data.samples is not None and len(data.samples[1]):
         drawings["samples"] = draw(sample_figure, *data.samples)
     if data.histories:
@@ -129,13 +128,13 @@ def _draw(found: Results) -> dict[str, str]:
             data.titles,
             {name: data.kept_epoch(name) for name in data.histories},
         )
-    if isinstance(found.calibration, MeasuredCalibration):
-        drawings["reliability"] = draw(reliability_figure, found.calibration.bins)
-    if found.robustness is not None:
+    if isinstance(results.calibration, MeasuredCalibration):
+        drawings["reliability"] = draw(reliability_figure, results.calibration.bins)
+    if results.robustness is not None:
         titles = {name: name.replace("_", " ") for name in CORRUPTIONS}
-        drawings["robustness"] = draw(figures.robustness_figure, found.robustness.scores, titles)
+        drawings["robustness"] = draw(figures.robustness_figure, results.robustness.scores, titles)
     texts = {name: svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
-    return texts if found.issues is None else texts | {FIGURE: draw_issues(found.issues)}
+    return texts if results.issues is None else texts | {FIGURE: draw_issues(results.issues)}
 
 
 def _remove_stale_figures(folder: Path, drawings: Mapping[str, str]) -> None:

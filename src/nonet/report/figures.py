@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -80,7 +81,7 @@ def expanded_figure(confusion: pd.DataFrame, mistakes: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_mistakes(axes, mistakes: pd.DataFrame) -> None:
+def _draw_mistakes(axes: Axes, mistakes: pd.DataFrame) -> None:
     start = np.zeros(len(mistakes))
     for column, colour in _PLACE_COLOURS.items():
         counts = mistakes[column].to_numpy(dtype=float)
@@ -239,7 +240,7 @@ def _longest(codes: list[str]) -> int:
     return max(len(short(code)) for code in codes)
 
 
-def _draw_matrix(axes, table: pd.DataFrame, side: float, *, by_row: bool) -> None:
+def _draw_matrix(axes: Axes, table: pd.DataFrame, side: float, *, by_row: bool) -> None:
     """Draw counts, or percentages of each row, as shades with numbers, and boxes around lineages."""
     codes = [str(code) for code in table.index]
     counts = table.to_numpy(dtype=float)
@@ -270,7 +271,7 @@ def _blues() -> np.ndarray:
     return np.stack([np.interp(at, np.linspace(0, 1, len(stops)), stops[:, i]) for i in range(3)], axis=1)
 
 
-def _label_matrix(axes, codes: list[str], longest: int) -> None:
+def _label_matrix(axes: Axes, codes: list[str], longest: int) -> None:
     size = float(np.clip(250 / len(codes), 4.5, 8.5))
     labels = [short(code) for code in codes]
     axes.set(xlim=(-0.5, len(codes) - 0.5), ylim=(len(codes) - 0.5, -0.5), autoscale_on=False)
@@ -284,7 +285,7 @@ def _label_matrix(axes, codes: list[str], longest: int) -> None:
     axes.spines[:].set(visible=True, color="#c9cdd2")
 
 
-def _box_lineages(axes, codes: list[str]) -> None:
+def _box_lineages(axes: Axes, codes: list[str]) -> None:
     for lineage, first, last in lineage_blocks(codes):
         width = last - first + 1
         colour = LINEAGE_COLOURS[lineage]
@@ -293,12 +294,11 @@ def _box_lineages(axes, codes: list[str]) -> None:
         axes.add_patch(box)
         edge = len(codes) - 0.5 + 0.018 * len(codes)
         axes.plot([edge, edge], [first - 0.45, last + 0.45], color=colour, linewidth=1.6, clip_on=False)
-        style = {"fontsize": 8, "color": colour, "fontstyle": "italic", "clip_on": False}
-        middle = (first + last) / 2
-        axes.text(edge + 0.012 * len(codes), middle, lineage, rotation=270, ha="left", va="center", **style)
+        name = axes.text(edge + 0.012 * len(codes), (first + last) / 2, lineage, rotation=270, ha="left", va="center")
+        name.set(fontsize=8, color=colour, fontstyle="italic", clip_on=False)
     stages = stages_block(codes)
     if stages is not None:  # stages of maturation, without EO and BA
-        first, width = stages[0] - 0.5, stages[1] - stages[0] + 1
-        inner = Rectangle((first, first), width, width, fill=False, edgecolor=LINEAGE_COLOURS[GRANULOPOIESIS])
+        corner, width = stages[0] - 0.5, stages[1] - stages[0] + 1
+        inner = Rectangle((corner, corner), width, width, fill=False, edgecolor=LINEAGE_COLOURS[GRANULOPOIESIS])
         inner.set(linewidth=1.2, linestyle=(0, (3, 2)), clip_on=False, zorder=6)
         axes.add_patch(inner)

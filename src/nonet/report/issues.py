@@ -1,7 +1,7 @@
 """`issues`: list a run's probable label errors, and write the tables and the figure."""
 
 import logging
-from os import PathLike
+from pathlib import Path
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ FIGURE = "label_issues"
 
 
 def issues(
-    run: str | PathLike | Run, *, filter_by: str = "prune_by_noise_rate", rank_by: str = "normalized_margin"
+    run: str | Path | Run, *, filter_by: str = "prune_by_noise_rate", rank_by: str = "normalized_margin"
 ) -> pd.DataFrame:
     """Find labels of a run's evaluated images that are probably wrong, and write them, worst first.
 
@@ -70,18 +70,18 @@ def issues(
             f"The networks of {run} cannot tell which labels are wrong. {floor.words()}",
             hint="Train longer, or with other settings, to another `out`.",
         )
-    found = find_issues(run, data, filter_by=filter_by, rank_by=rank_by)
-    write_issues(run, found)
-    write_text(run.evaluation / "figures" / f"{FIGURE}.svg", draw_issues(found))
-    logger.info("%s", issues_text(found))
-    return found.table
+    result = find_issues(run, data, filter_by=filter_by, rank_by=rank_by)
+    write_issues(run, result)
+    write_text(run.evaluation / "figures" / f"{FIGURE}.svg", draw_issues(result))
+    logger.info("%s", issues_text(result))
+    return result.table
 
 
-def write_issues(run: Run, found: Issues) -> None:
+def write_issues(run: Run, result: Issues) -> None:
     """Write the tables to RUN/evaluation."""
-    write_csv(run.issues, found.table)
-    write_csv(run.evaluation / "issues_by_source.csv", found.by_source)
-    write_csv(run.evaluation / "issues_by_patient.csv", found.by_patient)
+    write_csv(run.issues, result.table)
+    write_csv(run.evaluation / "issues_by_source.csv", result.by_source)
+    write_csv(run.evaluation / "issues_by_patient.csv", result.by_patient)
 
 
 def remove_issues(run: Run) -> None:
@@ -90,7 +90,7 @@ def remove_issues(run: Run) -> None:
         (run.evaluation / name).unlink(missing_ok=True)
 
 
-def draw_issues(found: Issues) -> str:
+def draw_issues(result: Issues) -> str:
     """Return the figure as SVG text."""
-    figure = with_page_style(figures.issues_figure, found.pairs, found.confusion)
+    figure = with_page_style(figures.issues_figure, result.pairs, result.confusion)
     return svg_text(figure, FIGURE.replace("_", "-"))

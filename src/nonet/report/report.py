@@ -55,12 +55,12 @@ _FIGURE_TEXT = {
 }
 
 
-def render_report(found: Results, drawings: Mapping[str, str]) -> str:
+def render_report(results: Results, drawings: Mapping[str, str]) -> str:
     """Render the report.
 
     Parameters
     ----------
-    found : Results
+    results : Results
         Of `nonet.evaluation.results.measure`.
     drawings : mapping of str to str
         Name of a figure → SVG text.
@@ -73,49 +73,49 @@ def render_report(found: Results, drawings: Mapping[str, str]) -> str:
     pages = html_environment(_TEMPLATES)
     pages.filters.update(interval=_interval)
     return pages.get_template("report.html.j2").render(
-        **_page_values(found),
-        say={question.__name__: question(found) for question in _QUESTIONS},
+        **_page_values(results),
+        say={question.__name__: question(results) for question in _QUESTIONS},
         figures={name: inline(svg, _FIGURE_TEXT[name]) for name, svg in drawings.items()},
         made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
 
 
-def _page_values(found: Results) -> dict:
+def _page_values(results: Results) -> dict:
     """Return the values that the templates use."""
-    data, oof, table = found.data, found.data.oof, found.table
-    codes = list(found.per_class["code"])
+    data, oof, table = results.data, results.data.oof, results.table
+    codes = list(results.per_class["code"])
     return {
         "title": data.name,
-        "headline": found.headline,
-        "accuracy": found.accuracy,
+        "headline": results.headline,
+        "accuracy": results.accuracy,
         "blocks": [(views, table[table["views"] == views].to_dict("records")) for views in oof.view_sets],
         "scores": HEADINGS,
         "best": {(views, score): rows[score].max() for views, rows in table.groupby("views") for score in HEADINGS},
-        "per_class": found.per_class.to_dict("records"),
-        "differences": found.differences.to_dict("records"),
+        "per_class": results.per_class.to_dict("records"),
+        "differences": results.differences.to_dict("records"),
         "classes": [(code, class_name(code)) for code in codes],
         "has_lineages": bool(lineage_blocks(codes)),
-        "group": found.group,
+        "group": results.group,
         "num_networks": data.num_networks,
         "is_weighted": data.is_weighted,
-        "moves_priors": found.moves_priors,
+        "moves_priors": results.moves_priors,
         "num_unknown_patients": oof.num_unknown_patients,
         "final_views": oof.final_view_set,
         "has_views": oof.final_view_set != NO_VIEWS,
         "no_views": NO_VIEWS,
         "ensemble": ENSEMBLE,
-        "num_resamples": found.bootstrap.num_resamples,
-        "percent": found.percent,
-        "seed": found.bootstrap.seed,
-        "optimism": reasons_for_optimism(found),
-        "limits": limits(found),
-        "mistakes": mistakes_in_words(found.mistakes),
-        "expanded": None if found.expanded is None else expanded_in_words(found.expanded),
-        "corruptions": denoising_rows(found.robustness) if found.robustness is not None else [],
+        "num_resamples": results.bootstrap.num_resamples,
+        "percent": results.percent,
+        "seed": results.bootstrap.seed,
+        "optimism": reasons_for_optimism(results),
+        "limits": limits(results),
+        "mistakes": mistakes_in_words(results.mistakes),
+        "expanded": None if results.expanded is None else expanded_in_words(results.expanded),
+        "corruptions": denoising_rows(results.robustness) if results.robustness is not None else [],
         "about_corruptions": CORRUPTIONS,
-        "calibration": calibration_words(found.calibration),
-        "rejection": rejection_words(found.rejection, data.calibrate.false_alarm),
-        "issues": _issues(found.issues) if found.issues is not None else None,
+        "calibration": calibration_words(results.calibration),
+        "rejection": rejection_words(results.rejection, data.calibrate.false_alarm),
+        "issues": _issues(results.issues) if results.issues is not None else None,
         "recipe": data.recipe_text,
         "provenance": _flat(data.provenance),
         "histories": (histories := _history_rows(data)),

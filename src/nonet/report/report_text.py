@@ -24,26 +24,26 @@ _MOST = 3  # examples in a sentence
 _TOO_MANY = 0.25  # a carefully made dataset does not have a larger share of wrong labels
 
 
-def expectation(found: Results) -> str:
+def expectation(results: Results) -> str:
     """Return the share of a new patient's cells expected to be classified correctly, and how patients differ.
 
     Begins with a warning if the networks are no better than always predicting one class.
     """
-    floor = found.floor.words()
-    return _expectation(found) if floor is None else f"{floor} {_expectation(found)}"
+    floor = results.floor.words()
+    return _expectation(results) if floor is None else f"{floor} {_expectation(results)}"
 
 
-def _expectation(found: Results) -> str:
-    accuracy, head = found.accuracy, found.headline
-    begin = "At best, of" if reasons_for_optimism(found) else "Of"
+def _expectation(results: Results) -> str:
+    accuracy, head = results.accuracy, results.headline
+    begin = "At best, of" if reasons_for_optimism(results) else "Of"
     text = (
         f"{begin} 100 cells of a new patient, expect about {100 * accuracy[0]:.0f} to be classified correctly if "
         f"none is left unidentified"
-        f"{_interval(accuracy, found, places=0, factor=100)}."
+        f"{_interval(accuracy, results, places=0, factor=100)}."
     )
-    low, high = _spread_of_patients(found)
-    if low is not None:
-        low, high = np.ceil(round(100 * low, 6)), np.floor(round(100 * high, 6))  # rounded to where it stays true
+    spread = _spread_of_patients(results)
+    if spread is not None:
+        low, high = np.ceil(round(100 * spread[0], 6)), np.floor(round(100 * spread[1], 6))  # outwards, so it is true
         differ = f"one in ten has at most {low:.0f} of 100 correct and one in ten at least {high:.0f}"
         many = f"Of patients with at least {MIN_IMAGES_OF_PATIENT} scored cells,"
         text += f" {many} {differ if low < high else 'eight in ten hardly differ'}."
@@ -54,21 +54,21 @@ def _expectation(found: Results) -> str:
     return text
 
 
-def _spread_of_patients(found: Results) -> tuple[float | None, float | None]:
+def _spread_of_patients(results: Results) -> tuple[float, float] | None:
     """Return the 10th and 90th percentile over patients of the share of correct cells; None for too few patients."""
-    oof = found.data.oof
+    oof = results.data.oof
     known = np.array([patient is not None for patient in oof.patient])
-    right = pd.Series((found.predicted == oof.true)[known].astype(float))
-    shares = right.groupby(oof.patient[known].astype(str)).agg(["mean", "size"])
-    shares = shares.loc[shares["size"] >= MIN_IMAGES_OF_PATIENT, "mean"]
+    correct = pd.Series((results.predicted == oof.true)[known].astype(float))
+    by_patient = correct.groupby(oof.patient[known].astype(str)).agg(["mean", "size"])
+    shares = by_patient.loc[by_patient["size"] >= MIN_IMAGES_OF_PATIENT, "mean"]
     if len(shares) < _MIN_PATIENTS:
-        return None, None
-    return tuple(float(share) for share in shares.quantile([0.1, 0.9]))
+        return None
+    return float(shares.quantile(0.1)), float(shares.quantile(0.9))
 
 
-def judgement(found: Results) -> str:
+def judgement(results: Results) -> str:
     """Return which classes cannot be scored, or only with large uncertainty, and why; the best and the worst class."""
-    table = found.per_class
+    table = results.per_class
     absent, few, care = unjudged(table)
     parts = []
     if len(absent):
@@ -82,7 +82,7 @@ def judgement(found: Results) -> str:
     judged = table[~table["code"].isin(pd.concat([absent, few, care])["code"])]
     known = judged.dropna(subset="f1")
     if len(known):
-        best, worst = known.loc[known["f1"].idxmax()], known.loc[known["f1"].idxmin()]
+        best, worst = known.iloc[int(known["f1"].argmax())], known.iloc[int(known["f1"].argmin())]
         which = "Best class" if len(known) == len(table) else "Best of the other classes"
         text += f"{' ' if text else ''}{which}: {best['code']} (F1 {best['f1']:.2f})"
         text += f"; worst: {worst['code']} (F1 {worst['f1']:.2f})." if len(known) > 1 else "."
@@ -96,9 +96,9 @@ def _why_care(row: dict) -> str:
     return reason
 
 
-def confusions(found: Results) -> str:
+def confusions(results: Results) -> str:
     """Return the most frequent confusions, and how many mistakes are between neighbouring stages."""
-    mistakes = frequent_confusions(found)
+    mistakes = frequent_confusions(results)
     if not mistakes:
         return "No cell was misclassified."
     listed = "; ".join(
@@ -106,11 +106,11 @@ def confusions(found: Results) -> str:
         for m in mistakes[:_MOST]
     )
     text = f"Most frequent confusions: {listed}."
-    lost = sorted((m for m in frequent_confusions(found, most=None) if m["share"] > 0.5), key=lambda m: -m["share"])
+    lost = sorted((m for m in frequent_confusions(results, most=None) if m["share"] > 0.5), key=lambda m: -m["share"])
     if lost:
         each = ", ".join(f"{m['true']} ({m['predicted']})" for m in lost[:_MOST])
         text += f" More than half of the cells are predicted as one other class: {each}."
-    near, wrong = _near_mistakes(found)
+    near, wrong = _near_mistakes(results)
     if near:
         text += (
             f" Of {wrong:,} mistakes {percent(near / wrong)} are between neighbouring stages of granulopoiesis, "
@@ -119,12 +119,12 @@ def confusions(found: Results) -> str:
     return text
 
 
-def frequent_confusions(found: Results, *, most: int | None = 5) -> list[dict]:
+def frequent_confusions(results: Results, *, most: int | None = 5) -> list[dict]:
     """Return the ensemble's most frequent confusions: true, predicted, count, and share of the true class."""
-    counts = found.confusion.to_numpy()
+    counts = results.confusion.to_numpy()
     images, wrong = counts.sum(axis=1), counts.copy()
     np.fill_diagonal(wrong, 0)
-    codes = list(found.confusion.index)
+    codes = list(results.confusion.index)
     order = [np.unravel_index(i, wrong.shape) for i in np.argsort(-wrong, axis=None, kind="stable")[:most]]
     return [
         {"true": codes[i], "predicted": codes[j], "count": int(wrong[i, j]), "share": wrong[i, j] / images[i]}
@@ -133,17 +133,17 @@ def frequent_confusions(found: Results, *, most: int | None = 5) -> list[dict]:
     ]
 
 
-def _near_mistakes(found: Results) -> tuple[int, int]:
+def _near_mistakes(results: Results) -> tuple[int, int]:
     """Return the number of mistakes between neighbouring stages of granulopoiesis, and of all mistakes."""
-    counts = found.confusion
-    pairs = [pair for pair in pairwise(GRANULOCYTE_STAGES) if set(pair) <= set(counts.index)]
-    near = sum(int(counts.loc[a, b] + counts.loc[b, a]) for a, b in pairs)
-    return near, int(counts.to_numpy().sum() - np.trace(counts.to_numpy()))
+    counts, index = results.confusion.to_numpy(), {code: i for i, code in enumerate(results.confusion.index)}
+    pairs = [(index[a], index[b]) for a, b in pairwise(GRANULOCYTE_STAGES) if a in index and b in index]
+    near = sum(int(counts[a, b] + counts[b, a]) for a, b in pairs)
+    return near, int(counts.sum() - np.trace(counts))
 
 
-def trust(found: Results) -> str:
+def trust(results: Results) -> str:
     """Return how well probabilities are calibrated, and how many cells are left unidentified, out of fold."""
-    calibration = found.calibration
+    calibration = results.calibration
     if not isinstance(calibration, MeasuredCalibration):
         return "Not measured: probabilities rank the classes, but may be too high or too low."
     overall, doubt = calibration.measures.iloc[0], calibration.doubt
@@ -171,15 +171,15 @@ def trust(found: Results) -> str:
     return text
 
 
-def rejected(found: Results) -> str:
+def rejected(results: Results) -> str:
     """Return how many known cells are rejected as an unknown cell type."""
-    if isinstance(found.rejection, NotMeasured):
+    if isinstance(results.rejection, NotMeasured):
         return (
             "Not measured. If nothing is rejected, a smudge, an artefact or an unknown cell type gets one of the "
             "classes, unless its probability is low."
         )
-    row, by_class = found.rejection.iloc[0], found.rejection.iloc[1:].dropna(subset="share")
-    target, most = found.data.calibrate.false_alarm, by_class.nlargest(1, "share").iloc[0]
+    row, by_class = results.rejection.iloc[0], results.rejection.iloc[1:].dropna(subset="share")
+    target, most = results.data.calibrate.false_alarm, by_class.nlargest(1, "share").iloc[0]
     share = f"{_to_begin(percent(row['share'], 1))} of" if row["rejected"] else f"None of {row['images']:,}"
     text = f"{share} known cells are rejected as an unknown cell type (target {100 * target:g} %)"
     if row["rejected"] and len(by_class) > 1:
@@ -192,11 +192,11 @@ def _to_begin(share: str) -> str:
     return share.replace("<", "Less than ").replace(">", "More than ")
 
 
-def robustness(found: Results) -> str:
+def robustness(results: Results) -> str:
     """Return which corruptions cost most macro-F1."""
-    if found.robustness is None:
+    if results.robustness is None:
         return 'Not measured for this run; "nonet evaluate RUN --robustness" does.'
-    clean, rows = corruption_rows(found.robustness, denoised=found.data.recipe.denoise.enabled)
+    clean, rows = corruption_rows(results.robustness, denoised=results.data.recipe.denoise.enabled)
     by_corruption = {
         row["corruption"]: row for row in sorted(rows, key=lambda row: row["severity"])
     }  # the highest severity of each
@@ -217,11 +217,11 @@ def robustness(found: Results) -> str:
     return text + (f" No significant loss: {', '.join(harmless)}." if harmless else "")
 
 
-def doubted_labels(found: Results) -> str:
+def doubted_labels(results: Results) -> str:
     """Return how many labels are probably wrong, and of which classes."""
-    issues = found.issues
+    issues = results.issues
     if issues is None:
-        if found.floor.nothing_learned:
+        if results.floor.nothing_learned:
             return "Not searched: networks that are no better than chance cannot tell wrong labels from correct ones."
         return "Not searched: with a single class, no other label could be right."
     num = len(issues.table)
@@ -235,7 +235,7 @@ def doubted_labels(found: Results) -> str:
         has = "has" if len(outstanding) == 1 else "have"
         who = f"{_num_patients(len(outstanding))} {has} more"
         patients = f" {who} than their classes explain, first {outstanding.iloc[0]}."
-    if found.floor.is_below or num > _TOO_MANY * issues.num_images:
+    if results.floor.is_below or num > _TOO_MANY * issues.num_images:
         return (
             f"{num:,} of {issues.num_images:,} labels ({100 * num / issues.num_images:.1f} %) look wrong to networks "
             "that err too often to be trusted: most are the networks' own mistakes. issues.csv lists the worst."
@@ -247,14 +247,14 @@ def doubted_labels(found: Results) -> str:
     )
 
 
-def networks(found: Results) -> str:
+def networks(results: Results) -> str:
     """Return whether several architectures, and views, improve macro-F1 on these patients."""
-    table, differences = found.table, found.differences
-    single = table[table["architecture"].isin(found.data.oof.architectures)]
-    single = single[single["views"] == found.data.oof.final_view_set]
+    table, differences = results.table, results.differences
+    single = table[table["architecture"].isin(results.data.oof.architectures)]
+    single = single[single["views"] == results.data.oof.final_view_set]
     parts = []
     if len(single) > 1:
-        best = single.loc[single["macro_f1"].idxmax()]
+        best = single.iloc[int(single["macro_f1"].argmax())]
         row = differences[differences["comparison"] == f"ensemble − {best['name']}"].iloc[0]
         parts.append(f"Ensemble versus the best single architecture ({best['name']}): {_verdict(row)}.")
     views = differences[differences["comparison"] == "ensemble with views − without"]
@@ -275,37 +275,37 @@ def _verdict(row: pd.Series) -> str:
     return f"{signed(row['difference'])} macro-F1{interval}, {words}"
 
 
-def images(found: Results) -> str:
+def images(results: Results) -> str:
     """Return the number of images of the rarest and the most common scored class, and of external images."""
-    scored = found.per_class[found.per_class["images"] > 0]
-    least, most = scored.loc[scored["images"].idxmin()], scored.loc[scored["images"].idxmax()]
-    text = f"{len(found.data.oof.true):,} images are scored"
+    scored = results.per_class[results.per_class["images"] > 0]
+    least, most = scored.iloc[int(scored["images"].argmin())], scored.iloc[int(scored["images"].argmax())]
+    text = f"{len(results.data.oof.true):,} images are scored"
     if len(scored) > 1:
         text += f", from {least['images']:,} of {least['code']} to {most['images']:,} of {most['code']}"
         text += "; macro-F1 weights every class equally"
-    num_external = len(found.data.external)
-    held_out = " and held out in turn" if found.expanded is not None else ""
+    num_external = len(results.data.external)
+    held_out = " and held out in turn" if results.expanded is not None else ""
     return text + (f". {num_external:,} more are used for training{held_out}, but not scored." if num_external else ".")
 
 
-def training(found: Results) -> str:
+def training(results: Results) -> str:
     """Return how many networks were still improving when training stopped."""
-    data = found.data
+    data = results.data
     living = [table for member, table in data.histories.items() if not data.done[member]["dead"]]
     ended = [len(table) > 1 and table["val_macro_f1"].iloc[-1] >= table["val_macro_f1"].max() for table in living]
     text = f"{sum(ended)} of {len(ended)} networks scored best in their last epoch"
     text += "; more epochs may help." if sum(ended) > len(ended) / 2 else "."
     if data.recipe.models.refit_head:
         text += " The curves show the heads before they were refitted."
-    text += " Held-out scores here include the external images." if found.expanded is not None else ""
+    text += " Held-out scores here include the external images." if results.expanded is not None else ""
     return " ".join([text, restarted_words(data), *dead_words(data)]).replace("  ", " ").strip()
 
 
-def _interval(values: tuple[float, float, float], found: Results, *, places: int, factor: float = 1) -> str:
+def _interval(values: tuple[float, float, float], results: Results, *, places: int, factor: float = 1) -> str:
     _, low, high = values
     if np.isnan(low):
         return ""
-    return f" ({found.percent} % interval {factor * low:.{places}f} to {factor * high:.{places}f})"
+    return f" ({results.percent} % interval {factor * low:.{places}f} to {factor * high:.{places}f})"
 
 
 def _words(corruption: str) -> str:

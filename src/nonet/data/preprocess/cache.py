@@ -22,7 +22,7 @@ from nonet.data.preprocess.denoise import warm_up
 from nonet.errors import DataError, UnreadableNowError
 from nonet.progress import progress, slowly
 from nonet.recipe import Denoise
-from nonet.workers import GUARD, Workers, map_in_order, spawned_pool, worker_count
+from nonet.workers import GUARD, Workers, map_in_order, worker_count
 
 logger = logging.getLogger("nonet")
 
@@ -362,4 +362,4 @@ def worker_pool(num_workers: int) -> Workers:
     Workers
     """
     warm_up()
-    return spawned_pool(num_workers)
+    return Workers(num_workers)
