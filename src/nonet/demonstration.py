@@ -1,4 +1,4 @@
-"""`demo`: the whole workflow on drawn cells, in the order of a user's own study. No download."""
+"""`demo`: the whole workflow on drawn cells, in the order of a real study. Nothing is downloaded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

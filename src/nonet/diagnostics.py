@@ -64,7 +64,7 @@ def doctor() -> Findings:
     """
     lines = [Finding("ok", f"Python {sys.version.split()[0]}"), *_packages()]
     if all(line.state == "ok" for line in lines):
-        lines += [_device(), *_machine(), _repeatable_write(), *_weights()]
+        lines += [_device(), *_machine(), _check_writable(), *_weights()]
     return Findings(tuple(lines))
 
 
@@ -123,7 +123,7 @@ def _machine() -> list[Finding]:
     return lines
 
 
-def _repeatable_write() -> Finding:
+def _check_writable() -> Finding:
     """Check that files can be renamed over each other here, which resuming relies on."""
     try:
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:

@@ -86,7 +86,7 @@ def progress(
     return tqdm(iterable, total=total, desc=description, unit=f" {unit}", **options)
 
 
-def slowly(batches: Iterable, description: str | None) -> Iterable:
+def progress_if_slow(batches: Iterable, description: str | None) -> Iterable:
     """Iterate over batches with a bar that appears only if it takes longer than 5 seconds.
 
     Parameters

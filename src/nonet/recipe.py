@@ -21,7 +21,7 @@ from nonet.settings import (
     Sampling,
     Section,
     Train,
-    shown,
+    format_value,
 )
 
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
@@ -198,11 +198,11 @@ def _explain(error: ValidationError, where: str) -> str:
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            lines.append(f"{key} = {shown(item['input'])}: no such setting")
+            lines.append(f"{key} = {format_value(item['input'])}: no such setting")
         elif item["type"] == "missing":
             lines.append(f"{key}: missing")
         else:
-            given = "" if isinstance(item["input"], dict) else f" = {shown(item['input'])}"
+            given = "" if isinstance(item["input"], dict) else f" = {format_value(item['input'])}"
             lines.append(f"{key}{given}: {item['msg'].removeprefix('Value error, ')}")
     return f'Recipe "{where}": ' + "; ".join(lines) + "."
 

@@ -8,7 +8,6 @@ from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run, write_text
 from nonet.data.manifest import Dataset
-from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.robustness import Robustness, robustness_tables
 from nonet.inference.corrupted_images import list_corruptions
@@ -18,14 +17,12 @@ from nonet.report.figures import robustness_figure
 
 logger = logging.getLogger("nonet")
 
-LIMIT = 500
-
 
 def evaluate_robustness(
     run: str | Path | Run,
     *,
     dataset: str | Path | Dataset | None = None,
-    limit: int | None = LIMIT,
+    limit: int | None = 500,
     corruptions: Sequence[str] | None = None,
     severities: Iterable[int] | None = None,
     views: bool = True,
@@ -82,7 +79,7 @@ def evaluate_robustness(
     RUN/evaluation then contains robustness.csv, robustness_differences.csv and figures/robustness.svg, which
     `nonet.evaluate` includes in the report.
     """
-    bootstrap = Bootstrap(num_resamples, confidence, seed)  # refuses bad values now, and not after an hour of scoring
+    bootstrap = Bootstrap(num_resamples, confidence, seed)  # raises for bad values now, not after an hour of scoring
     run = Run(run)
     folder = score_corruptions(
         run,
@@ -101,9 +98,8 @@ def evaluate_robustness(
 
 
 def _write(run: Run, result: Robustness) -> None:
-    """Write the figure and the tables, the scores last: they mark that all files are there."""
-    titles = {name: name.replace("_", " ") for name in CORRUPTIONS}
-    figure = with_page_style(robustness_figure, result.scores, titles)
+    """Write the figure and the tables; the scores come last, as a sign that all files are there."""
+    figure = with_page_style(robustness_figure, result.scores)
     write_text(run.evaluation / "figures" / "robustness.svg", svg_text(figure, "robustness"))
     write_csv(run.robustness_differences, result.differences)
     write_csv(run.robustness, result.scores)

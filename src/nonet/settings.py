@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Part = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 #: Of predict.views and a table's view sets: the image as it is.
 NO_VIEWS = "none"
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -21,10 +21,10 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _true_is_not_1(cls, data):
+    def _refuse_booleans(cls, data):
         for name, value in data.items() if isinstance(data, dict) else ():
             if name in cls.model_fields and cls.model_fields[name].annotation is not bool and _holds_bool(value):
-                raise ValueError(f"{name} is {shown(value)}, but is not a boolean setting")
+                raise ValueError(f"{name} is {format_value(value)}, but is not a boolean setting")
         return data
 
 
@@ -71,7 +71,7 @@ class Models(Section):
     """Local files with pretrained weights by architecture, used instead of downloads."""
     image_size_px: Annotated[int, Field(ge=16, le=4096)] | None = None
     """Side of the square input of the networks, in pixels. Default: each architecture's own size."""
-    centre: Part | dict[str, Part] = 1.0
+    centre: Fraction | dict[str, Fraction] = 1.0
     """Side of the central square that the networks see, as a fraction of the frame's shorter side; one value, or one
     per architecture."""
     head_widths: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(max_length=32)] = (512, 256, 128)
@@ -85,16 +85,18 @@ class Models(Section):
 
     @field_validator("architectures")
     @classmethod
-    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _unique_architectures(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) != len(value):
             raise ValueError(f"an architecture is named twice: {', '.join(value)}")
         return value
 
     @model_validator(mode="after")
-    def _centre_names_architectures(self):
-        named = list(self.centre) if isinstance(self.centre, dict) else self.architectures
-        if unexpected := [name for name in named if name not in self.architectures]:
-            raise ValueError(f"centre names {unexpected[0]}, which is not one of the architectures")
+    def _known_architectures(self) -> "Models":
+        for setting in ("centre", "weight_files"):
+            value = getattr(self, setting)
+            names = value if isinstance(value, dict) else ()
+            if unknown := [name for name in names if name not in self.architectures]:
+                raise ValueError(f"{setting} names {unknown[0]}; the architectures are {', '.join(self.architectures)}")
         return self
 
 
@@ -139,7 +141,7 @@ class Optimiser(Section):
     """Decoupled weight decay, applied to every parameter."""
 
     @model_validator(mode="after")
-    def _falling(self):
+    def _learning_rate_falls(self):
         if self.learning_rate_last > self.learning_rate_first:
             raise ValueError(
                 f"learning_rate_last ({self.learning_rate_last}) is larger than "
@@ -217,7 +219,7 @@ class Augment(Section):
     """Factor of each dye's optical density: uniform from 1 - stain_gain to 1 + stain_gain."""
 
     @model_validator(mode="after")
-    def _one_mixing_a_batch(self):
+    def _mixing_and_blur(self):
         if self.mixup_probability + self.cutmix_probability > 1:
             raise ValueError("mixup_probability and cutmix_probability together exceed 1")
         if self.motion_blur_px % 2 == 0:
@@ -260,7 +262,7 @@ class Calibrate(Section):
     No effect if more than 1 % of the known cells show none, as in fluorescence images or drawings."""
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value for a message, shortened if it is long."""
     try:
         text = repr(value)

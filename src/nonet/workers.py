@@ -35,7 +35,7 @@ def num_processors() -> int:
 
 
 def worker_count(num_workers: int | None) -> int:
-    """Return a number of workers as requested, at least 1; where it is None, one per processor."""
+    """Return the number of workers: as requested, but at least 1, or one per processor if None."""
     return max(1, num_processors() if num_workers is None else num_workers)
 
 
@@ -147,7 +147,7 @@ def map_in_order(
     Raises
     ------
     DataError
-        If a process dies; names the tasks it may have died of.
+        If a process dies; names the tasks that may have been the cause.
     """
     try:
         pool = make_pool(num_workers) if num_workers > 1 else None
@@ -170,8 +170,8 @@ def map_in_order(
                 waiting.popleft()
     except BrokenProcessPool as error:
         # Those submitted first are running; the others wait.
-        at_work = [describe_task(task) for task, _ in list(waiting)[:num_workers]] if describe_task else []
-        where = f", at one of these: {'; '.join(at_work)}" if at_work else ""
+        running = [describe_task(task) for task, _ in list(waiting)[:num_workers]] if describe_task else []
+        where = f", at one of these: {'; '.join(running)}" if running else ""
         raise DataError(
             f"A worker process died{where}.",
             hint=f"{GUARD} Otherwise memory may be short. Finished work is kept; run the same command again.",

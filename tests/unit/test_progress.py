@@ -12,7 +12,7 @@ import pytest
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nonet import progress as module
-from nonet.progress import hide_progress, progress, slowly
+from nonet.progress import hide_progress, progress, progress_if_slow
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
@@ -49,7 +49,7 @@ def test_a_length_that_is_not_known_is_not_made_up(written):
 
 def test_what_is_done_at_once_has_no_line_in_a_file(capsys):
     assert list(progress(range(5), description="quick", unit="steps")) == [0, 1, 2, 3, 4]
-    assert list(slowly(range(5), "quick")) == [0, 1, 2, 3, 4]
+    assert list(progress_if_slow(range(5), "quick")) == [0, 1, 2, 3, 4]
     assert capsys.readouterr().err == ""
 
 

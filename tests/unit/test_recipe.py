@@ -101,13 +101,14 @@ def test_settings_take_toml_values_and_bare_words():
     assert recipe.models.weights == "none"
     assert recipe.optimiser.betas == (0.8, 0.9)
     assert recipe.train.keep == "last"
-    assert load_recipe(recipe, ["models.weight_files.vit_mini=a b.pth"]).models.weight_files == {"vit_mini": "a b.pth"}
+    files = load_recipe(recipe, ["models.weight_files.swinv2_tiny=a b.pth"]).models.weight_files
+    assert files == {"swinv2_tiny": "a b.pth"}
 
 
 def test_changing_a_recipe_leaves_the_first_one_alone():
     first = load_recipe("paper")
     before = first.to_toml()
-    load_recipe(first, ["train.epochs=1", "models.weight_files.vit_mini=x.pth"])
+    load_recipe(first, ["train.epochs=1", "models.weight_files.swinv2_tiny=x.pth"])
     assert first.to_toml() == before
     with pytest.raises(ValueError, match="frozen"):
         first.train.epochs = 1
@@ -131,10 +132,16 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]))  # all of Unicode b
     ),
 )
 def test_to_toml_is_read_back_as_the_same_recipe(text, rate, size, widths, files):
+    models = Models(
+        architectures=("vit_mini", *sorted(set(files) - {"vit_mini"})),
+        image_size_px=size,
+        head_widths=tuple(widths),
+        weight_files=files,
+    )
     recipe = Recipe(
         name="r",
         description=text,
-        models=Models(architectures=("vit_mini",), image_size_px=size, head_widths=tuple(widths), weight_files=files),
+        models=models,
         optimiser={"learning_rate_first": rate, "learning_rate_last": 0.0},
     )
     assert Recipe.model_validate(tomllib.loads(recipe.to_toml())) == recipe
@@ -206,3 +213,10 @@ def test_a_file_that_is_too_large_for_a_recipe_is_not_read(tmp_path):
         file.truncate(2**40)
     with pytest.raises(RecipeError, match="not a recipe"):
         load_recipe(tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize("setting", ["models.centre={vit_min=0.5}", "models.weight_files.vit_min=own.pth"])
+def test_an_architecture_that_the_recipe_lacks_is_refused(setting):
+    """A misspelt one would otherwise have no effect: the published weights, the whole frame."""
+    with pytest.raises(RecipeError, match=r"vit_min\b.*swinv2_tiny"):
+        load_recipe("paper", [setting])

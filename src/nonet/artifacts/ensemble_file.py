@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from nonet.artifacts.integrity import read_json, read_provenance
 from nonet.artifacts.run import FORMAT_VERSION, Run, write_json
 from nonet.errors import DamagedError, RunError
-from nonet.settings import Calibrate, Probability, shown
+from nonet.settings import Calibrate, Probability, format_value
 
 #: (architecture, fold) → weight; a member that is not listed has none.
 Weights = Mapping[tuple[str, int], float]
@@ -214,5 +214,5 @@ def _first_of(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if not place:
         return message
-    value = "" if first["type"] == "missing" else f" is {shown(first['input'])}"
+    value = "" if first["type"] == "missing" else f" is {format_value(first['input'])}"
     return f"{place}{value}: {message[:1].lower()}{message[1:]}"

@@ -26,7 +26,7 @@ app = App(
 )
 data = App(name="data", help="Make and check datasets.")
 
-#: Where each command is, and its help; that of its options is the docstring of the public function.
+#: Module and function of each command, and its help; that of its options is the docstring of the public function.
 COMMANDS = {
     "training:demo": "Run the whole workflow on drawn cells, without a download: draw, train nine networks, evaluate, "
     "predict, report.",
@@ -65,18 +65,18 @@ DATA_COMMANDS = {
     "data:folds": 'Write DATASET/folds.csv, to inspect or edit by hand; "nonet train" uses it.',
 }
 for parent, commands in ((app, COMMANDS), (data, DATA_COMMANDS)):
-    for target, words in commands.items():
+    for target, help_text in commands.items():
         if target == "listing:recipes":  # an App, which has its own group of parameters
-            parent.command(f"nonet.cli.{target}", help=words)
+            parent.command(f"nonet.cli.{target}", help=help_text)
         else:
-            parent.command(f"nonet.cli.{target}", help=words, group_parameters=Group.create_default_parameters())
+            parent.command(f"nonet.cli.{target}", help=help_text, group_parameters=Group.create_default_parameters())
 app.command(data)
 add_common_options(app)
-app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False  # `main` says how to continue
+app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False  # `main` prints how to continue
 
 
 def main() -> None:
-    """Run the command line; an error of the user's is a message, not a traceback."""
+    """Run the command line; an error that the user can act on is a message, not a traceback."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter("%(message)s"))
     logger.addHandler(handler)
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 class LogFormatter(logging.Formatter):
-    """Translates parameters into options, and escapes control characters in names of files."""
+    """Replaces parameters by options, and escapes control characters in file names."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(with_options(super().format(record)))
@@ -100,7 +100,7 @@ def _run_command() -> None:
 
 
 def _usage_error(error: CycloptsError) -> NonetError:
-    """Say what is wrong with a command's arguments, in the words of its help."""
+    """Return an error that names arguments as the help does."""
     chain = [*(error.command_chain or ())]
     command = " ".join(["nonet", *chain])
     message, argument = str(error).strip(), error.argument

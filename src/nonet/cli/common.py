@@ -12,10 +12,10 @@ logger = logging.getLogger("nonet")
 
 
 def add_common_options(app: App) -> None:
-    """Add --quiet, --verbose and --install-completion to a program; call `app.meta` instead of `app` from then on."""
+    """Add --quiet, --verbose and --install-completion to an app; call `app.meta` instead of `app` from then on."""
     app.meta.group_parameters = Group("Options of every command", sort_key=0)
     app.register_install_completion_command(
-        help="Teach your shell (bash, zsh, fish or PowerShell) to complete nonet's commands and options."
+        help="Set up completion of nonet's commands and options in your shell (bash, zsh, fish or PowerShell)."
     )
 
     @app.meta.default

@@ -120,11 +120,11 @@ def folds(
     from nonet.data.folds import make_folds, write_folds
 
     opened = nonet.Dataset.open(dataset)
-    made, notes = make_folds(
+    table, notes = make_folds(
         opened.manifest, num_folds=num_folds, by=by, seed=seed, hold_out_external=hold_out_external
     )
     path = Path(dataset) / "folds.csv"
     if path.exists():
-        raise NonetError(f"{path} exists already.", hint="Delete it first to make new folds.")
-    write_folds(path, made)
+        raise NonetError(f"{path} already exists.", hint="Delete it first to make new folds.")
+    write_folds(path, table)
     say("\n".join([f"{path}: {num_folds} folds by {by}.", *notes]))

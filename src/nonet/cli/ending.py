@@ -1,4 +1,4 @@
-"""How a command ends: an error of the user's becomes a message and an exit status, and output fits every terminal."""
+"""How a command ends: errors become a message and an exit status, and output suits every terminal."""
 
 import contextlib
 import logging
@@ -18,13 +18,13 @@ STOPPED = "Stopped. Run the same command again to continue."
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, as `kill` and cluster schedulers send it: the same way out as Ctrl-C."""
+    """SIGTERM, as `kill` and cluster schedulers send it: handled as Ctrl-C."""
 
 
 def run_for_exit_status(command: Callable[[], object]) -> int:
     """Run a command and return its exit status.
 
-    An error of the user's, a full disk or Ctrl-C is a message on standard error, not a traceback.
+    A NonetError, a full disk or Ctrl-C is a message on standard error, not a traceback.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def run_for_exit_status(command: Callable[[], object]) -> int:
         sys.stdout.flush()
     except NonetError as error:
         return say_error(error)
-    except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
+    except BrokenPipeError:  # the other end of a pipe, such as head, has closed it
         for stream in (sys.stdout, sys.stderr):  # else Python would try again at exit, and complain
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()

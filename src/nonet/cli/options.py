@@ -1,7 +1,7 @@
-"""Options of the command line: their names, types and words come from the parameters of the public functions.
+"""Options of the command line: their names, types and help come from the parameters of the public functions.
 
-The library speaks of parameters, in backticks: "Give another `out`." What it says is translated here, and nowhere else.
-Folders are checked while the command line is read: a wrong one is reported before anything heavy is imported.
+Messages of the library name parameters in backticks ("Give another `out`."); here they become options ("--out").
+Folders are checked while the command line is parsed: a wrong one is reported before anything heavy is imported.
 """
 
 import inspect
@@ -32,7 +32,7 @@ def option_name(parameter: str) -> str:
 
 
 def with_options(text: str) -> str:
-    """Return text in which parameters in backticks are options: "`format="csv"`" becomes "--format csv"."""
+    """Replace parameters in backticks by options: "`format="csv"`" becomes "--format csv"."""
     return _PARAMETER.sub(_option, text)
 
 
@@ -44,7 +44,7 @@ def _option(match: re.Match) -> str:
 def documented_by(*public: str) -> Callable[[Command], Command]:
     """Take the help of a command's options from the docstrings of the public functions of these names.
 
-    What the command's own docstring says of a parameter comes first: where the command line differs from Python.
+    A parameter that the command's own docstring describes, because the command line differs from Python, is left to it.
     """
 
     def document(command: Command) -> Command:
@@ -60,7 +60,7 @@ def documented_by(*public: str) -> Callable[[Command], Command]:
 
 
 def _one_name_each(entries: str) -> str:
-    """Return the entries of a Parameters section, "a, b : int" as one entry for a and one for b."""
+    """Return the entries of a Parameters section with "a, b : int" as one entry for a and one for b."""
     return _SEVERAL_NAMES.sub(lambda match: "".join(f"{name}{match[2]}" for name in match[1].split(", ")), entries)
 
 
@@ -80,5 +80,5 @@ Settings = Annotated[list[str], Parameter(negative=(), consume_multiple=False)]
 
 
 def split_commas(names: list[str] | None) -> list[str] | None:
-    """Return the names of "A B", "A,B" and "A,B C" alike; None where none is given."""
+    """Split names given as "A B", "A,B" or "A,B C"; return None if there are none."""
     return [name for item in names for name in item.split(",")] if names else None

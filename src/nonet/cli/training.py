@@ -11,9 +11,9 @@ from nonet.data.opening import require_dataset
 
 @documented_by("demo")
 def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
-    done = nonet.demo(out, seed=seed, say=(lambda text: None) if is_quiet() else say)
+    result = nonet.demo(out, seed=seed, say=(lambda text: None) if is_quiet() else say)
     if is_quiet():
-        say(f"Report: {done.report}")
+        say(f"Report: {result.report}")
 
 
 @documented_by("train")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nonet")
 
-CHUNK_SIZE = 32  # images at once: for each worker, two versions of each in every crop wait in memory
+CHUNK_SIZE = 32  # images; each waits in memory in two versions of every crop, in several chunks per worker
 _COLUMNS = ["image_id", "label", "patient", "source", "fold"]
 
 
@@ -170,10 +170,10 @@ def _open_dataset(run: Run, dataset: str | Path | Dataset | None) -> Dataset:
     """Open the dataset that has the image files; a run has only their names."""
     if dataset is not None:
         return Dataset.open(dataset)
-    place = Path(str(read_provenance(run).get("dataset")))
-    if not (place / "dataset.json").exists():
-        raise RunError(f"The dataset of {run} is not at {place}.", hint="Give its folder as `dataset`.")
-    return Dataset.open(place)
+    folder = Path(str(read_provenance(run).get("dataset")))
+    if not (folder / "dataset.json").exists():
+        raise RunError(f"The dataset of {run} is not at {folder}.", hint="Give its folder as `dataset`.")
+    return Dataset.open(folder)
 
 
 def _view_sets(recipe: Recipe, views: bool) -> dict[str, Predict]:
@@ -210,7 +210,7 @@ def _chunks(
 ) -> Iterator[_Chunk]:
     """Yield the chunks that are not scored yet, by corruption and then by fold, as each fold has its own members."""
     for corruption in corruptions:
-        # Denoised or not, both are always made together: the same batches give the same bits, interrupted or not.
+        # Denoised and not denoised are computed together: with the same batches, an interrupted test has the same bits.
         missing = tuple(
             name
             for name in view_sets
@@ -228,13 +228,13 @@ def _chunks(
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a variant's table exists and is intact; a damaged one is removed and made again."""
+    """Whether a variant's table exists and is intact; a damaged one is removed, to be computed again."""
     if not path.exists():
         return False
     try:
         read_checked_parquet(path)
     except DamagedError as error:
-        logger.warning(f"{error.message} It is made again.")
+        logger.warning(f"{error.message} It is computed again.")
         path.unlink()
         return False
     return True
@@ -254,10 +254,10 @@ def _ensembles(
         fold: Ensemble(
             run,
             recipe,
-            EnsembleFile(classes=classes, members=of_fold, trained_priors=priors),
+            EnsembleFile(classes=classes, members=fold_members, trained_priors=priors),
             accelerator=accelerator,
         )
-        for fold, of_fold in entries.items()
+        for fold, fold_members in entries.items()
     }
 
 

@@ -63,7 +63,7 @@ class LoadedMember:
 
 @dataclass(frozen=True)
 class Scores:
-    """What an ensemble says of n images, before labels are decided.
+    """The output of an ensemble for n images, before labels are decided.
 
     Attributes
     ----------
@@ -118,7 +118,8 @@ class Ensemble:
             network.load_state_dict(safetensors.torch.load_file(member.weights))
         except (RuntimeError, safetensors.SafetensorError) as error:
             raise DamagedError(
-                f"{member.weights} does not hold the weights of {member.name}: {str(error).splitlines()[0]}", hint=hint
+                f"{member.weights} does not contain the weights of {member.name}: {str(error).splitlines()[0]}",
+                hint=hint,
             ) from error
         network = network.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)
         ood = None
@@ -214,7 +215,7 @@ class Ensemble:
         """
         stacked = {crop: np.stack([image[crop] for image in images]) for crop in self.crops}
         member_logits, member_scores = self.member_outputs(stacked, views)
-        finite = np.isfinite(member_logits).all(axis=(0, 2))  # in half precision a network may overflow on an odd image
+        finite = np.isfinite(member_logits).all(axis=(0, 2))  # half precision may overflow
         member_logits[:, ~finite] = np.nan
         return Scores(member_logits, self.combine(member_logits), self.ood_percentile(member_scores))
 
@@ -287,7 +288,7 @@ class Ensemble:
         Parameters
         ----------
         images : as for `predict_logits`
-            Images, and views of each.
+            Files, or RGB pixels.
 
         Returns
         -------
@@ -346,10 +347,10 @@ class Ensemble:
         proba = softmax(logits, axis=1)
         outside = self.label(proba, ood_percentile, nucleus)["reason"].isin([UNKNOWN_CELL_TYPE, NO_NUCLEUS])
         sets = list_prediction_sets(proba, self.classes, self.calibration)
-        return [[] if out else one for one, out in zip(sets, outside, strict=True)]
+        return [[] if is_outside else codes for codes, is_outside in zip(sets, outside, strict=True)]
 
     def label(self, proba: np.ndarray, ood_percentile: np.ndarray, nucleus: np.ndarray) -> pd.DataFrame:
-        """Decide the labels of images; every label of this run, in a file or not, is decided here.
+        """Decide the labels of images, for `predict` as for files.
 
         Parameters
         ----------
@@ -365,8 +366,8 @@ class Ensemble:
         DataFrame
             As `nonet.inference.labels.label_images` returns it.
         """
-        without = self.nucleus.rejects(nucleus)
-        return label_images(proba, self.classes, self.calibration, self.rejection.rejects(ood_percentile), without)
+        rejected, without_nucleus = self.rejection.rejects(ood_percentile), self.nucleus.rejects(nucleus)
+        return label_images(proba, self.classes, self.calibration, rejected, without_nucleus)
 
     def _predict(self, images: Images, views: str | int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return calibrated logits (n, num_classes), OOD percentiles (n,) and whether each shows a nucleus (n,)."""

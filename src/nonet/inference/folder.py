@@ -1,4 +1,4 @@
-"""The folder of a prediction: whether it may be written to, its plan, its parts, and what is left to do.
+"""The folder of a prediction: whether it may be written to, its plan, its parts, and which images are left.
 
 Images are predicted in chunks. A finished chunk is a small file in `parts/`; an interrupted prediction resumes after
 the last one. Once all are there, they are joined and removed; while some images could not be read for a transient
@@ -83,7 +83,7 @@ class PredictionFolder:
         return str(self.path)
 
     def require_usable(self, *, submission: bool = False) -> None:
-        """Check that the folder may be written to; touch nothing.
+        """Check that the folder may be written to; nothing is changed.
 
         Parameters
         ----------
@@ -99,9 +99,11 @@ class PredictionFolder:
         hint = "Move it away, or give another `out`."
         for file in (self.plan_file, self.csv, self.logits, self.submission):
             if file.is_dir():
-                raise StorageError(f"{file} is a folder; a file of the prediction must go there.", hint=hint)
+                raise StorageError(f"{file} is a folder, but the prediction writes a file of that name.", hint=hint)
         if self.parts.is_symlink() or (self.parts.exists() and not self.parts.is_dir()):
-            raise StorageError(f"{self.parts} is not a folder of nonet.", hint=hint)
+            raise StorageError(
+                f"{self.parts} is a file or a link, but the prediction makes a folder of that name.", hint=hint
+            )
         if submission and self.submission.exists() and not self.read_plan().get("submission"):
             raise StorageError(f"{self.submission} was not written by nonet.", hint=hint)
 
@@ -159,10 +161,10 @@ class PredictionFolder:
             self.parts.mkdir(parents=True, exist_ok=True)
         for file in (self.csv, self.logits):
             self.set_aside_changed(file, stored)
-        if stored.get("submission"):  # of an earlier prediction: it must not be mistaken for this one's
+        if stored.get("submission"):  # of an earlier prediction
             self.set_aside_changed(self.submission, stored)
             self.submission.unlink(missing_ok=True)
-        self.write_plan(plan, begun=now(), files=stored.get("files", {}))  # these stay until the new ones replace them
+        self.write_plan(plan, begun=now(), files=stored.get("files", {}))  # they stay until replaced
         remove_leftovers(self.plan_file, self.csv, self.logits, self.submission)
 
     def set_aside_changed(self, file: Path, stored: dict) -> None:
@@ -175,9 +177,8 @@ class PredictionFolder:
         stored : dict
             The plan that it was written for.
         """
-        unknown = (
-            bool(stored) and file.name not in stored["files"]
-        )  # written by a call that was killed before it updated the plan
+        # A call that was killed may have written the file, but not updated the plan.
+        unknown = bool(stored) and file.name not in stored["files"]
         if unknown or not (file.is_file() or file.is_symlink()) or _is_whole(file, stored):
             return
         aside = set_aside(file, "changed")
@@ -229,9 +230,9 @@ class PredictionFolder:
     def write_part(self, chunk: Chunk, table: pd.DataFrame) -> None:
         """Write a chunk's table, or replace the rows of it that were predicted again."""
         if chunk.is_retry:
-            places = [row - chunk.number * CHUNK_SIZE for row in chunk.rows]
-            before = self.read_part(chunk.number).drop(index=places)
-            table = pd.concat([before, table.set_axis(places)]).sort_index()
+            rows = [row - chunk.number * CHUNK_SIZE for row in chunk.rows]
+            before = self.read_part(chunk.number).drop(index=rows)
+            table = pd.concat([before, table.set_axis(rows)]).sort_index()
         with written_whole(self.part(chunk.number)) as path:
             table.to_parquet(path, index=False, write_page_checksum=True)
 
@@ -243,7 +244,7 @@ class PredictionFolder:
             name = file.name.removeprefix(TEMPORARY)
             if re.match(r"\d{6,}\.parquet$" if name == file.name else r"\d{6,}\.parquet\.", name):
                 file.unlink()
-        with contextlib.suppress(OSError):  # it contains a file of the user's
+        with contextlib.suppress(OSError):  # it contains other files
             self.parts.rmdir()
 
 
@@ -307,7 +308,7 @@ def plan_images(folder: PredictionFolder, inputs: Sequence[Input], states: Seque
     for one in inputs:
         names.update(f"{one.name}\0{os.fsencode(one.path.absolute()).hex()}\0".encode())
     stored = folder.read_plan()
-    unknown = [place for place, state in enumerate(states) if state is None]
+    unknown = [row for row, state in enumerate(states) if state is None]
     pending = unknown
     if stored.get("names") == names.hexdigest():
         pending = stored["pending"]
@@ -324,6 +325,6 @@ def plan_images(folder: PredictionFolder, inputs: Sequence[Input], states: Seque
 def state_digest(states: Sequence[str | None], pending: Sequence[int]) -> dict:
     """Return "images", a SHA-256 of the states except those of pending images, and "pending"."""
     images, left_out = hashlib.sha256(), set(pending)
-    for place, state in enumerate(states):
-        images.update(f"{'' if place in left_out else state}\0".encode())
+    for row, state in enumerate(states):
+        images.update(f"{'' if row in left_out else state}\0".encode())
     return {"images": images.hexdigest(), "pending": sorted(left_out)}

@@ -22,7 +22,7 @@ from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_li
 from nonet.data.sources.splits import parse_split
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import Entry, walk
-from nonet.errors import DataError
+from nonet.errors import DataError, did_you_mean
 from nonet.recipe import Denoise
 
 logger = logging.getLogger("nonet")
@@ -70,7 +70,7 @@ def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> li
     inputs: dict[str, Input] = {}
     for item in images:
         for one in _expand(str(item), split):
-            # Links count: two names of one file are two images to predict, as in a cache that stores each content once.
+            # Links are images of their own: in a cache that stores each content once, one file has several names.
             inputs.setdefault(os.path.normpath(one.path.absolute()), one)
     if not inputs:
         raise DataError("There are no images to predict.", hint="Give image files, folders, globs or a dataset.")
@@ -84,12 +84,12 @@ def _expand(item: str, split: str | None) -> list[Input]:
     path = absolute_path(item) if item.startswith("~") else Path(item)
     if is_folder(path):
         if (path / "manifest.parquet").exists() and (path / "dataset.json").exists():
-            return _of_dataset(path, split)
+            return _list_dataset(path, split)
         _require_no_split(item, split)
-        return _of_folder(path)
+        return _list_folder(path)
     if path.suffix.lower() in (".csv", ".parquet") and is_there(path):
-        return _of_table(path, split)
-    if is_there(path) or is_link(path):  # a broken link is an error in its row
+        return _list_table(path, split)
+    if is_there(path) or is_link(path):  # a broken link becomes a row with an error
         _require_no_split(item, split)
         kind, hint = detect_file_kind(path), unpack_hint(path, "FOLDER")
         if kind is not None and (hint or kind.group == WORKBOOK):
@@ -108,34 +108,34 @@ def _expand(item: str, split: str | None) -> list[Input]:
 
 
 def _glob(pattern: str) -> list[str]:
-    """Return what matches a pattern, in order; "**" does not follow links to folders, which may form a loop."""
+    """Return the sorted matches of a pattern; "**" does not follow links to folders, which may form a loop."""
     parts = Path(pattern).parts
     if "**" not in parts:
         return sorted(glob.glob(pattern))
-    place = parts.index("**")
-    tops = glob.glob(str(Path(*parts[:place]))) if place else ["."]
-    if place + 1 == len(parts):
-        return sorted(tops)  # folders are predicted with all that is below
+    wildcard = parts.index("**")
+    starts = glob.glob(str(Path(*parts[:wildcard]))) if wildcard else ["."]
+    if wildcard + 1 == len(parts):
+        return sorted(starts)  # all images below them are predicted
     matches = set()
-    for top in tops:
-        for folder, folders, _ in os.walk(top):
+    for start in starts:
+        for folder, folders, _ in os.walk(start):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            matches.update(_glob(str(Path(glob.escape(folder), *parts[place + 1 :]))))
+            matches.update(_glob(str(Path(glob.escape(folder), *parts[wildcard + 1 :]))))
     return sorted(matches)
 
 
-def _of_folder(folder: Path) -> list[Input]:
-    """List what `build_dataset` would read of a folder; other files, except those left by systems, are logged."""
-    taken, skipped = [], []
+def _list_folder(folder: Path) -> list[Input]:
+    """List the images of a folder, as `build_dataset` does; log the other files, except those that systems leave."""
+    files, skipped = [], []
     for entry in walk(folder):
         if _is_input(entry):
-            taken.append(entry.file)
+            files.append(entry.file)
         elif (entry.problem or "").split(":")[0] not in ("hidden", "left by a system or program"):
             skipped.append(entry.file)
-    if not taken and (folder / "recipe.toml").exists():
+    if not files and (folder / "recipe.toml").exists():
         raise DataError(f"{folder} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
     rest = _skipped_text(skipped, folder)
-    if not taken:
+    if not files:
         raise DataError(
             f"Folder {folder} contains no image{rest}.", hint=f"Looked for {FORMATS_IN_WORDS}, also in subfolders."
         )
@@ -144,7 +144,7 @@ def _of_folder(folder: Path) -> list[Input]:
             "1 file that is not an image" if len(skipped) == 1 else f"{len(skipped):,} files that are not images"
         )
         logger.warning(f"Skipped {num_files}{rest}.")
-    return [Input(str(file), file) for file in sorted(taken)]
+    return [Input(str(file), file) for file in sorted(files)]
 
 
 def _skipped_text(skipped: list[Path], folder: Path) -> str:
@@ -175,24 +175,21 @@ def _require_no_split(item: str, split: str | None) -> None:
         raise DataError(f"`split={split}` is for datasets, and {item} is not one.", hint="Leave `split` out.")
 
 
-def _of_dataset(folder: Path, split: str | None) -> list[Input]:
+def _list_dataset(folder: Path, split: str | None) -> list[Input]:
     dataset = Dataset.open(folder)
     rows = dataset.manifest
     if split is not None:
-        rows = (
-            rows[rows["split"].isin([split, parse_split(split)])]
-            if parse_split(split)
-            else rows[rows["split"] == split]
-        )
+        rows = rows[rows["split"].isin([split, parse_split(split)] if parse_split(split) else [split])]
         if rows.empty:
-            have = sorted(dataset.manifest["split"].dropna().unique())
-            raise DataError(f'{folder} has no split "{split}".', hint=f"It has: {', '.join(have) or 'none'}.")
+            splits = sorted(dataset.manifest["split"].dropna().unique())
+            hint = f"{did_you_mean(split, splits)}Its splits: {', '.join(splits) or 'none'}."
+            raise DataError(f'{folder} has no split "{split}".', hint=hint)
     return [Input(image_id, dataset.image_path(image_id)) for image_id in rows["image_id"]]
 
 
-def _of_table(path: Path, split: str | None) -> list[Input]:
+def _list_table(path: Path, split: str | None) -> list[Input]:
     if path.name == "manifest.parquet":
-        return _of_dataset(path.parent, split)
+        return _list_dataset(path.parent, split)
     _require_no_split(str(path), split)
     try:
         table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_table(path)

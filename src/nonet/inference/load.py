@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import require_unchanged
 from nonet.artifacts.run import Run, heal_hint
-from nonet.errors import DamagedError, RecipeError, RunError
+from nonet.errors import DamagedError, RecipeError, RunError, did_you_mean
 from nonet.models.accelerators import require_devices
 from nonet.recipe import Predict, Recipe, load_recipe
 
@@ -44,7 +44,7 @@ class OpenedRun:
         from nonet.inference.ensemble import Ensemble  # only now: torch takes many seconds to import
 
         if all(member.reason for member in self.ensemble.members if member.weight > 0):
-            logger.warning(f"All networks of {self.run} died in training, so its predictions are worth nothing.")
+            logger.warning(f"All networks of {self.run} died in training, so its predictions are worthless.")
         return Ensemble(self.run, self.recipe, self.ensemble, accelerator=accelerator)
 
 
@@ -130,11 +130,10 @@ def parse_views(views: str | int | None, settings: Predict) -> Predict:
     name = name if colon else {"1": "none", "8": "dihedral"}.get(name, name)
     counted = name == "random" and number.isdecimal()
     if name not in ("none", "dihedral", "random") or (colon and not counted):
-        raise RecipeError(f'views = "{views}" is not known.', hint="Choose none, dihedral (or 8), random or random:N.")
+        hint = f"{did_you_mean(name, ('none', 'dihedral', 'random'))}Choose none, dihedral (or 8), random or random:N."
+        raise RecipeError(f'Unknown views "{views}".', hint=hint)
     try:
         changes = {"views": name} | ({"num_random_views": int(number)} if number else {})
         return Predict.model_validate(settings.model_dump() | changes)
     except ValueError as error:  # pydantic's; or a number of too many digits
-        raise RecipeError(
-            f'views = "{str(views)[:40]}" is not known.', hint="Give random:N, N from 1 to 1024."
-        ) from error
+        raise RecipeError(f'Unknown views "{str(views)[:40]}".', hint="Give random:N, N from 1 to 1024.") from error

@@ -87,7 +87,7 @@ def predict(
     Raises
     ------
     StorageError
-        If `out` is not a folder of nonet's. Nothing in it is touched.
+        If `out` contains something that nonet did not write. Nothing in it is changed.
     RunError
         If the run is incomplete, `out` contains an unfinished prediction of something else, or another process is
         predicting into it.
@@ -106,10 +106,10 @@ def predict(
     if unreadable_label is not None:
         require_class(unreadable_label, opened.classes)
     settings = parse_views(views, opened.recipe.predict)
-    wanted_ids = read_submission_ids(sample_submission) if sample_submission is not None else None
+    submission_ids = read_submission_ids(sample_submission) if sample_submission is not None else None
     inputs = find_inputs([images] if isinstance(images, (str, Path)) else images, split=split)
-    if wanted_ids is not None:
-        require_ids(wanted_ids, [one.name for one in inputs])
+    if submission_ids is not None:
+        require_ids(submission_ids, [one.name for one in inputs])
     ensemble = opened.load(accelerator) if isinstance(opened, OpenedRun) else opened
     from nonet.models.views import get_views
 
@@ -123,15 +123,15 @@ def predict(
         plan |= {"adapt_priors": adapt_priors}
         counts = folder.finished_counts(plan)
         if counts is None:
-            counts = _carry_out(folder, plan, inputs, states, ensemble, get_views(settings), num_workers)
+            counts = _predict_remaining(folder, plan, inputs, states, ensemble, get_views(settings), num_workers)
         if not counts["num_to_retry"]:
             folder.remove_parts()
-        if wanted_ids is not None:
-            _submit(folder, wanted_ids, ensemble, counts, unreadable_label)
+        if submission_ids is not None:
+            _submit(folder, submission_ids, ensemble, counts, unreadable_label)
     return Predictions(folder.path, len(inputs), **counts)
 
 
-def _carry_out(
+def _predict_remaining(
     folder: PredictionFolder,
     plan: dict,
     inputs: list[Input],
@@ -140,7 +140,7 @@ def _carry_out(
     views: "list[View]",
     num_workers: int | None,
 ) -> dict:
-    """Predict what an earlier call left, write the results, and return the counts."""
+    """Predict the images that an earlier call left, write the results, and return the counts."""
     folder.begin(plan)
     _predict_chunks(folder, inputs, ensemble, views, num_workers)
     priors = estimate_folder_priors(folder, len(inputs), ensemble) if plan["adapt_priors"] else None
@@ -222,11 +222,11 @@ def _predict_chunk(
         finite = np.isfinite(scores.logits).all(axis=1)
         for i in np.array(readable)[~finite]:
             errors[i] = "the networks' output is not a finite number"
-        winner = scores.logits.argmax(1)
+        best = scores.logits.argmax(1)
         calibrated = ensemble.calibration.apply(scores.member_logits)
-        proba_of_winner = softmax(calibrated, axis=-1)[:, np.arange(len(winner)), winner]
-        spread[readable] = proba_of_winner.std(0)
-        agreement[readable] = np.where(finite, (calibrated.argmax(2) == winner).mean(0), np.nan)
+        proba_of_best = softmax(calibrated, axis=-1)[:, np.arange(len(best)), best]
+        spread[readable] = proba_of_best.std(0)
+        agreement[readable] = np.where(finite, (calibrated.argmax(2) == best).mean(0), np.nan)
     table = pd.DataFrame(
         {
             "image": [one.name for one in chunk],

@@ -28,7 +28,7 @@ logger = logging.getLogger("nonet")
 
 #: Columns of predictions.csv with text.
 TEXT_COLUMNS = ("image", "label", "best", "reason", "set", "note", "priors", "error")
-USES_IMAGES_TOGETHER = "a cell's label depends on the other images predicted with it"
+PRIORS_NOTE = "Class priors were estimated from these images, so a cell's label depends on the others."
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,12 @@ def estimate_folder_priors(folder: PredictionFolder, num_images: int, ensemble: 
 
 
 def record_priors(priors: np.ndarray | None, ensemble: "Ensemble") -> dict:
-    """Log where the class priors come from, and return the same for plan.json."""
+    """Log that class priors were estimated, and return them for plan.json; {} if they were not."""
     if priors is None:
         return {}
     shares = dict(zip(ensemble.classes, priors.round(4).tolist()))
-    logger.warning(f"Class priors were estimated from the images together: {USES_IMAGES_TOGETHER}. {shares}")
-    return {"class_priors": shares, "note": USES_IMAGES_TOGETHER}
+    logger.warning(f"{PRIORS_NOTE} {shares}")
+    return {"class_priors": shares, "note": PRIORS_NOTE}
 
 
 def join(

@@ -7,9 +7,11 @@ from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.run import write_text
 from nonet.cells import UNIDENTIFIED
 from nonet.data.sources.tables import read_table
-from nonet.errors import DataError
+from nonet.errors import DataError, did_you_mean
 
 logger = logging.getLogger("nonet")
+
+FORMATS = ("csv", "wbcbench")
 
 
 def require_format(format: str, *, sample_submission: object, unreadable_label: object) -> None:
@@ -27,8 +29,9 @@ def require_format(format: str, *, sample_submission: object, unreadable_label: 
     DataError
         Names the option.
     """
-    if format not in ("csv", "wbcbench"):
-        raise DataError(f'There is no format "{format}".', hint="Choose csv or wbcbench.")
+    if format not in FORMATS:
+        hint = f"{did_you_mean(format, FORMATS)}Choose {' or '.join(FORMATS)}."
+        raise DataError(f'There is no format "{format}".', hint=hint)
     if format == "csv":
         for name, value in (("`sample_submission`", sample_submission), ("`unreadable_label`", unreadable_label)):
             if value is not None:
@@ -78,10 +81,10 @@ def read_submission_ids(path: str | Path) -> list[str]:
     ids = table["ID"][table["ID"] != ""]
     if ids.empty:
         raise DataError(f"{path} has no IDs.", hint="Give the challenge's table of the images to submit.")
-    twice = ids[ids.duplicated()]
-    if len(twice):
+    repeated = ids[ids.duplicated()]
+    if len(repeated):
         raise DataError(
-            f"{path} repeats {len(twice)} IDs, first {twice.iloc[0]}.", hint="Remove the rows that repeat an ID."
+            f"{path} repeats {len(repeated)} IDs, first {repeated.iloc[0]}.", hint="Remove the rows that repeat an ID."
         )
     return ids.tolist()
 
@@ -152,8 +155,7 @@ def write_submission(
     DataError
         If an ID has no image, more than one, or an image that could not be read.
     """
-    wanted = ["image", "label", "best", "error"]
-    table = read_csv(predictions, usecols=wanted, dtype=str, keep_default_na=False)
+    table = read_csv(predictions, usecols=["image", "label", "best", "error"], dtype=str, keep_default_na=False)
     chosen = table.iloc[_find_rows(ids, table["image"].tolist())]
     unreadable = chosen[~chosen["best"].isin(classes)]
     if len(unreadable):

@@ -54,7 +54,7 @@ def reliability_figure(bins: pd.DataFrame) -> Figure:
     return figure
 
 
-def calibration_words(measured: MeasuredCalibration | NotMeasured | None) -> dict | None:
+def calibration_values(measured: MeasuredCalibration | NotMeasured | None) -> dict | None:
     """Return the values of the report's section; None without a section."""
     if measured is None:
         return None

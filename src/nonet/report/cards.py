@@ -35,7 +35,7 @@ def render_cards(results: Results) -> dict[str, str]:
     Parameters
     ----------
     results : Results
-        Of `nonet.evaluation.results.measure`.
+        As `nonet.evaluation.results.measure` returns them.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def _shared(results: Results) -> dict:
         "results": results,
         "oof": data.oof,
         "head": results.headline,
-        "sentences": report_text,
+        "report_text": report_text,
         "created": data.provenance.get("created"),
         "version": data.provenance.get("environment", {}).get("versions", {}).get("nonet"),
         "record": data.record,

@@ -11,10 +11,10 @@ from nonet.evaluation.tables import FEW_PATIENTS
 
 #: With fewer groups than this, a percentile bootstrap is known to give intervals that are too narrow.
 FEW_GROUPS = 20
-_WIDE = 0.3  # width of an interval of F1 from which on the score is uncertain
+_WIDE = 0.3  # a score whose F1 interval is wider is uncertain
 
 
-def unjudged(per_class: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def hard_to_score(per_class: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return the rows of classes without evaluated images, of those with too few patients, and of uncertain ones.
 
     An image of an unknown patient counts as a patient of its own, as in the bootstrap.
@@ -32,8 +32,8 @@ def unjudged(per_class: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.Da
     absent = per_class["images"] == 0
     few = ~absent & (per_class["groups"] < FEW_PATIENTS)
     small = per_class["groups"] < MIN_GROUPS_OF_CLASS
-    care = ~absent & ~few & (small | (per_class["f1_high"] - per_class["f1_low"] > _WIDE))
-    return per_class[absent], per_class[few], per_class[care]
+    uncertain = ~absent & ~few & (small | (per_class["f1_high"] - per_class["f1_low"] > _WIDE))
+    return per_class[absent], per_class[few], per_class[uncertain]
 
 
 def reasons_for_optimism(results: Results) -> list[str]:
@@ -64,7 +64,7 @@ def reasons_for_optimism(results: Results) -> list[str]:
 def limits(results: Results) -> list[str]:
     """Return what the scores do not cover, one sentence each."""
     data, sentences = results.data, dead_words(results.data)
-    absent, few, _ = unjudged(results.per_class)
+    absent, few, _ = hard_to_score(results.per_class)
     if len(absent):
         sentences.append(
             f"{list_classes(absent)}: no evaluated image. Such a class cannot be scored and is left out of every "
@@ -113,7 +113,7 @@ def limits(results: Results) -> list[str]:
 
 
 def _too_few(group: str) -> str:
-    """Say what a class that cannot be scored has, in the groups of the bootstrap."""
+    """Return what a class with too few groups of the bootstrap has."""
     if group == "images":
         return f"fewer than {FEW_PATIENTS} images, patients unknown"
     one_each = "" if group == "patients" else ", an image of unknown patient counted as one"
@@ -121,4 +121,5 @@ def _too_few(group: str) -> str:
 
 
 def list_classes(classes: pd.DataFrame) -> str:
+    """Return codes and names of classes, as in "SNE (segmented neutrophil), LY (lymphocyte)"."""
     return ", ".join(f"{code} ({class_name(code)})" if class_name(code) != code else code for code in classes["code"])

@@ -9,7 +9,6 @@ import pandas as pd
 from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import Run, write_text
 from nonet.cells import lineage_blocks
-from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words
@@ -131,8 +130,7 @@ def _draw(results: Results) -> dict[str, str]:
     if isinstance(results.calibration, MeasuredCalibration):
         drawings["reliability"] = draw(reliability_figure, results.calibration.bins)
     if results.robustness is not None:
-        titles = {name: name.replace("_", " ") for name in CORRUPTIONS}
-        drawings["robustness"] = draw(figures.robustness_figure, results.robustness.scores, titles)
+        drawings["robustness"] = draw(figures.robustness_figure, results.robustness.scores)
     texts = {name: svg_text(figure, name.replace("_", "-")) for name, figure in drawings.items()}
     return texts if results.issues is None else texts | {FIGURE: draw_issues(results.issues)}
 
@@ -145,6 +143,6 @@ def _remove_stale_figures(folder: Path, drawings: Mapping[str, str]) -> None:
 
 
 def _is_nonets(path: Path) -> bool:
-    """Whether `svg_text` wrote a figure: its ids begin with its name."""
+    """Whether `svg_text` wrote a figure: its ids begin with the name of the file."""
     text = path.read_text(encoding="utf-8", errors="replace")
     return text.startswith("<svg") and f'id="{path.stem.replace("_", "-")}-figure_1"' in text

@@ -11,12 +11,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from nonet.cells import GRANULOPOIESIS, LINEAGE_COLOURS, lineage_blocks, stages_block
+from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.evaluation.mistakes import PLACES
 from nonet.page.figures import INK, PALETTE, new_figure, short
 
 #: Lineages of true and predicted class → colour in the bars.
 _PLACE_COLOURS = dict(zip(PLACES, ("#d7603f", "#e0457b", "#2166ac", "#c9cdd2"), strict=True))
-_ANNOTATED_CLASSES = 30  # with more classes, numbers do not fit the cells
+_ANNOTATED_CLASSES = 30  # with more classes, the numbers do not fit into the squares
 
 
 def confusion_figure(confusion: pd.DataFrame, *, by_row: bool) -> Figure:
@@ -127,8 +128,8 @@ def issues_figure(pairs: pd.DataFrame, confusion: pd.DataFrame) -> Figure:
 
 def training_figure(
     histories: Mapping[tuple[str, int], pd.DataFrame],
-    names: Mapping[str, str] | None = None,
-    used_epochs: Mapping[tuple[str, int], int | None] | None = None,
+    names: Mapping[str, str],
+    used_epochs: Mapping[tuple[str, int], int | None],
 ) -> Figure:
     """Draw loss and held-out macro-F1 by epoch, one line per member, one colour per architecture.
 
@@ -136,9 +137,9 @@ def training_figure(
     ----------
     histories : mapping of (str, int) to DataFrame
         (architecture, fold) → columns epoch, train_loss, val_loss and val_macro_f1.
-    names : mapping of str to str, optional
+    names : mapping of str to str
         Architecture → name in the legend.
-    used_epochs : mapping of (str, int) to int or None, optional
+    used_epochs : mapping of (str, int) to int or None
         The epoch whose weights are used, marked by a dot.
 
     Returns
@@ -151,12 +152,12 @@ def training_figure(
     labelled = set()
     for (name, fold), table in sorted(histories.items()):
         style = {"color": colours[name], "linewidth": 1.1, "alpha": 0.85}
-        label = None if name in labelled else (names or {}).get(name, name)
+        label = None if name in labelled else names.get(name, name)
         labelled.add(name)
         left.plot(table["epoch"], table["train_loss"], linestyle=(0, (2, 1.5)), **{**style, "alpha": 0.5})
         left.plot(table["epoch"], table["val_loss"], **style)
         right.plot(table["epoch"], table["val_macro_f1"], label=label, **style)
-        dot = table[table["epoch"] == (used_epochs or {}).get((name, fold))]
+        dot = table[table["epoch"] == used_epochs.get((name, fold))]
         right.plot(dot["epoch"], dot["val_macro_f1"], "o", markersize=4, color=colours[name], markeredgecolor="white")
     left.set(title="Loss: training dotted, held-out solid", xlabel="epoch")
     right.set(title="Macro-F1 on the held-out fold", xlabel="epoch", ylim=(0, 1))
@@ -169,31 +170,28 @@ def training_figure(
     return figure
 
 
-def robustness_figure(scores: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+def robustness_figure(scores: pd.DataFrame) -> Figure:
     """Draw macro-F1 against severity, one panel per corruption, from the clean images on; bands are intervals.
 
     Parameters
     ----------
     scores : DataFrame
         Columns corruption ("none" for clean images), severity, denoised, views, macro_f1, macro_f1_low, macro_f1_high.
-    titles : mapping of str to str
-        Corruption → title, in the order of the panels.
-
     Returns
     -------
     Figure
     """
-    corruptions = [name for name in titles if name in set(scores["corruption"])]
+    corruptions = [name for name in CORRUPTIONS if name in set(scores["corruption"])]
     num_columns = min(4, max(1, len(corruptions)))
     num_rows = max(1, -(-len(corruptions) // num_columns))
     figure = Figure(figsize=(2.35 * num_columns + 0.6, 2.2 * num_rows + 0.5), layout="constrained")
     panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
-    ways = sorted(set(zip(scores["views"], scores["denoised"])), key=lambda way: (way[0] != "none", *way))
+    variants = sorted(set(zip(scores["views"], scores["denoised"])), key=lambda pair: (pair[0] != "none", *pair))
     labelled = {}
-    for place, (axes, corruption) in enumerate(zip(panels, corruptions)):
-        for views, denoised in ways:
-            of_way = scores[(scores["views"] == views) & (scores["denoised"] == denoised)]
-            line = of_way[of_way["corruption"].isin([corruption, "none"])].sort_values("severity")
+    for panel, (axes, corruption) in enumerate(zip(panels, corruptions)):
+        for views, denoised in variants:
+            variant = scores[(scores["views"] == views) & (scores["denoised"] == denoised)]
+            line = variant[variant["corruption"].isin([corruption, "none"])].sort_values("severity")
             if not (line["corruption"] == corruption).any():
                 continue
             colour = PALETTE[int(denoised)]
@@ -210,10 +208,10 @@ def robustness_figure(scores: pd.DataFrame, titles: Mapping[str, str]) -> Figure
                 axes.fill_between(
                     line["severity"], line["macro_f1_low"], line["macro_f1_high"], color=colour, alpha=0.13, linewidth=0
                 )
-        axes.set_title(titles[corruption], fontsize=8.5)
+        axes.set_title(corruption.replace("_", " "), fontsize=8.5)
         axes.set_xlabel("severity")
         axes.set_xlim(-0.2, max(scores["severity"]) + 0.2)
-        if place % num_columns == 0:
+        if panel % num_columns == 0:
             axes.set_ylabel("macro-F1")
         axes.grid(axis="y", color="#e4e6e9", linewidth=0.6)
         axes.set_axisbelow(True)

@@ -19,20 +19,20 @@ from nonet.evaluation.tables import HEADINGS
 from nonet.page.html import html_environment, inline
 from nonet.page.numbers import score as score_text
 from nonet.report import report_text
-from nonet.report.calibration_pages import calibration_words
+from nonet.report.calibration_pages import calibration_values
 from nonet.report.caveats import limits, reasons_for_optimism
 from nonet.settings import NO_VIEWS
 
 _TEMPLATES = Path(__file__).parent / "templates"
-#: One for each section, in the order of the page.
+#: One per section, in the order of the page; the template calls each answer by the name of its function.
 _QUESTIONS = (
     report_text.expectation,
-    report_text.judgement,
+    report_text.class_scores,
     report_text.confusions,
-    report_text.trust,
-    report_text.rejected,
+    report_text.calibration,
+    report_text.rejection,
     report_text.robustness,
-    report_text.doubted_labels,
+    report_text.label_issues,
     report_text.networks,
     report_text.images,
     report_text.training,
@@ -61,7 +61,7 @@ def render_report(results: Results, drawings: Mapping[str, str]) -> str:
     Parameters
     ----------
     results : Results
-        Of `nonet.evaluation.results.measure`.
+        As `nonet.evaluation.results.measure` returns them.
     drawings : mapping of str to str
         Name of a figure → SVG text.
 
@@ -74,7 +74,7 @@ def render_report(results: Results, drawings: Mapping[str, str]) -> str:
     pages.filters.update(interval=_interval)
     return pages.get_template("report.html.j2").render(
         **_page_values(results),
-        say={question.__name__: question(results) for question in _QUESTIONS},
+        answers={question.__name__: question(results) for question in _QUESTIONS},
         figures={name: inline(svg, _FIGURE_TEXT[name]) for name, svg in drawings.items()},
         made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
@@ -113,7 +113,7 @@ def _page_values(results: Results) -> dict:
         "expanded": None if results.expanded is None else expanded_in_words(results.expanded),
         "corruptions": denoising_rows(results.robustness) if results.robustness is not None else [],
         "about_corruptions": CORRUPTIONS,
-        "calibration": calibration_words(results.calibration),
+        "calibration": calibration_values(results.calibration),
         "rejection": rejection_words(results.rejection, data.calibrate.false_alarm),
         "issues": _issues(results.issues) if results.issues is not None else None,
         "recipe": data.recipe_text,

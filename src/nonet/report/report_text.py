@@ -15,13 +15,13 @@ from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.results import Results
 from nonet.evaluation.robustness import corruption_rows
 from nonet.page.numbers import number, percent, signed
-from nonet.report.caveats import list_classes, reasons_for_optimism, unjudged
+from nonet.report.caveats import hard_to_score, list_classes, reasons_for_optimism
 
 #: Patients with fewer scored images than this are left out of the spread over patients.
 MIN_IMAGES_OF_PATIENT = 20
-_MIN_PATIENTS = 10  # to say how patients differ
+_MIN_PATIENTS = 10  # with fewer, nothing is said about how patients differ
 _MOST = 3  # examples in a sentence
-_TOO_MANY = 0.25  # a carefully made dataset does not have a larger share of wrong labels
+_TOO_MANY = 0.25  # no carefully labelled dataset has a larger share of wrong labels
 
 
 def expectation(results: Results) -> str:
@@ -39,7 +39,7 @@ def _expectation(results: Results) -> str:
     text = (
         f"{begin} 100 cells of a new patient, expect about {100 * accuracy[0]:.0f} to be classified correctly if "
         f"none is left unidentified"
-        f"{_interval(accuracy, results, places=0, factor=100)}."
+        f"{_interval(accuracy, results)}."
     )
     spread = _spread_of_patients(results)
     if spread is not None:
@@ -66,21 +66,21 @@ def _spread_of_patients(results: Results) -> tuple[float, float] | None:
     return float(shares.quantile(0.1)), float(shares.quantile(0.9))
 
 
-def judgement(results: Results) -> str:
-    """Return which classes cannot be scored, or only with large uncertainty, and why; the best and the worst class."""
+def class_scores(results: Results) -> str:
+    """Return which classes have too few cells or uncertain scores, and the best and the worst of the others."""
     table = results.per_class
-    absent, few, care = unjudged(table)
+    absent, few, uncertain = hard_to_score(table)
     parts = []
     if len(absent):
         parts.append(f"{list_classes(absent)}: no evaluated image.")
     for row in few.to_dict("records"):
         parts.append(f"{row['code']}: {_images_and_patients(row)}.")
     text = "Too few cells to score: " + " ".join(parts) if parts else ""
-    if len(care):
-        reasons = "; ".join(f"{row['code']} ({_why_care(row)})" for row in care.to_dict("records"))
+    if len(uncertain):
+        reasons = "; ".join(f"{row['code']} ({_why_uncertain(row)})" for row in uncertain.to_dict("records"))
         text += f"{' ' if text else ''}Uncertain scores: {reasons}."
-    judged = table[~table["code"].isin(pd.concat([absent, few, care])["code"])]
-    known = judged.dropna(subset="f1")
+    others = table[~table["code"].isin(pd.concat([absent, few, uncertain])["code"])]
+    known = others.dropna(subset="f1")
     if len(known):
         best, worst = known.iloc[int(known["f1"].argmax())], known.iloc[int(known["f1"].argmin())]
         which = "Best class" if len(known) == len(table) else "Best of the other classes"
@@ -89,7 +89,7 @@ def judgement(results: Results) -> str:
     return text
 
 
-def _why_care(row: dict) -> str:
+def _why_uncertain(row: dict) -> str:
     reason = _images_and_patients(row)
     if not np.isnan(row["f1_low"]):
         reason += f", F1 between {row['f1_low']:.2f} and {row['f1_high']:.2f}"
@@ -98,7 +98,7 @@ def _why_care(row: dict) -> str:
 
 def confusions(results: Results) -> str:
     """Return the most frequent confusions, and how many mistakes are between neighbouring stages."""
-    mistakes = frequent_confusions(results)
+    mistakes = _frequent_confusions(results)
     if not mistakes:
         return "No cell was misclassified."
     listed = "; ".join(
@@ -106,7 +106,7 @@ def confusions(results: Results) -> str:
         for m in mistakes[:_MOST]
     )
     text = f"Most frequent confusions: {listed}."
-    lost = sorted((m for m in frequent_confusions(results, most=None) if m["share"] > 0.5), key=lambda m: -m["share"])
+    lost = sorted((m for m in mistakes if m["share"] > 0.5), key=lambda m: -m["share"])
     if lost:
         each = ", ".join(f"{m['true']} ({m['predicted']})" for m in lost[:_MOST])
         text += f" More than half of the cells are predicted as one other class: {each}."
@@ -119,13 +119,13 @@ def confusions(results: Results) -> str:
     return text
 
 
-def frequent_confusions(results: Results, *, most: int | None = 5) -> list[dict]:
-    """Return the ensemble's most frequent confusions: true, predicted, count, and share of the true class."""
+def _frequent_confusions(results: Results) -> list[dict]:
+    """Return the ensemble's confusions, most frequent first: true, predicted, count, and share of the true class."""
     counts = results.confusion.to_numpy()
     images, wrong = counts.sum(axis=1), counts.copy()
     np.fill_diagonal(wrong, 0)
     codes = list(results.confusion.index)
-    order = [np.unravel_index(i, wrong.shape) for i in np.argsort(-wrong, axis=None, kind="stable")[:most]]
+    order = [np.unravel_index(i, wrong.shape) for i in np.argsort(-wrong, axis=None, kind="stable")]
     return [
         {"true": codes[i], "predicted": codes[j], "count": int(wrong[i, j]), "share": wrong[i, j] / images[i]}
         for i, j in order
@@ -141,12 +141,12 @@ def _near_mistakes(results: Results) -> tuple[int, int]:
     return near, int(counts.sum() - np.trace(counts))
 
 
-def trust(results: Results) -> str:
+def calibration(results: Results) -> str:
     """Return how well probabilities are calibrated, and how many cells are left unidentified, out of fold."""
-    calibration = results.calibration
-    if not isinstance(calibration, MeasuredCalibration):
+    measured = results.calibration
+    if not isinstance(measured, MeasuredCalibration):
         return "Not measured: probabilities rank the classes, but may be too high or too low."
-    overall, doubt = calibration.measures.iloc[0], calibration.doubt
+    overall, doubt = measured.measures.iloc[0], measured.doubt
     before, after = (number(100 * overall[f"ece_{when}"], 1) for when in ("before", "after"))
     if overall["ece_after"] > overall["ece_before"]:
         text = (
@@ -159,8 +159,8 @@ def trust(results: Results) -> str:
             f"calibration, by {before}."
         )
     reasons = []
-    if calibration.settings.min_confidence > 0:
-        reasons.append(f"no class reaches a probability of {100 * calibration.settings.min_confidence:g} %")
+    if measured.settings.min_confidence > 0:
+        reasons.append(f"no class reaches a probability of {100 * measured.settings.min_confidence:g} %")
     if doubt["share_rejected"] > 0:
         reasons.append("they are rejected as an unknown cell type")
     if reasons:
@@ -171,7 +171,7 @@ def trust(results: Results) -> str:
     return text
 
 
-def rejected(results: Results) -> str:
+def rejection(results: Results) -> str:
     """Return how many known cells are rejected as an unknown cell type."""
     if isinstance(results.rejection, NotMeasured):
         return (
@@ -197,16 +197,13 @@ def robustness(results: Results) -> str:
     if results.robustness is None:
         return 'Not measured for this run; "nonet evaluate RUN --robustness" does.'
     clean, rows = corruption_rows(results.robustness, denoised=results.data.recipe.denoise.enabled)
-    by_corruption = {
-        row["corruption"]: row for row in sorted(rows, key=lambda row: row["severity"])
-    }  # the highest severity of each
+    # The row of each corruption's highest severity: later rows replace earlier ones.
+    by_corruption = {row["corruption"]: row for row in sorted(rows, key=lambda row: row["severity"])}
     strongest = sorted(by_corruption.values(), key=lambda row: row["macro_f1"])
-    tops = {row["severity"] for row in strongest}
-    at = (
-        f"{tops.pop()}"
-        if len(tops) == 1
-        else ", ".join(f"{r['severity']} of {_words(r['corruption'])}" for r in strongest)
-    )
+    highest = {row["severity"] for row in strongest}
+    at = ", ".join(f"{row['severity']} of {_words(row['corruption'])}" for row in strongest)
+    if len(highest) == 1:
+        at = f"{highest.pop()}"
     costs = [row for row in strongest if row["difference_high"] < 0]
     begin = f"Macro-F1 on clean images: {clean:.2f} (of those drawn for this test)."
     if not costs:
@@ -217,7 +214,7 @@ def robustness(results: Results) -> str:
     return text + (f" No significant loss: {', '.join(harmless)}." if harmless else "")
 
 
-def doubted_labels(results: Results) -> str:
+def label_issues(results: Results) -> str:
     """Return how many labels are probably wrong, and of which classes."""
     issues = results.issues
     if issues is None:
@@ -301,11 +298,10 @@ def training(results: Results) -> str:
     return " ".join([text, restarted_words(data), *dead_words(data)]).replace("  ", " ").strip()
 
 
-def _interval(values: tuple[float, float, float], results: Results, *, places: int, factor: float = 1) -> str:
-    _, low, high = values
-    if np.isnan(low):
-        return ""
-    return f" ({results.percent} % interval {factor * low:.{places}f} to {factor * high:.{places}f})"
+def _interval(share: tuple[float, float, float], results: Results) -> str:
+    """Return a share's interval in percent, in brackets; "" if it has none."""
+    _, low, high = share
+    return "" if np.isnan(low) else f" ({results.percent} % interval {100 * low:.0f} to {100 * high:.0f})"
 
 
 def _words(corruption: str) -> str:

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from nonet.models.views import batches
-from nonet.progress import slowly
+from nonet.progress import progress_if_slow
 
 
 def compute_distributed(
@@ -48,7 +48,7 @@ def compute_distributed(
     results = np.zeros((len(rows), width), dtype=np.float32)
     pairs = list(zip(batches(rows, batch_size), batches(results, batch_size)))
     description = description if fabric.is_global_zero else None
-    for batch, out in slowly(pairs[fabric.global_rank :: fabric.world_size], description):
+    for batch, out in progress_if_slow(pairs[fabric.global_rank :: fabric.world_size], description):
         out[:] = compute(batch)
     if fabric.world_size == 1:
         return results

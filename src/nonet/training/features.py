@@ -9,7 +9,7 @@ from nonet.artifacts.run import written_whole
 from nonet.data.preprocess.cache import PreparedImages
 from nonet.models.network import Classifier
 from nonet.models.views import batches, to_device
-from nonet.progress import slowly
+from nonet.progress import progress_if_slow
 
 #: Principal components that are stored of each image's features.
 MAX_COMPONENTS = 64
@@ -48,7 +48,7 @@ def compute_features(
         In the order of `rows`.
     """
     features = np.empty((len(rows), network.num_features), dtype=np.float32)
-    row_batches = slowly(batches(rows, batch_size), description)
+    row_batches = progress_if_slow(batches(rows, batch_size), description)
     for batch, out in zip(row_batches, batches(features, batch_size)):
         out[:] = network.features(to_device(images[batch], device)).float().cpu().numpy()
     return features

@@ -165,7 +165,7 @@ def test_views_are_what_they_are_called(ensemble, paths):
     ],
 )
 def test_other_views_are_refused(views):
-    with pytest.raises(RecipeError, match="is not known") as caught:
+    with pytest.raises(RecipeError, match="Unknown views") as caught:
         parse_views(views, Predict())
     assert "random:N" in caught.value.hint
 

@@ -15,7 +15,7 @@ from nonet.evaluation.results import measure
 from nonet.evaluation.robustness import Robustness
 from nonet.page.numbers import signed
 from nonet.report import caveats, report_text
-from nonet.report.calibration_pages import calibration_words
+from nonet.report.calibration_pages import calibration_values
 from nonet.report.evaluate import evaluate
 
 
@@ -91,7 +91,7 @@ def test_classes_of_few_patients_are_named_with_the_reason(tmp_path):
     rewrite(run, lambda oof: oof.assign(patient=oof["patient"].where(oof["label"] != "EO", "P001")))
     found = measured(run)
     num = int((found.data.oof.true == found.data.oof.classes.index("EO")).sum())
-    text = report_text.judgement(found)
+    text = report_text.class_scores(found)
     first = text.split(". ")[0]
     assert "EO" in first and numbers(first) == [num, 1]
     assert re.search(r"(LY|SNE) \(F1", text)
@@ -123,7 +123,7 @@ def test_no_mistake_no_pair(tmp_path):
 
 
 def test_doubted_labels_are_those_of_the_file(found):
-    text = report_text.doubted_labels(found)
+    text = report_text.label_issues(found)
     assert f"{len(found.issues.table):,} of {len(found.data.oof.true):,} labels" in text
     code, num = next(iter(found.issues.table["given"].value_counts().items()))
     assert f"{code} ({num:,})" in text
@@ -140,7 +140,7 @@ def test_verdict_on_the_ensemble_follows_the_interval(found):
 
 
 def test_trust_is_of_the_cross_fitted_measures(found):
-    text = report_text.trust(found)
+    text = report_text.calibration(found)
     overall, doubt = found.calibration.measures.iloc[0], found.calibration.doubt
     after, before = 100 * overall["ece_after"], 100 * overall["ece_before"]
     assert numbers(text)[:2] == [float(f"{after:.1f}"), float(f"{before:.1f}")]
@@ -152,9 +152,9 @@ def test_calibration_that_made_it_worse_is_told_as_such(found, before, after, wo
     measures = found.calibration.measures.copy()
     measures.loc[measures.index[0], ["ece_before", "ece_after"]] = before, after
     changed = dataclasses.replace(found.calibration, measures=measures)
-    text = report_text.trust(dataclasses.replace(found, calibration=changed))
+    text = report_text.calibration(dataclasses.replace(found, calibration=changed))
     assert ("worse" in text) == worse
-    assert calibration_words(changed)["worse"][:1] == (["expected calibration error"] if worse else [])
+    assert calibration_values(changed)["worse"][:1] == (["expected calibration error"] if worse else [])
 
 
 SENTENCE = re.compile(r"[^.;]*(?:\.\d[^.;]*)*[.;]")
@@ -162,7 +162,7 @@ SENTENCE = re.compile(r"[^.;]*(?:\.\d[^.;]*)*[.;]")
 
 def test_no_sentence_mixes_percent_and_fraction_of_cells(found):
     """A share of cells is in percent; F1 and differences of it, which are not shares, are fractions."""
-    for text in (report_text.trust(found), report_text.rejected(found), report_text.doubted_labels(found)):
+    for text in (report_text.calibration(found), report_text.rejection(found), report_text.label_issues(found)):
         for sentence in SENTENCE.findall(text):
             assert not ("%" in sentence and re.search(r"\b0\.\d", sentence)), sentence
             assert "of 100" not in sentence
@@ -180,7 +180,7 @@ def test_cells_that_stay_unidentified_are_none_some_or_all(found, identified, sa
     right = np.nan if identified == 0 else 0.75
     doubt = found.calibration.doubt.copy()
     doubt["share_identified"], doubt["accuracy_identified"] = identified, right
-    text = report_text.trust(
+    text = report_text.calibration(
         dataclasses.replace(found, calibration=dataclasses.replace(found.calibration, doubt=doubt))
     )
     assert said in text and "nan" not in text
@@ -205,13 +205,13 @@ def rejection_of(shares, images=100):
 
 
 def test_nothing_is_most_of_what_is_rejected_where_nothing_is(found):
-    text = report_text.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.0, "EO": 0.0, "LY": 0.0})))
+    text = report_text.rejection(dataclasses.replace(found, rejection=rejection_of({"all": 0.0, "EO": 0.0, "LY": 0.0})))
     assert numbers(text) == [100, 2] and not re.search("EO|LY", text)
-    text = report_text.rejected(
+    text = report_text.rejection(
         dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "EO": 0.01, "LY": 0.04}))
     )
     assert "LY (4.0 %)" in text and "EO" not in text
-    text = report_text.rejected(dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "LY": 0.05})))
+    text = report_text.rejection(dataclasses.replace(found, rejection=rejection_of({"all": 0.05, "LY": 0.05})))
     assert numbers(text) == [5.0, 2] and "LY" not in text
 
 
@@ -255,7 +255,7 @@ def test_a_class_of_one_image_of_unknown_patient_cannot_be_judged(tmp_path):
 
     rewrite(run, change)
     found = measured(run)
-    text = report_text.judgement(found)
+    text = report_text.class_scores(found)
     assert "EO: 1 image" in text.split(". ")[0]
     assert re.search(r"MO \(5 images, F1 .*\d", text)
     assert re.search(r"(LY|SNE) \(F1", text)
@@ -273,7 +273,7 @@ def test_many_images_of_one_patient_are_not_judged_for_one_more_of_an_unknown(tm
 
     rewrite(run, change)
     found = measured(run)
-    assert re.search(r"\bEO: \d+ images", report_text.judgement(found).split(". ")[0])
+    assert re.search(r"\bEO: \d+ images", report_text.class_scores(found).split(". ")[0])
     limit = next(sentence for sentence in caveats.limits(found) if sentence.startswith("EO (eosinophil): "))
     assert "3 patients" in limit
 

@@ -20,7 +20,7 @@ from nonet.data.images.files import read_file
 from nonet.data.preprocess.crops import VERSION, Crop, prepare_crops
 from nonet.data.preprocess.denoise import warm_up
 from nonet.errors import DataError, UnreadableNowError
-from nonet.progress import progress, slowly
+from nonet.progress import progress, progress_if_slow
 from nonet.recipe import Denoise
 from nonet.workers import GUARD, Workers, map_in_order, worker_count
 
@@ -236,7 +236,7 @@ class Cache:
             return
         images = PreparedImages(self.pixels, self.crop, np.array(list(wanted.values())))
         damaged = []
-        for number, sha in enumerate(slowly(list(wanted), f"checking {self.crop}")):
+        for number, sha in enumerate(progress_if_slow(list(wanted), f"checking {self.crop}")):
             try:
                 images[number]
             except DataError:
