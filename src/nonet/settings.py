@@ -190,7 +190,7 @@ class Augment(Section):
     cutmix_probability: Probability = 0.15
     """Probability of CutMix, per batch; never together with mixup."""
     cutmix_alpha: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """alpha of the Beta(alpha, alpha) distribution of the area kept."""
+    """alpha of the Beta(alpha, alpha) distribution of the share of the area that stays."""
     flip_probability: Probability = 0.5
     """Probability of a horizontal and, independently, of a vertical flip, per image."""
     rotation_probability: Probability = 0.5

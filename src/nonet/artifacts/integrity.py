@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.artifacts.run import FORMAT_VERSION, Member, Run, file_sha256, heal_hint, write_json
+from nonet.artifacts.run import FORMAT_VERSION, Member, Run, file_sha256, repair_hint, write_json
 from nonet.errors import DamagedError, NonetError, RunError
 
 #: What readers of JSON, TOML, CSV, Parquet and npz raise for invalid or unexpected content.
@@ -222,8 +222,8 @@ def read_provenance(run: Run) -> dict:
     DamagedError
         If it is missing or damaged.
     """
-    provenance = read_sealed(run.provenance, hint=heal_hint(run))
-    with reading(run.provenance, hint=heal_hint(run)):
+    provenance = read_sealed(run.provenance, hint=repair_hint(run))
+    with reading(run.provenance, hint=repair_hint(run)):
         provenance["classes"], provenance["fingerprints"]
     return provenance
 
@@ -250,7 +250,7 @@ def require_unchanged(run: Run, *files: Path) -> dict:
         If a file is missing, damaged or edited; names it.
     """
     run.require()
-    provenance, hint = read_provenance(run), heal_hint(run)
+    provenance, hint = read_provenance(run), repair_hint(run)
     with reading(run.recipe, hint=hint):
         digest = file_sha256(run.recipe)
     if digest != provenance["fingerprints"].get("recipe"):
@@ -263,8 +263,8 @@ def require_unchanged(run: Run, *files: Path) -> dict:
 
 def read_checksums(run: Run) -> dict:
     """Read checksums.json: "files", name → size and SHA-256, and "members", name → content of its DONE."""
-    checksums = read_sealed(run.checksums, hint=heal_hint(run))
-    with reading(run.checksums, hint=heal_hint(run)):
+    checksums = read_sealed(run.checksums, hint=repair_hint(run))
+    with reading(run.checksums, hint=repair_hint(run)):
         checksums["files"], checksums["members"]
     return checksums
 
@@ -328,7 +328,7 @@ def read_done(member: Member) -> dict:
     DamagedError
         If it is missing, damaged, or of another member or run.
     """
-    hint = heal_hint(member.run)
+    hint = repair_hint(member.run)
     if not member.done.exists():
         raise DamagedError(f"{member.name} of {member.run} is not fully trained.", hint=hint)
     done = read_sealed(member.done, hint=hint)
@@ -362,5 +362,5 @@ def require_member(member: Member, *files: Path) -> dict:
     """
     done = read_done(member)
     for file in files or (member.weights, member.oof, member.features, member.ood):
-        require_whole(file, done["files"].get(file.name), hint=heal_hint(member.run))
+        require_whole(file, done["files"].get(file.name), hint=repair_hint(member.run))
     return done

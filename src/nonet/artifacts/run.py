@@ -25,7 +25,7 @@ FORMAT_VERSION = 1
 MAKE_ONE = 'Make one with "nonet train RECIPE DATASET --out RUN".'
 
 
-def heal_hint(run: object) -> str:
+def repair_hint(run: object) -> str:
     """Return the hint for a file of a run that is missing or damaged."""
     return (
         f'Run the same "nonet train RECIPE DATASET --out {run}" again: it writes this file again and '
@@ -285,7 +285,7 @@ class Run:
             raise RunError(f"{self} is a file, not the folder of a run.", hint=MAKE_ONE)
         if not self.recipe.exists():
             if self.provenance.is_file() or self.has_members:
-                raise DamagedError(f"{self.recipe} is missing.", hint=heal_hint(self))
+                raise DamagedError(f"{self.recipe} is missing.", hint=repair_hint(self))
             raise RunError(f"{self} is not a nonet run: recipe.toml is missing.", hint=MAKE_ONE)
 
     @property

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nonet.artifacts.integrity import reading, require_member
-from nonet.artifacts.run import Member, Run, heal_hint
+from nonet.artifacts.run import Member, Run, repair_hint
 from nonet.errors import RunError
 from nonet.evaluation.metrics import macro_f1_score
 from nonet.evaluation.oof import OutOfFold
@@ -127,7 +127,7 @@ def _read(path: Path, oof: OutOfFold) -> tuple[np.ndarray, np.ndarray]:
     member = Member(path.parent, path.parent.parent.name, int(path.parent.name.removeprefix("fold-")))
     try:
         require_member(member, path)
-        with reading(path, hint=heal_hint(member.run)), np.load(path, allow_pickle=False) as file:
+        with reading(path, hint=repair_hint(member.run)), np.load(path, allow_pickle=False) as file:
             image_id, features = file["image_id"], file["features"].astype(np.float32)
     except RunError as error:
         logger.warning("%s Issues of fold %d have no neighbours. %s", error.message, member.fold, error.hint)

@@ -13,7 +13,7 @@ import pandas as pd
 from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.ensemble_file import EnsembleFile, Weights
 from nonet.artifacts.integrity import read_done, read_json, reading, require_unchanged, require_whole
-from nonet.artifacts.run import Member, Run, heal_hint
+from nonet.artifacts.run import Member, Run, repair_hint
 from nonet.calibration.member_weights import folds_with_weight
 from nonet.errors import RunError
 from nonet.evaluation.oof import OutOfFold, align_oof
@@ -164,7 +164,7 @@ def read_run(run: Run) -> RunData:
     ensemble = EnsembleFile.read(run)
     weights = ensemble.weights
     provenance = require_unchanged(run, run.oof, run.manifest, run.folds)
-    hint = heal_hint(run)
+    hint = repair_hint(run)
     with reading(run.manifest, hint=hint):
         manifest = pd.read_parquet(run.manifest)
         manifest["image_id"] = manifest["image_id"].astype(str)
@@ -248,7 +248,7 @@ def _read_histories(run: Run, dones: dict[Member, dict]) -> dict[tuple[str, int]
 
 
 def _read_history(member: Member, done: dict) -> pd.DataFrame:
-    require_whole(member.history, done["files"].get(member.history.name), hint=heal_hint(member.run))
+    require_whole(member.history, done["files"].get(member.history.name), hint=repair_hint(member.run))
     lines = member.history.read_text(encoding="utf-8").splitlines()
     return pd.DataFrame([json.loads(line) for line in lines])
 
@@ -263,7 +263,7 @@ def _read_dones(run: Run, provenance: dict) -> dict[Member, dict]:
 def _read_record(run: Run) -> dict:
     """Return the run's record of how its dataset was built."""
     require_unchanged(run, run.dataset_record)
-    return read_json(run.dataset_record, hint=heal_hint(run))
+    return read_json(run.dataset_record, hint=repair_hint(run))
 
 
 def _origins(dones: dict[Member, dict]) -> dict[str, str | None]:
@@ -279,7 +279,7 @@ def _origins(dones: dict[Member, dict]) -> dict[str, str | None]:
 
 def _read_samples(run: Run) -> tuple[np.ndarray, np.ndarray]:
     require_unchanged(run, run.samples)
-    with reading(run.samples, hint=heal_hint(run)), np.load(run.samples, allow_pickle=False) as samples:
+    with reading(run.samples, hint=repair_hint(run)), np.load(run.samples, allow_pickle=False) as samples:
         return samples["image"], samples["label"].astype(str)
 
 

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.artifacts.integrity import read_done, require_whole
-from nonet.artifacts.run import Run, heal_hint
+from nonet.artifacts.run import Run, repair_hint
 from nonet.calibration.calibrator import Calibration
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import MemberScore, Rejection
@@ -110,7 +110,7 @@ class Ensemble:
 
     def _load(self, entry: MemberEntry) -> LoadedMember:
         member = self.run.member(entry.architecture, entry.fold)
-        done, hint = read_done(member), heal_hint(self.run)
+        done, hint = read_done(member), repair_hint(self.run)
         require_whole(member.weights, done["files"].get(member.weights.name), hint=hint)
         models = self.recipe.models
         network, _ = make_classifier(member.architecture, models, len(self.classes), trained=True)

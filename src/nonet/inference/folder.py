@@ -263,15 +263,11 @@ def _differing(stored: dict, plan: dict) -> list[str]:
     return sorted({"images" if key in ("names", "num_images") else key for key in differing})
 
 
-def file_states(inputs: Sequence[Input]) -> list[str | None]:
-    """Return size and modification time of each image's file, None if it is not accessible now.
+def file_state(path: Path) -> str | None:
+    """Return size and modification time of a file, or why there is none; None if it is not accessible now.
 
     They change when the file does; checksums of whole files would take too long.
     """
-    return [_file_state(one.path) for one in inputs]
-
-
-def _file_state(path: Path) -> str | None:
     try:
         facts = path.stat()
     except ValueError as error:
@@ -292,7 +288,7 @@ def plan_images(folder: PredictionFolder, inputs: Sequence[Input], states: Seque
     folder : PredictionFolder
     inputs : sequence of Input
     states : sequence of str or None
-        From `file_states`.
+        Of each image, from `file_state`.
 
     Returns
     -------

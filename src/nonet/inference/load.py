@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import require_unchanged
-from nonet.artifacts.run import Run, heal_hint
+from nonet.artifacts.run import Run, repair_hint
 from nonet.errors import DamagedError, RecipeError, RunError, did_you_mean
 from nonet.models.accelerators import require_devices
 from nonet.recipe import Predict, Recipe, load_recipe
@@ -100,7 +100,7 @@ def open_run(run: str | Path | Run) -> OpenedRun:
     for entry in ensemble.members:
         weights = run.member(entry.architecture, entry.fold).weights
         if entry.weight > 0 and not weights.exists():
-            raise DamagedError(f"{weights} is missing.", hint=heal_hint(run))
+            raise DamagedError(f"{weights} is missing.", hint=repair_hint(run))
     return OpenedRun(run, load_recipe(run.recipe), ensemble)
 
 

@@ -17,7 +17,7 @@ from scipy.special import softmax
 from nonet.artifacts.logit_columns import logit_columns
 from nonet.artifacts.run import Run, now
 from nonet.errors import DataError, UnreadableNowError
-from nonet.inference.folder import PredictionFolder, file_states, plan_images, state_digest
+from nonet.inference.folder import PredictionFolder, file_state, plan_images, state_digest
 from nonet.inference.inputs import Input, PreparedInput, find_inputs
 from nonet.inference.load import OpenedRun, open_run, parse_views
 from nonet.inference.reader import Reader
@@ -118,7 +118,7 @@ def predict(
     if adapt_priors:
         require_adaptable(ensemble, len(inputs))
     with folder.lock():
-        states = file_states(inputs)
+        states = [file_state(one.path) for one in inputs]
         plan = _plan(ensemble, settings.model_dump()) | plan_images(folder, inputs, states)
         plan |= {"adapt_priors": adapt_priors}
         counts = folder.finished_counts(plan)
@@ -155,7 +155,8 @@ def _plan(ensemble: "Ensemble", views: dict) -> dict:
     """Return what determines a prediction besides its images: the same plan gives the same predictions."""
     weights = hashlib.sha256()
     for member in ensemble.members:
-        weights.update(f"{member.name}\0{_file_state(member.file)}\0".encode())
+        path = os.fsencode(member.file.absolute()).hex()
+        weights.update(f"{member.name}\0{path} {file_state(member.file)}\0".encode())
     return {
         "run": str(ensemble.run.folder.resolve()),
         "weights": weights.hexdigest(),
@@ -166,12 +167,6 @@ def _plan(ensemble: "Ensemble", views: dict) -> dict:
             mode="json", include={"temperature", "class_priors", "calibration", "rejection", "nucleus"}
         ),
     }
-
-
-def _file_state(path: Path) -> str:
-    """Return path, size and modification time of a file, which change when it does."""
-    facts = path.stat()
-    return f"{os.fsencode(path.absolute()).hex()} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def _submit(

@@ -113,7 +113,7 @@ def confusions(results: Results) -> str:
     near, wrong = _near_mistakes(results)
     if near:
         text += (
-            f" Of {wrong:,} mistakes {percent(near / wrong)} are between neighbouring stages of granulopoiesis, "
+            f" Of {wrong:,} mistakes, {percent(near / wrong)} are between neighbouring stages of granulopoiesis, "
             "where human readers disagree as well."
         )
     return text

@@ -14,7 +14,7 @@ from nonet.artifacts.integrity import (
     require_whole,
     write_sealed,
 )
-from nonet.artifacts.run import Member, Run, heal_hint, set_aside
+from nonet.artifacts.run import Member, Run, repair_hint, set_aside
 from nonet.errors import DamagedError, RunError
 
 logger = logging.getLogger("nonet")
@@ -47,7 +47,7 @@ def stored_fingerprints(run: Run) -> dict | None:
     of_members: list[dict] = []
     for done in sorted(run.folder.glob("members/*/fold-*/DONE")):
         try:
-            fingerprints = read_json(done, hint=heal_hint(run)).get("fingerprints")
+            fingerprints = read_json(done, hint=repair_hint(run)).get("fingerprints")
         except DamagedError:
             continue
         if isinstance(fingerprints, dict) and fingerprints not in of_members:
