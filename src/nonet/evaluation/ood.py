@@ -4,12 +4,9 @@ Out-of-fold scores are standardised by the other patients of a fold (`MemberScor
 that of the other folds.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
-from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import fit_rejection
@@ -50,22 +47,6 @@ def measure_rejection(
     return NotMeasured(
         f"{rejected.reason} {without_nucleus.sum():,} of {len(oof.true):,} images show no nucleus and are unidentified."
     )
-
-
-def write_rejection(folder: Path, measured: pd.DataFrame | NotMeasured) -> None:
-    """Write rejection.csv, or remove an earlier one where nothing was measured.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of the evaluation.
-    measured : DataFrame or NotMeasured
-        From `measure_rejection`.
-    """
-    if isinstance(measured, NotMeasured):
-        (folder / "rejection.csv").unlink(missing_ok=True)
-    else:
-        write_csv(folder / "rejection.csv", measured)
 
 
 def rejection_words(measured: pd.DataFrame | NotMeasured | None, false_alarm: float) -> dict | None:

@@ -126,14 +126,14 @@ def parse_views(views: str | int | None, settings: Predict) -> Predict:
     """
     if views is None:
         return settings
-    name, colon, number = str(views).partition(":")
-    name = name if colon else {"1": "none", "8": "dihedral"}.get(name, name)
-    counted = name == "random" and number.isdecimal()
-    if name not in ("none", "dihedral", "random") or (colon and not counted):
-        hint = f"{did_you_mean(name, ('none', 'dihedral', 'random'))}Choose none, dihedral (or 8), random or random:N."
-        raise RecipeError(f'Unknown views "{views}".', hint=hint)
+    text = {"1": "none", "8": "dihedral"}.get(str(views), str(views))
+    name, colon, number = text.partition(":")
+    changes = {"views": name} | ({"num_random_views": number} if colon else {})
     try:
-        changes = {"views": name} | ({"num_random_views": int(number)} if number else {})
+        if colon and name != "random":
+            raise ValueError(f"{name} has no number")
         return Predict.model_validate(settings.model_dump() | changes)
     except ValueError as error:  # pydantic's; or a number of too many digits
-        raise RecipeError(f'Unknown views "{str(views)[:40]}".', hint="Give random:N, N from 1 to 1024.") from error
+        choices = did_you_mean(name, ("none", "dihedral", "random"))
+        hint = f"{choices}Choose none, dihedral (or 8), random or random:N, N from 1 to 1024."
+        raise RecipeError(f'Unknown views "{text[:40]}".', hint=hint) from error

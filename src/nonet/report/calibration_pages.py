@@ -1,28 +1,13 @@
-"""The calibration of a run in the report: its figure, its tables as files, and the values of its section."""
-
-from pathlib import Path
+"""The calibration of a run in the report: its figure, and the values of its section."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nonet.artifacts.csv_files import write_csv
 from nonet.cells import class_name
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.not_measured import NotMeasured
 from nonet.page.figures import FAINT, PALETTE
-
-_TABLES = ("calibration", "coverage")
-
-
-def write_calibration(folder: Path, measured: MeasuredCalibration | NotMeasured) -> None:
-    """Write calibration.csv and coverage.csv to `folder`, or remove earlier ones if nothing was measured."""
-    if isinstance(measured, NotMeasured):
-        for name in _TABLES:
-            (folder / f"{name}.csv").unlink(missing_ok=True)
-        return
-    for name, table in zip(_TABLES, (measured.measures, measured.coverage)):
-        write_csv(folder / f"{name}.csv", table)
 
 
 def reliability_figure(bins: pd.DataFrame) -> Figure:

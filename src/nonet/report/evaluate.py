@@ -12,14 +12,13 @@ from nonet.cells import lineage_blocks
 from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words
-from nonet.evaluation.mistakes import Expanded
-from nonet.evaluation.ood import write_rejection
+from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.results import Results, measure
 from nonet.page.figures import class_counts_figure, sample_figure, svg_text, with_page_style
 from nonet.report import figures
-from nonet.report.calibration_pages import reliability_figure, write_calibration
+from nonet.report.calibration_pages import reliability_figure
 from nonet.report.cards import render_cards
-from nonet.report.issues import FIGURE, draw_issues, remove_issues, write_issues
+from nonet.report.issues import FIGURE, draw_issues, issue_tables
 from nonet.report.report import render_report
 
 logger = logging.getLogger("nonet")
@@ -74,36 +73,37 @@ def evaluate(
     drawings = _draw(results)
     pages = {"report.html": render_report(results, drawings)} | render_cards(results)
     folder = run.evaluation
-    write_calibration(folder, results.calibration)
-    write_rejection(folder, results.rejection)
-    if results.issues is not None:
-        write_issues(run, results.issues)
-    else:
-        remove_issues(run)
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)
     _remove_stale_figures(folder / "figures", drawings)
-    write_csv(folder / "per_class.csv", results.per_class)
-    write_csv(folder / "differences.csv", results.differences)
-    write_csv(folder / "confusion.csv", results.confusion, index=True)
-    write_csv(folder / "mistakes.csv", results.mistakes)
-    _write_expanded(folder, results.expanded)
-    write_csv(folder / "table.csv", results.table)
+    for name, table in _tables(results).items():
+        if table is None:  # one of an earlier evaluation
+            (folder / f"{name}.csv").unlink(missing_ok=True)
+        else:
+            write_csv(folder / f"{name}.csv", table)
     for name, text in pages.items():
         write_text(folder / name, text)
     logger.info("Evaluated %d images. Report: %s", len(results.data.oof.true), folder / "report.html")
     return results.table
 
 
-def _write_expanded(folder: Path, expanded: Expanded | None) -> None:
-    """Write the tables of all held-out images; remove those of an earlier evaluation if there are none."""
-    confusion, mistakes = folder / "expanded_confusion.csv", folder / "expanded_mistakes.csv"
-    if expanded is None:
-        confusion.unlink(missing_ok=True)
-        mistakes.unlink(missing_ok=True)
-        return
-    write_csv(confusion, expanded.confusion, index=True)
-    write_csv(mistakes, expanded.mistakes)
+def _tables(results: Results) -> dict[str, pd.DataFrame | None]:
+    """Return {file stem: table}; None for tables that the run has no data for."""
+    expanded, issues, rejection = results.expanded, results.issues, results.rejection
+    measured = results.calibration if isinstance(results.calibration, MeasuredCalibration) else None
+    return {
+        "calibration": measured.measures if measured else None,
+        "coverage": measured.coverage if measured else None,
+        "rejection": None if isinstance(rejection, NotMeasured) else rejection,
+        **(issue_tables(issues) if issues else dict.fromkeys(("issues", "issues_by_source", "issues_by_patient"))),
+        "per_class": results.per_class,
+        "differences": results.differences,
+        "confusion": results.confusion.reset_index(),
+        "mistakes": results.mistakes,
+        "expanded_confusion": expanded.confusion.reset_index() if expanded else None,
+        "expanded_mistakes": expanded.mistakes if expanded else None,
+        "table": results.table,
+    }
 
 
 def _draw(results: Results) -> dict[str, str]:

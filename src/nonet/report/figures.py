@@ -177,6 +177,7 @@ def robustness_figure(scores: pd.DataFrame) -> Figure:
     ----------
     scores : DataFrame
         Columns corruption ("none" for clean images), severity, denoised, views, macro_f1, macro_f1_low, macro_f1_high.
+
     Returns
     -------
     Figure

@@ -71,23 +71,16 @@ def issues(
             hint="Train longer, or with other settings, to another `out`.",
         )
     result = find_issues(run, data, filter_by=filter_by, rank_by=rank_by)
-    write_issues(run, result)
+    for name, table in issue_tables(result).items():
+        write_csv(run.evaluation / f"{name}.csv", table)
     write_text(run.evaluation / "figures" / f"{FIGURE}.svg", draw_issues(result))
     logger.info("%s", issues_text(result))
     return result.table
 
 
-def write_issues(run: Run, result: Issues) -> None:
-    """Write the tables to RUN/evaluation."""
-    write_csv(run.issues, result.table)
-    write_csv(run.evaluation / "issues_by_source.csv", result.by_source)
-    write_csv(run.evaluation / "issues_by_patient.csv", result.by_patient)
-
-
-def remove_issues(run: Run) -> None:
-    """Remove the tables of an earlier evaluation."""
-    for name in ("issues.csv", "issues_by_source.csv", "issues_by_patient.csv"):
-        (run.evaluation / name).unlink(missing_ok=True)
+def issue_tables(result: Issues) -> dict[str, pd.DataFrame]:
+    """Return {file stem: table}."""
+    return {"issues": result.table, "issues_by_source": result.by_source, "issues_by_patient": result.by_patient}
 
 
 def draw_issues(result: Issues) -> str:
