@@ -23,12 +23,7 @@ from nonet.page.markdown import Markdown
 from nonet.page.markdown import table as markdown_table
 
 #: How to tell a folder that `table` wrote; it has no JSON file, so that only the marker does.
-_FOLDER = FolderKind(
-    "comparison of runs",
-    main="table.csv",
-    keys={"nonet"},
-    hint="Give a new folder as `out`.",
-)
+_FOLDER = FolderKind("comparison of runs", main="table.csv", keys={"nonet"}, hint="Give a new folder as `out`.")
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,7 @@ IMAGE_COLUMNS = ("image", "image_id", "id", "path", "file", "filename", "name")
 PREDICTED_COLUMNS = ("best", "label", "labels", "predicted", "prediction", "class")
 LABEL_COLUMNS = ("true_label", "label", "labels", "class")
 #: How to tell a folder that `score` wrote; it has no JSON file, so that only the marker does.
-_FOLDER = FolderKind(
-    "score",
-    main="scores.csv",
-    keys={"nonet"},
-    hint="Give a new folder as `out`.",
-)
+_FOLDER = FolderKind("score", main="scores.csv", keys={"nonet"}, hint="Give a new folder as `out`.")
 #: Files of a folder of predictions; the first one present is used.
 _FILES = ("predictions.csv", "submission.csv")
 _MOST = 3  # examples in a sentence

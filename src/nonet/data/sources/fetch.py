@@ -23,12 +23,7 @@ from nonet.progress import progress
 
 logger = logging.getLogger("nonet")
 
-_FOLDER = FolderKind(
-    "download",
-    main=RECORD,
-    keys={"source", "sha256"},
-    hint="Give a new or an empty folder as `out`.",
-)
+_FOLDER = FolderKind("download", main=RECORD, keys={"source", "sha256"}, hint="Give a new or an empty folder as `out`.")
 ARCHIVES = ".archives"  # hidden, so that readers do not see archives as part of the data set
 
 
