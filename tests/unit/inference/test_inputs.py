@@ -126,7 +126,7 @@ def test_a_dataset_gives_its_images_by_id_and_split(tiny_dataset, tmp_path):
         assert len(find_inputs([given], split="test")) == 4
     with pytest.raises(DataError, match='"tets"') as caught:
         find_inputs([split.folder], split="tets")
-    assert "test" in caught.value.hint
+    assert 'Did you mean "test"?' in caught.value.hint
 
 
 def test_a_split_is_not_ignored_where_there_is_none(folder):

@@ -122,7 +122,7 @@ def test_no_mistake_no_pair(tmp_path):
     assert text and not numbers(text) and not re.search("LY|SNE", text)
 
 
-def test_doubted_labels_are_those_of_the_file(found):
+def test_label_issues_are_those_of_the_file(found):
     text = report_text.label_issues(found)
     assert f"{len(found.issues.table):,} of {len(found.data.oof.true):,} labels" in text
     code, num = next(iter(found.issues.table["given"].value_counts().items()))
