@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check format bench docs pictures clean
+.PHONY: help demo test test-fast golden check format bench docs pictures clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -28,6 +28,9 @@ test: $(READY)  ## the tests
 
 test-fast: $(READY)  ## the quick tests: no training, no killing, nothing end to end
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not training and not kill and not end_to_end and not slow"
+
+golden: $(READY)  ## store the words of the report and the cards as they are now; then read the difference in Git
+	$(BIN)/python -m pytest tests/unit/report/test_golden_page.py --renew-golden
 
 check: $(READY)  ## lint, format, layers and types, without changing anything
 	$(BIN)/ruff check .

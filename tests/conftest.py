@@ -17,6 +17,10 @@ settings.register_profile("nonet", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("nonet")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--renew-golden", action="store_true", help="store the words of report and cards as they are now")
+
+
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory):
     """30 pictures of three classes and six patients. Shared: read it, change nothing in it."""
