@@ -1,6 +1,5 @@
 """Progress on standard error: a bar on a terminal; otherwise, as in a log file, a plain line every 30 seconds."""
 
-import io
 import re
 import sys
 from collections.abc import Iterable
@@ -31,8 +30,11 @@ def progress_is_hidden() -> bool:
     return _hidden
 
 
-class _Lines(io.TextIOBase):
-    """A stream that writes the bars of tqdm as lines, without carriage returns and cursor movements."""
+class _Lines:
+    """A stream that writes the bars of tqdm as lines, without carriage returns and cursor movements.
+
+    Not a subclass of `io.TextIOBase`: that would flush when it is deleted, perhaps after the stream was closed.
+    """
 
     def __init__(self, stream: TextIO):
         self._stream, self._last = stream, ""

@@ -60,6 +60,7 @@ class TestEveryBackbone:
         with torch.no_grad():
             torch.testing.assert_close(network(images)[1:2], network(images[1:2]), atol=1e-4, rtol=1e-3)
 
+    @pytest.mark.slow
     def test_a_file_of_its_own_weights_is_taken_and_one_tensor_less_is_not(self, name, tmp_path):
         from safetensors.torch import load_file, save_file
 

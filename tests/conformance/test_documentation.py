@@ -14,6 +14,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 FILES_PAGE = (DOCS / "reference" / "run-folder.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_public_name_has_a_docstring_and_a_page():
     done = subprocess.run([sys.executable, DOCS / "check.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

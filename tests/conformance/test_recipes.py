@@ -36,7 +36,7 @@ class TestEveryRecipe:
         assert recipe.loss.name in LOSSES
         assert recipe.sampling.sampler in SAMPLERS
 
-    def test_pretrained_weights_are_asked_for_only_where_there_are_some(self, name):
+    def test_pretrained_weights_are_requested_only_where_there_are_some(self, name):
         models = load_recipe(name).models
         if models.weights == "pretrained":
             for architecture in models.architectures:

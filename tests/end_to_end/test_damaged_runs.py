@@ -104,7 +104,7 @@ def heal(make_recipe, tiny_dataset, monkeypatch):
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("file", REFUSED_BY)
-def test_damage_is_noticed_by_what_reads_it_and_healed_by_training(copy, tiny_run, heal, file, fault):
+def test_damage_is_noticed_by_what_reads_it_and_repaired_by_training(copy, tiny_run, heal, file, fault):
     if (file, fault) == ("ensemble.json", flip_a_bit):
         pytest.skip("people may edit it, so that a sentence changed in it is no damage")
     fault(copy.folder / file)
@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_read_now_is_kept_and_nothing_is_trained_for_it(
 
 
 @pytest.mark.parametrize("file", ["recipe.toml", "ensemble.json", "oof.parquet", f"{MEMBER}/weights.safetensors"])
-def test_a_folder_in_the_place_of_a_file_is_told_and_kept(copy, heal, file):
+def test_a_folder_in_the_place_of_a_file_is_reported_and_kept(copy, heal, file):
     """Docker makes one where a file that it should mount is missing."""
     whole = (copy.folder / file).read_bytes()
     (copy.folder / file).unlink()

@@ -118,7 +118,7 @@ def test_equal_weights_of_any_size_change_no_bit(run):
         assert (same.ood_score == plain.ood_score).all()
 
 
-def test_what_a_member_without_weight_says_does_not_count():
+def test_a_member_of_zero_weight_does_not_take_part():
     values = np.array([[[1.0], [np.nan]], [[3.0], [5.0]]])
     assert mean_over_members(values, np.array([[1.0, 0.0], [3.0, 2.0]])).tolist() == [[2.5], [5.0]]
 
@@ -244,7 +244,7 @@ def test_without_rejection_every_set_has_a_class(run):
     assert "count as not covered" not in page_of(found)
 
 
-def test_moved_priors_that_cannot_be_measured_are_said(tmp_path):
+def test_prior_correction_that_cannot_be_measured_is_reported(tmp_path):
     few = make_run(tmp_path / "run", num_images=200, num_patients=12)
     found = measure(Run(describe(few, prior_strength=-1.0)), FEW)
     assert (found.predicted == found.data.oof.final_logits.argmax(1)).all()

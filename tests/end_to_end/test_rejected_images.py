@@ -59,7 +59,7 @@ def drawn(tmp_path_factory):
     return folder
 
 
-def test_what_is_no_cell_is_unidentified_and_drawn_cells_mostly_are_not(run, strange, drawn, tmp_path):
+def test_what_is_not_a_cell_is_unidentified_and_drawn_cells_mostly_are_not(run, strange, drawn, tmp_path):
     table = predict(run, [strange, drawn], out=tmp_path / "out").table()
     is_strange = table["image"].str.contains(strange.name)
     assert (table.loc[is_strange, "label"] == "unidentified").all(), table[is_strange]

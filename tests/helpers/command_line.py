@@ -1,6 +1,5 @@
 """Fixtures that run the program in this process; conftest.py hands them to all tests."""
 
-import gc
 import logging
 import sys
 
@@ -18,7 +17,6 @@ def nonet(monkeypatch, capsys, tmp_path):
         log = logging.getLogger("nonet")
         handlers, level = log.handlers[:], log.level
         monkeypatch.setattr(sys, "argv", ["nonet", *map(str, words)])
-        gc.collect()  # what earlier tests left behind is finalised before, and does not write into this output
         capsys.readouterr()
         try:
             cli.main()

@@ -27,15 +27,20 @@ def kill_at_work(script, when, seconds=60):
 
 @contextlib.contextmanager
 def small_files(num_bytes):
-    """Let the system refuse files larger than this, to every writer, as a full disk would."""
+    """Let the system refuse files larger than this, to every writer, as a full disk would.
+
+    Python writes no bytecode meanwhile: it would not notice that a .pyc file is cut off, and fail whenever it reads it.
+    """
     import resource
 
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, no_bytecode = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = no_bytecode
 
 
 def interrupt(command, when, *, number=signal.SIGINT, whole_group=True, seconds=90, **options):

@@ -191,7 +191,7 @@ def test_true_is_not_a_number(setting):
 @pytest.mark.parametrize(
     "text", ["a = " + "[" * 100_000, "a = " + "{b=" * 100_000, "a = " + "9" * 100_000, "\x00", "\ufeff="]
 )
-def test_toml_that_is_none_is_no_traceback(tmp_path, text):
+def test_invalid_toml_gives_no_traceback(tmp_path, text):
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(RecipeError, match="not valid TOML"):
         load_recipe(tmp_path / "mine.toml")

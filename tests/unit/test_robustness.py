@@ -67,7 +67,7 @@ def test_clean_images_get_their_out_of_fold_logits(scored):
         pd.testing.assert_frame_equal(ours, expected, atol=1e-5, rtol=0, check_dtype=False)
 
 
-def test_every_condition_is_there_and_of_all_images(scored):
+def test_every_corruption_is_scored_on_all_images(scored):
     run, folder = scored
     tables = tables_of(folder)
     assert set(tables) == {Variant(*corruption, *way).file_name for corruption in FEW for way in WAYS}
@@ -106,7 +106,7 @@ def test_few_images_are_drawn_by_class_over_patients():
         assert draw_images(images, everything, seed=0) is images
 
 
-def test_a_limit_holds_for_every_condition(run):
+def test_a_limit_holds_for_every_corruption(run):
     folder = score_corruptions(run, FEW[:2], limit=9, views=False, accelerator="cpu")
     drawn = [sorted(table["image_id"]) for table in tables_of(folder).values()]
     assert len(drawn) == 4 and all(ids == drawn[0] for ids in drawn) and len(drawn[0]) == 9
@@ -117,7 +117,7 @@ def test_a_limit_holds_for_every_condition(run):
 
 @pytest.mark.kill
 @pytest.mark.parametrize("whole_files", [1, 6])
-def test_a_killed_test_goes_on_to_the_same_bits(run, scored, monkeypatch, whole_files):
+def test_a_killed_test_resumes_to_the_same_bits(run, scored, monkeypatch, whole_files):
     written, written_whole = [], corruptions.written_whole
 
     def until_killed(path):
@@ -142,7 +142,8 @@ def test_what_is_scored_is_not_scored_again(scored, monkeypatch):
     assert score_corruptions(run, FEW[:1], views=False, accelerator="cpu") == folder
 
 
-def test_conditions_add_up_and_other_images_or_weights_do_not_mix(run, scored):
+@pytest.mark.slow
+def test_corruptions_add_up_and_other_images_or_weights_do_not_mix(run, scored):
     folder = score_corruptions(run, FEW[:3], views=False, accelerator="cpu")
     assert score_corruptions(run, FEW, accelerator="cpu") == folder
     assert_same_tables(tables_of(folder), tables_of(scored[1]))
@@ -261,7 +262,7 @@ def test_differences_are_paired_and_say_what_helps(drawn_conditions):
     assert (by_name[CORRUPTION].query("severity == 3")["difference_high"] < 0).all()
 
 
-def test_members_count_as_they_do_in_predictions(drawn_conditions, tmp_path):
+def test_members_have_the_weights_that_they_have_in_predictions(drawn_conditions, tmp_path):
     """A second architecture is always wrong; without weight it changes nothing, with all of it everything."""
     for file in drawn_conditions.glob("*.parquet"):
         table = pd.read_parquet(file)
@@ -307,7 +308,8 @@ def test_a_report_without_it_says_nothing_of_it(run):
     assert "When images are worse" not in (run.evaluation / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_test_that_an_older_nonet_made_of_undamaged_images_alone_is_none(run, drawn_conditions):
+@pytest.mark.slow
+def test_scores_of_clean_images_alone_are_not_a_robustness_test(run, drawn_conditions):
     found = robustness_tables(drawn_conditions, bootstrap=Bootstrap(20))
     run.evaluation.mkdir(exist_ok=True)
     found.scores.query("severity == 0").to_csv(run.robustness, index=False)

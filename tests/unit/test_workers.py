@@ -33,7 +33,7 @@ def test_results_come_in_order():
         assert list(results) == list(range(20))
 
 
-def test_a_process_that_dies_is_told_with_its_task():
+def test_a_process_that_dies_is_reported_with_its_task():
     with (
         pytest.raises(DataError, match=r'task "die"'),
         closing(map_in_order(work, ["a", "die"], 2, describe_task=lambda task: f'task "{task}"')) as results,

@@ -207,13 +207,13 @@ def train_members(fabric: "Fabric", job: Job) -> None:
         unit="members",
         disable=not fabric.is_global_zero,
     )
-    for member in remaining:
-        if fabric.is_global_zero:
-            member.folder.mkdir(parents=True, exist_ok=True)
-        training = MemberTraining(member, get_member_data(job, member), job.recipe, fabric)
-        if training.origin and fabric.is_global_zero:
-            logger.info(training.origin)
-        training.run()
-        fabric.barrier()
-        bar.update()
-    bar.close()
+    with bar:
+        for member in remaining:
+            if fabric.is_global_zero:
+                member.folder.mkdir(parents=True, exist_ok=True)
+            training = MemberTraining(member, get_member_data(job, member), job.recipe, fabric)
+            if training.origin and fabric.is_global_zero:
+                logger.info(training.origin)
+            training.run()
+            fabric.barrier()
+            bar.update()

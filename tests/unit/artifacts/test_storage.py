@@ -63,7 +63,7 @@ def test_a_folder_that_lost_its_marker_is_known_by_its_main_file(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", "[" * 100_000, ""])
-def test_a_damaged_marker_is_no_traceback(tmp_path, text):
+def test_a_damaged_marker_gives_no_traceback(tmp_path, text):
     (tmp_path / "data.txt").write_text("mine")
     (tmp_path / MARKER).write_text(text)
     (tmp_path / "dataset.json").write_text(text)

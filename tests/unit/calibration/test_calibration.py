@@ -119,7 +119,7 @@ def test_priors_are_not_estimated_from_a_handful():
         estimate_priors(np.full((49, 4), 0.25), np.full(4, 0.25))
 
 
-def test_a_prior_of_zero_is_no_infinity():
+def test_a_prior_of_zero_gives_no_infinity():
     assert np.isfinite(log_ratio(np.array([1.0, 0.0]), np.array([0.5, 0.5]))).all()
 
 
@@ -135,7 +135,7 @@ def test_the_threshold_is_conformals_order_statistic(n, coverage, seed):
         assert needed > n
 
 
-def test_sets_cover_as_often_as_was_asked_for_on_new_images():
+def test_sets_cover_as_often_as_requested_on_new_images():
     fitted_on, new = held_out(seed=1), held_out(n=20_000, seed=2)
     for coverage in (0.8, 0.95):
         thresholds = fit_thresholds(

@@ -27,7 +27,7 @@ def folds(n):
 
 
 @given(seed=st.integers(0, 99), false_alarm=st.floats(0.01, 0.3), scale=st.floats(0.1, 100))
-def test_as_many_known_cells_are_rejected_as_was_asked_for(seed, false_alarm, scale):
+def test_as_many_known_cells_are_rejected_as_requested(seed, false_alarm, scale):
     score = scale * np.random.default_rng(seed).standard_gamma(2, 2000)
     fitted = fit_rejection(score, groups(2000), folds(2000), false_alarm=false_alarm)
     assert fitted.rejects(fitted.percentile(score)).mean() == pytest.approx(false_alarm, abs=0.005)

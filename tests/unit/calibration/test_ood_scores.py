@@ -56,7 +56,7 @@ def test_prototypes_are_the_directions_there_are(features):
     np.testing.assert_array_equal(fit_prototypes(training), fit_prototypes(training))
 
 
-def test_features_beside_those_of_training_are_told_apart():
+def test_features_unlike_those_of_training_are_recognised():
     """Known images vary along four of twelve axes; out-of-distribution ones along others, too."""
     rng = np.random.default_rng(2)
     axes = np.linalg.qr(rng.normal(size=(12, 12)))[0]

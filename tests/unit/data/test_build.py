@@ -16,6 +16,8 @@ from nonet.errors import DataError, StorageError
 
 PHOTOGRAPHS = Path(__file__).parents[4] / "shared/data"
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture
 def cells(tmp_path):
@@ -133,7 +135,7 @@ def test_external_sources_are_not_evaluated(cells, tmp_path):
     assert "1 external" in dataset.summary()
 
 
-def test_external_name_that_is_no_source_is_an_error_that_says_which_are(cells, tmp_path):
+def test_an_external_name_that_is_not_a_source_is_an_error_that_lists_the_sources(cells, tmp_path):
     with pytest.raises(DataError, match=r'"pbc"(.|\n)*Sources: cells'):
         build_dataset(f"folder:{cells}", tmp_path / "out", external=["pbc"])
 
@@ -148,9 +150,7 @@ def test_labels_beside_the_thirteen_are_kept_by_default_with_a_note(cells, tmp_p
 
 def test_no_class_can_be_called_what_cells_without_a_name_are_called(cells, tmp_path):
     draw(cells / "unidentified/e.png", 60)
-    with pytest.raises(
-        DataError, match=r'1 image is labelled "unidentified", first cells/unidentified/e.png(.|\n)*`classes`'
-    ):
+    with pytest.raises(DataError, match=r'\b1 image .*"unidentified".* cells/unidentified/e\.png(.|\n)*`classes`'):
         build_dataset(f"folder:{cells}", tmp_path / "out")
     assert build_dataset(f"folder:{cells}", tmp_path / "out", classes=["13"]).classes == ["BA", "EO", "SNE"]
 
@@ -195,7 +195,7 @@ def test_dataset_is_replaced_but_no_other_folder_is(cells, tmp_path):
         build_dataset(f"folder:{cells}", cells)
 
 
-def test_where_nothing_is_left_the_reason_is_told_before_anything_that_follows_from_it(cells, tmp_path):
+def test_where_nothing_is_left_the_reason_is_reported_before_anything_that_follows_from_it(cells, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     table = tmp_path / "elsewhere/ours.csv"
     table.write_text("path,label\n" + "".join(f"{file},BA\n" for file in sorted(cells.rglob("*.png"))))
@@ -205,7 +205,7 @@ def test_where_nothing_is_left_the_reason_is_told_before_anything_that_follows_f
 
 def test_dataset_that_fails_to_build_leaves_the_old_one(cells, tmp_path):
     before = build_dataset(f"folder:{cells}", tmp_path / "out").fingerprint()
-    with pytest.raises(DataError, match="No labelled image is left"):
+    with pytest.raises(DataError, match=r"\bXYZ\b"):
         build_dataset(f"folder:{cells}", tmp_path / "out", classes=["XYZ"])
     assert Dataset.open(tmp_path / "out").fingerprint() == before
 
@@ -218,7 +218,7 @@ def test_build_cut_short_can_be_done_again(cells, tmp_path, monkeypatch):
         patch.setattr(nonet.data.manifest, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             build_dataset(f"folder:{cells}", tmp_path / "out")
-    with pytest.raises(DataError, match="is not a dataset"):
+    with pytest.raises(DataError, match=str(tmp_path / "out")):
         Dataset.open(tmp_path / "out")
     assert len(build_dataset(f"folder:{cells}", tmp_path / "out").manifest) == 4
 
@@ -240,7 +240,7 @@ def test_summary_says_what_is_there_and_what_was_left_out(cells, tmp_path):
 def test_damaged_dataset_is_a_data_error(cells, tmp_path):
     build_dataset(f"folder:{cells}", tmp_path / "out")
     (tmp_path / "out/dataset.json").write_text("{")
-    with pytest.raises(DataError, match="is damaged"):
+    with pytest.raises(DataError, match=r"dataset\.json"):
         Dataset.open(tmp_path / "out")
 
 

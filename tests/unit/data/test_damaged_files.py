@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,16 @@ from nonet.data.folds import make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.errors import DataError, NonetError
 
-pytestmark = pytest.mark.usefixtures("without_figures")
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return build_dataset(f"csv:{draw_pictures(folder / 'pictures', {'EO': 6, 'LY': 6})}", folder / "dataset")
 
 
 @pytest.fixture
-def dataset(tmp_path):
-    return build_dataset(f"csv:{draw_pictures(tmp_path / 'pictures', {'EO': 6, 'LY': 6})}", tmp_path / "dataset")
+def dataset(whole, tmp_path):
+    return Dataset.open(shutil.copytree(whole.folder, tmp_path / "dataset"))
 
 
 def use(folder):
@@ -31,7 +36,7 @@ def use(folder):
 
 @pytest.mark.parametrize("file", ["dataset.json", "checks.json"])
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "\x00"])
-def test_json_that_is_none_is_named(dataset, file, text):
+def test_invalid_json_is_named(dataset, file, text):
     (dataset.folder / file).write_text(text)
     with pytest.raises(DataError, match=file):
         use(dataset.folder)
@@ -62,7 +67,7 @@ def test_a_dataset_json_that_does_not_fit_is_refused(dataset, change, words):
 
 
 @pytest.mark.parametrize("file", ["dataset.json", "manifest.parquet", "excluded.csv", "checks.json"])
-def test_flipped_bits_and_cuts_are_no_traceback(dataset, file):
+def test_flipped_bits_and_cuts_give_no_traceback(dataset, file):
     rng, path = random.Random(file), dataset.folder / file
     whole = path.read_bytes()
     for _ in range(25):
@@ -78,7 +83,7 @@ def test_flipped_bits_and_cuts_are_no_traceback(dataset, file):
 
 @pytest.mark.parametrize("column", ["image_id", "path", "label", "source", "evaluate", "sha256"])
 @pytest.mark.parametrize("value", [None, 7, np.inf, "?"])
-def test_a_manifest_of_another_shape_is_no_traceback(dataset, column, value):
+def test_a_manifest_of_another_shape_gives_no_traceback(dataset, column, value):
     file = dataset.folder / "manifest.parquet"
     table = pd.read_parquet(file)
     table[column] = [value] * len(table)
@@ -95,11 +100,11 @@ def test_a_manifest_of_another_shape_is_no_traceback(dataset, column, value):
 @pytest.mark.parametrize(
     "fold", ["Infinity", "1e400", "NaN", "-1", "0x1", "9" * 500, "1." + "0" * 500, "٣", "true", "1.5"]
 )
-def test_a_fold_that_is_no_number_is_named(dataset, tmp_path, fold):
+def test_a_fold_that_is_not_a_number_is_named(dataset, tmp_path, fold):
     folds, _ = make_folds(dataset.manifest, num_folds=2)
     write_folds(tmp_path / "folds.csv", folds)
     lines = (tmp_path / "folds.csv").read_text().splitlines()
     lines[1] = lines[1].rsplit(",", 1)[0] + f",{fold}"
     (tmp_path / "folds.csv").write_text("\n".join(lines) + "\n")
-    with pytest.raises(DataError, match="is not a number from 0"):
+    with pytest.raises(DataError, match=r"folds\.csv.*line 2"):
         read_folds(tmp_path / "folds.csv", dataset.manifest)

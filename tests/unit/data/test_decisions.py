@@ -10,6 +10,8 @@ from PIL import Image
 from nonet.data.build import build_dataset
 from nonet.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture
 def build(tmp_path):

@@ -112,7 +112,7 @@ def test_standins_are_noted(manifest):
 
 
 def test_folds_by_image_are_noted_as_too_good(manifest):
-    assert any("better than on the next patient" in note for note in make_folds(manifest, by="image")[1])
+    assert any("patient" in note for note in make_folds(manifest, by="image")[1])
 
 
 def test_too_few_patients_is_an_error(manifest):
@@ -122,7 +122,7 @@ def test_too_few_patients_is_an_error(manifest):
 
 @pytest.mark.parametrize(("num_folds", "by"), [(1, "patient"), (3, "patients")])
 def test_impossible_settings_are_errors(manifest, num_folds, by):
-    with pytest.raises(DataError, match="not possible"):
+    with pytest.raises(DataError, match=f"{num_folds} folds|{by}"):
         make_folds(manifest, num_folds=num_folds, by=by)
 
 
@@ -212,7 +212,7 @@ def test_wrong_files_are_explained(manifest, tmp_path, edit, words):
 
 
 def test_missing_file_is_explained(manifest, tmp_path):
-    with pytest.raises(DataError, match="no fold file"):
+    with pytest.raises(DataError, match=r"folds\.csv"):
         read_folds(tmp_path / "folds.csv", manifest, by="patient")
 
 
@@ -233,7 +233,7 @@ def test_image_content_on_both_sides_is_named(manifest):
     one, two = (folds.index[folds["fold"] == k][0] for k in (0, 1))
     manifest.loc[two, "sha256"] = manifest.loc[one, "sha256"]
     for by in ("patient", "image"):
-        with pytest.raises(DataError, match="Image content"):
+        with pytest.raises(DataError, match=manifest.loc[one, "image_id"]):
             check_folds(folds, manifest, by)
 
 
@@ -257,16 +257,17 @@ def test_external_row_of_a_held_out_patient_is_a_leak(manifest):
 def test_external_row_with_a_fold_is_an_error(manifest):
     folds, _ = make_folds(manifest)
     manifest.loc[5, "evaluate"] = False
-    with pytest.raises(DataError, match="Leave their fold empty"):
+    with pytest.raises(DataError, match=r"\b1\b.*external"):
         check_folds(folds, manifest, "image")
 
 
 # External images held out, too, as the paper has it.
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(manifests(), st.integers(2, 5), st.sampled_from(["patient", "image"]), st.integers(0, 3))
-def test_external_images_are_divided_too_where_that_is_asked_for(manifest, num_folds, by, seed):
+def test_external_images_are_divided_too_on_request(manifest, num_folds, by, seed):
     manifest["evaluate"] = np.random.default_rng(seed).random(len(manifest)) < 0.7  # a patient may be of both kinds
     in_folds = manifest[manifest["label"].notna() & (manifest["split"] != "test")]
     try:

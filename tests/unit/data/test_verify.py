@@ -7,6 +7,8 @@ from nonet.data.build import build_dataset
 from nonet.data.verify import check_dataset
 from nonet.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture
 def dataset(tmp_path):
@@ -36,6 +38,6 @@ def test_each_kind_of_trouble_is_found(dataset, workers):
     assert "3 of 4 images" in str(report) and str(changed) in str(report)
 
 
-def test_what_is_no_dataset_is_named(tmp_path):
-    with pytest.raises(DataError, match="is not a dataset"):
+def test_what_is_not_a_dataset_is_named(tmp_path):
+    with pytest.raises(DataError, match=str(tmp_path)):
         check_dataset(tmp_path)

@@ -136,7 +136,7 @@ def test_images_are_the_same_by_content_where_sources_are_named_otherwise(two, t
     assert made.notes == plain.notes  # other names of the same patients are no difference
 
 
-def test_other_patients_content_and_folds_are_told(two, tmp_path):
+def test_other_patients_content_and_folds_are_reported(two, tmp_path):
     other = change(
         shutil.copytree(two[1], tmp_path / "other"),
         patient=lambda m: "Q" + m["image_id"].str[-1],
@@ -151,7 +151,7 @@ def test_other_patients_content_and_folds_are_told(two, tmp_path):
     assert "alone by patient, other by image" in notes
 
 
-def test_a_class_that_one_run_does_not_know_is_told_and_counts_as_wrong(two, tmp_path):
+def test_a_class_that_one_run_does_not_know_is_reported_and_counts_as_wrong(two, tmp_path):
     lacking = shutil.copytree(two[1], tmp_path / "lacking")
     manifest = pd.read_parquet(lacking / "manifest.parquet")
     leave_out(lacking, manifest.loc[manifest["label"] == "PC", "image_id"].tolist())
@@ -184,12 +184,12 @@ def test_what_cannot_be_compared_is_refused(two, tmp_path, refused):
     )
     said = refused("table", two[0], relabelled)
     assert re.search("of 400 .*relabelled .*alone.* cell-00003", said)
-    strangers = change(
-        shutil.copytree(two[1], tmp_path / "strangers"),
+    unrelated = change(
+        shutil.copytree(two[1], tmp_path / "unrelated"),
         image_id=lambda m: "x/" + m["image_id"],
         sha256=lambda m: [f"{i + 5000:064x}" for i in range(len(m))],
     )
-    assert "no evaluated image in common" in refused("table", two[0], strangers)
+    assert "no evaluated image in common" in refused("table", two[0], unrelated)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     assert "is not empty" in refused("table", *two, "--out", tmp_path / "mine")

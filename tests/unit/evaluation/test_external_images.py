@@ -17,6 +17,8 @@ from nonet.errors import RunError
 from nonet.evaluation.mistakes import PLACES, mistakes_in_words, place_of
 from nonet.report.evaluate import evaluate
 
+pytestmark = pytest.mark.slow
+
 FAST = {"num_resamples": 50}
 
 

@@ -183,6 +183,7 @@ def test_a_lone_source_and_a_class_that_only_one_has_are_compared_with_nothing()
     assert count_by(np.array([None] * 4, dtype=object), given, is_issue).empty
 
 
+@pytest.mark.slow
 def test_evaluate_finds_them_too_and_the_report_shows_them(run):
     nonet.evaluate(run, num_resamples=20)
     table, report = pd.read_csv(Run(run).issues), (run / "evaluation" / "report.html").read_text()
@@ -207,6 +208,7 @@ def test_unknown_patients_are_a_dash_in_the_report_and_in_no_table_of_patients(r
     assert pd.read_csv(run / "evaluation" / "issues_by_patient.csv").empty
 
 
+@pytest.mark.slow
 def test_a_run_without_any_issue_is_evaluated(run):
     table = pd.read_parquet(run / "oof.parquet")
     columns = [name for name in table if name.startswith("logit_")]

@@ -224,7 +224,7 @@ def test_the_temperature_divides_logits(run_copy, ensemble, paths):
     assert hot.predict(paths) == ensemble.predict(paths)
 
 
-def test_a_doubtful_cell_is_unidentified_and_its_best_class_is_still_told(run_copy, ensemble, paths):
+def test_a_doubtful_cell_is_unidentified_and_its_best_class_is_still_reported(run_copy, ensemble, paths):
     proba = ensemble.predict_proba(paths)
     limit = float(np.median(proba.max(1)))
     describe(run_copy, calibration={"min_confidence": limit})
@@ -281,7 +281,7 @@ def test_a_run_works_elsewhere(run_copy, ensemble, paths):
     assert np.array_equal(load(run_copy, accelerator="cpu").predict_logits(paths), ensemble.predict_logits(paths))
 
 
-def test_a_run_that_is_none_says_so(tmp_path, tiny_dataset):
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path, tiny_dataset):
     with pytest.raises(RunError, match="nowhere does not exist"):
         load(tmp_path / "nowhere")
     with pytest.raises(RunError, match="is not a nonet run"):
@@ -329,7 +329,7 @@ def test_weights_of_another_number_of_classes_are_refused(run_copy):
         '{"classes": ["A"], "members": [{"architecture": "nothing", "fold": 0, "weight": 1}], "temperature": 1}',
     ],
 )
-def test_a_description_that_is_none_is_no_traceback(run_copy, text):
+def test_an_invalid_description_gives_no_traceback(run_copy, text):
     (run_copy / "ensemble.json").write_text(text)
     with pytest.raises(NonetError) as caught:
         load(run_copy, accelerator="cpu")

@@ -112,7 +112,7 @@ def test_links_are_not_followed(ensemble, cells, tmp_path):
     assert len(pd.read_csv(out / "predictions.csv")) == 1
 
 
-def test_a_folder_in_the_place_of_a_file_is_told_before_hours_of_work(ensemble, cells, tmp_path):
+def test_a_folder_in_the_place_of_a_file_is_reported_before_hours_of_work(ensemble, cells, tmp_path):
     predict(ensemble, cells / "000.png", out=tmp_path / "out")
     (tmp_path / "out" / "logits.parquet").unlink()
     (tmp_path / "out" / "logits.parquet").mkdir()
@@ -240,7 +240,7 @@ def test_names_that_a_spreadsheet_would_run_are_quoted_and_read_back(ensemble, c
     assert (tmp_path / "out" / "submission.csv").read_text().splitlines()[1].startswith("=1+1,")
 
 
-def test_results_that_were_edited_or_damaged_are_kept_and_made_anew(ensemble, cells, tmp_path, caplog):
+def test_results_that_were_edited_or_damaged_are_kept_and_made_again(ensemble, cells, tmp_path, caplog):
     """A finished prediction is not called finished where its files are no longer those that were written."""
     (tmp_path / "ids.csv").write_text("ID,labels\n000,\n")
     options = {"out": tmp_path / "out", "format": "wbcbench", "sample_submission": tmp_path / "ids.csv"}
@@ -265,7 +265,7 @@ def test_results_that_were_edited_or_damaged_are_kept_and_made_anew(ensemble, ce
 
 
 @pytest.mark.parametrize("edit", [{"num_unreadable": "a"}, {"pending": 7}, {"num_to_retry": None}, {"files": 3}, None])
-def test_a_plan_that_was_edited_or_damaged_is_not_believed(ensemble, cells, tmp_path, edit):
+def test_a_plan_that_was_edited_or_damaged_is_not_used(ensemble, cells, tmp_path, edit):
     done = predict(ensemble, cells / "000.png", out=tmp_path / "out")
     plan = done.folder / "plan.json"
     plan.write_text("[1, 2" if edit is None else json.dumps(json.loads(plan.read_text()) | edit))
@@ -273,7 +273,7 @@ def test_a_plan_that_was_edited_or_damaged_is_not_believed(ensemble, cells, tmp_
     assert json.loads(plan.read_text())["num_to_retry"] == 0
 
 
-def test_a_damaged_part_is_predicted_anew(ensemble, cells, tmp_path, read):
+def test_a_damaged_part_is_predicted_again(ensemble, cells, tmp_path, read):
     names, errors = read
     errors["066.png"] = UnreadableNowError("066.png could not be read now: Input/output error.")
     expected = predict(ensemble, cells, out=tmp_path / "out").table()

@@ -103,7 +103,7 @@ def test_a_table_names_images_relative_to_itself(folder):
     assert [one.path for one in found] == [folder / "b.png", folder / "sub/c.tiff"]
 
 
-def test_two_tables_with_the_same_names_are_told_apart(folder, tmp_path):
+def test_two_tables_with_the_same_names_are_distinguished(folder, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "cells.csv").write_text("path\n1.png\n")
@@ -146,7 +146,7 @@ def test_a_split_is_not_ignored_where_there_is_none(folder):
         ("", "empty"),
     ],
 )
-def test_a_table_that_is_none_says_why(folder, content, words):
+def test_a_file_that_is_not_a_table_says_why(folder, content, words):
     (folder / "cells.csv").write_text(content)
     with pytest.raises(DataError, match=words):
         find_inputs([folder / "cells.csv"])

@@ -99,7 +99,7 @@ def test_an_image_that_is_read_in_an_unusual_way_has_a_note(ensemble, cells, tmp
     assert table.loc[0, "label"] == table.loc[1, "label"]
 
 
-def test_an_answer_that_is_no_number_is_an_error_of_that_image_alone(run, cells, tmp_path):
+def test_an_output_that_is_not_a_number_is_an_error_of_that_image_alone(run, cells, tmp_path):
     ensemble = load(run, accelerator="cpu")
     outputs = ensemble.member_outputs
 
@@ -115,7 +115,7 @@ def test_an_answer_that_is_no_number_is_an_error_of_that_image_alone(run, cells,
     assert table.loc[1, "spread":"ood_percentile"].isna().tolist()[:2] == [True, True]
 
 
-def test_adapting_to_the_mix_of_the_sample_is_asked_for_marked_and_done(run, ensemble, cells, tmp_path, caplog):
+def test_adapting_to_the_mix_of_the_sample_is_done_on_request_and_marked(run, ensemble, cells, tmp_path, caplog):
     copied = shutil.copytree(run.folder, tmp_path / "run")
     description = json.loads((copied / "ensemble.json").read_text())
     with pytest.raises(RunError, match="is not calibrated"):
@@ -233,7 +233,7 @@ nonet.predict(run, cells, out=out, views=8, accelerator="cpu")
 
 @pytest.mark.kill
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_killed_at_any_moment_the_same_call_goes_on(run, cells, tmp_path):
+def test_killed_at_any_moment_the_same_call_resumes(run, cells, tmp_path):
     """Two kills, each just before a file gets its name: a part, the joined table."""
     out = tmp_path / "out"
     first_part = out / "parts" / "000000.parquet"
@@ -324,7 +324,7 @@ def test_other_images_may_follow_in_the_same_folder(ensemble, cells, tmp_path):
     assert not (tmp_path / "out" / "submission.csv").exists()  # it was of the images before
 
 
-def test_a_damaged_plan_is_no_traceback(ensemble, cells, tmp_path):
+def test_a_damaged_plan_gives_no_traceback(ensemble, cells, tmp_path):
     predict(ensemble, cells / "001.png", out=tmp_path / "out")
     (tmp_path / "out" / "parts").mkdir()
     (tmp_path / "out" / "plan.json").write_text("{")
@@ -332,7 +332,7 @@ def test_a_damaged_plan_is_no_traceback(ensemble, cells, tmp_path):
     assert done.table()["image"].tolist() == [str(cells / "000.png")]
 
 
-def test_retrained_weights_are_not_taken_for_the_old_ones(run, cells, tmp_path, monkeypatch):
+def test_retrained_weights_are_not_mistaken_for_the_old_ones(run, cells, tmp_path, monkeypatch):
     copied = shutil.copytree(run.folder, tmp_path / "run")
     predict(copied, cells / "000.png", out=tmp_path / "out", accelerator="cpu")
     for file in sorted(copied.rglob("weights.safetensors")):
@@ -405,7 +405,7 @@ def test_wrong_options_are_refused_before_anything_is_done(ensemble, cells, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_submission_that_failed_is_mended_without_predicting_again(ensemble, cells, tmp_path, monkeypatch):
+def test_a_submission_that_failed_is_written_without_predicting_again(ensemble, cells, tmp_path, monkeypatch):
     copied = shutil.copytree(cells, tmp_path / "cells")
     (copied / "007.png").write_bytes(b"")
     (tmp_path / "ids.csv").write_text("ID,labels\n" + "".join(f"{i:03d},\n" for i in range(200)))

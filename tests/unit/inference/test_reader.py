@@ -44,7 +44,7 @@ def test_a_process_that_dies_costs_one_image(read):
     assert "poison" in found[1][1].message
 
 
-def test_few_images_are_read_here_as_they_are_asked_for(read):
+def test_few_images_are_read_in_this_process_when_needed(read):
     assert read([["a"], ["b", "damaged"]], die_of_poison, 1)[1][0] == {"of": "b"}
 
 

@@ -68,7 +68,7 @@ def test_the_sample_is_read_as_the_challenge_publishes_it(tmp_path):
         ("", "empty"),
     ],
 )
-def test_a_sample_that_is_none_says_why(tmp_path, content, words):
+def test_an_invalid_sample_submission_says_why(tmp_path, content, words):
     (tmp_path / "sample.csv").write_text(content)
     with pytest.raises(DataError, match=words):
         read_submission_ids(tmp_path / "sample.csv")

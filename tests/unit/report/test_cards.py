@@ -184,7 +184,7 @@ def test_class_without_an_evaluated_image(tmp_path):
 
 
 @pytest.mark.slow
-def test_robustness_is_told_where_it_was_measured(tmp_path):
+def test_robustness_is_reported_where_it_was_measured(tmp_path):
     run = make_run(tmp_path / "run", num_images=150)
     (run / "evaluation").mkdir()
     common = {"denoised": True, "views": "none"}

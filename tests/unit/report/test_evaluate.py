@@ -130,6 +130,7 @@ def test_report_warns_where_folds_are_by_image_or_patients_are_stand_ins(tmp_pat
     assert "The folds were made by image" in html and "stand-in for their patient" in html
 
 
+@pytest.mark.slow
 def test_report_says_where_epochs_were_chosen_on_the_images_scored_and_where_patients_are_few(tmp_path):
     run = make_run(tmp_path / "run", num_images=200, num_patients=7)
     with (run / "recipe.toml").open("a") as recipe:
@@ -146,7 +147,7 @@ def test_report_does_not_warn_where_patients_are_known(evaluated):
 
 
 @pytest.mark.slow
-def test_unknown_patients_become_units_of_their_own(tmp_path):
+def test_images_of_unknown_patients_become_groups_of_their_own(tmp_path):
     run = make_run(tmp_path / "run", num_images=300)
     oof = pd.read_parquet(run / "oof.parquet")
     oof.assign(patient=None).to_parquet(run / "oof.parquet")

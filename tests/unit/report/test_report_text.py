@@ -57,7 +57,7 @@ def found(tmp_path_factory):
     return measured(make_run(tmp_path_factory.mktemp("runs") / "run", num_images=1500))
 
 
-def test_a_new_patient_is_told_the_share_of_cells_and_how_patients_differ(found):
+def test_the_share_of_cells_of_a_new_patient_and_how_patients_differ(found):
     text, oof = report_text.expectation(found), found.data.oof
     right = found.predicted == oof.true
     assert numbers(text)[:2] == [100, round(100 * right.mean())]
@@ -148,7 +148,7 @@ def test_trust_is_of_the_cross_fitted_measures(found):
 
 
 @pytest.mark.parametrize(("before", "after", "worse"), [(0.10, 0.13, True), (0.13, 0.10, False), (0.1, 0.1, False)])
-def test_calibration_that_made_it_worse_is_told_as_such(found, before, after, worse):
+def test_calibration_that_made_it_worse_is_reported_as_such(found, before, after, worse):
     measures = found.calibration.measures.copy()
     measures.loc[measures.index[0], ["ece_before", "ece_after"]] = before, after
     changed = dataclasses.replace(found.calibration, measures=measures)

@@ -181,7 +181,7 @@ def test_tables_agree_with_one_another_and_with_the_files(dataset):
         assert image.size == (32, 32) and image.mode == "RGB"
 
 
-def test_planted_errors_have_the_rate_asked_for_and_stay_between_neighbours(dataset):
+def test_planted_errors_have_the_requested_rate_and_stay_between_neighbours(dataset):
     wrong = [row for row in dataset[2] if row["label_error"] == "1"]
     assert len(wrong) == round(0.15 * 260)
     assert all(row["given_label"] in NEIGHBOURS[row["true_label"]] for row in wrong)

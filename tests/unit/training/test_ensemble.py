@@ -92,7 +92,7 @@ def test_settings_are_of_calibration_alone(run):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"classes": ["A"]}'])
-def test_a_damaged_description_is_no_traceback(run, text):
+def test_a_damaged_description_gives_no_traceback(run, text):
     run.ensemble.write_text(text)
     with pytest.raises(RunError, match=r"ensemble\.json (is damaged|lacks|cannot be used)"):
         calibrate(run)

@@ -96,7 +96,7 @@ def test_logits_that_are_not_finite_are_dead(truth, rng):
         assert "1 of 400" in get_death_reason(logits, truth, at_end=at_end)
 
 
-def test_one_class_for_all_images_is_dead_only_at_the_end_and_only_if_nothing_is_told_apart(truth, rng):
+def test_one_class_for_all_images_is_dead_only_at_the_end_and_only_if_logits_do_not_separate_classes(truth, rng):
     always = np.array([3.0, 0, 0, 0])
     hardly = always + rng.normal(size=(len(truth), 4)) * 0.01
     noise = always + rng.normal(size=(len(truth), 4)) * 0.3
@@ -243,7 +243,7 @@ def copied(run, folder):
 
 
 @pytest.mark.training
-def test_a_member_that_stays_dead_does_not_count(lame_run):
+def test_a_member_that_stays_dead_gets_zero_weight(lame_run):
     done = read_done(lame_run, 0)
     assert done["attempt"] == 1 and "same logits" in done["dead"] and len(done["earlier_attempts"]) == 1
     entries = json.loads(lame_run.ensemble.read_text())["members"]

@@ -130,7 +130,7 @@ def test_killed_at_several_moments(recipe, tiny_dataset, uninterrupted, tmp_path
 
 
 @pytest.mark.kill
-def test_the_command_line_goes_on_after_a_kill(recipe, tiny_dataset, uninterrupted, tmp_path):
+def test_the_command_line_resumes_after_a_kill(recipe, tiny_dataset, uninterrupted, tmp_path):
     (tmp_path / "tiny.toml").write_text(recipe.to_toml())
     run = Run(tmp_path / "run")
     words = ["train", str(tmp_path / "tiny.toml"), str(tiny_dataset.folder), "--out", str(run), "--accelerator", "cpu"]

@@ -61,9 +61,7 @@ def test_clean_cells_are_met_with_silence(tmp_path, seed, corrupt):
     )
     dataset = built(folder, tmp_path)
     assert findings(dataset.folder) == []
-    assert "Checks: no leak, no shortcut" in dataset.summary()
-    report = check_dataset(dataset)
-    assert report.checks.ok and "no leak, no shortcut" in str(report)
+    assert check_dataset(dataset).checks.ok
 
 
 @pytest.mark.slow
@@ -73,8 +71,8 @@ def test_class_with_another_frame_is_named(cells, tmp_path, label):
     change(folder, table.path[table.label == label], lambda image: image.resize((66, 64)))
     dataset = built(folder, tmp_path)
     assert [finding["kind"] for finding in findings(dataset.folder)] == ["shortcut: size"]
-    assert f"Shortcut, size within images: it gives {label} away" in dataset.summary()
-    assert f"it gives {label} away" in str(check_dataset(dataset))
+    for text in (dataset.summary(), str(check_dataset(dataset))):
+        assert re.search(rf"\bsize\b.*\b{label}\b", text)
 
 
 @pytest.mark.slow
@@ -222,7 +220,7 @@ def test_file_order_is_a_shortcut_where_labels_are_sorted_and_not_where_folder_o
     assert order_of(order_table(labels, patient=list(labels), patient_is_standin=True)).found
 
 
-def test_size_that_differs_between_sources_only_is_told_over_all_sources(tmp_path):
+def test_size_that_differs_between_sources_only_is_reported_over_all_sources(tmp_path):
     labels = np.random.default_rng(0).permutation(np.repeat(["BA", "EO", "SNE"], 30))
     here, there = order_table(labels), order_table(np.repeat(["MY", "MMY"], 30), source="t", width=20)
     found = {(s.what, s.scope) for s in find_shortcuts(pd.concat([here, there])) if s.found}
@@ -230,7 +228,7 @@ def test_size_that_differs_between_sources_only_is_told_over_all_sources(tmp_pat
 
 
 @pytest.mark.slow
-def test_copies_unreadable_images_and_small_classes_are_told(cells, tmp_path):
+def test_copies_unreadable_images_and_small_classes_are_reported(cells, tmp_path):
     folder, table = cells
     paths = list(table.path[table.label == "SNE"])
     (folder / paths[0]).write_bytes(b"nothing")
@@ -248,7 +246,7 @@ def test_copies_unreadable_images_and_small_classes_are_told(cells, tmp_path):
 
 
 @pytest.mark.slow
-def test_how_many_patients_a_class_needs_is_told_to_the_checks(cells, tmp_path):
+def test_how_many_patients_a_class_needs_is_passed_to_the_checks(cells, tmp_path):
     folder, table = cells
     few = set(table.groupby("label")["patient"].nunique().loc[lambda n: n < 6].index)
     assert few and table.groupby("label")["patient"].nunique().min() >= 3
@@ -262,7 +260,7 @@ def test_how_many_patients_a_class_needs_is_told_to_the_checks(cells, tmp_path):
     assert "fewer patients than folds (6)" in (tmp_path / "dataset/checks.html").read_text()
     assert check_dataset(tmp_path / "dataset").checks.ok and named() == set()
     assert not check_dataset(tmp_path / "dataset", num_folds=6).checks.ok and named() == few
-    with pytest.raises(DataError, match="1 folds are not possible"):
+    with pytest.raises(DataError, match=r"\b1 folds"):
         check_dataset(tmp_path / "dataset", num_folds=1)
 
 

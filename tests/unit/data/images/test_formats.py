@@ -17,7 +17,7 @@ from nonet.data.images.formats import FORMATS, IMAGE_SUFFIXES, looks_like_pictur
 from nonet.errors import DataError
 
 FTYP = b"\0\0\0\x18ftyp"
-FOREIGN = {
+UNSUPPORTED = {
     "HEIC": FTYP + b"heic\0\0\0\0mif1heic" + bytes(50),
     "JPEG XL": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50),
     "DICOM": bytes(128) + b"DICM" + bytes(50),
@@ -48,12 +48,12 @@ NO_PICTURES = {
 }
 
 
-@pytest.mark.parametrize(("name", "data"), [*FOREIGN.items(), *NO_PICTURES.items()])
+@pytest.mark.parametrize(("name", "data"), [*UNSUPPORTED.items(), *NO_PICTURES.items()])
 def test_a_file_that_is_no_image_of_ours_is_called_what_it_is(tmp_path, name, data):
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(DataError, match=rf"a\.jpg is .*{name}") as caught:
         load_rgb(tmp_path / "a.jpg")
-    assert ("convert it" in caught.value.message) == (name in FOREIGN)
+    assert ("convert it" in caught.value.message) == (name in UNSUPPORTED)
 
 
 def test_unknown_bytes_are_not_called_anything():
@@ -90,8 +90,8 @@ def test_warnings_of_pillow_do_not_reach_the_terminal(tmp_path):
     assert "ImageFacts" in done.stdout and "10000 x 10000 px" in done.stdout
 
 
-def test_pictures_are_told_from_other_files():
-    assert all(looks_like_picture(data[:1024]) for data in FOREIGN.values())
+def test_pictures_are_distinguished_from_other_files():
+    assert all(looks_like_picture(data[:1024]) for data in UNSUPPORTED.values())
     assert not any(looks_like_picture(data[:1024]) for data in NO_PICTURES.values())
 
 
@@ -115,7 +115,7 @@ def test_no_file_starts_a_program(tmp_path, monkeypatch):
     Image.fromarray(RGB).save(cells / "LY" / "a.png")
     Image.fromarray(RGB[::-1]).save(cells / "MO" / "a.png")
     for suffix in (".png", ".jpg", ".eps"):
-        (cells / "LY" / f"drawing{suffix}").write_bytes(FOREIGN["PostScript"] + b"showpage\n%%EOF\n")
+        (cells / "LY" / f"drawing{suffix}").write_bytes(UNSUPPORTED["PostScript"] + b"showpage\n%%EOF\n")
     with pytest.raises(DataError, match="PostScript"):
         load_rgb(cells / "LY" / "drawing.png")
     assert len(build_dataset(f"folder:{cells}", tmp_path / "out").manifest) == 2
@@ -128,7 +128,7 @@ def test_every_ending_in_the_list_is_one_that_pillow_knows_to_be_of_an_allowed_f
     assert Image.EXTENSION[suffix] in {*FORMATS, "MPO", "DIB"}
 
 
-def test_what_was_done_is_told_in_the_manifest_and_summed_up(tmp_path):
+def test_what_was_done_is_noted_in_the_manifest_and_summed_up(tmp_path):
     cells = tmp_path / "cells"
     for folder in ("LY", "MO"):
         (cells / folder).mkdir(parents=True)

@@ -129,7 +129,7 @@ def test_a_pale_nucleus_on_a_yellowish_slide_is_found_beside_white():
 MEMBER = MemberEntry(architecture="vit_mini", fold=0, weight=1)
 
 
-def test_images_of_another_kind_are_not_asked_for_a_nucleus():
+def test_images_of_another_kind_need_no_nucleus():
     assert fit_nucleus_rule(np.ones(300, dtype=bool), required=True).required
     assert fit_nucleus_rule(np.arange(300) > 2, required=True).required  # 1 %
     other = fit_nucleus_rule(np.arange(300) > 3, required=True)

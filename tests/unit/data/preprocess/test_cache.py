@@ -1,4 +1,4 @@
-"""Prepared images: the same from cache and anew, done once, resumed where a call was killed, found by content."""
+"""Prepared images: the same from the cache as without it, done once, resumed after a kill, found by content."""
 
 import errno
 import hashlib
@@ -89,7 +89,7 @@ def test_colours_are_brought_to_the_reference_after_denoising(images):
 
 
 @pytest.mark.parametrize("settings", [ON, OFF, Denoise(enabled=False, colours="reinhard")])
-def test_cached_is_the_same_as_anew(images, tmp_path, settings):
+def test_cached_is_the_same_as_freshly_prepared(images, tmp_path, settings):
     prepared = prepare(images, tmp_path, denoise=settings)
     assert len(prepared) == 10 and prepared.shape == (10, 16, 16, 3)
     for i, path in enumerate(images[0]):
@@ -175,7 +175,7 @@ def test_sigmas_are_kept(images, tmp_path):
     assert np.isnan(prepare(images, tmp_path).sigmas).all()
 
 
-def test_killed_call_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_killed_call_resumes_where_it_was(tmp_path, monkeypatch):
     images = write_images(tmp_path / "images", 2 * CHUNK_SIZE + 5)
     real, done = cache._prepare_chunk, []
 
@@ -229,7 +229,7 @@ def test_tasks_are_handed_out_as_results_are_taken():
 
 
 @pytest.mark.kill
-def test_a_killed_call_leaves_no_process_and_goes_on(tmp_path):
+def test_a_killed_call_leaves_no_process_and_resumes(tmp_path):
     images = write_images(tmp_path / "images", 400)
     script = tmp_path / "script.py"
     script.write_text(
@@ -258,7 +258,7 @@ def test_a_killed_call_leaves_no_process_and_goes_on(tmp_path):
 
 
 @pytest.mark.slow
-def test_script_without_main_guard_is_told_so_and_does_not_hang(tmp_path):
+def test_script_without_main_guard_gets_a_hint_and_does_not_hang(tmp_path):
     write_images(tmp_path / "images", 8)
     script = tmp_path / "script.py"
     script.write_text(
@@ -312,7 +312,7 @@ def test_sums_are_of_words_and_any_changed_bit_changes_them(shape):
     ("name", "row_size"),
     [("pixels.u8", 16 * 16 * 3), ("sigma.f32", 4), ("sha256.txt", 65), ("sums.u64", 8), ("facts.u64", 8)],
 )
-def test_damaged_rows_of_the_cache_are_prepared_anew(images, tmp_path, name, row_size, damage):
+def test_damaged_rows_of_the_cache_are_prepared_again(images, tmp_path, name, row_size, damage):
     whole = prepare(images, tmp_path, denoise=ON)
     expected, sigmas, file = whole[:], whole.sigmas, whole.file.with_name(name)
     file.write_bytes(damage(file.read_bytes(), row_size, 3))

@@ -30,7 +30,7 @@ def files_of(folder):
         *(".", "./", "//", "//server/share/evil.png"),
     ],
 )
-def test_a_path_that_leaves_the_folder_or_is_none_is_refused_before_anything_is_written(tmp_path, name):
+def test_a_path_that_leaves_the_folder_or_is_empty_is_refused_before_anything_is_written(tmp_path, name):
     file = tmp_path / "a.zip"
     with zipfile.ZipFile(file, "w") as opened:
         opened.writestr("good.png", b"good")
@@ -92,11 +92,11 @@ def test_what_the_disk_has_no_room_for_is_refused_and_what_is_there_needs_none(t
 
 
 def test_a_file_that_is_a_folder_too_is_refused_in_words(tmp_path):
-    with pytest.raises(DataError, match="a file and a folder have the same name"):
+    with pytest.raises(DataError, match=r"a\.zip.*out/a\b"):
         unzip(write_zip(tmp_path / "a.zip", {"a": b"1", "a/b": b"2"}), tmp_path / "out")
 
 
-def test_a_password_is_asked_for_by_hand(tmp_path):
+def test_an_archive_with_a_password_is_left_to_the_user(tmp_path):
     content = bytearray(write_zip(tmp_path / "a.zip", {"a": b"1"}).read_bytes())
     content[content.rindex(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
     (tmp_path / "a.zip").write_bytes(content)

