@@ -22,15 +22,18 @@ demo: $(READY)  ## the whole story on drawn cells: report in demo/run/evaluation
 	$(BIN)/nonet demo demo
 
 # Two at a time: a test and the processes that it starts take a core each at most. A file's tests stay together, as they
-# share what they train.
+# share what they train. Bytecode is written even where the environment says otherwise, as in many containers: else every
+# process that a test starts would compile torch and timm again, for ten seconds and more.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+
 test: $(READY)  ## the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -n 2 --dist loadfile
 
 test-fast: $(READY)  ## the quick tests: no training, no killing, nothing end to end
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not training and not kill and not end_to_end and not slow"
+	$(PYTEST) -n 2 --dist loadfile -m "not training and not kill and not end_to_end and not slow"
 
 golden: $(READY)  ## store the words of the report and the cards as they are now; then read the difference in Git
-	$(BIN)/python -m pytest tests/unit/report/test_golden_page.py --renew-golden
+	$(PYTEST) tests/unit/report/test_golden_page.py --renew-golden
 
 check: $(READY)  ## lint, format, layers and types, without changing anything
 	$(BIN)/ruff check .

@@ -99,7 +99,7 @@ def test_release_on_the_hub(release, tmp_path):
     assert by_name.loc[["00010.jpg", "d1.jpg"], "severity"].tolist() == ["none", "2"]
     assert any("degraded and pristine" in note for note in dataset.notes)
     alone = build_dataset(f"wbcbench-hf:{release / 'pristine'}", tmp_path / "alone")
-    assert len(alone.manifest) == 6 and not any("degraded" in note for note in alone.notes)
+    assert len(alone.manifest) == 6 and not any("degraded and pristine" in note for note in alone.notes)
 
 
 def test_versions_of_the_release_share_a_fold_even_where_one_lacks_its_patient(tmp_path):
