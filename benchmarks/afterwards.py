@@ -22,6 +22,7 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score
 
 import nonet
+from nonet.artifacts.oof import read_oof
 from nonet.artifacts.run import written_whole
 from nonet.data.preprocess.cache import prepare_images
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
@@ -142,7 +143,7 @@ def _views(work: Path, member) -> Path:
 
 def by_architecture_and_views(run, held_out: pd.DataFrame, classes: list[str]) -> dict[tuple[str, str], np.ndarray]:
     """Return the held-out logits (n, classes) of each architecture and set of views."""
-    table = pd.read_parquet(run.oof)
+    table = read_oof(run.oof)
     table = table[table["architecture"] != ENSEMBLE]
     columns = [f"logit_{code}" for code in classes]
     return {

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 import nonet
+from nonet.artifacts.oof import read_oof
 from nonet.cells import CLASSES
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import macro_f1_score
@@ -90,7 +91,7 @@ def report(dataset, runs: dict, hospitals: list[str]) -> str:
 def _rows(runs: dict, fold: int) -> list[str]:
     predicted, true, groups = [], None, None
     for run in (run for seeds in runs.values() for run in seeds):
-        table = pd.read_parquet(run.oof)
+        table = read_oof(run.oof)
         table = table[(table["fold"] == fold) & (table["view_set"] == "dihedral")].sort_values("image_id")
         columns = [name for name in table.columns if name.startswith("logit_")]
         codes = [name.removeprefix("logit_") for name in columns]

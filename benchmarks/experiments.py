@@ -17,9 +17,9 @@ from pathlib import Path
 
 import hospitals
 import numpy as np
-import pandas as pd
 
 import nonet
+from nonet.artifacts.oof import read_oof
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 
@@ -129,7 +129,7 @@ def _logits(runs: dict) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return true classes and groups (n,), and each run's mean logits (n, classes) over members, with views."""
     logits, first = {}, None
     for name, run in runs.items():
-        table = pd.read_parquet(run.oof)
+        table = read_oof(run.oof)
         table = table[table["view_set"] == "dihedral"].sort_values("image_id").reset_index(drop=True)
         columns = [column for column in table.columns if column.startswith("logit_")]
         first = table if first is None else first

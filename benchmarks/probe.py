@@ -22,6 +22,7 @@ import nonet
 from nonet.artifacts.run import written_whole
 from nonet.data.preprocess.cache import prepare_images
 from nonet.data.preprocess.crops import Crop
+from nonet.evaluation.oof import align_oof
 from nonet.evaluation.tables import format_table, table_1
 from nonet.models.backbones import get_backbone, load_pretrained, make_backbone
 from nonet.models.views import batches, to_device
@@ -52,7 +53,7 @@ def main() -> None:
         cache=arguments.features,
     )
     table.to_parquet(arguments.out, index=False)
-    print(format_table(table_1(table)))
+    print(format_table(table_1(align_oof(table))))
 
 
 def probe(

@@ -22,7 +22,7 @@ from cache_key import digest
 from probe import probe
 
 import nonet
-from nonet.artifacts.logit_columns import logit_columns
+from nonet.artifacts.oof import logit_columns, read_oof
 from nonet.cells import class_name, in_order_of_maturation
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score, per_class_scores
@@ -74,7 +74,7 @@ def main() -> None:
         runs[name] = nonet.train("recommended", dataset, out=arguments.work / name, settings=settings)
         titles[name] = title
     tables = {name: nonet.evaluate(run) for name, run in runs.items()}
-    methods = {titles[name]: _final(pd.read_parquet(run.oof)) for name, run in runs.items()}
+    methods = {titles[name]: _final(read_oof(run.oof)) for name, run in runs.items()}
     if arguments.probe:
         for centre in arguments.probe_centres:
             name = f"balanced logistic regression on frozen {arguments.probe_name}, 224 px" + (

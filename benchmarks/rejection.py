@@ -385,14 +385,8 @@ def predicted_classes(rows: pd.DataFrame, logits: np.ndarray, classes: list[str]
     for (label, source), own in rows[~rows["known"]].groupby(["label", "source"]):
         shares = pd.Series(best[own.index]).value_counts(normalize=True).reindex(classes, fill_value=0)
         table.append([f"{label} ({source})", *(f"{100 * share:.0f} %" if share else "" for share in shares)])
-    return [
-        "## Predicted classes of unknown cells",
-        "",
-        "The best class, whether rejected or not.",
-        "",
-        *_markdown(table),
-        "",
-    ]
+    title = "## Predicted classes of unknown cells"
+    return [title, "", "The best class, whether rejected or not.", "", *_markdown(table), ""]
 
 
 def _markdown(table: list[list[str]]) -> list[str]:

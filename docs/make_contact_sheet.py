@@ -11,7 +11,9 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, in_order_of_maturation
 from nonet.data.preprocess.corruptions import corrupt
-from nonet.synthetic.dataset import DRAWN_CORRUPTIONS, SEVERITIES, draw_cell, patient_appearance
+from nonet.synthetic.appearance import patient_appearance
+from nonet.synthetic.dataset import draw_cell
+from nonet.synthetic.plan import DRAWN_CORRUPTIONS, SEVERITIES
 
 OUT = Path(__file__).parent / "images" / "phantom.png"
 CELL_PX = 132

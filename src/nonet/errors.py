@@ -99,3 +99,38 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(known), n=1)
     return f'Did you mean "{close[0]}"? ' if close else ""
+
+
+def choose_from(name: str, known: Iterable[str]) -> str:
+    """Return the hint for an unknown name: a similar one, and all that exist.
+
+    Parameters
+    ----------
+    name : str
+        As the user wrote it.
+    known : iterable of str
+        The names that exist.
+
+    Returns
+    -------
+    str
+        'Did you mean "focal_softmax"? Choose from cross_entropy, focal_softmax.'
+    """
+    known = list(known)
+    return f"{did_you_mean(name, known)}Choose from {', '.join(known)}."
+
+
+def counted(num: int, singular: str, plural: str) -> str:
+    """Return a number with what it counts: "1 image is" or "2,000 images are".
+
+    Parameters
+    ----------
+    num : int
+    singular, plural : str
+        What follows the number.
+
+    Returns
+    -------
+    str
+    """
+    return f"1 {singular}" if num == 1 else f"{num:,} {plural}"

@@ -12,7 +12,7 @@ from helpers.run_folders import ARCHITECTURES, make_run
 from helpers.sealing import seal
 from nonet.artifacts.run import Run
 from nonet.calibration.calibrate import calibrate
-from nonet.calibration.fitting import HeldOut, fit_calibration
+from nonet.calibration.fitting import fit_calibration
 from nonet.calibration.member_weights import mean_over_members
 from nonet.calibration.ood import fit_rejection
 from nonet.errors import RunError
@@ -168,7 +168,7 @@ def as_predicted(found, settings):
     oof, parts = found.data.oof, []
     for fold in range(3):
         here = oof.fold == fold
-        others = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold).subset(~here)
+        others = oof.held_out.subset(~here)
         fitted = fit_calibration(others, settings, found.data.trained_priors, oof.classes)
         rejection = fit_rejection(
             oof.ood_score[~here], oof.group[~here], oof.fold[~here], false_alarm=settings.false_alarm

@@ -72,8 +72,9 @@ def to_csv(table: pd.DataFrame, file: Any, *, index: bool = False, **options: An
     if index:
         table = table.rename_axis(index=str(table.index.name or "")).reset_index()
     quoted = quote(table)
-    if _any_text(quoted, lambda text: "\r" in text):  # Python's writer does not quote it; readers end the row there
-        options["quoting"] = csv.QUOTE_NONNUMERIC
+    texts = (*quoted.columns, *quoted.select_dtypes(exclude="number").to_numpy().flat)
+    if any(isinstance(text, str) and "\r" in text for text in texts):
+        options["quoting"] = csv.QUOTE_NONNUMERIC  # Python's writer does not quote it; readers end the row there
     quoted.to_csv(file, index=False, lineterminator="\n", **options)
 
 
@@ -95,18 +96,6 @@ def read_csv(file: Any, **options: Any) -> pd.DataFrame:
 
 def _is_to_quote(text: str) -> bool:
     return bool(_FORMULA.match(text)) and not _NUMBER.fullmatch(text)
-
-
-def _any_text(table: pd.DataFrame, holds: Callable[[str], bool]) -> bool:
-    found = False
-
-    def look(text: str) -> str:
-        nonlocal found
-        found = found or holds(text)
-        return text
-
-    _map_text(table, look)
-    return found
 
 
 def _map_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:

@@ -161,13 +161,13 @@ class EnsembleFile(_Section):
         data = read_json(run.ensemble, hint=_HINT)
         provenance = read_provenance(run)
         try:
-            found = cls.model_validate(data)
-            found._require_members_of(provenance)
+            ensemble = cls.model_validate(data)
+            ensemble._require_members_in(provenance)
         except ValidationError as error:
-            raise DamagedError(f"{run.ensemble} cannot be used: {_first_of(error)}.", hint=_HINT) from error
+            raise DamagedError(f"{run.ensemble} cannot be used: {_describe_first(error)}.", hint=_HINT) from error
         except ValueError as error:
             raise DamagedError(f"{run.ensemble} cannot be used: {error}.", hint=_HINT) from error
-        return found
+        return ensemble
 
     def write(self, run: Run) -> None:
         """Write it as the run's ensemble.json, atomically."""
@@ -190,7 +190,7 @@ class EnsembleFile(_Section):
         """Return a table of numbers per class as float64 (classes,), in the order of the classes."""
         return None if values is None else np.array([float(values[code]) for code in self.classes])
 
-    def _require_members_of(self, provenance: Mapping) -> None:
+    def _require_members_in(self, provenance: Mapping) -> None:
         """Raise ValueError where the run was trained on other classes, or has no such member."""
         if self.classes != provenance["classes"]:
             raise ValueError(
@@ -207,7 +207,7 @@ def per_class(classes: Sequence[str], values: np.ndarray | None) -> dict[str, fl
     return None if values is None else {code: float(value) for code, value in zip(classes, values, strict=True)}
 
 
-def _first_of(error: ValidationError) -> str:
+def _describe_first(error: ValidationError) -> str:
     """Return where the first mistake is, the value, and what is wrong with it."""
     first = error.errors(include_url=False)[0]
     place = ".".join(map(str, first["loc"]))

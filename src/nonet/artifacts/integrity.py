@@ -169,9 +169,9 @@ def _seal(data: dict) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def file_facts(path: Path) -> dict:
+def file_facts(path: Path, *, hint: str = "Run the same command again.") -> dict:
     """Return the size in bytes and the SHA-256 of a file, to compare later; raises as `reading` does."""
-    with reading(path, hint="Run the same command again."):
+    with reading(path, hint=hint):
         return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
@@ -191,8 +191,7 @@ def require_whole(path: Path, stored: object, *, hint: str) -> None:
     DamagedError
         If the file is missing or differs.
     """
-    with reading(path, hint=hint):
-        facts = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    facts = file_facts(path, hint=hint)
     if facts == stored:
         return
     size = stored.get("bytes") if isinstance(stored, dict) else None
@@ -299,14 +298,13 @@ def write_done(member: Member, about: dict) -> None:
     about : dict
         Results of its training; fingerprints of the run and checksums of the files are added.
     """
-    files = (member.weights, member.history, member.oof, member.features, member.ood)
     write_sealed(
         member.done,
         about
         | {
             "member": member.name,
             "fingerprints": get_fingerprints(member.run),
-            "files": {file.name: file_facts(file) for file in files if file.exists()},
+            "files": {file.name: file_facts(file) for file in member.results if file.exists()},
         },
     )
 

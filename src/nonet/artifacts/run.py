@@ -111,6 +111,22 @@ def write_json(path: Path, data: object) -> None:
     write_text(path, json.dumps(data, indent=2, default=str) + "\n")
 
 
+class InFolder:
+    """An attribute that is the path of a file or folder in `self.folder`.
+
+    Parameters
+    ----------
+    name : str
+        Relative to the folder.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __get__(self, owner: "Member | Run", owner_type: type | None = None) -> Path:
+        return owner.folder / self.name
+
+
 @dataclass(frozen=True)
 class Member:
     """The folder of one network: an architecture trained on all folds but one.
@@ -132,43 +148,25 @@ class Member:
     def name(self) -> str:
         return f"{self.architecture}/fold-{self.fold}"
 
-    @property
-    def weights(self) -> Path:
-        return self.folder / "weights.safetensors"
-
-    @property
-    def history(self) -> Path:
-        return self.folder / "history.jsonl"
-
-    @property
-    def state(self) -> Path:
-        return self.folder / "state.pt"
-
-    @property
-    def previous_state(self) -> Path:
-        """The state before the last one, in case that is damaged."""
-        return self.folder / "state.previous.pt"
-
-    @property
-    def oof(self) -> Path:
-        return self.folder / "oof.parquet"
-
-    @property
-    def features(self) -> Path:
-        return self.folder / "features.npz"
-
-    @property
-    def ood(self) -> Path:
-        return self.folder / "ood.npz"
-
-    @property
-    def done(self) -> Path:
-        return self.folder / "DONE"
+    weights = InFolder("weights.safetensors")
+    history = InFolder("history.jsonl")
+    state = InFolder("state.pt")
+    previous_state = InFolder("state.previous.pt")
+    """The state before the last one, in case that is damaged."""
+    oof = InFolder("oof.parquet")
+    features = InFolder("features.npz")
+    ood = InFolder("ood.npz")
+    done = InFolder("DONE")
 
     @property
     def run(self) -> "Run":
         """The run that the member belongs to."""
         return Run(self.folder.parents[2])
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """The files that training leaves, besides DONE."""
+        return self.weights, self.history, self.oof, self.features, self.ood
 
     @property
     def is_done(self) -> bool:
@@ -178,17 +176,7 @@ class Member:
         """Remove what a finished training does not need: its state, and half-written files."""
         self.state.unlink(missing_ok=True)
         self.previous_state.unlink(missing_ok=True)
-        files = (
-            self.weights,
-            self.history,
-            self.state,
-            self.previous_state,
-            self.oof,
-            self.features,
-            self.ood,
-            self.done,
-        )
-        remove_leftovers(*files)
+        remove_leftovers(*self.results, self.state, self.previous_state, self.done)
 
 
 class Run:
@@ -198,6 +186,23 @@ class Run:
     ----------
     folder : str, path or Run
     """
+
+    lock = InFolder(".nonet.lock")
+    recipe = InFolder("recipe.toml")
+    provenance = InFolder("provenance.json")
+    checksums = InFolder("checksums.json")
+    """SHA-256 of the run's own files; see `nonet.artifacts.integrity`."""
+    manifest = InFolder("manifest.parquet")
+    folds = InFolder("folds.csv")
+    dataset_record = InFolder("dataset_record.json")
+    """What was known of the dataset when training started; see `nonet.data.dataset_record`."""
+    samples = InFolder("samples.npz")
+    oof = InFolder("oof.parquet")
+    ensemble = InFolder("ensemble.json")
+    evaluation = InFolder("evaluation")
+    issues = InFolder("evaluation/issues.csv")
+    robustness = InFolder("evaluation/robustness.csv")
+    robustness_differences = InFolder("evaluation/robustness_differences.csv")
 
     def __init__(self, folder: "str | os.PathLike | Run"):
         self.folder: Path = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()
@@ -210,64 +215,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
-
-    @property
-    def lock(self) -> Path:
-        return self.folder / ".nonet.lock"
-
-    @property
-    def recipe(self) -> Path:
-        return self.folder / "recipe.toml"
-
-    @property
-    def provenance(self) -> Path:
-        return self.folder / "provenance.json"
-
-    @property
-    def checksums(self) -> Path:
-        """SHA-256 of the run's own files; see `nonet.artifacts.integrity`."""
-        return self.folder / "checksums.json"
-
-    @property
-    def manifest(self) -> Path:
-        return self.folder / "manifest.parquet"
-
-    @property
-    def folds(self) -> Path:
-        return self.folder / "folds.csv"
-
-    @property
-    def dataset_record(self) -> Path:
-        """What was known of the dataset when training started; see `nonet.data.dataset_record`."""
-        return self.folder / "dataset_record.json"
-
-    @property
-    def samples(self) -> Path:
-        return self.folder / "samples.npz"
-
-    @property
-    def oof(self) -> Path:
-        return self.folder / "oof.parquet"
-
-    @property
-    def ensemble(self) -> Path:
-        return self.folder / "ensemble.json"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.folder / "evaluation"
-
-    @property
-    def issues(self) -> Path:
-        return self.evaluation / "issues.csv"
-
-    @property
-    def robustness(self) -> Path:
-        return self.evaluation / "robustness.csv"
-
-    @property
-    def robustness_differences(self) -> Path:
-        return self.evaluation / "robustness_differences.csv"
 
     def require(self) -> None:
         """Check that the folder is a run.
@@ -303,19 +250,8 @@ class Run:
 
 def software_and_machine() -> dict:
     """Return what determines a run's numbers besides recipe and data: versions of packages, system, processors."""
-    packages = (
-        "nonet",
-        "torch",
-        "timm",
-        "lightning-fabric",
-        "numpy",
-        "pandas",
-        "scikit-learn",
-        "numba",
-        "pillow",
-    )
     versions = {}
-    for package in packages:
+    for package in ["nonet", "torch", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn", "numba", "pillow"]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return {

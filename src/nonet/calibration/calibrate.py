@@ -1,6 +1,7 @@
 """`nonet calibrate`: fit what ensemble.json says of logits on a run's out-of-fold logits."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import require_unchanged
-from nonet.artifacts.logit_columns import logit_columns
+from nonet.artifacts.oof import first_rows, logit_columns, read_oof, values_by_architecture
 from nonet.artifacts.run import Run
 from nonet.calibration.calibrator import Calibration
 from nonet.calibration.fitting import HeldOut, fit_calibration
@@ -105,39 +106,29 @@ def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut
     Images of a fold whose members all have weight 0 are left out, as they are by `evaluate`.
     """
     classes, weights = ensemble.classes, ensemble.weights
-    table, manifest = pd.read_parquet(run.oof), pd.read_parquet(run.manifest)
+    table, manifest = read_oof(run.oof), pd.read_parquet(run.manifest)
     evaluated = manifest.loc[manifest["evaluate"].astype(bool) & manifest["label"].isin(classes), "image_id"]
     table = table[(table["view_set"] == recipe.predict.views) & table["image_id"].isin(set(evaluated))]
     table = table[table["fold"].isin(folds_with_weight(weights))]
     columns = [*logit_columns(classes), "ood_score", "nucleus"]
     table["ood_score"] = table["ood_score"].fillna(np.inf)  # of a member that has no score: no mean hides it
     table["nucleus"] = table["nucleus"].astype(float)
-    first = table.drop_duplicates("image_id").sort_values("image_id")
-    of_each = dict(list(table.set_index("image_id").groupby("architecture")[columns]))
-    values = np.empty((len(of_each), len(first), len(columns)))
-    for number, rows in enumerate(of_each.values()):
-        values[number] = rows.reindex(first["image_id"]).to_numpy(dtype=np.float64)  # NaN of a dead member
-    means = mean_over_members(
-        values, weights_by_image(weights, [str(name) for name in of_each], first["fold"].to_numpy())
-    )
+    first, architectures = first_rows(table), sorted(table["architecture"].unique())
+    values = values_by_architecture(table, columns, architectures, first["image_id"].to_numpy())
+    means = mean_over_members(values, weights_by_image(weights, architectures, first["fold"].to_numpy()))
     held_out = HeldOut(
         logits=means[:, :-2],
         true=first["label"].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64),
         group=patient_or_image(first).to_numpy(dtype=str),
         fold=first["fold"].to_numpy(dtype=np.int64),
-        ood_score=means[:, -2],
         nucleus=None if np.isnan(means[:, -1]).any() else means[:, -1] > 0,  # some member with non-zero weight sees one
     )
-    return held_out, means[:, -2], _caveats(recipe, first)
+    return held_out, means[:, -2], list(_caveats(recipe, first))
 
 
-def _caveats(recipe: Recipe, images: pd.DataFrame) -> list[str]:
-    caveats = []
+def _caveats(recipe: Recipe, images: pd.DataFrame) -> Iterator[str]:
     if recipe.folds.by == "image":
-        caveats.append("Folds are by image, so probabilities and sets promise more than the next patient will keep.")
+        yield "Folds are by image, so probabilities and sets promise more than the next patient will keep."
     unknown = int(images["patient"].isna().sum())
     if unknown:
-        caveats.append(
-            f"The patient of {unknown:,} of {len(images):,} images is unknown; each counts as one by itself."
-        )
-    return caveats
+        yield f"The patient of {unknown:,} of {len(images):,} images is unknown; each counts as one by itself."

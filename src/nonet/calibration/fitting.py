@@ -30,8 +30,6 @@ class HeldOut:
         Patient of each image, or a name of its own if unknown.
     fold : ndarray of int, shape (n,)
         Fold that the image was held out in.
-    ood_score : ndarray of float, shape (n,), or None
-        Mean out-of-distribution score over members.
     nucleus : ndarray of bool, shape (n,), or None
         Whether the image shows anything that could be a nucleus.
     """
@@ -40,7 +38,6 @@ class HeldOut:
     true: np.ndarray
     group: np.ndarray
     fold: np.ndarray
-    ood_score: np.ndarray | None = None
     nucleus: np.ndarray | None = None
 
     @property
@@ -49,8 +46,8 @@ class HeldOut:
 
     def subset(self, rows: np.ndarray) -> "HeldOut":
         """Return the images of a boolean mask, shape (n,)."""
-        ood_score, nucleus = (None if one is None else one[rows] for one in (self.ood_score, self.nucleus))
-        return HeldOut(self.logits[rows], self.true[rows], self.group[rows], self.fold[rows], ood_score, nucleus)
+        nucleus = None if self.nucleus is None else self.nucleus[rows]
+        return HeldOut(self.logits[rows], self.true[rows], self.group[rows], self.fold[rows], nucleus)
 
 
 def negative_log_likelihood(logits: np.ndarray, true: np.ndarray) -> np.ndarray:

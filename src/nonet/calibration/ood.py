@@ -9,11 +9,11 @@ out-of-distribution image is needed for it.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from nonet.artifacts.ensemble_file import NUM_QUANTILES, EnsembleFile, RejectionSection
+from nonet.artifacts.integrity import reading
 from nonet.artifacts.run import written_whole
 from nonet.calibration.fitting import MIN_GROUPS, MIN_IMAGES
 from nonet.calibration.ood_scores import (
@@ -23,7 +23,6 @@ from nonet.calibration.ood_scores import (
     fit_prototypes,
     nearest_prototype,
 )
-from nonet.errors import RunError
 
 #: Shares of known cells at which `Rejection` keeps the score: finer at the end where thresholds lie.
 SHARES = np.concatenate([np.arange(100) / 100, 0.99 + np.arange(1, NUM_QUANTILES - 99) / 1000])
@@ -114,15 +113,11 @@ class MemberScore:
         RunError
             If the file is missing or damaged.
         """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                space = PrincipalSpace(stored["centre"], stored["axes"].astype(np.float32))
-                mean, std, smallest = (np.atleast_1d(stored[name]) for name in ("mean", "std", "smallest"))
-                return cls(space, stored["prototypes"].astype(np.float32), mean, std, smallest)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise RunError(
-                f"{path} cannot be read: {error}", hint="Copy the whole run folder again, or train again."
-            ) from error
+        hint = "Copy the whole run folder again, or train again."
+        with reading(path, hint=hint), np.load(path, allow_pickle=False) as stored:
+            space = PrincipalSpace(stored["centre"], stored["axes"].astype(np.float32))
+            mean, std, smallest = (np.atleast_1d(stored[name]) for name in ("mean", "std", "smallest"))
+            return cls(space, stored["prototypes"].astype(np.float32), mean, std, smallest)
 
 
 def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:

@@ -188,12 +188,12 @@ def _make_dataset(
     """Return the dataset, not yet written. Raises DataError where no labelled image is left."""
     # Rows of the test split are never predicted out of fold, so they take part in no score.
     selection.rows["evaluate"] &= selection.rows["split"].ne("test")
-    found = find_classes(selection, classes)
+    codes = find_classes(selection, classes)
     manifest = order_columns(selection.rows.sort_values("image_id", ignore_index=True))
     description = {
         "format_version": FORMAT_VERSION,
         "created": now(),
-        "classes": found,
+        "classes": codes,
         "roots": {source: str(root) for source, root in sorted(roots.items())},
         "built_from": list(listings),
         "kinds": {row["source"]: listing.kind for listing in listings.values() for row in listing.rows},

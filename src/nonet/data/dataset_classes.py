@@ -5,7 +5,7 @@ import pandas as pd
 from nonet.cells import CLASSES, UNIDENTIFIED
 from nonet.data.selection import Selection, wanted_classes
 from nonet.data.sources.vocabulary import canonical_form
-from nonet.errors import DataError
+from nonet.errors import DataError, counted
 
 
 def find_classes(selection: Selection, classes: str | list[str] | None) -> list[str]:
@@ -67,7 +67,7 @@ def require_free_label(rows: pd.DataFrame) -> None:
     """
     taken = rows[rows["label"].map(lambda label: isinstance(label, str) and canonical_form(label) == UNIDENTIFIED)]
     if len(taken):
-        images = "1 image is" if len(taken) == 1 else f"{len(taken):,} images are"
+        images = counted(len(taken), "image is", "images are")
         raise DataError(
             f'{images} labelled "{UNIDENTIFIED}", first {taken["image_id"].iloc[0]}: no class can have '
             "that name, which is what nonet calls cells that it cannot name.",

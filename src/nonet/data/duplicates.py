@@ -9,7 +9,7 @@ import pandas as pd
 from nonet.data.images.files import read_file
 from nonet.data.selection import Selection
 from nonet.data.sources.listing import Packed
-from nonet.errors import DataError
+from nonet.errors import DataError, counted
 from nonet.progress import progress
 
 
@@ -126,7 +126,7 @@ def _drop_copies(selection: Selection, key: pd.Series, what: str) -> None:
             elif index != copies.index[0]:
                 reasons[index] = f"{what}: of {copies['image_id'].iloc[0]}, which is used"
     if num_patients_differ:
-        count = "1 image was" if num_patients_differ == 1 else f"{num_patients_differ:,} images were"
+        count = counted(num_patients_differ, "image was", "images were")
         selection.notes.append(
             f"{count} given with different patients ({what}); the copy that is used determines the patient."
         )

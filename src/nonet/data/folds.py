@@ -267,7 +267,7 @@ def read_folds(
     try:
         table = read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
     except FileNotFoundError as error:
-        raise DataError(f"There is no fold file {path}.") from error
+        raise DataError(f"{path} does not exist.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
     except ValueError as error:  # pandas' parser errors, and text that is not UTF-8

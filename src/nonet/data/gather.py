@@ -32,7 +32,7 @@ def read_sources(specs: list[str], options: dict | None = None) -> dict[str, Lis
         When a spec cannot be parsed, a source does not exist or is given twice, or no source accepts an option.
     """
     if not specs:
-        raise DataError("There is no source.", hint="Give one like folder:PATH, csv:TABLE.csv or wbcbench:PATH.")
+        raise DataError("No source is given.", hint="Give one like folder:PATH, csv:TABLE.csv or wbcbench:PATH.")
     given = {name: value for name, value in (options or {}).items() if value}
     parsed = [(spec, *_parse(spec)) for spec in specs]
     kinds = {kind for _, _, kind, _ in parsed}
@@ -46,7 +46,6 @@ def read_sources(specs: list[str], options: dict | None = None) -> dict[str, Lis
             raise DataError(f'Source "{spec}" is given twice.')
         accepted = {option: value for option, value in given.items() if option in SOURCES[kind].options}
         listing = SOURCES[kind].read(absolute_path(path), name, **accepted)
-        listing.kind = kind
         source_name = name or kind
         if listing.packed:
             _list_unreadable_folders(listing, source_name)
@@ -64,7 +63,7 @@ def _parse(spec: str) -> tuple[str | None, str, str]:
     name, kind, path = match.groups()
     if kind not in SOURCES:
         hint = f"{did_you_mean(kind, SOURCES)}Kinds: {', '.join(SOURCES)}."
-        raise DataError(f'"{spec}": there is no kind "{kind}".', hint=hint)
+        raise DataError(f'"{spec}": unknown kind "{kind}".', hint=hint)
     return name, kind, path
 
 

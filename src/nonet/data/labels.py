@@ -4,13 +4,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from nonet.cells import CELLS, class_code
-from nonet.data.selection import Selection
-from nonet.data.sources.base import EXTRA_LABELS
+from nonet.data.selection import EXTRA_NAMES, Selection
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.vocabulary import canonical_form, has_look_alikes, is_missing_value, visible
 from nonet.errors import DataError, did_you_mean
-
-_EXTRA = {canonical_form(words.split(",")[0]): code for code, words in EXTRA_LABELS.items()}
 
 
 def label_code(label: str) -> str | None:
@@ -105,7 +102,7 @@ def _shown(label: str) -> str:
 def _name_codes(selection: Selection, wanted: set[str] | None) -> None:
     labels = sorted(selection.rows["label"].dropna().unique())
     targets = set(labels) if wanted is None else wanted
-    codes = {label: label_code(label) or _EXTRA.get(canonical_form(label)) for label in labels}
+    codes = {label: label_code(label) or EXTRA_NAMES.get(canonical_form(label)) for label in labels}
     renamed: dict[str, str] = {}
     for label, code in codes.items():
         if label in targets and wanted is not None:

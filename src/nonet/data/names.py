@@ -1,10 +1,12 @@
 """Labels, patients and file names that would cause trouble later: in tables, spreadsheets or on a terminal."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from nonet.artifacts.csv_files import is_formula
 from nonet.data.selection import Selection
-from nonet.errors import DataError, printable
+from nonet.errors import DataError, counted, printable
 
 #: Separates the classes of a prediction set, as in "LY|VLY".
 SET_SEPARATOR = "|"
@@ -36,7 +38,7 @@ def drop_unprintable_labels(selection: Selection) -> None:
     selection.exclude(unprintable, "label with control characters")
 
 
-def notes_on_names(rows: pd.DataFrame) -> list[str]:
+def notes_on_names(rows: pd.DataFrame) -> Iterator[str]:
     """Report names that a spreadsheet would run as formulas, and names with control characters.
 
     Parameters
@@ -44,30 +46,23 @@ def notes_on_names(rows: pd.DataFrame) -> list[str]:
     rows : DataFrame
         Columns label, patient, source, path.
 
-    Returns
-    -------
-    list of str
+    Yields
+    ------
+    str
     """
-    notes = []
     for column, noun in _NOUNS.items():
         names = pd.Series(rows[column].dropna().unique(), dtype=object)
         formulas, odd = names[names.map(is_formula).astype(bool)], names[names.map(printable).ne(names)]
         if len(formulas):
-            notes.append(
-                f"{_count(len(formulas), noun, 'begins', 'begin')} with =, +, -, @, tab or line break, first "
-                f"{_quoted(formulas.iloc[0])}: a spreadsheet would run it as a formula. nonet's own CSV files put an "
-                "apostrophe before it."
+            names_begin = counted(len(formulas), f"{noun} begins", f"{noun}s begin")
+            yield (
+                f"{names_begin} with =, +, -, @, tab or line break, first {_quoted(formulas.iloc[0])}: a "
+                "spreadsheet would run it as a formula. nonet's own CSV files put an apostrophe before it."
             )
         if len(odd):
-            notes.append(
-                f"{_count(len(odd), noun, 'contains', 'contain')} control characters, first {_quoted(odd.iloc[0])}. "
-                "They are shown as escapes."
-            )
-    return notes
-
-
-def _count(num: int, noun: str, singular: str, plural: str) -> str:
-    return f"1 {noun} {singular}" if num == 1 else f"{num:,} {noun}s {plural}"
+            names_contain = counted(len(odd), f"{noun} contains", f"{noun}s contain")
+            first = _quoted(odd.iloc[0])
+            yield f"{names_contain} control characters, first {first}. They are shown as escapes."
 
 
 def _quoted(name: str) -> str:

@@ -2,13 +2,14 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 import pandas as pd
 
 from nonet.data.checks.finding import Finding
 from nonet.data.selection import Selection
 from nonet.data.sources.vocabulary import is_missing_value, plain_letters
-from nonet.errors import DataError
+from nonet.errors import DataError, counted
 
 _PREFIXES = {"p", "pat", "pt", "patient", "subject", "subj", "case", "id", "no", "nr", "number", "num"}
 _MONTH = (
@@ -48,7 +49,7 @@ def tidy_patients(selection: Selection) -> None:
         counts = ", ".join(f"{word or 'blank'} {count:,}" for word, count in words.value_counts().items())
         selection.notes.append(f"{source}: patients read as unknown: {counts} (images of each).")
     if num_joined:
-        names = "1 patient name differs" if num_joined == 1 else f"{num_joined:,} patient names differ"
+        names = counted(num_joined, "patient name differs", "patient names differ")
         selection.notes.append(f"{names} from another only by invisible characters; they were merged.")
 
 
@@ -134,21 +135,20 @@ def _name(patient: str, source: str) -> str:
     return patient.removeprefix(f"{source}/")
 
 
-def _on_two_sides(rows: pd.DataFrame) -> list[Finding]:
+def _on_two_sides(rows: pd.DataFrame) -> Iterator[Finding]:
     """Report patients of the test set who are trained on, and patients of whom only some images are scored."""
-    findings = []
     test = rows["split"].eq("test")
     labelled = rows["label"].notna()
     trained = set(rows.loc[~test & labelled, "patient"])
     both = sorted(set(rows.loc[test, "patient"]) & trained)
     if both:
-        num_images = int((test & rows["patient"].isin(both)).sum())
+        images = counted(int((test & rows["patient"].isin(both)).sum()), "image", "images")
         text = (
             f"A leak: {_patients(both)} of split test also {'has' if len(both) == 1 else 'have'} images that are "
-            f"trained on ({_images(num_images)} of the test). A score on the test set would be too good: put each "
-            "patient on one side."
+            f"trained on ({images} of the test). A score on the test set would be too good: put each patient on one "
+            "side."
         )
-        findings.append(Finding("patients in test and elsewhere", text))
+        yield Finding("patients in test and elsewhere", text)
     num_values = rows[labelled & ~test].groupby("patient")["evaluate"].nunique()
     mixed = sorted(num_values[num_values > 1].index)
     if mixed:
@@ -156,12 +156,7 @@ def _on_two_sides(rows: pd.DataFrame) -> list[Finding]:
             f"{_patients(mixed)} {'has' if len(mixed) == 1 else 'have'} images that are scored and others that "
             "are only trained on: a leak. Give all images of a patient the same evaluate."
         )
-        findings.append(Finding("patients scored and not", text))
-    return findings
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
+        yield Finding("patients scored and not", text)
 
 
 def _patients(names: list[str]) -> str:
@@ -179,14 +174,14 @@ def _person(name: str) -> tuple[str, ...]:
     return tuple(part.lstrip("0") or "0" if part.isdigit() else part for part in parts)
 
 
-def _perhaps_one_person(given: pd.DataFrame) -> list[Finding]:
+def _perhaps_one_person(given: pd.DataFrame) -> Iterator[Finding]:
     names = given.drop_duplicates("patient")
     spellings: dict[tuple[str, tuple[str, ...]], set[str]] = {}
     for source, name in zip(names["source"], names["name"]):
         spellings.setdefault((source, _person(name)), set()).add(name)
     alike = [sorted(spellings[key]) for key in sorted(spellings) if len(spellings[key]) > 1 and key[1]]
     if not alike:
-        return []
+        return
     examples = "; ".join(" and ".join(names) for names in alike[:3])
     if len(alike) > 3:
         examples += f"; and {len(alike) - 3:,} more"
@@ -194,52 +189,53 @@ def _perhaps_one_person(given: pd.DataFrame) -> list[Finding]:
         f"Patients that may be one person, spelled differently: {examples}. They count as different patients, so a "
         "fold may train on the person it is scored on: spell each patient in one way."
     )
-    return [Finding("patients that may be one", text)]
+    yield Finding("patients that may be one", text)
 
 
-def _changed_by_spreadsheet(given: pd.DataFrame) -> list[Finding]:
+def _changed_by_spreadsheet(given: pd.DataFrame) -> Iterator[Finding]:
     bad = given["name"].map({name: any(form.fullmatch(name) for form in _DAMAGED) for name in given["name"].unique()})
     bad = bad.astype(bool)
     if not bad.any():
-        return []
+        return
     examples = ", ".join(given.loc[bad, "name"].drop_duplicates().head(3))
+    images = counted(int(bad.sum()), "image", "images")
     text = (
-        f"Patients that a spreadsheet seems to have changed: {examples}, {_images(int(bad.sum()))}. Several patients "
+        f"Patients that a spreadsheet seems to have changed: {examples}, {images}. Several patients "
         "may have become one, or a name may have become a date: export them again as text."
     )
-    return [Finding("patients changed by a spreadsheet", text)]
+    yield Finding("patients changed by a spreadsheet", text)
 
 
-def _in_two_sources(given: pd.DataFrame) -> list[Finding]:
+def _in_two_sources(given: pd.DataFrame) -> Iterator[Finding]:
     sources = given.groupby("name")["source"].unique()
     shared = sources[sources.map(len) > 1]
     if shared.empty:
-        return []
+        return
     where = " and ".join(sorted(shared.iloc[0])[:2])
     names = f"1 name, {shared.index[0]}" if len(shared) == 1 else f"{len(shared):,} names, first {shared.index[0]}"
     text = (
         f"Patients with the same name in two sources count as different persons: {names} in {where}. If they are the "
         "same persons this is a leak: give these sources one name (column source)."
     )
-    return [Finding("patients of one name in two sources", text)]
+    yield Finding("patients of one name in two sources", text)
 
 
-def _dominant_patient(given: pd.DataFrame) -> list[Finding]:
+def _dominant_patient(given: pd.DataFrame) -> Iterator[Finding]:
     counts = given["patient"].value_counts()
     if len(counts) < 5 or counts.iloc[0] <= len(given) / 2:
-        return []
+        return
     text = (
         f"{counts.iloc[0]:,} of {len(given):,} images with a patient belong to one, {counts.index[0]}: is it a person, "
         "or a word for unknown patients? Leave those empty."
     )
-    return [Finding("one patient of most images", text)]
+    yield Finding("one patient of most images", text)
 
 
-def _missing(manifest: pd.DataFrame) -> list[Finding]:
+def _missing(manifest: pd.DataFrame) -> Iterator[Finding]:
     scored = manifest[manifest["label"].notna() & manifest["evaluate"] & manifest["split"].ne("test")]
     num_unknown = int(scored["patient"].isna().sum())
     if not num_unknown:
-        return []
+        return
     which = f"None of the {len(scored):,} scored images has a"
     if num_unknown < len(scored):
         which = f"{num_unknown:,} of the {len(scored):,} scored images {'has' if num_unknown == 1 else 'have'} no"
@@ -247,4 +243,4 @@ def _missing(manifest: pd.DataFrame) -> list[Finding]:
         f"{which} patient: each counts as a patient of its own, so scores may look better than on the next patient. "
         "Where patients are known, provide them: column patient, `layout=CLASS/PATIENT` or `patient_from`."
     )
-    return [Finding("patients unknown", text)]
+    yield Finding("patients unknown", text)

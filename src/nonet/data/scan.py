@@ -1,6 +1,6 @@
 """Reading every image of a dataset in parallel: its size, checksum and statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pandas as pd
 from nonet.data.images.decode import ImageFacts, describe_image
 from nonet.data.images.image_stats import ImageStats
 from nonet.data.selection import Selection
-from nonet.errors import DataError, UnreadableNowError
+from nonet.errors import DataError, UnreadableNowError, counted
 from nonet.progress import progress
 from nonet.workers import worker_count
 
@@ -90,13 +90,13 @@ def read_images(selection: Selection, roots: dict[str, Path], num_workers: int |
             "pass. Once they can be read, run the same command again."
         )
     for mode, count in rows.loc[rows["mode"] != "RGB", "mode"].value_counts().sort_index().items():
-        images = "1 image is" if count == 1 else f"{count:,} images are"
+        images = counted(count, "image is", "images are")
         selection.notes.append(f"{images} stored as {mode} and read as RGB, 8 bits per channel.")
     selection.notes += summarise_notes(rows)
     return dict(zip(rows["image_id"], (each.stats for each in facts)))
 
 
-def summarise_notes(table: pd.DataFrame) -> list[str]:
+def summarise_notes(table: pd.DataFrame) -> Iterator[str]:
     """Summarise how many images have which kind of note, and where value ranges differ within a source.
 
     Parameters
@@ -104,29 +104,27 @@ def summarise_notes(table: pd.DataFrame) -> list[str]:
     table : DataFrame
         Columns image_id, source, mode, note.
 
-    Returns
-    -------
-    list of str
+    Yields
+    ------
+    str
     """
     if table.empty:
-        return []
+        return
     noted = table.assign(note=table["note"].str.split("; ")).explode("note")
     noted = noted[noted["note"] != ""]
-    sentences = []
     for kind, rows in noted.groupby(noted["note"].str.split(":").str[0]):
-        count = "1 image" if len(rows) == 1 else f"{len(rows):,} images"
+        count = counted(len(rows), "image", "images")
         first = rows.iloc[0]
-        sentences.append(f'{count} with the note "{kind}", first {first["image_id"]} ({first["note"]}).')
+        yield f'{count} with the note "{kind}", first {first["image_id"]} ({first["note"]}).'
     deep = table[table["mode"].str.contains(_DEEP)]
     ranges = deep["note"].str.extract(r"(read as [^:,;]+)")[0].fillna("by their type")
     for source, used in ranges.groupby(deep["source"]):
         if used.nunique() > 1:
             counts = ", ".join(f"{count:,} {name}" for name, count in used.value_counts().items())
-            sentences.append(
+            yield (
                 f"Images of {source} with more than 8 bits are read with different value ranges ({counts}). If one "
                 "camera took them all, some come out too bright: convert them all to 8 bits in the same way."
             )
-    return sentences
 
 
 def _describe(path: Path) -> ImageFacts | DataError:
@@ -138,7 +136,7 @@ def _describe(path: Path) -> ImageFacts | DataError:
 
 def _unreadable_reason(path: Path, error: DataError) -> str:
     if isinstance(error.__cause__, FileNotFoundError):
-        return f"missing: there is no {path}"
+        return f"missing: {path} does not exist"
     if isinstance(error, UnreadableNowError):
         return f"{NOT_NOW}: {error.message}"
     return f"unreadable: {error.message}"

@@ -12,7 +12,10 @@ from nonet.data.sources import SOURCES
 from nonet.data.sources.base import EXTRA_LABELS, Source
 from nonet.data.sources.listing import Listing
 from nonet.data.sources.vocabulary import canonical_form
-from nonet.errors import DataError
+from nonet.errors import DataError, did_you_mean
+
+#: Canonical form of what the label means → label.
+EXTRA_NAMES = {canonical_form(words.split(",")[0]): label for label, words in EXTRA_LABELS.items()}
 
 
 @dataclass
@@ -128,7 +131,7 @@ def mark_external(selection: Selection, external: list[str]) -> None:
     DataError
         When there is no source of one of these names.
     """
-    _require_sources(selection.rows, external, "to be external")
+    _require_sources(selection.rows, external, "external")
     selection.rows.loc[selection.rows["source"].isin(external), "evaluate"] = False
 
 
@@ -148,7 +151,7 @@ def limit_to_paper(selection: Selection, listings: Iterable[Listing], names: lis
         When there is no source of one of these names, or the paper used nothing of it.
     """
     rows = selection.rows
-    _require_sources(rows, names, "to limit to what the paper used")
+    _require_sources(rows, names, "paper")
     kinds = {row["source"]: SOURCES[listing.kind] for listing in listings for row in listing.rows}
     dropped = pd.Series(False, index=rows.index)
     for name in names:
@@ -221,14 +224,13 @@ def outside_note(labels: pd.Series, wanted: set[str]) -> str:
     str
     """
     names = {CELLS[code].name: code for code in CLASSES if code in wanted}
-    extra = {canonical_form(words.split(",")[0]): code for code, words in EXTRA_LABELS.items()}
     parts = []
     for label, count in labels.value_counts().sort_index().items():
         form = canonical_form(str(label))
         near = difflib.get_close_matches(form, names, n=1, cutoff=0.8)
         remark = f" (perhaps {names[near[0]]}, {near[0]})" if near else ""
-        if form in extra:
-            remark = f" (`classes={extra[form]}` includes it)"
+        if form in EXTRA_NAMES:
+            remark = f" (`classes={EXTRA_NAMES[form]}` includes it)"
         parts.append(f"{label} {count:,}{remark}")
     return f"Left out as outside `classes`: {', '.join(parts)}. To rename labels: `labels=MAP.csv` (from,to)."
 
@@ -257,11 +259,11 @@ def count_notes(source: Source, listing: Listing) -> list[str]:
     return [f"not the complete data set, which has other counts: {', '.join(differ)}."]
 
 
-def _require_sources(rows: pd.DataFrame, names: list[str], purpose: str) -> None:
+def _require_sources(rows: pd.DataFrame, names: list[str], option: str) -> None:
     available = sorted(rows["source"].unique())
     unknown = sorted(set(names) - set(available))
     if unknown:
         raise DataError(
-            f'There is no source "{unknown[0]}" {purpose}.',
-            hint=f"Sources: {', '.join(available) or 'none with images'}.",
+            f'`{option}` names an unknown source: "{unknown[0]}".',
+            hint=f"{did_you_mean(unknown[0], available)}Sources: {', '.join(available) or 'none with images'}.",
         )

@@ -18,7 +18,7 @@ from nonet.evaluation.bootstrap import Bootstrap, GroupConfusions, confusions_by
 from nonet.evaluation.metrics import SCORES
 from nonet.evaluation.oof import ENSEMBLE
 from nonet.evaluation.run_data import RunData, read_run
-from nonet.evaluation.tables import HEADINGS, count_judged, format_interval, row_name
+from nonet.evaluation.tables import HEADINGS, align_columns, count_judged, format_interval, row_name
 from nonet.page.markdown import Markdown
 from nonet.page.markdown import table as markdown_table
 
@@ -47,7 +47,7 @@ class RunsTable:
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return "\n\n".join([*self.notes, _align_columns(_scores_in_words(self.table)), _differences_in_words(self)])
+        return "\n\n".join([*self.notes, align_columns(_scores_in_words(self.table)), _differences_in_words(self)])
 
 
 def table(
@@ -224,7 +224,7 @@ def _score(
     classes_of_rows: list[np.ndarray] = []
     for name, run in data.items():
         number = np.array([classes.index(code) for code in run.oof.classes])
-        for (views, architecture), row in zip(run.oof.rows(), run.oof.predicted()):
+        for (views, architecture), row in zip(run.oof.rows(), run.oof.predicted):
             rows.append((name, row_name(run.oof, architecture, run.titles), architecture, views))
             chosen = row[shared[name]]
             classes_of_rows.append(np.where(chosen < 0, -1, number[chosen]))
@@ -288,7 +288,7 @@ def _differences_in_words(made: RunsTable) -> str:
     lines = [["ensembles, each with its views", *HEADINGS.values()]]
     for row in final.to_dict("records"):
         lines.append([f"{row['run']} − {row['minus']}", *(_signed(row, score) for score in HEADINGS)])
-    return _align_columns(lines)
+    return align_columns(lines)
 
 
 def _signed(row: dict, score: str) -> str:
@@ -296,11 +296,6 @@ def _signed(row: dict, score: str) -> str:
     values = [row[score], row[f"{score}_low"], row[f"{score}_high"]]
     value, low, high = (f"{v:+.3f}".replace("-", "−") if not np.isnan(v) else "–" for v in values)
     return f"{value} [–]" if low == "–" else f"{value} [{low}, {high}]"
-
-
-def _align_columns(lines: list[list[str]]) -> str:
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
 def _markdown(made: RunsTable) -> str:

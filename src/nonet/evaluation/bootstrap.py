@@ -8,7 +8,7 @@ Every row of a table is computed on the same resamples. That makes differences b
 share, such as a hard patient, cancels.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,8 +22,9 @@ from nonet.evaluation.metrics import SCORES
 _NUMBERS_PER_CHUNK = 4_000_000  # bounds the memory at some 200 MB, whatever the number of groups or classes
 _EXACT_IN_FLOAT32 = 2**24
 
-#: Functions from confusion counts (..., C, C), or other sums, to scores (...).
-Scores: TypeAlias = Mapping[str, Callable[[np.ndarray], np.ndarray]]
+#: A function from confusion counts (..., C, C), or other sums, to scores (...).
+Score: TypeAlias = Callable[[np.ndarray], np.ndarray]
+Scores: TypeAlias = Mapping[str, Score]
 
 
 @dataclass(frozen=True)
@@ -229,34 +230,32 @@ class Bootstrap:
         """
         return {name: self.interval(values) for name, values in self.scores(confusions, scores).items()}
 
-    def difference(
-        self,
-        confusions: GroupSums | npt.ArrayLike,
-        first: int,
-        second: int,
-        score: Callable[[np.ndarray], np.ndarray] = SCORES["macro_f1"],
-    ) -> tuple[float, float, float]:
-        """Compare two rows, paired by resample.
+    def differences(
+        self, confusions: GroupSums | npt.ArrayLike, pairs: Sequence[tuple[int, int]], score: Score = SCORES["macro_f1"]
+    ) -> list[tuple[float, float, float]]:
+        """Compare pairs of rows, paired by resample.
 
         Parameters
         ----------
         confusions : GroupSums of shape (num_rows, C, C), or array-like, shape (num_groups, num_rows, C, C)
             Confusion counts of each row.
-        first, second : int
-            Row numbers.
+        pairs : sequence of (int, int)
+            Numbers of the first and the second row.
         score : callable
             The score that is compared.
 
         Returns
         -------
-        difference, low, high : float
-            Score of `first` minus that of `second`: above 0 where `first` scores higher.
+        list of (difference, low, high)
+            Score of the first row minus that of the second: above 0 where the first scores higher.
         """
         sums = _as_group_sums(confusions)
-        total = score(sums.total())
-        values = self.scores(sums, {"score": score})["score"]
-        low, high = self.interval(values[:, first] - values[:, second])
-        return float(total[first] - total[second]), float(low), float(high)
+        total, values = score(sums.total()), self.scores(sums, {"score": score})["score"]
+        limits = [self.interval(values[:, first] - values[:, second]) for first, second in pairs]
+        return [
+            (float(total[first] - total[second]), float(low), float(high))
+            for (first, second), (low, high) in zip(pairs, limits)
+        ]
 
 
 #: 2,000 resamples, 95 % intervals, seed 0.

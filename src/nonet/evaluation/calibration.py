@@ -4,9 +4,8 @@ Everything "after" is cross-fitted: what is applied to a fold was fitted on the 
 patients are others. So the ensemble's own calibration, fitted on all folds, is never scored on what it was fitted on.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,15 +16,12 @@ from nonet.calibration.conformal import own_thresholds, prediction_sets
 from nonet.calibration.fitting import HeldOut, fit_calibration, negative_log_likelihood
 from nonet.calibration.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
 from nonet.cells import in_order_of_maturation
-from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group, sums_by_group
+from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Score, confusions_by_group, sums_by_group
 from nonet.evaluation.metrics import per_class_scores
 from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.oof import ALL_CLASSES, OutOfFold
 from nonet.evaluation.tables import with_scores
 from nonet.recipe import Calibrate
-
-#: A function of sums over images.
-Score: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 NUM_BINS = 15
 #: The row of Table 1 with prior correction, and its architecture.
@@ -129,8 +125,7 @@ def measure_calibration(
     """
     logits = oof.final_logits
     rejected = np.zeros(len(oof.true), dtype=bool) if rejected is None else rejected
-    held_out = HeldOut(logits, oof.true, oof.group, oof.fold)
-    fitted = cross_fit(held_out, settings, trained_priors, oof.classes, rejected=rejected)
+    fitted = cross_fit(oof.held_out, settings, trained_priors, oof.classes, rejected=rejected)
     if isinstance(fitted, NotMeasured):
         return fitted
     after = softmax(fitted.logits, axis=-1)
@@ -182,31 +177,26 @@ def cross_fit(
     known = np.ones(len(held_out.true), dtype=bool) if rejected is None else ~rejected
     logits, inside = np.empty_like(held_out.logits), np.zeros(held_out.logits.shape, dtype=bool)
     shifted, adapted = np.empty_like(held_out.true), np.empty_like(held_out.true)
-    temperatures: list[float] = []
-    strengths: list[float] = []
-    folds = np.unique(held_out.fold)
+    fits, folds = [], np.unique(held_out.fold)
     choosing = settings.model_copy(update={"prior_strength": "choose"})
     for fold in folds:
         rows = held_out.fold == fold
         others = held_out.subset(~rows)
         fitted = fit_calibration(others, settings, trained_priors, classes)
         if fitted.thresholds is None or fitted.class_priors is None:
-            return NotMeasured(
-                "Not measured, as too few images are left when one fold is held out. " + " ".join(fitted.notes)
-            )
-        temperatures.append(fitted.temperature)
-        strengths.append(fitted.prior_strength)
+            return NotMeasured.too_few(fitted.notes)
+        fits.append(fitted)
         logits[rows] = fitted.apply(held_out.logits[rows])
         proba = softmax(logits[rows], axis=-1)
         inside[rows] = prediction_sets(proba, fitted.thresholds)
-        chosen = fitted
-        if settings.prior_strength != "choose":
-            chosen = fit_calibration(others, choosing, trained_priors, classes)
+        is_chosen = settings.prior_strength == "choose"
+        chosen = fitted if is_chosen else fit_calibration(others, choosing, trained_priors, classes)
         shifted[rows] = chosen.apply(held_out.logits[rows]).argmax(1)
         if known[rows].sum() >= MIN_IMAGES_TO_ADAPT:
             priors = estimate_priors(proba[known[rows]], fitted.class_priors)
             adapted[rows] = (logits[rows] + log_ratio(priors, fitted.class_priors)).argmax(1)
     enough = np.bincount(held_out.fold[known], minlength=folds.max() + 1)[folds].min() >= MIN_IMAGES_TO_ADAPT
+    temperatures, strengths = [fit.temperature for fit in fits], [fit.prior_strength for fit in fits]
     return CrossFitted(logits, inside, temperatures, strengths, shifted, adapted if enough else None)
 
 
@@ -216,15 +206,8 @@ def _places(num_classes: int) -> dict[str, slice]:
     An expected calibration error is the sum over bins of |sum over a bin's images of probability minus truth|, divided
     by the number of images: so a bin needs one number.
     """
-    widths = {
-        "images": 1,
-        "nll": 1,
-        "brier": num_classes,
-        "counts": NUM_BINS,
-        "confidences": NUM_BINS,
-        "hits": NUM_BINS,
-        "gaps": num_classes * NUM_BINS,
-    }
+    widths = {"images": 1, "nll": 1, "brier": num_classes}
+    widths |= dict.fromkeys(("counts", "confidences", "hits"), NUM_BINS) | {"gaps": num_classes * NUM_BINS}
     ends = np.cumsum(list(widths.values()))
     return {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends.tolist())}
 
@@ -232,9 +215,8 @@ def _places(num_classes: int) -> dict[str, slice]:
 def _numbers(proba: np.ndarray, logits: np.ndarray, true: np.ndarray) -> sparse.csr_array:
     """Return each image's numbers, (n, K), laid out as `_places` says."""
     n, num_classes = proba.shape
-    rows = np.arange(n)
     truth = np.zeros_like(proba)
-    truth[rows, true] = 1
+    truth[np.arange(n), true] = 1
     best, confidence = proba.argmax(1), proba.max(1)
     of_best = np.stack([np.ones(n), confidence, best == true], axis=1)
     columns = _bin(confidence)[:, None] + NUM_BINS * np.arange(3)
@@ -267,8 +249,8 @@ def _scores(num_classes: int) -> dict[str, Score]:
         return values / sums[..., at["images"]]
 
     def ece(sums: np.ndarray) -> np.ndarray:
-        gaps = np.abs(sums[..., at["confidences"]] - sums[..., at["hits"]]).sum(-1, keepdims=True)
-        return mean(sums, gaps)[..., 0]
+        gaps = np.abs(sums[..., at["confidences"]] - sums[..., at["hits"]])
+        return mean(sums, gaps.sum(-1, keepdims=True))[..., 0]
 
     def ece_by_class(sums: np.ndarray) -> np.ndarray:
         gaps = sums[..., at["gaps"]].reshape(*sums.shape[:-1], num_classes, NUM_BINS)
@@ -292,21 +274,20 @@ def _measure(
     sums = sums_by_group(numbers, oof.group, (2, at["gaps"].stop))
     scores = _scores(num_classes)
     total = sums.total()
-    resampled = bootstrap.scores(sums, scores | {"accuracies": _accuracies(at)})
-    found = {name: function(total) for name, function in scores.items()}
-    limits = {name: bootstrap.interval(v) for name, v in resampled.items()}
+    values = {name: function(total) for name, function in scores.items()}
+    limits = bootstrap.intervals(sums, scores | {"accuracies": _accuracies(at)})
     order = [oof.classes.index(code) for code in in_order_of_maturation(oof.classes)]
     share = np.bincount(oof.true, minlength=num_classes) / len(oof.true)
     rows: list[dict[str, Any]] = [{"class": ALL_CLASSES, "images": len(oof.true), "share": 1.0}]
     rows += [{"class": oof.classes[k], "images": int((oof.true == k).sum()), "share": share[k]} for k in order]
     for number, when in enumerate(("before", "after")):
         for score in ("ece", "brier", "nll"):
-            _set(rows[0], f"{score}_{when}", found[score][number], *(end[number] for end in limits[score]))
+            _set(rows[0], f"{score}_{when}", values[score][number], *(end[number] for end in limits[score]))
         for row, k in zip(rows[1:], order):
             row[f"mean_probability_{when}"] = proba[number][:, k].mean()
             for score in ("ece", "brier"):
                 name = f"{score}_by_class"
-                _set(row, f"{score}_{when}", found[name][number, k], *(end[number, k] for end in limits[name]))
+                _set(row, f"{score}_{when}", values[name][number, k], *(end[number, k] for end in limits[name]))
     return pd.DataFrame(rows), _bins(total, at, limits["accuracies"])
 
 
@@ -351,8 +332,7 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, bootstrap: Bootstrap) -> pd.Da
         return of
 
     scores = {"coverage": ratio(1), "set_size": ratio(2)}
-    resampled = bootstrap.scores(sums, scores)
-    limits = {name: bootstrap.interval(v) for name, v in resampled.items()}
+    limits = bootstrap.intervals(sums, scores)
     own = own_thresholds(oof.true, oof.group, num_classes)
     rows = []
     for k in [-1, *(oof.classes.index(code) for code in in_order_of_maturation(oof.classes))]:
@@ -375,8 +355,7 @@ def _doubt(
     Both macro-F1 are means over the same classes, those with an image: a class of which none is identified counts 0.
     If it dropped out of the mean of the identified, giving up on a hard class would look like an improvement.
     """
-    num_classes = len(oof.classes)
-    best = proba.argmax(1)
+    num_classes, best = len(oof.classes), proba.argmax(1)
     label = np.where(rejected | (proba.max(1) < min_confidence), num_classes, best)  # one class more: unidentified
     confusions = confusions_by_group(oof.true, np.stack([best, label]), oof.group, num_classes + 1)
 
@@ -394,19 +373,12 @@ def _doubt(
         return (f1 * has_images).sum(-1) / has_images.sum(-1)
 
     scores = {"share_identified": share, "accuracy": accuracy, "macro_f1": macro_f1}
-    resampled = bootstrap.scores(confusions, scores)
-    row: dict[str, Any] = {
-        "min_confidence": min_confidence,
-        "images": len(oof.true),
-        "share_rejected": float(rejected.mean()),
-    }
-    for name, score in scores.items():
-        low, high = bootstrap.interval(resampled[name])
-        for place, what in enumerate(("all", "identified")):
-            if name != "share_identified":
-                _set(row, f"{name}_{what}", score(confusions.total())[place], low[place], high[place])
-            elif what == "identified":
-                _set(row, name, score(confusions.total())[place], low[place], high[place])
+    row: dict[str, Any] = {"min_confidence": min_confidence, "images": len(oof.true)}
+    row["share_rejected"] = float(rejected.mean())
+    for name, (low, high) in bootstrap.intervals(confusions, scores).items():
+        both, identified = scores[name](confusions.total()), name == "share_identified"
+        for place, what in ((1, name),) if identified else ((0, f"{name}_all"), (1, f"{name}_identified")):
+            _set(row, what, both[place], low[place], high[place])
     return pd.Series(row)
 
 
@@ -417,8 +389,8 @@ def _differences(oof: OutOfFold, raw: np.ndarray, fitted: CrossFitted, bootstrap
         ways["ensemble with class priors estimated (EM) − calibrated"] = fitted.adapted
     calibrated = fitted.logits.argmax(1)
     confusions = confusions_by_group(oof.true, np.stack([raw, calibrated, *ways.values()]), oof.group, len(oof.classes))
-    found = [bootstrap.difference(confusions, 2 + i, min(i, 1)) for i in range(len(ways))]
-    table = pd.DataFrame(found, columns=["difference", "difference_low", "difference_high"])
+    differences = bootstrap.differences(confusions, [(2, 0), (3, 1)][: len(ways)])
+    table = pd.DataFrame(differences, columns=["difference", "difference_low", "difference_high"])
     table.insert(0, "comparison", list(ways))
     return table
 

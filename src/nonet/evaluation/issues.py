@@ -8,7 +8,6 @@ from scipy.special import softmax
 from scipy.stats import poisson
 
 from nonet.artifacts.run import Run
-from nonet.calibration.fitting import HeldOut
 from nonet.evaluation.bootstrap import confusions_by_group
 from nonet.evaluation.calibration import CrossFitted, cross_fit
 from nonet.evaluation.label_issues import find_label_issues, label_quality
@@ -83,15 +82,15 @@ def find_issues(
     """
     oof = data.oof
     proba = ensemble_proba(data, fitted)
-    found = find_label_issues(oof.true, proba, filter_by=filter_by, rank_by=rank_by)
+    indices = find_label_issues(oof.true, proba, filter_by=filter_by, rank_by=rank_by)
     suggested = proba.argmax(axis=1)
-    table, compared_by = _table(run, data, proba, found, suggested[found])
+    table, compared_by = _table(run, data, proba, indices, suggested[indices])
     rows = data.manifest.set_index("image_id").loc[oof.image_id]
     is_issue = np.zeros(len(oof.true), dtype=bool)
-    is_issue[found] = True
+    is_issue[indices] = True
     return Issues(
         table=table,
-        pairs=_pairs(oof.true[found], suggested[found], oof.classes),
+        pairs=_pairs(oof.true[indices], suggested[indices], oof.classes),
         confusion=confusion_table(
             confusions_by_group(oof.true, suggested, oof.group, len(oof.classes)).total(), oof.classes
         ),
@@ -120,32 +119,31 @@ def ensemble_proba(data: RunData, fitted: CrossFitted | NotMeasured | None = Non
     """
     oof = data.oof
     if fitted is None and data.calibrate.prior_strength != 0:
-        held_out = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold)
-        fitted = cross_fit(held_out, data.calibrate, data.trained_priors, oof.classes)
+        fitted = cross_fit(oof.held_out, data.calibrate, data.trained_priors, oof.classes)
     if isinstance(fitted, CrossFitted) and fitted.moves_priors:
         return softmax(fitted.logits, axis=1)
     return softmax(oof.final_logits / data.temperature, axis=1)
 
 
 def _table(
-    run: Run, data: RunData, proba: np.ndarray, found: np.ndarray, suggested: np.ndarray
+    run: Run, data: RunData, proba: np.ndarray, indices: np.ndarray, suggested: np.ndarray
 ) -> tuple[pd.DataFrame, str | None]:
     oof = data.oof
-    code, given = np.array(oof.classes, dtype=object), oof.true[found]
-    neighbours, compared_by = find_neighbours(run, oof, found, np.stack([given, suggested], axis=1))
-    rows = data.manifest.set_index("image_id").loc[oof.image_id[found]]
+    code, given = np.array(oof.classes, dtype=object), oof.true[indices]
+    neighbours, compared_by = find_neighbours(run, oof, indices, np.stack([given, suggested], axis=1))
+    rows = data.manifest.set_index("image_id").loc[oof.image_id[indices]]
     table = pd.DataFrame(
         {
-            "rank": np.arange(1, len(found) + 1),
-            "image_id": oof.image_id[found],
+            "rank": np.arange(1, len(indices) + 1),
+            "image_id": oof.image_id[indices],
             "path": rows["path"].to_numpy(dtype=object),
             "source": rows["source"].to_numpy(dtype=object),
-            "patient": oof.patient[found],
+            "patient": oof.patient[indices],
             "given": code[given],
             "suggested": code[suggested],
-            "self_confidence": proba[found, given],
-            "suggested_confidence": proba[found, suggested],
-            "normalized_margin": label_quality(oof.true, proba)[found],
+            "self_confidence": proba[indices, given],
+            "suggested_confidence": proba[indices, suggested],
+            "normalized_margin": label_quality(oof.true, proba)[indices],
         }
     )
     image_id = np.array([*oof.image_id, None], dtype=object)  # the last is -1: no neighbour
@@ -209,12 +207,12 @@ def count_by(group: np.ndarray, given: np.ndarray, is_issue: np.ndarray) -> pd.D
     return table.iloc[excess].reset_index(drop=True)
 
 
-def commonest(found: Issues) -> list[dict]:
+def commonest(issues: Issues) -> list[dict]:
     """Return the commonest pairs of given and suggested class.
 
     Parameters
     ----------
-    found : Issues
+    issues : Issues
         The issues.
 
     Returns
@@ -222,16 +220,16 @@ def commonest(found: Issues) -> list[dict]:
     list of dict
         Up to five, with keys given, suggested and count; the commonest pair first.
     """
-    counts = found.table.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable").head(5)
+    counts = issues.table.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable").head(5)
     return counts.rename("count").reset_index().to_dict("records")
 
 
-def issues_text(found: Issues) -> str:
+def issues_text(issues: Issues) -> str:
     """Summarise the issues.
 
     Parameters
     ----------
-    found : Issues
+    issues : Issues
         The issues.
 
     Returns
@@ -239,13 +237,15 @@ def issues_text(found: Issues) -> str:
     str
         A few lines for the terminal.
     """
-    num = len(found.table)
+    num = len(issues.table)
     if not num:
-        return f"No label of {found.num_images:,} is an issue."
-    pairs = ", ".join(f"{p['given']} that may be {p['suggested']} ({p['count']:,})" for p in commonest(found))
-    lines = [f"{num:,} of {found.num_images:,} labels ({num / found.num_images:.1%}) are issues: look at these first."]
+        return f"None of the {issues.num_images:,} labels is an issue."
+    pairs = ", ".join(f"{p['given']} that may be {p['suggested']} ({p['count']:,})" for p in commonest(issues))
+    lines = [
+        f"{num:,} of {issues.num_images:,} labels ({num / issues.num_images:.1%}) are issues: look at these first."
+    ]
     lines.append(f"Commonest: {pairs}.")
-    for what, table in (("source", found.by_source), ("patient", found.by_patient)):
+    for what, table in (("source", issues.by_source), ("patient", issues.by_patient)):
         for row in table[table["note"] != ""].itertuples():
             lines.append(f"{what} {row.name}: {row.issues:,} issues, {row.expected:.1f} expected from its classes.")
     return "\n".join(lines)

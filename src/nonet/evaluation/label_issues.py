@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cleanlab.filter import find_label_issues as cleanlab_find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
-from nonet.errors import DataError
+from nonet.errors import DataError, choose_from
 
 #: The rules by which a label is an issue; see `find_label_issues`.
 FILTERS = ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given")
@@ -153,4 +153,4 @@ def _checked(labels: npt.ArrayLike, proba: npt.ArrayLike) -> tuple[npt.NDArray[n
 
 def _require_known(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise DataError(f'Unknown {name}: "{value}".', hint=f"Choose from {', '.join(known)}.")
+        raise DataError(f'Unknown {name}: "{value}".', hint=choose_from(value, known))

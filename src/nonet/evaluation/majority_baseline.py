@@ -10,7 +10,7 @@ from nonet.evaluation.metrics import accuracy_score, balanced_accuracy_score, ma
 
 
 @dataclass(frozen=True)
-class Floor:
+class MajorityBaseline:
     """Scores of the predictions beside those of always predicting the commonest class.
 
     Attributes
@@ -52,27 +52,29 @@ class Floor:
             One or two sentences.
         """
         if self.nothing_learned:
-            found, chance = (100 * score for score in self.balanced_accuracy)
+            ours, chance = (100 * score for score in self.balanced_accuracy)
             begin = "No better than chance" if self.gain[0] <= 0 else "Not shown to be better than chance"
             return (
-                f"{begin}: averaged over the {self.num_classes} classes, these networks find {found:.0f} of 100 cells, "
+                f"{begin}: averaged over the {self.num_classes} classes, these networks find {ours:.0f} of 100 cells, "
                 f"and always predicting {self.commonest} finds {chance:.0f}. Do not act on anything below."
             )
         if not self.is_below:
             return None
-        (right, constant), (macro_f1, floor) = self.accuracy, self.macro_f1
+        (right, constant), (macro_f1, baseline) = self.accuracy, self.macro_f1
         if right <= constant:
             return (
                 f"Always predicting {self.commonest} would be right for {100 * constant:.0f} of 100 cells, and these "
                 f"networks are right for {100 * right:.0f}: what they add is that they find rarer classes."
             )
         return (
-            f"Always predicting {self.commonest} would have a macro-F1 of {floor:.3f}; these networks have "
+            f"Always predicting {self.commonest} would have a macro-F1 of {baseline:.3f}; these networks have "
             f"{macro_f1:.3f}."
         )
 
 
-def measure_floor(confusions: GroupConfusions, classes: list[str], bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Floor:
+def measure_majority_baseline(
+    confusions: GroupConfusions, classes: list[str], bootstrap: Bootstrap = DEFAULT_BOOTSTRAP
+) -> MajorityBaseline:
     """Compare predictions with always predicting the commonest class.
 
     Parameters
@@ -86,7 +88,7 @@ def measure_floor(confusions: GroupConfusions, classes: list[str], bootstrap: Bo
 
     Returns
     -------
-    Floor
+    MajorityBaseline
         Scores of both.
     """
     total = confusions.total()
@@ -99,7 +101,7 @@ def measure_floor(confusions: GroupConfusions, classes: list[str], bootstrap: Bo
     def both(score: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
         return float(score(total)), float(score(constant))
 
-    return Floor(
+    return MajorityBaseline(
         commonest=classes[commonest],
         num_classes=int((support > 0).sum()),
         accuracy=both(accuracy_score),

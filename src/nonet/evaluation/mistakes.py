@@ -53,7 +53,7 @@ class Expanded:
     num_issues_external: int | None
 
 
-def place_of(true: str, predicted: str) -> str | None:
+def get_place(true: str, predicted: str) -> str | None:
     """Return where a mistake lies.
 
     Parameters
@@ -99,10 +99,10 @@ def mistakes_table(
         that predicts them gets wrong.
     """
     num = len(oof.classes)
-    place = np.array([[place_of(true, other) for other in oof.classes] for true in oof.classes], dtype=object)
+    place = np.array([[get_place(true, other) for other in oof.classes] for true in oof.classes], dtype=object)
     rows, wrong = [], []
     for architecture in (*oof.architectures, ENSEMBLE):
-        classes = oof.predicted()[oof.rows().index((oof.final_view_set, architecture))]
+        classes = oof.predicted[oof.rows().index((oof.final_view_set, architecture))]
         if architecture == ENSEMBLE and predicted is not None:
             classes = predicted
         judged = classes >= 0  # not by an architecture's dead member
@@ -137,12 +137,12 @@ def mistakes_in_words(table: pd.DataFrame) -> str:
     return text.strip() or "The ensemble makes no mistakes."
 
 
-def expanded_in_words(found: Expanded) -> str:
+def expanded_in_words(expanded: Expanded) -> str:
     """Describe the mistakes and label issues among all images held out, and among the external ones.
 
     Parameters
     ----------
-    found : Expanded
+    expanded : Expanded
         As `measure_expanded` returns it.
 
     Returns
@@ -150,16 +150,16 @@ def expanded_in_words(found: Expanded) -> str:
     str
         Two or three sentences.
     """
-    mistakes = int(found.mistakes["mistakes"].iloc[-1])
+    mistakes = int(expanded.mistakes["mistakes"].iloc[-1])
     text = (
-        f"{found.num_external:,} of {found.num_images:,} images held out are external. The ensemble gets "
-        f"{mistakes:,} wrong, {found.num_mistakes_external:,} of them external"
+        f"{expanded.num_external:,} of {expanded.num_images:,} images held out are external. The ensemble gets "
+        f"{mistakes:,} wrong, {expanded.num_mistakes_external:,} of them external"
     )
-    if found.num_issues is None:
+    if expanded.num_issues is None:
         return f"{text}."
     return (
-        f"{text}. Over all of them, {found.num_issues:,} labels are issues, {found.num_issues_external:,} of them on "
-        "external images."
+        f"{text}. Over all of them, {expanded.num_issues:,} labels are issues, {expanded.num_issues_external:,} of "
+        "them on external images."
     )
 
 

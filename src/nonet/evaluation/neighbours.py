@@ -64,9 +64,9 @@ def find_neighbours(
         place = np.full(len(oof.true), -1)
         place[images] = np.arange(len(images))
         here = np.flatnonzero(place[issues] >= 0)
-        examples_of = np.where(is_issue[images], -1, oof.true[images])
+        example_class = np.where(is_issue[images], -1, oof.true[images])
         for k in np.unique(classes[here]):
-            examples = np.flatnonzero(examples_of == k)
+            examples = np.flatnonzero(example_class == k)
             row, column = np.nonzero(classes[here] == k)
             queries = features[place[issues[here[row]]]]
             near = nearest(queries, features[examples], num_neighbours)
@@ -91,10 +91,10 @@ def nearest(queries: np.ndarray, examples: np.ndarray, num_neighbours: int) -> n
     ndarray of int64, shape (num_queries, num_neighbours)
         Rows of `examples`, nearest first; -1 where there are too few examples.
     """
-    found = np.full((len(queries), num_neighbours), -1, dtype=np.int64)
+    places = np.full((len(queries), num_neighbours), -1, dtype=np.int64)
     num_found = min(num_neighbours, len(examples))
     if num_found == 0:
-        return found
+        return places
     squares = np.einsum("ij,ij->i", examples, examples)
     step = max(1, _NUMBERS_AT_ONCE // len(examples))
     for start in range(0, len(queries), step):
@@ -102,8 +102,8 @@ def nearest(queries: np.ndarray, examples: np.ndarray, num_neighbours: int) -> n
         distance = squares - 2 * (queries[start : start + step] @ examples.T)
         part = np.argpartition(distance, num_found - 1, axis=1)[:, :num_found]
         order = np.argsort(np.take_along_axis(distance, part, axis=1), axis=1, kind="stable")
-        found[start : start + step, :num_found] = np.take_along_axis(part, order, axis=1)
-    return found
+        places[start : start + step, :num_found] = np.take_along_axis(part, order, axis=1)
+    return places
 
 
 def _files(run: Run, architecture: str) -> list[Path]:

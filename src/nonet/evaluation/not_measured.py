@@ -1,5 +1,6 @@
 """Why a part of an evaluation has no result."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -14,3 +15,8 @@ class NotMeasured:
     """
 
     reason: str
+
+    @classmethod
+    def too_few(cls, notes: Iterable[str]) -> "NotMeasured":
+        """Return the result of a cross-fit whose folds are too small, as the notes of a fit say."""
+        return cls("Not measured, as too few images are left when one fold is held out. " + " ".join(notes))

@@ -106,9 +106,7 @@ def rejected_out_of_fold(oof: OutOfFold, false_alarm: float) -> np.ndarray | Not
         rows = oof.fold == fold
         fitted = fit_rejection(oof.ood_score[~rows], oof.group[~rows], oof.fold[~rows], false_alarm=false_alarm)
         if not fitted.is_fitted:
-            return NotMeasured(
-                "Not measured, as too few images are left when one fold is held out. " + " ".join(fitted.notes)
-            )
+            return NotMeasured.too_few(fitted.notes)
         rejected[rows] = fitted.rejects(fitted.percentile(oof.ood_score[rows]))
     return rejected
 
@@ -164,8 +162,7 @@ def rejection_table(
     size = max(len(oof.classes), 2)  # the counts are square; accepted and rejected are two columns
     counts = confusions_by_group(oof.true, rejected.astype(int), oof.group, size)
     total = _shares(counts.total())
-    resampled = bootstrap.scores(counts, {"share": _shares})["share"]
-    low, high = bootstrap.interval(resampled)
+    low, high = bootstrap.intervals(counts, {"share": _shares})["share"]
     rows = []
     for code in (ALL_CLASSES, *in_order_of_maturation(oof.classes)):
         k = size if code == ALL_CLASSES else oof.classes.index(code)

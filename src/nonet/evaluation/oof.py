@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from nonet.artifacts.ensemble_file import Weights
-from nonet.artifacts.logit_columns import logit_classes, logit_columns
+from nonet.artifacts.oof import first_rows, logit_classes, logit_columns, values_by_architecture
+from nonet.calibration.fitting import HeldOut
 from nonet.calibration.member_weights import folds_with_weight, mean_over_members, weights_by_image
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import GroupConfusions, confusions_by_group
@@ -80,6 +81,11 @@ class OutOfFold:
         return self.ensemble_logits[self.view_sets.index(self.final_view_set)]
 
     @property
+    def held_out(self) -> HeldOut:
+        """The final logits as calibration is fitted on them."""
+        return HeldOut(self.final_logits, self.true, self.group, self.fold)
+
+    @property
     def num_patients(self) -> int:
         """Number of known patients."""
         return len({patient for patient in self.patient if patient is not None})
@@ -93,12 +99,9 @@ class OutOfFold:
         """Return (view set, architecture) of every row of Table 1, the ensemble after its architectures."""
         return [(views, name) for views in self.view_sets for name in (*self.architectures, ENSEMBLE)]
 
-    def predicted(self) -> np.ndarray:
-        """Return the predicted class numbers, ndarray of int, shape (num_rows, n), ordered as `rows`; -1 for none."""
-        return self._predicted
-
     @cached_property
-    def _predicted(self) -> np.ndarray:
+    def predicted(self) -> np.ndarray:
+        """The predicted class numbers, ndarray of int, shape (num_rows, n), ordered as `rows`; -1 for none."""
         with_mean = np.concatenate([self.logits, self.ensemble_logits[:, None]], axis=1)
         best = np.where(np.isnan(with_mean).any(axis=-1), -1, with_mean.argmax(axis=-1))
         return best.reshape(-1, len(self.true))
@@ -116,7 +119,7 @@ class OutOfFold:
         GroupConfusions
             Of shape (num_rows, C, C), or (C, C) for one row.
         """
-        predicted = self.predicted()
+        predicted = self.predicted
         if view_set is not None and architecture is not None:
             predicted = predicted[self.rows().index((view_set, architecture))]
         return confusions_by_group(self.true, predicted, self.group, len(self.classes))
@@ -154,24 +157,26 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
     oof = oof if weights is None else _judged(oof, weights)
     oof = oof.assign(image_id=oof["image_id"].astype(str)).sort_values(["view_set", "architecture", "image_id"])
     _check_logits(oof, classes)
-    first = oof.drop_duplicates("image_id").sort_values("image_id")
+    first = first_rows(oof)
     image_id = first["image_id"].to_numpy(dtype=object)
     view_sets = sorted(oof["view_set"].unique(), key=lambda name: (name != NO_VIEWS, name))
     architectures = sorted(oof["architecture"].unique())
     fold = first["fold"].to_numpy(dtype=np.int64)
     _check_complete(oof, view_sets, architectures, image_id, fold, weights)
-    columns = logit_columns(classes)
-    groups = dict(list(oof.set_index("image_id").groupby(["view_set", "architecture"])))
+    of_views = {views: oof[oof["view_set"] == views] for views in view_sets}
     logits = np.stack(
-        [
-            [groups[views, name].reindex(image_id)[columns].to_numpy(dtype=np.float64) for name in architectures]
-            for views in view_sets
-        ]
+        [values_by_architecture(rows, logit_columns(classes), architectures, image_id) for rows in of_views.values()]
     )
     weight = None if weights is None else weights_by_image(weights, architectures, fold)
-    ood_score, nucleus = (
-        _of_members(oof, name, view_sets[0], architectures, weight) for name in ("ood_score", "nucleus")
-    )
+
+    def mean(column: str) -> np.ndarray | None:
+        """Return the mean of a column over an image's members, (n,). View sets share it."""
+        if column not in oof:
+            return None
+        values = values_by_architecture(of_views[view_sets[0]], [column], architectures, image_id)
+        return mean_over_members(values, np.ones(values.shape[:2]) if weight is None else weight)[:, 0]
+
+    nucleus = mean("nucleus")
     patient = first["patient"].astype(object).where(first["patient"].notna(), None).to_numpy(dtype=object)
     return OutOfFold(
         classes=classes,
@@ -184,21 +189,10 @@ def align_oof(oof: pd.DataFrame, classes: list[str] | None = None, *, weights: W
         group=np.array([f"image {i}" if p is None else f"patient {p}" for i, p in zip(image_id, patient)]),
         fold=fold,
         logits=logits,
-        ood_score=ood_score,
+        ood_score=mean("ood_score"),
         weight=weight,
         nucleus=None if nucleus is None else nucleus > 0,
     )
-
-
-def _of_members(
-    oof: pd.DataFrame, column: str, view_set: str, architectures: list[str], weight: np.ndarray | None
-) -> np.ndarray | None:
-    """Return the mean of a column over an image's members, (n,); None without the column. View sets share it."""
-    if column not in oof:
-        return None
-    table = oof[oof["view_set"] == view_set].pivot(index="image_id", columns="architecture", values=column)
-    values = table.sort_index()[architectures].to_numpy(dtype=np.float64).T[..., None]  # NaN of a dead member
-    return mean_over_members(values, np.ones(values.shape[:2]) if weight is None else weight)[:, 0]
 
 
 def _judged(oof: pd.DataFrame, weights: Weights) -> pd.DataFrame:

@@ -8,13 +8,13 @@ import pandas as pd
 
 from nonet.artifacts.run import Run
 from nonet.calibration.calibrator import Calibration
-from nonet.calibration.fitting import HeldOut, fit_calibration
+from nonet.calibration.fitting import fit_calibration
 from nonet.calibration.nucleus_rule import fit_nucleus_rule
 from nonet.calibration.ood import Rejection, fit_rejection
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
 from nonet.evaluation.calibration import CALIBRATED, MeasuredCalibration, measure_calibration
 from nonet.evaluation.issues import Issues, find_issues
-from nonet.evaluation.majority_baseline import Floor, measure_floor
+from nonet.evaluation.majority_baseline import MajorityBaseline, measure_majority_baseline
 from nonet.evaluation.metrics import accuracy_score
 from nonet.evaluation.mistakes import Expanded, measure_expanded, mistakes_table
 from nonet.evaluation.not_measured import NotMeasured
@@ -48,7 +48,7 @@ class Results:
         As `measure_calibration` returns it.
     rejection : DataFrame or NotMeasured
         As `measure_rejection` returns it.
-    floor : Floor
+    baseline : MajorityBaseline
         The majority baseline.
     issues : Issues or None
         None for a run with one class, or where nothing was learned.
@@ -68,7 +68,7 @@ class Results:
     accuracy: tuple[float, float, float]
     calibration: MeasuredCalibration | NotMeasured
     rejection: pd.DataFrame | NotMeasured
-    floor: Floor
+    baseline: MajorityBaseline
     issues: Issues | None
     robustness: Robustness | None
     bootstrap: Bootstrap
@@ -99,16 +99,12 @@ class Results:
         oof, settings = self.data.oof, self.data.calibrate
         stored, rejection = Calibration.from_ensemble(self.data.ensemble), Rejection.from_ensemble(self.data.ensemble)
         requires_nucleus = self.data.ensemble.nucleus.required
-        held_out = HeldOut(oof.final_logits, oof.true, oof.group, oof.fold)
-        fitted = fit_calibration(held_out, settings, self.data.trained_priors, oof.classes)
+        fitted = fit_calibration(oof.held_out, settings, self.data.trained_priors, oof.classes)
         ood_score = np.full(len(oof.true), np.nan) if oof.ood_score is None else oof.ood_score
         refitted = fit_rejection(ood_score, oof.group, oof.fold, false_alarm=settings.false_alarm)
-        pairs = [
-            (fitted.temperature, stored.temperature),
-            (fitted.bias, stored.bias),
-            (fitted.thresholds, stored.thresholds),
-        ]
-        pairs += [(fitted.min_confidence, stored.min_confidence), (refitted.quantiles, rejection.quantiles)]
+        names = ("temperature", "bias", "thresholds", "min_confidence")
+        pairs = [(getattr(fitted, name), getattr(stored, name)) for name in names]
+        pairs.append((refitted.quantiles, rejection.quantiles))
         if refitted.is_fitted:
             pairs.append((refitted.false_alarm, rejection.false_alarm))
         nucleus = fit_nucleus_rule(oof.nucleus, required=settings.require_nucleus)
@@ -166,8 +162,8 @@ def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
     confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     fitted = calibration.fitted if isinstance(calibration, MeasuredCalibration) else calibration
     low, high = bootstrap.intervals(confusions, {"accuracy": accuracy_score})["accuracy"]
-    floor = measure_floor(confusions, oof.classes, bootstrap)
-    has_issues = len(oof.classes) > 1 and not floor.nothing_learned
+    baseline = measure_majority_baseline(confusions, oof.classes, bootstrap)
+    has_issues = len(oof.classes) > 1 and not baseline.nothing_learned
     return Results(
         data=data,
         table=table,
@@ -179,7 +175,7 @@ def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
         accuracy=(float(accuracy_score(confusions.total())), float(low), float(high)),
         calibration=calibration,
         rejection=measure_rejection(oof, rejected, without_nucleus, bootstrap),
-        floor=floor,
+        baseline=baseline,
         issues=find_issues(run, data, fitted=fitted) if has_issues else None,
         robustness=read_robustness(run),
         bootstrap=bootstrap,

@@ -16,7 +16,7 @@ from nonet.errors import RunError
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
 from nonet.evaluation.metrics import macro_f1_score
 from nonet.evaluation.oof import OutOfFold, align_oof
-from nonet.evaluation.tables import format_interval
+from nonet.evaluation.tables import align_columns, format_interval
 from nonet.inference.corrupted_images import CLEAN, Variant
 from nonet.settings import NO_VIEWS
 
@@ -43,10 +43,7 @@ class Robustness:
 
 
 def robustness_tables(
-    folder: str | Path,
-    *,
-    weights: Weights | None = None,
-    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    folder: str | Path, *, weights: Weights | None = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP
 ) -> Robustness:
     """Score every variant in a folder of out-of-fold logits on the same resampled patients.
 
@@ -81,7 +78,7 @@ def robustness_tables(
         predicted.append(oof.final_logits.argmax(axis=-1))
         shares.append(share)
     if first is None:
-        raise RunError(f"{folder} holds no logits.", hint='Run "nonet evaluate RUN --robustness".')
+        raise RunError(f"{folder} contains no logits.", hint='Run "nonet evaluate RUN --robustness".')
     confusions = confusions_by_group(first.true, np.stack(predicted), first.group, len(first.classes))
     value = macro_f1_score(confusions.total())
     resampled = bootstrap.scores(confusions, {"macro_f1": macro_f1_score})["macro_f1"]
@@ -130,16 +127,16 @@ def read_robustness(run: Run) -> Robustness | None:
             # "none" is a word here, and not a missing value.
             tables.append(read_csv(path, keep_default_na=False, na_values=[""]))
             tables[-1]["severity"]
-    found = Robustness(*tables)
-    return found if (found.differences["comparison"] == CORRUPTION).any() else None
+    robustness = Robustness(*tables)
+    return robustness if (robustness.differences["comparison"] == CORRUPTION).any() else None
 
 
-def denoising_rows(found: Robustness) -> list[dict]:
+def denoising_rows(robustness: Robustness) -> list[dict]:
     """Return what denoising gains under each corruption, without views.
 
     Parameters
     ----------
-    found : Robustness
+    robustness : Robustness
         The results.
 
     Returns
@@ -147,10 +144,10 @@ def denoising_rows(found: Robustness) -> list[dict]:
     list of dict
         The row of the differences, with the scores `as_is` and `denoised` (Series) and `share_changed`.
     """
-    plain = found.scores[found.scores["views"] == NO_VIEWS]
+    plain = robustness.scores[robustness.scores["views"] == NO_VIEWS]
     keys = zip(plain["corruption"], plain["severity"], plain["denoised"])
     scores = {key: plain.iloc[number] for number, key in enumerate(keys)}
-    gaps = found.differences
+    gaps = robustness.differences
     gaps = gaps[(gaps["comparison"] == DENOISING) & (gaps["views"] == NO_VIEWS)]
     rows = []
     for row in gaps.to_dict("records"):
@@ -160,12 +157,12 @@ def denoising_rows(found: Robustness) -> list[dict]:
     return rows
 
 
-def corruption_rows(found: Robustness, *, denoised: bool) -> tuple[float, list[dict]]:
+def corruption_rows(robustness: Robustness, *, denoised: bool) -> tuple[float, list[dict]]:
     """Return macro-F1 of the clean images, and what each corruption loses, without views.
 
     Parameters
     ----------
-    found : Robustness
+    robustness : Robustness
         The results.
     denoised : bool
         Whether images were denoised; where only the other variant was tested, that one is used.
@@ -177,11 +174,11 @@ def corruption_rows(found: Robustness, *, denoised: bool) -> tuple[float, list[d
     rows : list of dict
         Keys corruption, severity, macro_f1, difference, difference_low and difference_high.
     """
-    scores = found.scores[found.scores["views"] == NO_VIEWS]
+    scores = robustness.scores[robustness.scores["views"] == NO_VIEWS]
     way = denoised if (scores["denoised"] == denoised).any() else not denoised
     scores = scores[scores["denoised"] == way]
     macro_f1 = dict(zip(zip(scores["corruption"], scores["severity"]), scores["macro_f1"].astype(float)))
-    gaps = found.differences
+    gaps = robustness.differences
     gaps = gaps[(gaps["comparison"] == CORRUPTION) & (gaps["views"] == NO_VIEWS) & (gaps["denoised"] == way)]
     columns = ["corruption", "severity", "difference", "difference_low", "difference_high"]
     rows = [
@@ -190,12 +187,12 @@ def corruption_rows(found: Robustness, *, denoised: bool) -> tuple[float, list[d
     return macro_f1[CLEAN, 0], rows
 
 
-def format_robustness(found: Robustness) -> str:
+def format_robustness(robustness: Robustness) -> str:
     """Lay out the scores for a terminal.
 
     Parameters
     ----------
-    found : Robustness
+    robustness : Robustness
         The results.
 
     Returns
@@ -203,18 +200,17 @@ def format_robustness(found: Robustness) -> str:
     str
         One line per corruption and severity, one column per variant.
     """
-    pairs = set(zip(found.scores["denoised"], found.scores["views"]))
+    pairs = set(zip(robustness.scores["denoised"], robustness.scores["views"]))
     ways: list[tuple[bool, str]] = sorted(pairs, key=lambda way: (way[1] != NO_VIEWS, way))
     heads = [f"{'denoised' if denoised else 'as is'}, views {views}" for denoised, views in ways]
     lines = [["", "severity", *heads]]
     cells: dict[tuple[str, int], dict[tuple[bool, str], str]] = {}
-    for row in found.scores.to_dict("records"):
+    for row in robustness.scores.to_dict("records"):
         cell = format_interval(row["macro_f1"], row["macro_f1_low"], row["macro_f1_high"])
         cells.setdefault((row["corruption"], row["severity"]), {})[row["denoised"], row["views"]] = cell
     for (corruption, severity), by_way in cells.items():
         lines.append([corruption, str(severity), *(by_way.get(way, "") for way in ways)])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return align_columns(lines)
 
 
 def _read(folder: Path, weights: Weights | None) -> Iterator[tuple[Variant, OutOfFold, float]]:
@@ -229,14 +225,8 @@ def _read(folder: Path, weights: Weights | None) -> Iterator[tuple[Variant, OutO
 
 
 def _columns(variants: list[Variant]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "corruption": [c.corruption for c in variants],
-            "severity": [c.severity for c in variants],
-            "denoised": [c.denoised for c in variants],
-            "views": [c.view_set for c in variants],
-        }
-    )
+    table = pd.DataFrame(variants, columns=["corruption", "severity", "denoised", "view_set"])
+    return table.rename(columns={"view_set": "views"})
 
 
 def _pairs(variants: list[Variant]) -> list[tuple[str, int, int]]:

@@ -13,6 +13,7 @@ import pandas as pd
 from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.ensemble_file import EnsembleFile, Weights
 from nonet.artifacts.integrity import read_done, read_json, reading, require_unchanged, require_whole
+from nonet.artifacts.oof import read_oof
 from nonet.artifacts.run import Member, Run, repair_hint
 from nonet.calibration.member_weights import folds_with_weight
 from nonet.errors import RunError
@@ -171,7 +172,7 @@ def read_run(run: Run) -> RunData:
     with reading(run.folds, hint=hint):
         folds = read_csv(run.folds, dtype={"image_id": str})
     with reading(run.oof, hint=hint):
-        table = pd.read_parquet(run.oof)
+        table = read_oof(run.oof)
         table, expanded, counts = _held_out(table, manifest, folds, run, folds_with_weight(weights))
     oof = align_oof(table, ensemble.classes, weights=weights)
     with reading(run.recipe, hint=hint):
@@ -205,7 +206,6 @@ def _held_out(
 
     `judged` are the other folds.
     """
-    table = table.assign(image_id=table["image_id"].astype(str))
     images = pd.Index(manifest["image_id"].to_numpy(dtype=object))
     if not images.is_unique:
         raise RunError(f"{run.manifest} has {images[images.duplicated()][0]} twice.", "Copy the run folder anew.")
@@ -221,8 +221,8 @@ def _held_out(
     marked = manifest["evaluate"].to_numpy(dtype=bool) & labelled
     of_fold = folds[folds["fold"].notna()]
     held_out, due = (
-        labelled & images.isin(table_of["image_id"].to_numpy(dtype=object))
-        for table_of in (of_fold, of_fold[of_fold["fold"].isin(judged)])
+        labelled & images.isin(fold_rows["image_id"].to_numpy(dtype=object))
+        for fold_rows in (of_fold, of_fold[of_fold["fold"].isin(judged)])
     )
     evaluated = table[marked[row]]
     for what, expected in (("evaluated", marked & due), ("external", ~marked & due)):
@@ -256,8 +256,8 @@ def _read_history(member: Member, done: dict) -> pd.DataFrame:
 def _read_dones(run: Run, provenance: dict) -> dict[Member, dict]:
     """Return the contents of the members' DONE files, without unreadable ones: only the report needs them."""
     members = run.members(tuple(provenance["architectures"]), provenance["num_folds"])
-    found = {member: _optional(read_done, member) for member in members}
-    return {member: done for member, done in found.items() if done is not None}
+    dones = {member: _optional(read_done, member) for member in members}
+    return {member: done for member, done in dones.items() if done is not None}
 
 
 def _read_record(run: Run) -> dict:
@@ -268,12 +268,12 @@ def _read_record(run: Run) -> dict:
 
 def _origins(dones: dict[Member, dict]) -> dict[str, str | None]:
     """Return where each architecture's weights came from; differing members are joined by semicolons."""
-    found: dict[str, list] = {}
+    by_architecture: dict[str, list] = {}
     for member, done in dones.items():
-        found.setdefault(member.architecture, []).append(done["weights_from"])
+        by_architecture.setdefault(member.architecture, []).append(done["weights_from"])
     return {
         name: "; ".join(dict.fromkeys(origin or "random numbers" for origin in origins)) if any(origins) else None
-        for name, origins in found.items()
+        for name, origins in by_architecture.items()
     }
 
 

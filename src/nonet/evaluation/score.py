@@ -6,7 +6,7 @@ classes.
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -121,10 +121,10 @@ def score(
     if folder is not None:
         require_usable_folder(folder, _FOLDER)
     predicted, truth = _read_predictions(Path(predictions).expanduser()), _read_labels(Path(labels).expanduser())
-    found = match_names(truth["image"], predicted["image"])
-    notes = _notes(truth, predicted, found)
-    truth = truth[found >= 0]
-    calls = predicted["class"].to_numpy(dtype=object)[found[found >= 0]]
+    match = match_names(truth["image"], predicted["image"])
+    notes = _notes(truth, predicted, match)
+    truth = truth[match >= 0]
+    calls = predicted["class"].to_numpy(dtype=object)[match[match >= 0]]
     notes += _notes_on_classes(truth["class"], calls, predicted.attrs["classes"])
     classes = sorted(set(truth["class"]) | set(calls))
     number = {code: k for k, code in enumerate(classes)}
@@ -169,14 +169,14 @@ def match_names(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
         If a name fits several images, or two names fit the same.
     """
     theirs, ours = ([PurePosixPath(name.replace("\\", "/")) for name in names] for names in (given, wanted))
-    places_of: dict[tuple[int, str], list[int]] = {}
+    places_by_key: dict[tuple[int, str], list[int]] = {}
     for place, path in enumerate(theirs):
         for key in {*_keys(path.name), *_keys(_stem(path))}:
-            places_of.setdefault(key, []).append(place)
-    found = np.full(len(ours), -1, dtype=np.int64)
+            places_by_key.setdefault(key, []).append(place)
+    match = np.full(len(ours), -1, dtype=np.int64)
     for i, path in enumerate(ours):
         keys = zip(_keys(path.name), _keys(_stem(path)))  # as written first, and then as much alike
-        candidates = next((places_of[key] for pair in keys for key in pair if key in places_of), [])
+        candidates = next((places_by_key[key] for pair in keys for key in pair if key in places_by_key), [])
         depths = [_agreement(path, theirs[place]) for place in candidates]
         best = [place for place, depth in zip(candidates, depths) if depth == max(depths)]
         if len(best) > 1:
@@ -185,17 +185,17 @@ def match_names(wanted: Iterable[str], given: Iterable[str]) -> np.ndarray:
                 hint="Write more of the path into the table of labels, or predict one folder.",
             )
         if best:
-            found[i] = best[0]
-    places, first = np.unique(found[found >= 0], return_index=True)
-    if len(places) < (found >= 0).sum():
-        matched = np.flatnonzero(found >= 0)
+            match[i] = best[0]
+    places, first = np.unique(match[match >= 0], return_index=True)
+    if len(places) < (match >= 0).sum():
+        matched = np.flatnonzero(match >= 0)
         twice = matched[~np.isin(np.arange(len(matched)), first)][0]
-        other = matched[first[np.searchsorted(places, found[twice])]]
+        other = matched[first[np.searchsorted(places, match[twice])]]
         raise DataError(
-            f"{ours[other]} and {ours[twice]} of the table of labels fit one prediction, {theirs[found[twice]]}.",
+            f"{ours[other]} and {ours[twice]} of the table of labels fit one prediction, {theirs[match[twice]]}.",
             hint="Give each image one row.",
         )
-    return found
+    return match
 
 
 def _keys(name: str) -> list[tuple[int, str]]:
@@ -254,28 +254,28 @@ def _read_labels(path: Path) -> pd.DataFrame:
 def _column(table: pd.DataFrame, names: tuple[str, ...], path: Path, what: str) -> str:
     """Return the column of the table that has one of these names, in any case."""
     have = {name.lower(): name for name in reversed(list(table.columns))}
-    found = next((have[name] for name in names if name in have), None)
-    if found is None:
+    column = next((have[name] for name in names if name in have), None)
+    if column is None:
         raise DataError(
             f"{path} has no column with the {what}; it has {', '.join(map(str, table.columns))}.",
             hint=f"Name the column one of {', '.join(names)}.",
         )
-    return found
+    return column
 
 
-def _notes(truth: pd.DataFrame, predicted: pd.DataFrame, found: np.ndarray) -> list[str]:
+def _notes(truth: pd.DataFrame, predicted: pd.DataFrame, match: np.ndarray) -> list[str]:
     """Describe how many images are in one table only, with the first of them."""
-    if not (found >= 0).any():
+    if not (match >= 0).any():
         raise DataError(
             f"No image is in both tables: labels begin with {truth['image'].iloc[0]}, predictions with "
             f"{predicted['image'].iloc[0] if len(predicted) else 'nothing'}.",
             hint="Images are matched by the file's name, with or without its ending.",
         )
     notes = []
-    without = truth["image"][found < 0]
+    without = truth["image"][match < 0]
     if len(without):
         notes.append(f"{len(without):,} of {len(truth):,} labels have no prediction and are left out: {_few(without)}.")
-    unused = predicted["image"][~np.isin(np.arange(len(predicted)), found)]
+    unused = predicted["image"][~np.isin(np.arange(len(predicted)), match)]
     if len(unused):
         notes.append(
             f"{len(unused):,} of {len(predicted):,} predictions have no label and are left out: {_few(unused)}."
@@ -290,17 +290,15 @@ def _few(names: pd.Series) -> str:
     return listed + (" …" if len(names) > _MOST else "")
 
 
-def _notes_on_classes(true: pd.Series, calls: np.ndarray, possible: list[str] | None) -> list[str]:
-    notes = []
+def _notes_on_classes(true: pd.Series, calls: np.ndarray, possible: list[str] | None) -> Iterator[str]:
     num_none = int((calls == "").sum())
     if num_none:
-        notes.append(f"{num_none:,} images have no predicted class and count as wrong.")
+        yield f"{num_none:,} images have no predicted class and count as wrong."
     unknown = true[~true.isin(set(calls) if possible is None else possible)].value_counts()
     if len(unknown):
         listed = ", ".join(f'"{label}" ({count:,})' for label, count in unknown.items())
-        who = "never predicted" if possible is None else "none of the classes of the predictions"
-        notes.append(f"Labels that are {who}; all their images count as wrong: {listed}.")
-    return notes
+        why = "never predicted" if possible is None else "not among the classes of the predictions"
+        yield f"Labels that are {why}; all their images count as wrong: {listed}."
 
 
 def _groups_in_words(num_patients: int, num_unknown: int, confidence: float) -> str:

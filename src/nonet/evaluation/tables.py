@@ -7,8 +7,8 @@ import pandas as pd
 
 from nonet.cells import class_name, in_order_of_maturation
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
-from nonet.evaluation.metrics import SCORES, macro_f1_score, per_class_scores
-from nonet.evaluation.oof import ENSEMBLE, OutOfFold, align_oof
+from nonet.evaluation.metrics import SCORES, per_class_scores
+from nonet.evaluation.oof import ENSEMBLE, OutOfFold
 from nonet.page.numbers import number
 from nonet.settings import NO_VIEWS
 
@@ -25,20 +25,14 @@ FEW_PATIENTS = 3
 
 
 def table_1(
-    oof: pd.DataFrame | OutOfFold,
-    classes: list[str] | None = None,
-    *,
-    names: Mapping[str, str] | None = None,
-    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    oof: OutOfFold, *, names: Mapping[str, str] | None = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP
 ) -> pd.DataFrame:
     """Score each architecture and the ensemble, without and with views.
 
     Parameters
     ----------
-    oof : DataFrame or OutOfFold
-        Out-of-fold logits, as `align_oof` takes or returns them.
-    classes : list of str, optional
-        Class codes; by default those of the logit columns.
+    oof : OutOfFold
+        The predictions.
     names : mapping of str to str, optional
         Display names of the architectures, such as {"swinv2_tiny": "SwinV2-Tiny"}.
     bootstrap : Bootstrap
@@ -57,10 +51,9 @@ def table_1(
     Each architecture's row joins the members of all folds: an image is scored by the one that never saw it. The
     fourth score is the specificity; the paper heads that column sensitivity.
     """
-    oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
     views, keys = zip(*oof.rows())
     table = pd.DataFrame({"name": [row_name(oof, key, names) for key in keys], "architecture": keys, "views": views})
-    return with_scores(table, oof, oof.predicted(), bootstrap)
+    return with_scores(table, oof, oof.predicted, bootstrap)
 
 
 def with_scores(table: pd.DataFrame, oof: OutOfFold, predicted: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
@@ -83,11 +76,9 @@ def with_scores(table: pd.DataFrame, oof: OutOfFold, predicted: np.ndarray, boot
         A copy with the scores, their intervals and counts, as in `table_1`.
     """
     confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
-    resampled = bootstrap.scores(confusions, SCORES)
-    total, table = confusions.total(), table.copy()
-    for score, function in SCORES.items():
-        low, high = bootstrap.interval(resampled[score])
-        table[score], table[f"{score}_low"], table[f"{score}_high"] = function(total), low, high
+    table = table.copy()
+    for score, (low, high) in bootstrap.intervals(confusions, SCORES).items():
+        table[score], table[f"{score}_low"], table[f"{score}_high"] = SCORES[score](confusions.total()), low, high
     return table.assign(**count_judged(predicted, oof.patient, oof.group))
 
 
@@ -115,8 +106,7 @@ def count_judged(predicted: np.ndarray, patient: np.ndarray, group: np.ndarray) 
 
 
 def per_class_table(
-    oof: pd.DataFrame | OutOfFold,
-    classes: list[str] | None = None,
+    oof: OutOfFold,
     *,
     architecture: str = ENSEMBLE,
     view_set: str | None = None,
@@ -127,10 +117,8 @@ def per_class_table(
 
     Parameters
     ----------
-    oof : DataFrame or OutOfFold
-        Out-of-fold logits, as `align_oof` takes or returns them.
-    classes : list of str, optional
-        Class codes; by default those of the logit columns.
+    oof : OutOfFold
+        The predictions.
     architecture, view_set : str, optional
         The row of Table 1; by default the ensemble with the final views.
     predicted : ndarray of int, shape (num_images,), optional
@@ -146,13 +134,11 @@ def per_class_table(
         f1_low, f1_high, specificity, and note. Recall and F1 are NaN without an image, and the interval is NaN where
         all images come from one patient.
     """
-    oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
     confusions = oof.confusions(view_set or oof.final_view_set, architecture)
     if predicted is not None:
         confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
     scores = per_class_scores(confusions.total())
-    resampled = bootstrap.scores(confusions, {"f1": _f1_of_classes_present})
-    low, high = bootstrap.interval(resampled["f1"])
+    low, high = bootstrap.intervals(confusions, {"f1": _f1_of_classes_present})["f1"]
     rows = []
     for code in in_order_of_maturation(oof.classes):
         number = oof.classes.index(code)
@@ -180,20 +166,14 @@ def per_class_table(
 
 
 def difference_table(
-    oof: pd.DataFrame | OutOfFold,
-    classes: list[str] | None = None,
-    *,
-    names: Mapping[str, str] | None = None,
-    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    oof: OutOfFold, *, names: Mapping[str, str] | None = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP
 ) -> pd.DataFrame:
     """Return what the ensemble and the views gain in macro-F1, paired on the same resamples.
 
     Parameters
     ----------
-    oof : DataFrame or OutOfFold
-        Out-of-fold logits, as `align_oof` takes or returns them.
-    classes : list of str, optional
-        Class codes; by default those of the logit columns.
+    oof : OutOfFold
+        The predictions.
     names : mapping of str to str, optional
         Display names of the architectures, such as {"swinv2_tiny": "SwinV2-Tiny"}.
     bootstrap : Bootstrap
@@ -205,7 +185,6 @@ def difference_table(
         Columns: comparison, difference, difference_low, difference_high, from -1 to 1. Both sides are scored on the
         images that both predict. Where an interval contains 0, these patients do not settle which of the two is better.
     """
-    oof = oof if isinstance(oof, OutOfFold) else align_oof(oof, classes)
     rows, final = oof.rows(), oof.final_view_set
     ensemble = (final, ENSEMBLE)
     pairs = [
@@ -218,16 +197,11 @@ def difference_table(
     columns = ["comparison", "difference", "difference_low", "difference_high"]
     if not pairs:
         return pd.DataFrame([], columns=columns)
-    predicted = np.stack([oof.predicted()[[rows.index(first), rows.index(second)]] for _, first, second in pairs])
+    predicted = np.stack([oof.predicted[[rows.index(first), rows.index(second)]] for _, first, second in pairs])
     predicted = np.where((predicted >= 0).all(axis=1, keepdims=True), predicted, -1).reshape(-1, len(oof.true))
     confusions = confusions_by_group(oof.true, predicted, oof.group, len(oof.classes))
-    total = macro_f1_score(confusions.total()).reshape(-1, 2)
-    resampled = bootstrap.scores(confusions, {"macro_f1": macro_f1_score})["macro_f1"]
-    table = []
-    for (name, *_), value, drawn in zip(pairs, total, resampled.reshape(len(resampled), -1, 2).swapaxes(0, 1)):
-        low, high = bootstrap.interval(drawn[:, 0] - drawn[:, 1])
-        table.append((name, value[0] - value[1], float(low), float(high)))
-    return pd.DataFrame(table, columns=columns)
+    differences = bootstrap.differences(confusions, [(2 * i, 2 * i + 1) for i in range(len(pairs))])
+    return pd.DataFrame([(name, *row) for (name, *_), row in zip(pairs, differences)], columns=columns)
 
 
 def confusion_table(confusion: np.ndarray, classes: list[str]) -> pd.DataFrame:
@@ -311,8 +285,24 @@ def format_table(table: pd.DataFrame) -> str:
         cells = [format_interval(row[s], row[f"{s}_low"], row[f"{s}_high"]) for s in HEADINGS]
         part = "" if row["images"] == table["images"].max() else f" ({row['images']:,} images)"
         lines.append([row["name"] + part, row["views"], *cells])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return align_columns(lines)
+
+
+def align_columns(lines: list[list[str]]) -> str:
+    """Lay out the cells of a table in columns as wide as their widest cell.
+
+    Parameters
+    ----------
+    lines : list of list of str
+        The cells of each line.
+
+    Returns
+    -------
+    str
+        One line per row.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def _f1_of_classes_present(confusion: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.artifacts.integrity import read_checked_parquet, read_provenance, require_unchanged
-from nonet.artifacts.logit_columns import logit_classes, logit_columns
+from nonet.artifacts.oof import logit_classes, logit_columns, read_oof
 from nonet.artifacts.run import Run, file_sha256, write_json, written_whole
 from nonet.artifacts.storage import TEMPORARY
 from nonet.data.manifest import Dataset
@@ -158,7 +158,7 @@ def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str], list[tuple[str, in
     """
     EnsembleFile.read(run)  # raises if the run is not fully trained
     require_unchanged(run, run.oof, run.manifest)
-    oof = pd.read_parquet(run.oof)
+    oof = read_oof(run.oof)
     manifest = pd.read_parquet(run.manifest, columns=["image_id", "evaluate", "sha256"])
     images = oof.drop_duplicates("image_id")[_COLUMNS].merge(manifest, on="image_id", validate="one_to_one")
     images = images[images["evaluate"].astype(bool) & images["label"].notna()].sort_values("image_id")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from nonet.artifacts.logit_columns import logit_columns
+from nonet.artifacts.oof import logit_columns
 from nonet.artifacts.run import Run, now
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.folder import PredictionFolder, file_state, plan_images, state_digest

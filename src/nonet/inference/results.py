@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from scipy.special import softmax
 
 from nonet.artifacts.csv_files import read_csv, to_csv
-from nonet.artifacts.logit_columns import logit_columns
+from nonet.artifacts.oof import logit_columns
 from nonet.artifacts.run import written_whole
 from nonet.calibration.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
 from nonet.errors import DataError, RunError

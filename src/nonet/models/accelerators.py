@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from nonet.errors import RunError, did_you_mean
+from nonet.errors import RunError, choose_from
 
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 ACCELERATORS: tuple[str, ...] = get_args(Accelerator)
@@ -24,9 +24,6 @@ def require_devices(accelerator: str, devices: int = 1) -> None:
         If the accelerator is unknown, or the number of devices below 1.
     """
     if accelerator not in ACCELERATORS:
-        raise RunError(
-            f'Unknown accelerator "{accelerator}".',
-            hint=f"{did_you_mean(accelerator, ACCELERATORS)}Choose from {', '.join(ACCELERATORS)}.",
-        )
+        raise RunError(f'Unknown accelerator "{accelerator}".', hint=choose_from(accelerator, ACCELERATORS))
     if devices < 1:
         raise RunError(f"Cannot run on {devices} devices.", hint="Give 1 or more.")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nonet.data.preprocess.crops import Crop
-from nonet.errors import RecipeError, did_you_mean
+from nonet.errors import RecipeError, choose_from
 from nonet.models import weights
 from nonet.recipe import Models
 
@@ -106,13 +106,7 @@ BACKBONES = {
         timm_name="swinv2_tiny_window8_256",
         image_size_px=64,
         takes_size=True,
-        options={
-            "embed_dim": 32,
-            "depths": (1, 1, 2),
-            "num_heads": (1, 2, 4),
-            "window_size": 4,
-            "drop_path_rate": 0.0,
-        },
+        options={"embed_dim": 32, "depths": (1, 1, 2), "num_heads": (1, 2, 4), "window_size": 4, "drop_path_rate": 0.0},
     ),
     "convnextv2_mini": Backbone(
         title="ConvNeXtV2-Mini",
@@ -150,10 +144,7 @@ def get_backbone(name: str) -> Backbone:
         If there is none of this name; lists the names.
     """
     if name not in BACKBONES:
-        raise RecipeError(
-            f'Unknown backbone "{name}".',
-            hint=f"{did_you_mean(name, BACKBONES)}Choose from {', '.join(BACKBONES)}.",
-        )
+        raise RecipeError(f'Unknown backbone "{name}".', hint=choose_from(name, BACKBONES))
     return BACKBONES[name]
 
 
@@ -262,8 +253,7 @@ def require_weights(name: str, file: str | Path | None = None) -> None:
 
 def _no_published_weights(name: str) -> RecipeError:
     return RecipeError(
-        f"{name} has no pretrained weights.",
-        hint='Set models.weights = "none", or name a file in models.weight_files.',
+        f"{name} has no pretrained weights.", hint='Set models.weights = "none", or name a file in models.weight_files.'
     )
 
 

@@ -40,22 +40,15 @@ def make_fabric(*, accelerator: str = "auto", devices: int = 1, precision: str =
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
     strategy = "auto" if devices == 1 else "ddp_spawn"
     try:
-        return Fabric(
-            accelerator=accelerator,
-            devices=devices,
-            strategy=strategy,
-            precision=cast(Any, precision),  # Fabric checks it
-        )
-    except (RuntimeError, ValueError, LookupError) as error:
+        checked_by_fabric = cast(Any, precision)
+        return Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=checked_by_fabric)
+    except Exception as error:
+        is_expected = isinstance(error, (RuntimeError, ValueError, LookupError))
+        if not is_expected and type(error).__name__ != "MisconfigurationException":
+            raise
         raise RunError(
             f"This machine cannot run on {devices} x {accelerator} with precision {precision}: {error}",
             hint='"nonet doctor" lists its devices.',
-        ) from error
-    except Exception as error:
-        if type(error).__name__ != "MisconfigurationException":
-            raise
-        raise RunError(
-            f"This machine cannot run on {devices} x {accelerator}: {error}", hint='"nonet doctor" lists its devices.'
         ) from error
 
 

@@ -159,7 +159,7 @@ def read(path: Path) -> dict:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict):
-        raise WeightsError(f"{path} holds a {type(state).__name__}, not a dictionary of tensors.")
+        raise WeightsError(f"{path} contains a {type(state).__name__}, not a dictionary of tensors.")
     return state
 
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -10,19 +11,15 @@ from nonet.page.numbers import count, percent, percent_range, score, signed
 
 #: Number formats for HTML and Markdown templates.
 FILTERS = {"count": count, "percent": percent, "percent_range": percent_range, "score": score, "signed": signed}
+#: Options of both environments: a name that is not defined is an error, and lines of block tags leave no blanks.
+OPTIONS: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
 _SHARED = Path(__file__).parent / "templates"
 _MOST_ENLARGED = 1.3  # a small figure is not enlarged to the width of the page
 
 
 def html_environment(templates: Path) -> Environment:
     """Return a Jinja environment for a folder of templates and the shared ones (page.css)."""
-    made = Environment(
-        loader=FileSystemLoader([templates, _SHARED]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = Environment(loader=FileSystemLoader([templates, _SHARED]), autoescape=True, **OPTIONS)
     made.filters.update(FILTERS)
     return made
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader
 
-from nonet.page.html import FILTERS
+from nonet.page.html import FILTERS, OPTIONS
 
 #: Characters with a meaning in Markdown: marks, underscores outside words, beginnings of lists.
 _MARKS = re.compile(r"([\\`*\[\]<>|#~$&]|(?<![^\W_])_|_(?![^\W_])|^[-+](?=\s)|(?<=^\d)[.)](?=\s)|(?<=^\d\d)[.)](?=\s))")
@@ -20,14 +20,9 @@ class Markdown(str):
 
 def markdown_environment(templates: Path) -> Environment:
     """Return a Jinja environment for Markdown: every value is escaped unless it is `Markdown`."""
+    # Autoescaping is for HTML.
     made = Environment(
-        loader=FileSystemLoader(templates),
-        autoescape=False,  # that is for HTML
-        finalize=escape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+        loader=FileSystemLoader(templates), autoescape=False, finalize=escape, keep_trailing_newline=True, **OPTIONS
     )
     made.filters.update(FILTERS, bullets=bullets)
     return made

@@ -67,7 +67,7 @@ def evaluate(
     """
     run = Run(run)
     results = measure(run, Bootstrap(num_resamples, confidence, seed))
-    for warning in [results.floor.words(), *dead_words(results.data)]:
+    for warning in [results.baseline.words(), *dead_words(results.data)]:
         if warning is not None:
             logger.warning(warning)
     drawings = _draw(results)

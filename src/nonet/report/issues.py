@@ -10,7 +10,7 @@ from nonet.artifacts.run import Run, write_text
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import confusions_by_group
 from nonet.evaluation.issues import Issues, ensemble_proba, find_issues, issues_text
-from nonet.evaluation.majority_baseline import measure_floor
+from nonet.evaluation.majority_baseline import measure_majority_baseline
 from nonet.evaluation.run_data import read_run
 from nonet.page.figures import svg_text, with_page_style
 from nonet.report import figures
@@ -62,12 +62,12 @@ def issues(
     run = Run(run)
     data = read_run(run)
     predicted = ensemble_proba(data).argmax(axis=1)
-    floor = measure_floor(
+    baseline = measure_majority_baseline(
         confusions_by_group(data.oof.true, predicted, data.oof.group, len(data.oof.classes)), data.oof.classes
     )
-    if floor.nothing_learned:
+    if baseline.nothing_learned:
         raise RunError(
-            f"The networks of {run} cannot tell which labels are wrong. {floor.words()}",
+            f"The networks of {run} cannot tell which labels are wrong. {baseline.words()}",
             hint="Train longer, or with other settings, to another `out`.",
         )
     result = find_issues(run, data, filter_by=filter_by, rank_by=rank_by)

@@ -29,8 +29,8 @@ def expectation(results: Results) -> str:
 
     Begins with a warning if the networks are no better than always predicting one class.
     """
-    floor = results.floor.words()
-    return _expectation(results) if floor is None else f"{floor} {_expectation(results)}"
+    baseline = results.baseline.words()
+    return _expectation(results) if baseline is None else f"{baseline} {_expectation(results)}"
 
 
 def _expectation(results: Results) -> str:
@@ -218,7 +218,7 @@ def label_issues(results: Results) -> str:
     """Return how many labels are probably wrong, and of which classes."""
     issues = results.issues
     if issues is None:
-        if results.floor.nothing_learned:
+        if results.baseline.nothing_learned:
             return "Not searched: networks that are no better than chance cannot tell wrong labels from correct ones."
         return "Not searched: with a single class, no other label could be right."
     num = len(issues.table)
@@ -232,7 +232,7 @@ def label_issues(results: Results) -> str:
         has = "has" if len(outstanding) == 1 else "have"
         who = f"{_num_patients(len(outstanding))} {has} more"
         patients = f" {who} than their classes explain, first {outstanding.iloc[0]}."
-    if results.floor.is_below or num > _TOO_MANY * issues.num_images:
+    if results.baseline.is_below or num > _TOO_MANY * issues.num_images:
         return (
             f"{num:,} of {issues.num_images:,} labels ({100 * num / issues.num_images:.1f} %) look wrong to networks "
             "that err too often to be trusted: most are the networks' own mistakes. issues.csv lists the worst."

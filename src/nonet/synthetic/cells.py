@@ -22,7 +22,13 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
     """Draw a granulocyte of a maturity from 0 (youngest promyelocyte) to 1 (most mature segmented neutrophil)."""
     stage = 5 * maturity
     centres = (0.5, 1.5, 2.5, 3.5, 4.5)
-    diameter = np.interp(stage, centres, (17.2, 15.2, 14.3, 13.4, 13.0)) * rng.normal(1, 0.04)
+
+    def at(*values: float) -> float:
+        """Interpolate between values at the middle of each stage."""
+        return float(np.interp(stage, centres, values))
+
+    mean_diameter = at(17.2, 15.2, 14.3, 13.4, 13.0)
+    diameter = mean_diameter * rng.normal(1, 0.04)
     num_lobes = int(rng.choice([2, 3, 4, 5], p=[0.2, 0.42, 0.28, 0.1]))
     lobed = float(np.clip((stage - 3.45) / 0.85, 0, 1))
     lobe_radius, spacing = {2: (2.85, 6.7), 3: (2.35, 5.6), 4: (2.05, 4.9), 5: (1.8, 4.4)}[num_lobes]
@@ -33,21 +39,19 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
     s_shape = float(rng.random() < 0.25) * np.clip(stage - 2.9, 0, 1) * (1 - lobed) * rng.uniform(0.6, 1)
     beads, hollow, angle = draw_nucleus(
         rng,
-        ((1 - lobed) * radius + lobed * lobe_radius)
-        * diameter
-        / np.interp(stage, centres, (17.2, 15.2, 14.3, 13.4, 13)),
+        ((1 - lobed) * radius + lobed * lobe_radius) * diameter / mean_diameter,
         length_um=(1 - lobed) * length + lobed * spacing * (num_lobes - 1),
         bend_rad=(1 - lobed) * bend + lobed * lobe_bend,
         s_shape=s_shape,
         num_lobes=num_lobes if lobed > 0 else 1,
         pinch=lobed,
-        eccentric_um=float(np.interp(stage, centres, (1.3, 1.7, 1.3, 0.5, 0.3))) * rng.uniform(0.5, 1.3),
+        eccentric_um=at(1.3, 1.7, 1.3, 0.5, 0.3) * rng.uniform(0.5, 1.3),
         uneven=0.05 + 0.07 * lobed,
         wiggle_rad=0.15 + 0.35 * lobed,
     )
     # A long lobed nucleus that would extend beyond the cell's border is scaled down as a whole.
     beads *= min(1.0, (diameter / 2 - 0.5) / np.max(np.hypot(beads[:, 0], beads[:, 1]) + beads[:, 2]))
-    hof_um = np.interp(stage, centres, (4.2, 3.6, 2.6, 0.5, 0))
+    hof_um = at(4.2, 3.6, 2.6, 0.5, 0)
     return Morphology(
         diameter_um=diameter,
         beads=beads,
@@ -62,15 +66,15 @@ def _granulocyte(rng: np.random.Generator, maturity: float) -> Morphology:
         angle_rad=angle,
         outline_um=0.25,
         nucleus_outline_um=float(np.interp(stage, (0.5, 2, 4), (0.25, 0.25, 0.22))),
-        chromatin_um=float(np.interp(stage, centres, (0.6, 0.8, 0.95, 1.0, 1.05))),
-        chromatin=float(np.interp(stage, centres, (0.15, 0.22, 0.27, 0.31, 0.34))),
-        clumping=float(np.interp(stage, centres, (0.0, 0.35, 0.6, 0.8, 1.0))),
+        chromatin_um=at(0.6, 0.8, 0.95, 1.0, 1.05),
+        chromatin=at(0.15, 0.22, 0.27, 0.31, 0.34),
+        clumping=at(0.0, 0.35, 0.6, 0.8, 1.0),
         num_nucleoli=int(rng.integers(1, 4)) if stage < rng.uniform(0.8, 1.2) else 0,
         nucleolus_um=1.15,
         nucleolus=0.42,
-        hof=float(np.interp(stage, centres, (0.6, 0.35, 0.15, 0, 0))),
+        hof=at(0.6, 0.35, 0.15, 0, 0),
         hof_xy_um=(float(hollow[0] * hof_um), float(hollow[1] * hof_um)),
-        dark_edge=float(np.interp(stage, centres, (0.3, 0.15, 0.05, 0, 0))),
+        dark_edge=at(0.3, 0.15, 0.05, 0, 0),
         granules=_neutrophil_granules(rng, stage),
     )
 

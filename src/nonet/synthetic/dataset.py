@@ -9,7 +9,6 @@ them knows nothing about blood.
 import csv
 import json
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,62 +19,19 @@ from nonet.artifacts.run import written_whole
 from nonet.artifacts.storage import FolderKind, prepare_folder, writing_to
 from nonet.cells import CLASSES, GRANULOCYTE_STAGES
 from nonet.data.preprocess.corruptions import corrupt
-from nonet.errors import DataError, StorageError
+from nonet.errors import DataError, StorageError, choose_from
 from nonet.progress import progress
 from nonet.synthetic.appearance import PatientAppearance, patient_appearance
 from nonet.synthetic.cells import draw_maturity, morphology
-from nonet.synthetic.paint import Painted, paint, paint_red_cells
-from nonet.synthetic.plan import DRAWN_CORRUPTIONS, NEIGHBOURS, SEVERITIES, Plan, imbalanced_counts, plan_dataset
+from nonet.synthetic.paint import Painted, paint
+from nonet.synthetic.plan import Plan, plan_dataset
 from nonet.workers import map_in_order, worker_count
 
-__all__ = [
-    "DRAWN_CORRUPTIONS",
-    "NEIGHBOURS",
-    "SEVERITIES",
-    "CellMasks",
-    "PatientAppearance",
-    "cell_masks",
-    "draw_cell",
-    "draw_dataset",
-    "draw_red_cells",
-    "imbalanced_counts",
-    "patient_appearance",
-]
-
 IMAGES_HEADER = ("path", "label", "patient", "split")
-TRUTH_HEADER = (
-    "path",
-    "true_label",
-    "given_label",
-    "label_error",
-    "corruption",
-    "severity",
-    "patient",
-    "maturity",
-)
+TRUTH_HEADER = ("path", "true_label", "given_label", "label_error", "corruption", "severity", "patient", "maturity")
 _MARKER = "phantom.json"
 _MIN_IMAGES_FOR_WORKERS = 500  # starting processes takes up to 2 s, the time of 200 images
 _CHUNK_SIZE = 16  # images that a process draws at a time
-
-
-@dataclass(frozen=True)
-class CellMasks:
-    """The parts of a drawn cell.
-
-    Attributes
-    ----------
-    cell, nucleus : ndarray of bool, shape (size_px, size_px)
-        The nucleus is within the cell.
-    num_lobes : int
-        Of the nucleus.
-    maturity : float or None
-        0 to 1; None outside granulopoiesis.
-    """
-
-    cell: np.ndarray
-    nucleus: np.ndarray
-    num_lobes: int
-    maturity: float | None
 
 
 def draw_cell(
@@ -115,63 +71,11 @@ def draw_cell(
     return _draw(label, seed, size_px, patient, maturity)[0].image
 
 
-def draw_red_cells(*, seed: int, size_px: int = 128, patient: PatientAppearance | None = None) -> np.ndarray:
-    """Draw a field of red cells without a white cell.
-
-    Parameters
-    ----------
-    seed : int
-    size_px : int
-    patient : PatientAppearance, optional
-        As for `draw_cell`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (size_px, size_px, 3)
-        RGB.
-
-    Raises
-    ------
-    DataError
-        When the size or the seed is invalid.
-    """
-    if size_px < 16 or seed < 0:
-        raise DataError(f"size_px is {size_px} and seed {seed}.", "Choose at least 16 and 0.")
-    return paint_red_cells(patient or PatientAppearance(), size_px, np.random.default_rng([seed, 0xBED]))
-
-
-def cell_masks(
-    label: str,
-    *,
-    seed: int,
-    size_px: int = 128,
-    patient: PatientAppearance | None = None,
-    maturity: float | None = None,
-) -> CellMasks:
-    """Return the cell and nucleus of the image that `draw_cell` draws for the same arguments.
-
-    Parameters
-    ----------
-    label : str
-    seed : int
-    size_px : int
-    patient : PatientAppearance, optional
-    maturity : float, optional
-        As for `draw_cell`.
-
-    Returns
-    -------
-    CellMasks
-    """
-    painted, num_lobes, maturity = _draw(label, seed, size_px, patient, maturity)
-    return CellMasks(painted.cell, painted.nucleus, num_lobes, maturity)
-
-
 def _draw(
     label: str, seed: int, size_px: int, patient: PatientAppearance | None, maturity: float | None
 ) -> tuple[Painted, int, float | None]:
     if label not in CLASSES:
-        raise DataError(f"There is no drawing of class {label!r}.", f"Choose from {' '.join(CLASSES)}.")
+        raise DataError(f'Unknown class "{label}".', choose_from(label, CLASSES))
     if size_px < 16:
         raise DataError(f"size_px is {size_px}, too small to recognise a cell.", "Choose at least 16.")
     if seed < 0:

@@ -11,15 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from nonet.synthetic.appearance import PatientAppearance
 from nonet.synthetic.morphology import Granules, Morphology
-from nonet.synthetic.shapes import (
-    FRAME_UM,
-    Canvas,
-    Window,
-    bead_distance,
-    ellipse_distance,
-    soft_step,
-    stamp_discs,
-)
+from nonet.synthetic.shapes import FRAME_UM, Canvas, Window, bead_distance, ellipse_distance, soft_step, stamp_discs
 
 #: Pixels of the canvas per pixel of the image, in each direction.
 SUPERSAMPLING = 2
@@ -81,36 +73,18 @@ def paint(cell: Morphology, appearance: PatientAppearance, size_px: int, rng: np
     window = canvas.window(x, y, reach)
     window.x, window.y = window.x - np.float32(x), window.y - np.float32(y)
     moulds = [(rx - x, ry - y, r) for rx, ry, r in red_cells[: cell.num_moulding]]
-    distance = _cell_distance(canvas, window, cell, rng, moulds)
-    nucleus = _nucleus_distance(canvas, window, cell, rng, distance)
-    _paint_cytoplasm(canvas, window, cell, rng, distance)
-    _paint_vacuoles(canvas, window, cell, rng, distance, nucleus)
-    _paint_nucleus(canvas, window, cell, rng, nucleus)
+    painter = _CellPainter(canvas, window, cell, rng)
+    distance = painter.cell_distance(moulds)
+    nucleus = painter.nucleus_distance(distance)
+    painter.paint_cytoplasm(distance)
+    painter.paint_vacuoles(distance, nucleus)
+    painter.paint_nucleus(nucleus)
     for granules in cell.granules:
-        _paint_granules(canvas, window, granules, rng, distance, nucleus)
+        painter.paint_granules(granules, distance, nucleus)
     masks = np.zeros((2, canvas.side_px, canvas.side_px), np.float32)
     window.view(masks)[:] = distance < 0, nucleus < 0
     cell_mask, nucleus_mask = _shrink(masks) > 0.5
     return Painted(_expose(canvas, appearance, rng), cell_mask, nucleus_mask)
-
-
-def paint_red_cells(appearance: PatientAppearance, size_px: int, rng: np.random.Generator) -> np.ndarray:
-    """Paint a field of red cells without a white cell.
-
-    Parameters
-    ----------
-    appearance : PatientAppearance
-    size_px : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray of uint8, shape (size_px, size_px, 3)
-    """
-    canvas = Canvas(size_px * SUPERSAMPLING, appearance.magnification)
-    for red_cell in _place_red_cells(appearance, rng, (0.0, 0.0), -np.inf, 0):
-        _paint_red_cell(canvas, appearance, rng, *red_cell)
-    return _expose(canvas, appearance, rng)
 
 
 def _place_red_cells(
@@ -172,145 +146,113 @@ def _paint_platelets(canvas: Canvas, rng: np.random.Generator, centre: tuple[flo
         canvas.cover(window, 0.8 * speck, to_absorbance((96, 56, 130)))
 
 
-def _cell_distance(
-    canvas: Canvas,
-    window: Window,
-    cell: Morphology,
-    rng: np.random.Generator,
-    moulds: list[tuple[float, float, float]],
-) -> np.ndarray:
-    a = cell.diameter_um / 2 * np.sqrt(cell.elongation)
-    distance = ellipse_distance(window, 0, 0, a, a / cell.elongation, cell.angle_rad)
-    distance += np.float32(cell.outline_um) * window.view(canvas.noise(rng, 4.5))
-    for x, y, radius in moulds:
-        hole = np.sqrt((window.x - np.float32(x)) ** 2 + (window.y - np.float32(y)) ** 2) - np.float32(radius)
-        np.maximum(distance, np.float32(-0.1) - hole, out=distance)
-    return distance
+class _CellPainter:
+    """Paints one white cell within its window of the canvas."""
 
+    def __init__(self, canvas: Canvas, window: Window, cell: Morphology, rng: np.random.Generator):
+        self.canvas, self.window, self.cell, self.rng = canvas, window, cell, rng
 
-def _nucleus_distance(
-    canvas: Canvas, window: Window, cell: Morphology, rng: np.random.Generator, cell_distance: np.ndarray
-) -> np.ndarray:
-    distance = bead_distance(window, cell.beads)
-    distance += np.float32(cell.nucleus_outline_um) * window.view(canvas.noise(rng, 2.6))
-    return np.maximum(distance, cell_distance + np.float32(0.35))
+    def _noise(self, scale_um: float) -> np.ndarray:
+        return self.window.view(self.canvas.noise(self.rng, scale_um))
 
+    def _away(self, x: float | np.float32, y: float | np.float32) -> np.ndarray:
+        """Return the distance of each pixel from a point, in µm."""
+        return np.sqrt((self.window.x - np.float32(x)) ** 2 + (self.window.y - np.float32(y)) ** 2)
 
-def _paint_cytoplasm(
-    canvas: Canvas, window: Window, cell: Morphology, rng: np.random.Generator, distance: np.ndarray
-) -> None:
-    density = 1 + np.float32(cell.texture) * (
-        window.view(canvas.noise(rng, 0.7)) + np.float32(0.7) * window.view(canvas.noise(rng, 2.5))
-    )
-    density += np.float32(cell.dark_edge) * np.exp(np.clip(distance, -9, 0) / np.float32(1.2))
-    density += np.float32(0.18) * np.exp(-((distance + np.float32(0.25)) ** 2) / np.float32(0.06))  # the membrane
-    if cell.hof:
-        hx, hy = cell.hof_xy_um
-        away = (window.x - np.float32(hx)) ** 2 + (window.y - np.float32(hy)) ** 2
-        density *= 1 - np.float32(cell.hof) * np.exp(away / np.float32(-2 * 1.5**2))
-    colour = to_absorbance(cell.cytoplasm_colour)[:, None, None] * np.clip(density, 0.1, None)
-    canvas.cover(window, np.float32(0.96) * soft_step(distance, 0.3), colour)
+    def cell_distance(self, moulds: list[tuple[float, float, float]]) -> np.ndarray:
+        a = self.cell.diameter_um / 2 * np.sqrt(self.cell.elongation)
+        distance = ellipse_distance(self.window, 0, 0, a, a / self.cell.elongation, self.cell.angle_rad)
+        distance += np.float32(self.cell.outline_um) * self._noise(4.5)
+        for x, y, radius in moulds:
+            hole = self._away(x, y) - np.float32(radius)
+            np.maximum(distance, np.float32(-0.1) - hole, out=distance)
+        return distance
 
+    def nucleus_distance(self, cell_distance: np.ndarray) -> np.ndarray:
+        distance = bead_distance(self.window, self.cell.beads)
+        distance += np.float32(self.cell.nucleus_outline_um) * self._noise(2.6)
+        return np.maximum(distance, cell_distance + np.float32(0.35))
 
-def _paint_vacuoles(
-    canvas: Canvas,
-    window: Window,
-    cell: Morphology,
-    rng: np.random.Generator,
-    distance: np.ndarray,
-    nucleus: np.ndarray,
-) -> None:
-    if not cell.num_vacuoles:
-        return
-    place = np.flatnonzero((distance < -0.6) & (nucleus > 0.2))
-    cover = _scatter_discs(
-        canvas, distance.shape, place, cell.num_vacuoles, rng.uniform(0.25, 0.6, cell.num_vacuoles), rng
-    )
-    canvas.cover(window, np.float32(0.75) * cover * (nucleus > 0), to_absorbance((242, 236, 246)))
+    def paint_cytoplasm(self, distance: np.ndarray) -> None:
+        density = 1 + np.float32(self.cell.texture) * (self._noise(0.7) + np.float32(0.7) * self._noise(2.5))
+        density += np.float32(self.cell.dark_edge) * np.exp(np.clip(distance, -9, 0) / np.float32(1.2))
+        density += np.float32(0.18) * np.exp(-((distance + np.float32(0.25)) ** 2) / np.float32(0.06))  # the membrane
+        if self.cell.hof:
+            hx, hy = self.cell.hof_xy_um
+            away = (self.window.x - np.float32(hx)) ** 2 + (self.window.y - np.float32(hy)) ** 2
+            density *= 1 - np.float32(self.cell.hof) * np.exp(away / np.float32(-2 * 1.5**2))
+        colour = to_absorbance(self.cell.cytoplasm_colour)[:, None, None] * np.clip(density, 0.1, None)
+        self.canvas.cover(self.window, np.float32(0.96) * soft_step(distance, 0.3), colour)
 
+    def paint_vacuoles(self, distance: np.ndarray, nucleus: np.ndarray) -> None:
+        if not self.cell.num_vacuoles:
+            return
+        place = np.flatnonzero((distance < -0.6) & (nucleus > 0.2))
+        cover = self._scatter_discs(place, self.cell.num_vacuoles, self.rng.uniform(0.25, 0.6, self.cell.num_vacuoles))
+        self.canvas.cover(self.window, np.float32(0.75) * cover * (nucleus > 0), to_absorbance((242, 236, 246)))
 
-def _paint_nucleus(
-    canvas: Canvas, window: Window, cell: Morphology, rng: np.random.Generator, distance: np.ndarray
-) -> None:
-    noise = window.view(canvas.noise(rng, cell.chromatin_um))
-    clumps = np.tanh(np.float32(1.5) * noise) * np.float32(1.2)
-    fine = window.view(canvas.noise(rng, 0.4)) * np.float32(0.3)
-    density = 1 + np.float32(cell.chromatin) * ((1 - cell.clumping) * noise + cell.clumping * clumps + fine)
-    density += np.float32(0.16) * np.exp(-((distance + np.float32(0.2)) ** 2) / np.float32(0.08))  # the envelope
-    if cell.folds:
-        crease = np.abs(window.view(canvas.noise(rng, 4.0)))
-        density += np.float32(cell.folds) * np.exp(-((crease / np.float32(0.16)) ** 2))
-    if cell.clock_face:
-        density += np.float32(cell.clock_face) * _clock_face(canvas, window, cell, rng, distance)
-    tint = to_absorbance(cell.nucleus_colour)[:, None, None] * np.clip(density, 0.3, None)
-    for x, y, radius in _place_nucleoli(window, cell, rng, distance):
-        hole = np.sqrt((window.x - x) ** 2 + (window.y - y) ** 2) - np.float32(radius)
-        rim = np.exp(-((hole - np.float32(0.25)) ** 2) / np.float32(0.06))
-        pale = soft_step(hole, 0.5) * np.float32(cell.nucleolus)
-        tint = tint * (1 + np.float32(0.22) * rim)
-        tint += pale * (to_absorbance((162, 142, 214))[:, None, None] - tint)
-    canvas.cover(window, np.float32(0.97) * soft_step(distance, 0.3), tint)
+    def paint_nucleus(self, distance: np.ndarray) -> None:
+        cell, noise = self.cell, self._noise(self.cell.chromatin_um)
+        clumps = np.tanh(np.float32(1.5) * noise) * np.float32(1.2)
+        fine = self._noise(0.4) * np.float32(0.3)
+        density = 1 + np.float32(cell.chromatin) * ((1 - cell.clumping) * noise + cell.clumping * clumps + fine)
+        density += np.float32(0.16) * np.exp(-((distance + np.float32(0.2)) ** 2) / np.float32(0.08))  # the envelope
+        if cell.folds:
+            crease = np.abs(self._noise(4.0))
+            density += np.float32(cell.folds) * np.exp(-((crease / np.float32(0.16)) ** 2))
+        if cell.clock_face:
+            density += np.float32(cell.clock_face) * self._clock_face(distance)
+        tint = to_absorbance(cell.nucleus_colour)[:, None, None] * np.clip(density, 0.3, None)
+        for x, y, radius in self._place_nucleoli(distance):
+            hole = self._away(x, y) - np.float32(radius)
+            rim = np.exp(-((hole - np.float32(0.25)) ** 2) / np.float32(0.06))
+            pale = soft_step(hole, 0.5) * np.float32(cell.nucleolus)
+            tint = tint * (1 + np.float32(0.22) * rim)
+            tint += pale * (to_absorbance((162, 142, 214))[:, None, None] - tint)
+        self.canvas.cover(self.window, np.float32(0.97) * soft_step(distance, 0.3), tint)
 
+    def _clock_face(self, distance: np.ndarray) -> np.ndarray:
+        """Return clumps like the numerals of a clock: blocks along the rim, one in the middle, pale spokes between."""
+        x, y = (np.float32(v) for v in self.cell.beads[:, :2].mean(axis=0))
+        dx, dy = self.window.x - x, self.window.y - y
+        bent = np.float32(0.9) * self._noise(1.6)  # no two numerals are alike
+        spokes = np.cos(int(self.rng.integers(6, 9)) * np.arctan2(dy, dx) + np.float32(self.rng.uniform(0, 6)) + bent)
+        ring = np.exp(-((distance + np.float32(0.9)) ** 2) / np.float32(0.9))
+        middle = np.exp((dx * dx + dy * dy) / np.float32(-0.8))
+        return np.float32(1.5) * ring * np.tanh(2 * spokes) + middle - np.float32(0.25)
 
-def _clock_face(
-    canvas: Canvas, window: Window, cell: Morphology, rng: np.random.Generator, distance: np.ndarray
-) -> np.ndarray:
-    """Return clumps like the numerals of a clock: blocks along the rim, one in the middle, pale spokes between."""
-    x, y = (np.float32(v) for v in cell.beads[:, :2].mean(axis=0))
-    dx, dy = window.x - x, window.y - y
-    bent = np.float32(0.9) * window.view(canvas.noise(rng, 1.6))  # no two numerals are alike
-    spokes = np.cos(int(rng.integers(6, 9)) * np.arctan2(dy, dx) + np.float32(rng.uniform(0, 6)) + bent)
-    ring = np.exp(-((distance + np.float32(0.9)) ** 2) / np.float32(0.9))
-    middle = np.exp((dx * dx + dy * dy) / np.float32(-0.8))
-    return np.float32(1.5) * ring * np.tanh(2 * spokes) + middle - np.float32(0.25)
+    def _place_nucleoli(self, distance: np.ndarray) -> list[tuple[np.float32, np.float32, float]]:
+        cell = self.cell
+        place = np.flatnonzero(distance < -0.55 * cell.beads[:, 2].max() if cell.num_nucleoli == 1 else distance < -1.5)
+        nucleoli: list[tuple[np.float32, np.float32, float]] = []
+        for _ in range(6 * cell.num_nucleoli if len(place) else 0):
+            row, column = divmod(int(self.rng.choice(place)), distance.shape[1])
+            x, y = self.window.x[0, column], self.window.y[row, 0]
+            radius = cell.nucleolus_um * self.rng.uniform(0.75, 1.1) * (1 if cell.num_nucleoli == 1 else 0.85)
+            if all(np.hypot(x - a, y - b) > r + radius + 0.3 for a, b, r in nucleoli):
+                nucleoli.append((x, y, radius))
+            if len(nucleoli) == cell.num_nucleoli:
+                break
+        return nucleoli
 
+    def _scatter_discs(self, place: np.ndarray, count: int, radius_um: np.ndarray) -> np.ndarray:
+        """Stamp discs at random pixels of `place` (flat indices)."""
+        shape = len(self.window.y), self.window.x.shape[1]
+        if len(place) == 0 or count == 0:
+            return np.zeros(shape, np.float32)
+        rows, columns = np.divmod(self.rng.choice(place, size=count), shape[1])
+        return stamp_discs(
+            shape, columns + self.rng.random(count), rows + self.rng.random(count), radius_um * self.canvas.px_per_um
+        )
 
-def _place_nucleoli(
-    window: Window, cell: Morphology, rng: np.random.Generator, distance: np.ndarray
-) -> list[tuple[np.float32, np.float32, float]]:
-    place = np.flatnonzero(distance < -0.55 * cell.beads[:, 2].max() if cell.num_nucleoli == 1 else distance < -1.5)
-    nucleoli: list[tuple[np.float32, np.float32, float]] = []
-    for _ in range(6 * cell.num_nucleoli if len(place) else 0):
-        row, column = divmod(int(rng.choice(place)), distance.shape[1])
-        x, y = window.x[0, column], window.y[row, 0]
-        radius = cell.nucleolus_um * rng.uniform(0.75, 1.1) * (1 if cell.num_nucleoli == 1 else 0.85)
-        if all(np.hypot(x - a, y - b) > r + radius + 0.3 for a, b, r in nucleoli):
-            nucleoli.append((x, y, radius))
-        if len(nucleoli) == cell.num_nucleoli:
-            break
-    return nucleoli
-
-
-def _scatter_discs(
-    canvas: Canvas,
-    shape: tuple[int, int],
-    place: np.ndarray,
-    count: int,
-    radius_um: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Stamp discs at random pixels of `place` (flat indices)."""
-    if len(place) == 0 or count == 0:
-        return np.zeros(shape, np.float32)
-    rows, columns = np.divmod(rng.choice(place, size=count), shape[1])
-    return stamp_discs(shape, columns + rng.random(count), rows + rng.random(count), radius_um * canvas.px_per_um)
-
-
-def _paint_granules(
-    canvas: Canvas,
-    window: Window,
-    granules: Granules,
-    rng: np.random.Generator,
-    distance: np.ndarray,
-    nucleus: np.ndarray,
-) -> None:
-    inside = distance < -granules.radius_um - 0.1
-    if not granules.over_nucleus:
-        inside &= nucleus > granules.radius_um * 0.5
-    radius = granules.radius_um * rng.uniform(0.7, 1.2, granules.count)
-    cover = _scatter_discs(canvas, distance.shape, np.flatnonzero(inside), granules.count, radius, rng)
-    cover *= np.where(nucleus < 0, np.float32(granules.over_nucleus), np.float32(1)) * np.float32(granules.opacity)
-    canvas.cover(window, cover, to_absorbance(granules.colour))
+    def paint_granules(self, granules: Granules, distance: np.ndarray, nucleus: np.ndarray) -> None:
+        inside = distance < -granules.radius_um - 0.1
+        if not granules.over_nucleus:
+            inside &= nucleus > granules.radius_um * 0.5
+        radius = granules.radius_um * self.rng.uniform(0.7, 1.2, granules.count)
+        cover = self._scatter_discs(np.flatnonzero(inside), granules.count, radius)
+        cover *= np.where(nucleus < 0, np.float32(granules.over_nucleus), np.float32(1)) * np.float32(granules.opacity)
+        self.canvas.cover(self.window, cover, to_absorbance(granules.colour))
 
 
 def _shrink(planes: np.ndarray) -> np.ndarray:

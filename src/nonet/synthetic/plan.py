@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nonet.cells import CLASSES
-from nonet.errors import DataError
+from nonet.errors import DataError, choose_from
 from nonet.synthetic.cells import draw_maturity
 
 #: Corruptions of drawn cells, from `nonet.data.preprocess.corruptions`, and their severities.
@@ -189,7 +189,7 @@ def _checked_counts(num_images: int | dict[str, int]) -> dict[str, int]:
         return imbalanced_counts(num_images, minimum=max(1, min(_MIN_IMAGES, num_images // len(CLASSES))))
     unknown = [label for label in num_images if label not in CLASSES]
     if unknown:
-        raise DataError(f"There is no drawing of class {unknown[0]!r}.", f"Choose from {' '.join(CLASSES)}.")
+        raise DataError(f'Unknown class "{unknown[0]}".', choose_from(unknown[0], CLASSES))
     negative = [label for label, count in num_images.items() if count < 0]
     if negative:
         raise DataError(f"num_images of {negative[0]} is {num_images[negative[0]]}.", "Choose 0 or more.")

@@ -9,7 +9,7 @@ import pandas as pd
 from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.artifacts.integrity import note_checksums, read_done
-from nonet.artifacts.logit_columns import logit_classes, logit_columns
+from nonet.artifacts.oof import logit_classes, logit_columns, read_oof
 from nonet.artifacts.run import Member, Run, written_whole
 from nonet.calibration.calibrate import write_calibrated
 from nonet.errors import RunError
@@ -44,7 +44,7 @@ def finish(run: Run, recipe: Recipe, classes: list[str], titles: dict[str, str],
     RunError
         If every network diverged.
     """
-    tables = {member: pd.read_parquet(member.oof) for member in members}
+    tables = {member: read_oof(member.oof) for member in members}
     entries = _member_entries(run, tables)
     set_aside_damaged_ensemble(run)
     if run.ensemble.exists():  # a person may have edited the weights
@@ -94,12 +94,7 @@ def _member_entries(run: Run, tables: Mapping[Member, pd.DataFrame]) -> list[Mem
 
 
 def trained_priors(
-    manifest: pd.DataFrame,
-    folds: pd.DataFrame,
-    classes: Sequence[str],
-    sampling: Sampling,
-    *,
-    refit: bool = False,
+    manifest: pd.DataFrame, folds: pd.DataFrame, classes: Sequence[str], sampling: Sampling, *, refit: bool = False
 ) -> np.ndarray:
     """Return the class priors that a run's members learned: the shares that training drew, see `drawn_shares`.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from nonet.errors import RecipeError, did_you_mean
+from nonet.errors import RecipeError, choose_from
 from nonet.recipe import Loss
 
 if TYPE_CHECKING:
@@ -127,9 +127,7 @@ def get_loss(name: str) -> Callable[..., torch.Tensor]:
         If there is none of this name; lists the names.
     """
     if name not in LOSSES:
-        raise RecipeError(
-            f'Unknown loss.name "{name}".', hint=f"{did_you_mean(name, LOSSES)}Choose from {', '.join(LOSSES)}."
-        )
+        raise RecipeError(f'Unknown loss.name "{name}".', hint=choose_from(name, LOSSES))
     return LOSSES[name]
 
 

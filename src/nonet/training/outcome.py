@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from sklearn.metrics import f1_score
 
 from nonet.artifacts.integrity import write_done
-from nonet.artifacts.logit_columns import logit_columns
+from nonet.artifacts.oof import logit_columns
 from nonet.artifacts.run import Member, written_whole
 from nonet.calibration.ood import fit_member_score
 from nonet.data.folds import patient_or_image

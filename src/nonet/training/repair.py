@@ -104,7 +104,7 @@ def reset_damaged_members(run: Run, members: Sequence[Member]) -> None:
             require_member(member)
         except DamagedError as error:
             logger.warning(f"{error.message} {member.name} is trained again.")
-            for file in (member.done, member.weights, member.oof, member.features, member.ood, member.history):
+            for file in (member.done, *member.results):
                 file.unlink(missing_ok=True)
             continue
         _drop_history(member)

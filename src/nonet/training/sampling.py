@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nonet.errors import DataError, RecipeError, did_you_mean
+from nonet.errors import DataError, RecipeError, choose_from
 from nonet.recipe import Sampling
 
 
@@ -128,10 +128,7 @@ def get_sampler(name: str) -> Callable[[np.ndarray, Sampling], np.ndarray]:
         If there is none of this name; lists the names.
     """
     if name not in SAMPLERS:
-        raise RecipeError(
-            f'Unknown sampling.sampler "{name}".',
-            hint=f"{did_you_mean(name, SAMPLERS)}Choose from {', '.join(SAMPLERS)}.",
-        )
+        raise RecipeError(f'Unknown sampling.sampler "{name}".', hint=choose_from(name, SAMPLERS))
     return SAMPLERS[name]
 
 

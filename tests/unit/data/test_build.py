@@ -160,10 +160,10 @@ def test_no_class_can_be_called_what_cells_without_a_name_are_called(cells, tmp_
     [
         ("cells", "is not a source"),
         ("zip:cells", "Kinds: folder, csv, wbcbench, wbcbench-hf, acevedo"),
-        ("folder:nowhere", "no folder"),
-        ("csv:nowhere.csv", "no table"),
-        ("wbcbench:nowhere", "no folder"),
-        ([], "no source"),
+        ("folder:nowhere", "does not exist"),
+        ("csv:nowhere.csv", "does not exist"),
+        ("wbcbench:nowhere", "does not exist"),
+        ([], "No source"),
     ],
 )
 def test_wrong_sources_are_explained(tmp_path, spec, words):

@@ -14,7 +14,7 @@ from nonet.artifacts.run import Run
 from nonet.calibration.calibrate import calibrate
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, in_order_of_maturation
 from nonet.errors import RunError
-from nonet.evaluation.mistakes import PLACES, mistakes_in_words, place_of
+from nonet.evaluation.mistakes import PLACES, get_place, mistakes_in_words
 from nonet.report.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
@@ -130,7 +130,7 @@ def test_mistakes_of_each_group_of_models_are_those_of_its_logits(runs):
     ],
 )
 def test_place_of_a_mistake(true, predicted, place):
-    assert place_of(true, predicted) == place
+    assert get_place(true, predicted) == place
 
 
 def test_no_mistake_is_said_as_such():

@@ -14,14 +14,14 @@ from nonet.artifacts.integrity import note_checksums
 from nonet.artifacts.run import Run
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import confusions_by_group
-from nonet.evaluation.majority_baseline import measure_floor
+from nonet.evaluation.majority_baseline import measure_majority_baseline
 
 CODES = ["EO", "LY", "SNE"]
 ISSUE_FILES = ("issues.csv", "issues_by_source.csv", "issues_by_patient.csv", "figures/label_issues.svg")
 
 
-def floor_of(true, predicted, group, **options):
-    return measure_floor(confusions_by_group(true, predicted, group, len(CODES)), CODES, **options)
+def baseline_of(true, predicted, group, **options):
+    return measure_majority_baseline(confusions_by_group(true, predicted, group, len(CODES)), CODES, **options)
 
 
 @pytest.fixture
@@ -41,47 +41,47 @@ def group(rng):
 
 def test_it_is_what_a_constant_scores(true, group, rng):
     predicted = np.where(rng.random(900) < 0.5, true, rng.integers(3, size=900))
-    floor = floor_of(true, predicted, group)
+    baseline = baseline_of(true, predicted, group)
     constant = np.full(900, 2)
-    assert (floor.commonest, floor.num_classes) == ("SNE", 3)
+    assert (baseline.commonest, baseline.num_classes) == ("SNE", 3)
     for pair, score in (
-        (floor.accuracy, accuracy_score),
-        (floor.balanced_accuracy, balanced_accuracy_score),
-        (floor.macro_f1, lambda t, p: f1_score(t, p, average="macro", zero_division=0)),
+        (baseline.accuracy, accuracy_score),
+        (baseline.balanced_accuracy, balanced_accuracy_score),
+        (baseline.macro_f1, lambda t, p: f1_score(t, p, average="macro", zero_division=0)),
     ):
         assert pair == pytest.approx((score(true, predicted), score(true, constant)))
-    assert floor.gain[0] == pytest.approx(balanced_accuracy_score(true, predicted) - 1 / 3)
-    assert 0 < floor.gain[1] < floor.gain[0] < floor.gain[2]
+    assert baseline.gain[0] == pytest.approx(balanced_accuracy_score(true, predicted) - 1 / 3)
+    assert 0 < baseline.gain[1] < baseline.gain[0] < baseline.gain[2]
 
 
 def test_constants_and_guesses_have_learned_nothing(true, group, rng):
     for number in range(3):
-        floor = floor_of(true, np.full(900, number), group)
-        assert floor.nothing_learned and "chance" in floor.words()
+        baseline = baseline_of(true, np.full(900, number), group)
+        assert baseline.nothing_learned and "chance" in baseline.words()
     for share in ([1 / 3] * 3, [0.1, 0.2, 0.7], [0.01, 0.01, 0.98]):
-        assert floor_of(true, rng.choice(3, size=900, p=share), group).nothing_learned
+        assert baseline_of(true, rng.choice(3, size=900, p=share), group).nothing_learned
 
 
 def test_weak_predictions_have_learned_something_though_a_constant_is_right_more_often(true, group, rng):
     predicted = np.where(rng.random(900) < 0.4, true, rng.integers(3, size=900))
-    floor = floor_of(true, predicted, group)
-    assert not floor.nothing_learned and floor.is_below
-    assert re.search(r"SNE .*\b7\d\b", floor.words())
+    baseline = baseline_of(true, predicted, group)
+    assert not baseline.nothing_learned and baseline.is_below
+    assert re.search(r"SNE .*\b7\d\b", baseline.words())
 
 
 def test_good_predictions_need_no_words(true, group, rng):
     predicted = np.where(rng.random(900) < 0.9, true, rng.integers(3, size=900))
-    assert floor_of(true, predicted, group).words() is None
+    assert baseline_of(true, predicted, group).words() is None
 
 
-def test_one_class_alone_has_no_floor(group):
-    assert floor_of(np.ones(900, int), np.ones(900, int), group).words() is None
+def test_one_class_alone_has_no_baseline_to_beat(group):
+    assert baseline_of(np.ones(900, int), np.ones(900, int), group).words() is None
 
 
 def test_from_one_patient_the_score_itself_decides(true, rng):
     group = np.zeros(900)
-    assert floor_of(true, np.full(900, 2), group).nothing_learned
-    assert not floor_of(true, true, group).nothing_learned
+    assert baseline_of(true, np.full(900, 2), group).nothing_learned
+    assert not baseline_of(true, true, group).nothing_learned
 
 
 @pytest.fixture

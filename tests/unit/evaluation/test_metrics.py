@@ -131,11 +131,12 @@ def test_difference_is_paired():
     true, first, patient = _patients(rng)
     second = np.where(rng.random(len(true)) < 0.03, true, first)
     confusions = confusions_by_group(true, np.stack([first, second]), patient, 3)
-    difference, low, high = Bootstrap(num_resamples=500).difference(confusions, 1, 0)
+    difference, low, high = Bootstrap(num_resamples=500).differences(confusions, [(1, 0)])[0]
     lows, highs = Bootstrap(num_resamples=500).intervals(confusions)["macro_f1"]
     assert 0 < low < difference < high
     assert high - low < (highs - lows).min() / 4
-    assert Bootstrap(num_resamples=500).difference(confusions, 0, 1) == pytest.approx((-difference, -high, -low))
+    (reverse,) = Bootstrap(num_resamples=500).differences(confusions, [(0, 1)])
+    assert reverse == pytest.approx((-difference, -high, -low))
 
 
 def test_a_class_missing_from_a_resample_drops_out_of_its_mean():

@@ -46,7 +46,7 @@ def make_oof(num_images=120, *, architectures=("a", "b", "c"), view_sets=("none"
 
 
 def test_rows_and_columns():
-    table = table_1(make_oof(), names={"a": "Net-A"}, **FAST)
+    table = table_1(align_oof(make_oof()), names={"a": "Net-A"}, **FAST)
     assert table["name"].tolist() == ["3 × Net-A", "3 × b", "3 × c", "ensemble"] * 2
     assert table["views"].tolist() == ["none"] * 4 + ["dihedral"] * 4
     for score in ("macro_f1", "balanced_accuracy", "macro_precision", "macro_specificity"):
@@ -56,7 +56,7 @@ def test_rows_and_columns():
 
 def test_each_row_is_the_score_of_its_logits():
     oof = make_oof()
-    table = table_1(oof, **FAST)
+    table = table_1(align_oof(oof), **FAST)
     for _, row in table[table["architecture"] != "ensemble"].iterrows():
         part = oof[(oof["architecture"] == row["architecture"]) & (oof["view_set"] == row["views"])]
         true = part["label"].map(CLASSES.index).to_numpy()
@@ -66,7 +66,7 @@ def test_each_row_is_the_score_of_its_logits():
 
 def test_ensemble_row_is_the_score_of_the_mean_logits():
     oof = make_oof()
-    table = table_1(oof, **FAST)
+    table = table_1(align_oof(oof), **FAST)
     ours = table[table["architecture"] == "ensemble"]["macro_f1"].tolist()
     means = oof.groupby(["view_set", "image_id"])[LOGITS].mean()
     expected = []
@@ -90,16 +90,13 @@ def test_ensemble_is_the_mean_to_the_last_bit_in_any_order_of_rows():
 
 def test_table_does_not_depend_on_the_order_of_rows():
     oof = make_oof()
-    pd.testing.assert_frame_equal(table_1(oof, **FAST), table_1(oof.sample(frac=1, random_state=1), **FAST))
-
-
-def test_aligned_logits_may_be_given_instead():
-    oof = make_oof()
-    pd.testing.assert_frame_equal(table_1(oof, **FAST), table_1(align_oof(oof), **FAST))
+    pd.testing.assert_frame_equal(
+        table_1(align_oof(oof), **FAST), table_1(align_oof(oof.sample(frac=1, random_state=1)), **FAST)
+    )
 
 
 def test_without_views_there_are_only_rows_without():
-    table = table_1(make_oof(view_sets=("none",)), **FAST)
+    table = table_1(align_oof(make_oof(view_sets=("none",))), **FAST)
     assert table["views"].tolist() == ["none"] * 4
 
 
@@ -107,13 +104,13 @@ def test_unknown_patients_are_drawn_as_images():
     oof = make_oof()
     oof["patient"] = oof["patient"].where(oof["patient"] != "p3", None)
     unknown = oof.loc[oof["patient"].isna(), "image_id"].nunique()
-    table = table_1(oof, **FAST)
+    table = table_1(align_oof(oof), **FAST)
     assert (table["patients"] == 16).all() and (table["groups"] == 16 + unknown).all()
 
 
 def test_classes_come_in_order_of_maturation_with_images_and_patients():
     oof = make_oof()
-    table = per_class_table(oof, **FAST)
+    table = per_class_table(align_oof(oof), **FAST)
     assert table["code"].tolist() == ["PMY", "MY", "SNE", "PLY", "LY"]
     assert table["name"].tolist()[0] == "promyelocyte"
     images = oof.drop_duplicates("image_id")
@@ -124,8 +121,8 @@ def test_classes_come_in_order_of_maturation_with_images_and_patients():
 
 def test_per_class_f1_averages_to_the_macro_f1_of_the_ensemble_with_views():
     oof = make_oof()
-    table = table_1(oof, **FAST)
-    assert per_class_table(oof, **FAST)["f1"].mean() == pytest.approx(table["macro_f1"].iloc[-1])
+    table = table_1(align_oof(oof), **FAST)
+    assert per_class_table(align_oof(oof), **FAST)["f1"].mean() == pytest.approx(table["macro_f1"].iloc[-1])
 
 
 def test_classes_of_few_patients_and_of_none_are_noted():
@@ -134,22 +131,22 @@ def test_classes_of_few_patients_and_of_none_are_noted():
     oof.loc[oof["label"] == "PMY", "patient"] = [f"q{i % 2}" for i in range((oof["label"] == "PMY").sum())]
     oof["patient"] = oof.groupby("image_id")["patient"].transform("first")
     oof = oof[oof["label"] != "MY"]
-    table = per_class_table(oof, **FAST).set_index("code")
+    table = per_class_table(align_oof(oof), **FAST).set_index("code")
     assert table.loc["PLY", "note"] == "1 patient: no interval" and np.isnan(table.loc["PLY", "f1_low"])
     assert "2 patients" in table.loc["PMY", "note"] and "cannot be judged" in table.loc["MY", "note"]
     assert np.isnan(table.loc["MY", "f1"]) and table.loc["MY", "images"] == 0
     assert table.loc["LY", "note"] == ""
-    assert table["f1"].mean() == pytest.approx(table_1(oof, **FAST)["macro_f1"].iloc[-1])
+    assert table["f1"].mean() == pytest.approx(table_1(align_oof(oof), **FAST)["macro_f1"].iloc[-1])
 
 
 def test_differences_are_those_of_the_table():
     oof = make_oof()
-    table = table_1(oof, **FAST)
-    found = difference_table(oof, **FAST)
+    table = table_1(align_oof(oof), **FAST)
+    found = difference_table(align_oof(oof), **FAST)
     assert found["comparison"].tolist()[-1] == "ensemble with views − without"
     with_views = table[table["views"] == "dihedral"]["macro_f1"].to_numpy()
     np.testing.assert_allclose(found["difference"][:3], with_views[3] - with_views[:3])
-    assert difference_table(make_oof(architectures=("a",), view_sets=("none",)), **FAST).empty
+    assert difference_table(align_oof(make_oof(architectures=("a",), view_sets=("none",))), **FAST).empty
 
 
 def test_confusion_is_labelled_in_order_of_maturation():
@@ -162,7 +159,7 @@ def test_numbers_for_people():
     assert format_interval(0.5123, 0.47, 0.55) == "0.512 [0.470, 0.550]"
     assert format_interval(0.5, np.nan, np.nan) == "0.500 [–]"
     assert format_interval(np.nan, np.nan, np.nan) == "–"
-    assert len(format_table(table_1(make_oof(), **FAST)).splitlines()) == 9
+    assert len(format_table(table_1(align_oof(make_oof()), **FAST)).splitlines()) == 9
 
 
 @pytest.mark.parametrize(
@@ -179,4 +176,4 @@ def test_numbers_for_people():
 )
 def test_what_is_wrong_is_named(spoil, message):
     with pytest.raises(RunError, match=message):
-        table_1(spoil(make_oof()), **FAST)
+        align_oof(spoil(make_oof()))

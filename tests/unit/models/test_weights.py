@@ -134,7 +134,7 @@ class TestFilesThatDoNotFit:
             self.load(changed, tmp_path)
 
     def test_a_list(self, tmp_path):
-        with pytest.raises(WeightsError, match="holds a list"):
+        with pytest.raises(WeightsError, match="contains a list"):
             self.load([1, 2], tmp_path)
 
     def test_numbers_instead_of_tensors(self, state, tmp_path):

@@ -11,19 +11,15 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 from skimage.restoration import estimate_sigma
 
+from helpers.drawn_cells import cell_masks
 from helpers.processes import kill_at_work
 from nonet.cells import CLASSES, GRANULOCYTE_STAGES
 from nonet.data.preprocess.corruptions import corrupt
 from nonet.errors import DataError, StorageError
 from nonet.synthetic import dataset as drawn_dataset
-from nonet.synthetic.dataset import (
-    NEIGHBOURS,
-    cell_masks,
-    draw_cell,
-    draw_dataset,
-    imbalanced_counts,
-    patient_appearance,
-)
+from nonet.synthetic.appearance import patient_appearance
+from nonet.synthetic.dataset import draw_cell, draw_dataset
+from nonet.synthetic.plan import DRAWN_CORRUPTIONS, NEIGHBOURS, imbalanced_counts
 
 
 def read_table(path):
@@ -142,7 +138,7 @@ def test_granules_have_the_colour_of_their_class():
 # Corruption
 
 
-@pytest.mark.parametrize("kind", drawn_dataset.DRAWN_CORRUPTIONS)
+@pytest.mark.parametrize("kind", DRAWN_CORRUPTIONS)
 def test_severity_0_changes_nothing_and_more_changes_more(kind):
     image = draw_cell("MO", seed=3, size_px=96)
     assert corrupt(image, kind, 0, seed=1) is image
@@ -190,7 +186,7 @@ def test_planted_errors_have_the_requested_rate_and_stay_between_neighbours(data
 
 def test_corruptions_are_on_record(dataset):
     truth = dataset[2]
-    assert {row["corruption"] for row in truth} == {"none", *drawn_dataset.DRAWN_CORRUPTIONS}
+    assert {row["corruption"] for row in truth} == {"none", *DRAWN_CORRUPTIONS}
     assert {row["severity"] for row in truth} == {"0", "1", "2", "3"}
     assert all((row["corruption"] == "none") == (row["severity"] == "0") for row in truth)
 
@@ -255,14 +251,14 @@ def test_imbalanced_counts_add_up(total, minimum):
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda out: draw_cell("XX", seed=1), "'XX'"),
+        (lambda out: draw_cell("XX", seed=1), '"XX"'),
         (lambda out: draw_cell("LY", seed=1, size_px=4), "size_px is 4"),
         (lambda out: draw_cell("LY", seed=-1), "seed is -1"),
         (lambda out: draw_cell("LY", seed=1, maturity=0.5), "LY"),
         (lambda out: draw_cell("MY", seed=1, maturity=1.5), "maturity is 1.5"),
         (lambda out: patient_appearance(-1), "seed is -1"),
         (lambda out: imbalanced_counts(12), "12 images"),
-        (lambda out: draw_dataset(out, num_images={"XX": 3}), "'XX'"),
+        (lambda out: draw_dataset(out, num_images={"XX": 3}), '"XX"'),
         (lambda out: draw_dataset(out, num_images={"LY": -3}), "num_images of LY is -3"),
         (lambda out: draw_dataset(out, num_images={}), "num_images"),
         (lambda out: draw_dataset(out, num_images=5), "5 images"),

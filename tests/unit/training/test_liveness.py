@@ -302,7 +302,7 @@ def test_report_card_and_log_say_which_member_died_and_why(lame_run, tmp_path, c
 def test_mistakes_are_counted_on_what_living_members_judge(lame_run):
     oof = read_run(lame_run).oof
     table = mistakes_table(oof).set_index("architecture")
-    predicted = oof.predicted()[oof.rows().index(("dihedral", "vit_mini"))]
+    predicted = oof.predicted[oof.rows().index(("dihedral", "vit_mini"))]
     judged = predicted >= 0
     assert table.loc["vit_mini", "images"] == judged.sum() < table.loc["ensemble", "images"] == 30
     assert table.loc["vit_mini", "mistakes"] == (predicted != oof.true)[judged].sum()

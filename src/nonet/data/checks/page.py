@@ -49,13 +49,8 @@ def write_checks(dataset: Dataset, checks: Checks) -> Path:
         When the folder cannot be written to.
     """
     path = dataset.folder / "checks.html"
-    try:
-        write_json(dataset.folder / "checks.json", checks.as_json())
-        write_text(path, render_checks(dataset, checks))
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error.strerror}.", hint="Allow writing there, or copy the dataset."
-        ) from error
+    write_json(dataset.folder / "checks.json", checks.as_json())
+    write_text(path, render_checks(dataset, checks))
     return path
 
 
@@ -85,6 +80,7 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
         "crops": "One image of each class, cropped and resized as each recipe does.",
         "class_counts": "Number of images of each class and source, as dots on a logarithmic scale.",
     }
+    shown = checks.pairs.head(_MAX_PICTURES).to_dict("records")
     figures = {name: inline(svg_text(figure, name), alternatives[name]) for name, figure in drawings.items()}
     return (
         html_environment(_TEMPLATES)
@@ -96,7 +92,10 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
             num_classes=len(dataset.classes),
             num_patients=dataset.manifest["patient"].nunique(),
             counts=_count_rows(checks, sources),
-            shown=[_with_pictures(dataset, pair) for pair in checks.pairs.head(_MAX_PICTURES).to_dict("records")],
+            shown=[
+                pair | {f"picture_{side}": _picture(dataset, pair[f"image_{side}"]) for side in ("a", "b")}
+                for pair in shown
+            ],
             pairs=checks.pairs.head(_MAX_ROWS).to_dict("records"),
             num_pairs=len(checks.pairs),
             kinds=PAIR_KINDS,
@@ -171,10 +170,6 @@ def _samples(dataset: Dataset) -> tuple[list[np.ndarray], list[str]]:
                 images.append(image)
                 labels.append(str(code))
     return images, labels
-
-
-def _with_pictures(dataset: Dataset, pair: dict) -> dict:
-    return pair | {f"picture_{side}": _picture(dataset, pair[f"image_{side}"]) for side in ("a", "b")}
 
 
 def _picture(dataset: Dataset, image_id: str) -> str:

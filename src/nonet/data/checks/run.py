@@ -1,6 +1,6 @@
 """The checks of a dataset before training: copies, leaks, shortcuts, and classes that are too small."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from nonet.data.images.image_stats import ImageStats
 from nonet.data.manifest import format_findings
 from nonet.data.patients import patient_findings
 from nonet.data.sources.splits import TEST, parse_split
+from nonet.errors import counted
 
 PAIR_COLUMNS = ["image_a", "image_b", "label_a", "label_b", "patient_a", "patient_b", "similarity", "view", "kind"]
 #: Kinds of near duplicates, the most serious first, and what each means.
@@ -185,51 +186,48 @@ def _find_shortcuts(manifest: pd.DataFrame, stats: list[ImageStats]) -> list[Sho
     return find_shortcuts(table[table["label"].notna() & table["split"].ne("test")])
 
 
-def _unreadable_findings(failed: pd.DataFrame) -> list[Finding]:
+def _unreadable_findings(failed: pd.DataFrame) -> Iterator[Finding]:
     if failed.empty:
-        return []
+        return
     first = failed.iloc[0]
-    what = "1 image is" if len(failed) == 1 else f"{len(failed):,} images are"
-    return [
-        Finding(
-            "unreadable",
-            f"{what} missing, changed or unreadable, first {first['path']}: {first['reason'].removesuffix('.')}.",
-        )
-    ]
+    what = counted(len(failed), "image is", "images are")
+    yield Finding(
+        "unreadable",
+        f"{what} missing, changed or unreadable, first {first['path']}: {first['reason'].removesuffix('.')}.",
+    )
 
 
-def _conflict_findings(conflicts: pd.DataFrame) -> list[Finding]:
+def _conflict_findings(conflicts: pd.DataFrame) -> Iterator[Finding]:
     if conflicts.empty:
-        return []
-    what = "1 image has" if len(conflicts) == 1 else f"{len(conflicts):,} images have"
+        return
+    what = counted(len(conflicts), "image has", "images have")
     text = f"{what} an exact copy with another label; all of them were left out, first {conflicts.iloc[0]['path']}."
-    return [Finding("conflicting copies", text)]
+    yield Finding("conflicting copies", text)
 
 
-def split_findings(manifest: pd.DataFrame) -> list[Finding]:
+def split_findings(manifest: pd.DataFrame) -> Iterator[Finding]:
     """Report test splits that leave nothing to learn, and images that seem to be a test set but are trained on.
 
     Parameters
     ----------
     manifest : DataFrame
 
-    Returns
-    -------
-    list of Finding
+    Yields
+    ------
+    Finding
     """
     labelled, test = manifest["label"].notna(), manifest["split"].eq(TEST)
     trained = manifest[labelled & ~test]
-    findings = []
     if trained.empty:
         text = "All labelled images have the split test, so there is none to train on."
-        findings.append(Finding("no image to train on", text))
+        yield Finding("no image to train on", text)
     elif trained["label"].nunique() == 1:
         label = trained["label"].iloc[0]
-        findings.append(Finding("one class", f"There is only one class, {label}: a classifier needs two."))
+        yield Finding("one class", f"There is only one class, {label}: a classifier needs two.")
     only = sorted(set(manifest.loc[labelled & test, "label"]) - set(trained["label"]))
     if only and not trained.empty:
         text = f"These labels occur only in the split test, so no network learns them: {', '.join(only)}."
-        findings.append(Finding("classes of the test alone", text))
+        yield Finding("classes of the test alone", text)
     for source, rows in trained.groupby("source"):
         # A data set's own words, such as TestA; in a user's sources the split is train, val or test.
         words = sorted(str(word) for word in rows["split"].dropna().unique() if parse_split(str(word)) == TEST)
@@ -242,28 +240,23 @@ def split_findings(manifest: pd.DataFrame) -> list[Finding]:
                 "trained on and scored. To keep them apart, give them the split test: in a table, or by a folder named "
                 "test above the class folders."
             )
-            findings.append(Finding("named as a test set", text))
-    return findings
+            yield Finding("named as a test set", text)
 
 
-def _pair_findings(pairs: pd.DataFrame) -> list[Finding]:
-    findings = []
+def _pair_findings(pairs: pd.DataFrame) -> Iterator[Finding]:
     for kind in _SERIOUS:
         here = pairs[pairs["kind"] == kind]
         if here.empty:
             continue
         first = here.iloc[0]
         a, b = (_image_with_detail(first, side, kind) for side in ("a", "b"))
-        num = "1 pair" if len(here) == 1 else f"{len(here):,} pairs"
+        num = counted(len(here), "pair", "pairs")
         view = "" if first["view"] == UNCHANGED else f" ({first['view']})"
         example = f"{'first ' if len(here) > 1 else ''}{a} and {b}{view}"
-        findings.append(
-            Finding(
-                f"near duplicates: {kind}",
-                f"Near duplicates, {kind}: {num}, {example}; {PAIR_KINDS[kind]}. Compare them and drop one.",
-            )
+        yield Finding(
+            f"near duplicates: {kind}",
+            f"Near duplicates, {kind}: {num}, {example}; {PAIR_KINDS[kind]}. Compare them and drop one.",
         )
-    return findings
 
 
 def _image_with_detail(pair: pd.Series, side: str, kind: str) -> str:
@@ -272,8 +265,7 @@ def _image_with_detail(pair: pd.Series, side: str, kind: str) -> str:
     return pair[f"image_{side}"] + detail.get(kind, "")
 
 
-def _shortcut_findings(shortcuts: list[Shortcut], manifest: pd.DataFrame) -> list[Finding]:
-    findings = []
+def _shortcut_findings(shortcuts: list[Shortcut], manifest: pd.DataFrame) -> Iterator[Finding]:
     for shortcut in (each for each in shortcuts if each.found):
         where = f"within {shortcut.scope}" if shortcut.scope != ALL_SOURCES else "over all sources"
         numbers = f"{shortcut.score:.2f}, chance {shortcut.chance:.2f}"
@@ -292,18 +284,17 @@ def _shortcut_findings(shortcuts: list[Shortcut], manifest: pd.DataFrame) -> lis
                 f"Shortcut, {shortcut.what} {where}: it {which} (balanced accuracy {numbers}). A network would learn "
                 f"that instead of the cell: crop or correct these images, or leave them out.{unknown}"
             )
-        findings.append(Finding(f"shortcut: {shortcut.what}", text))
-    return findings
+        yield Finding(f"shortcut: {shortcut.what}", text)
 
 
-def _small_class_findings(manifest: pd.DataFrame, num_folds: int) -> list[Finding]:
+def _small_class_findings(manifest: pd.DataFrame, num_folds: int) -> Iterator[Finding]:
     counts = patients_per_class(manifest)
     small = counts[counts < num_folds]
     if small.empty:
-        return []
+        return
     listed = ", ".join(f"{code} ({small[code]})" for code in in_order_of_maturation(small.index))
     text = f"Classes with fewer patients than the {num_folds} folds cannot be scored honestly: {listed}."
-    return [Finding("too few patients", text)]
+    yield Finding("too few patients", text)
 
 
 def _plain(value):

@@ -24,10 +24,7 @@ _MIN_PER_CLASS = 6
 #: agreement; a class, where the area under its curve is as large.
 _DEVIATIONS, _MIN_ACCURACY, _MIN_AREA, _MIN_AGREEMENT = 4.5, 0.03, 0.8, 0.05
 _DEVIATIONS_NAMED = 2.5  # for a class, once all classes together are beyond chance: rare classes vary a lot
-STATISTICS = {
-    "size": ["width", "height"],
-    "border colour": ["border_red", "border_green", "border_blue"],
-}
+STATISTICS = {"size": ["width", "height"], "border colour": ["border_red", "border_green", "border_blue"]}
 ORDER = "file order"
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -103,7 +104,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[;:]|[^\x20-\x7e]", " ", name or "").strip()[:60] or "an unnamed profile"
 
 
-def stated_colours(data: bytes, info: dict) -> list[str]:
+def stated_colours(data: bytes, info: dict) -> Iterator[str]:
     """List colour information in a file without a profile that differs from sRGB. It is reported, not applied.
 
     Parameters
@@ -113,25 +114,23 @@ def stated_colours(data: bytes, info: dict) -> list[str]:
     info : dict
         Pillow's `Image.info`.
 
-    Returns
-    -------
-    list of str
+    Yields
+    ------
+    str
         Notes.
     """
-    notes = []
     is_srgb = "srgb" in info
     gamma, chromaticity = info.get("gamma"), info.get("chromaticity")
     if gamma and not is_srgb and abs(gamma - _GAMMA) > 0.03:
-        notes.append(f"gamma ignored: the file states {gamma:g}, not {_GAMMA}")
+        yield f"gamma ignored: the file states {gamma:g}, not {_GAMMA}"
     if chromaticity and not is_srgb and np.abs(np.subtract(chromaticity, _CHROMATICITY)).max() > 0.01:
-        notes.append("colour space ignored: the file states primaries other than sRGB's")
+        yield "colour space ignored: the file states primaries other than sRGB's"
     code = _code_points(data)
     if code and not (code[0] in _PRIMARIES and code[1] in _TRANSFERS):
-        notes.append(f"colour space ignored: the file states primaries {code[0]} and transfer {code[1]} of ITU-T H.273")
+        yield f"colour space ignored: the file states primaries {code[0]} and transfer {code[1]} of ITU-T H.273"
     exif = info.get("exif")
     if isinstance(exif, bytes) and b"R03\0" in exif:
-        notes.append("colour space ignored: EXIF names Adobe RGB, without a profile")
-    return notes
+        yield "colour space ignored: EXIF names Adobe RGB, without a profile"
 
 
 def _code_points(data: bytes) -> tuple[int, int] | None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from nonet.data.images import tiff
 from nonet.data.images.colour import lay_over_white, stated_colours, to_srgb
 from nonet.data.images.depth import to_eight_bits
-from nonet.data.images.file_kinds import PICTURE, detect_kind
+from nonet.data.images.file_kinds import PICTURE, TIFF, detect_kind
 from nonet.data.images.files import read_file
 from nonet.data.images.formats import FORMATS, why_not_opened
 from nonet.data.images.image_stats import ImageStats, compute_image_stats
@@ -190,7 +190,7 @@ class _Decoder:
 
     def read(self) -> ImageRead:
         """Return the image."""
-        layout = tiff.find_layout(self.data) if tiff.is_tiff(self.data) else None
+        layout = tiff.find_layout(self.data) if detect_kind(self.data) == TIFF else None
         colours, alpha = self._read_by_pillow() if layout is None else self._read_tiff(layout)
         pixels = np.array(to_srgb(colours, self.icc_profile, self.notes))
         if alpha is not None:
@@ -204,7 +204,7 @@ class _Decoder:
         """Return colours, an 8-bit image without alpha, and alpha: uint8 (height, width) or None."""
         opened = self._open(page)
         if getattr(opened, "is_animated", False) and opened.format not in ("MPO", "TIFF"):
-            raise DataError("holds several frames: save the one that shows the cell as an image of its own")
+            raise DataError("contains several frames: save the one that shows the cell as an image of its own")
         self.icc_profile = opened.info.get("icc_profile")
         low_bytes = _low_bytes(opened)
         if low_bytes is None and not opened.mode.startswith(("I", "F")):

@@ -38,9 +38,9 @@ def to_eight_bits(values: np.ndarray, *, bits: int | None = None) -> tuple[np.nd
     if values.dtype == np.uint8:
         return values, ""
     if values.dtype.kind not in "iuf":
-        raise DataError(f"holds values of type {values.dtype}: not an image")
+        raise DataError(f"contains values of type {values.dtype}: not an image")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise DataError("holds values that are NaN or infinite")
+        raise DataError("contains values that are NaN or infinite")
     low, high = values.min(), values.max()
     floating = values.dtype.kind == "f"
     top, what = _range_of_floats(values, low, high) if floating else _range_of_integers(values, low, high, bits)
@@ -50,9 +50,9 @@ def to_eight_bits(values: np.ndarray, *, bits: int | None = None) -> tuple[np.nd
 
 def _range_of_integers(values: np.ndarray, low: int, high: int, bits: int | None) -> tuple[float, str]:
     if low < 0:
-        raise DataError(f"holds negative values ({low:,} to {high:,}), whose meaning is unknown")
+        raise DataError(f"contains negative values ({low:,} to {high:,}), whose meaning is unknown")
     if high > RANGES[16]:
-        raise DataError(f"holds values up to {high:,}, beyond 16 bits: their range is unknown")
+        raise DataError(f"contains values up to {high:,}, beyond 16 bits: their range is unknown")
     if bits is not None and high < 2**bits:
         return 2**bits - 1, "" if bits in (8, 16) else f"read as {bits} bits, as the file states"
     used = next(bits for bits, top in RANGES.items() if high <= top)
@@ -65,14 +65,14 @@ def _range_of_floats(values: np.ndarray, low: float, high: float) -> tuple[float
     if high <= _OVERSHOOT:
         top, what = 1.0, "read as 0–1"
     elif high < 16:
-        raise DataError(f"holds floating-point values up to {high:.3g}: neither 0–1 nor 0–255")
+        raise DataError(f"contains floating-point values up to {high:.3g}: neither 0–1 nor 0–255")
     else:
         used = next((bits for bits, top in RANGES.items() if high <= _OVERSHOOT * top), None)
         if used is None:
-            raise DataError(f"holds floating-point values up to {high:.3g}: their range is unknown")
+            raise DataError(f"contains floating-point values up to {high:.3g}: their range is unknown")
         top, what = float(RANGES[used]), f"read as 0–{RANGES[used]}"
     if low < (1 - _OVERSHOOT) * top:
-        raise DataError(f"holds negative values ({low:.3g} to {high:.3g}), whose meaning is unknown")
+        raise DataError(f"contains negative values ({low:.3g} to {high:.3g}), whose meaning is unknown")
     return top, what
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nonet.data.images.file_kinds import RAW, TIFF, detect_kind
+from nonet.data.images.file_kinds import RAW, TIFF
 from nonet.data.images.files import MAX_BYTES
 from nonet.errors import DataError
 
@@ -51,20 +51,6 @@ class Layout:
     inverted: bool = False
     for_tifffile: bool = False
     notes: tuple[str, ...] = ()
-
-
-def is_tiff(data: bytes) -> bool:
-    """Tell whether bytes begin like a TIFF file.
-
-    Parameters
-    ----------
-    data : bytes
-
-    Returns
-    -------
-    bool
-    """
-    return detect_kind(data) == TIFF
 
 
 def find_layout(data: bytes) -> Layout | None:
@@ -144,11 +130,11 @@ def _pictures(tif: Any, pages: list) -> tuple[tuple[int, ...], tuple[str, ...]]:
     if len(pages) > MAX_PAGES:
         if len({page.offset for page in pages}) < len(pages):
             raise DataError(f"is {TIFF.words} that is damaged: its list of pages is circular")
-        raise DataError(f"holds more than {MAX_PAGES:,} pages: {_STACK_HINT}")
+        raise DataError(f"contains more than {MAX_PAGES:,} pages: {_STACK_HINT}")
     wanted = [i for i, page in enumerate(pages) if not page.subfiletype & _REDUCED_OR_MASK] or list(range(len(pages)))
     num_stored = _num_planes(tif, pages) if len(pages) == 1 else 0
     if num_stored > 1:
-        raise DataError(f"holds {num_stored} images on one page: {_STACK_HINT}")
+        raise DataError(f"contains {num_stored} images on one page: {_STACK_HINT}")
     largest = max(wanted, key=lambda i: pages[i].imagewidth * pages[i].imagelength)
     others = [i for i in wanted if i != largest and not _is_smaller_copy(pages[i], pages[largest])]
     if not others:
@@ -159,7 +145,7 @@ def _pictures(tif: Any, pages: list) -> tuple[tuple[int, ...], tuple[str, ...]]:
     if may_be_rgb and (order := _order_of_channels(tif, pages)):
         return order, ("channels joined: three grey pages are red, green and blue",)
     or_merge = ", or merge them to RGB if they are its channels" if may_be_rgb else ""
-    raise DataError(f"holds {len(others) + 1} pages: {_STACK_HINT}{or_merge}")
+    raise DataError(f"contains {len(others) + 1} pages: {_STACK_HINT}{or_merge}")
 
 
 def _num_planes(tif: Any, pages: list) -> int:

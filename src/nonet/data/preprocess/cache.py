@@ -260,16 +260,17 @@ class Cache:
         first = self.index.stat().st_size // 65
         checksums = [image_checksums(image.pixels[self.crop][None])[0] for image in new]
         facts = [_facts_checksum(image.sha256.encode("ascii"), image.sigma) for image in new]
+        parts = {
+            self.pixels: b"".join(image.pixels[self.crop].tobytes() for image in new),
+            self.sigmas: np.array([image.sigma for image in new], dtype=np.float32).tobytes(),
+            self.checksums: np.array(checksums, dtype=CHECKSUM).tobytes(),
+            self.facts: np.array(facts, dtype=CHECKSUM).tobytes(),
+            self.index: "".join(f"{image.sha256}\n" for image in new).encode("ascii"),  # last, as it says what is there
+        }
         with writing_to(self.folder):
-            with self.pixels.open("ab") as file:
-                file.writelines(image.pixels[self.crop].tobytes() for image in new)
-            with self.sigmas.open("ab") as file:
-                file.write(np.array([image.sigma for image in new], dtype=np.float32).tobytes())
-            for path, numbers in ((self.checksums, checksums), (self.facts, facts)):
+            for path, data in parts.items():
                 with path.open("ab") as file:
-                    file.write(np.array(numbers, dtype=CHECKSUM).tobytes())
-            with self.index.open("a", encoding="ascii") as file:
-                file.write("".join(f"{image.sha256}\n" for image in new))
+                    file.write(data)
         self.rows |= {image.sha256: row for row, image in enumerate(new, start=first)}
 
 
@@ -305,13 +306,7 @@ class _Job(NamedTuple):
 
 
 def _fill(
-    caches: list[Cache],
-    jobs: list[_Job],
-    settings: Denoise,
-    num_workers: int | None,
-    *,
-    total: int,
-    description: str,
+    caches: list[Cache], jobs: list[_Job], settings: Denoise, num_workers: int | None, *, total: int, description: str
 ) -> None:
     """Prepare images chunk by chunk and append them to the caches."""
     chunks = [jobs[start : start + CHUNK_SIZE] for start in range(0, len(jobs), CHUNK_SIZE)]

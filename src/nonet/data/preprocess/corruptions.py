@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import correlate1d
 
-from nonet.errors import DataError
+from nonet.errors import DataError, choose_from
 
 SEVERITIES = (0, 1, 2, 3, 4)
 
@@ -69,7 +69,7 @@ def corrupt(image: np.ndarray, corruption: str, severity: int, *, seed: int) -> 
         When there is no such corruption or severity, or the image is not 8-bit RGB.
     """
     if corruption not in CORRUPTIONS:
-        raise DataError(f"There is no corruption {corruption!r}.", f"Choose from {', '.join(CORRUPTIONS)}.")
+        raise DataError(f'Unknown corruption "{corruption}".', choose_from(corruption, CORRUPTIONS))
     if severity not in SEVERITIES:
         raise DataError(f"severity is {severity}.", "Choose from 0 (none), 1, 2, 3 and 4.")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:

@@ -3,25 +3,25 @@
 from pathlib import Path
 
 from nonet.data.sources.base import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
-from nonet.data.sources.class_folders import find_root, list_images, require_rows
+from nonet.data.sources.class_folders import find_root, list_images
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 
-#: The prefix of a file's name is the fine label, the folder the broad one.
+#: The prefix of a file's name is the fine label, the folder the broad one: ig has 2,895 files, neutrophil 3,329.
 LABELS = LabelMap(
     {
-        "BA": "BA",
-        "EO": "EO",
-        "LY": "LY",
-        "MO": "MO",
-        "SNE": "SNE",
-        "BNE": "BNE",
-        "MMY": "MMY",
-        "MY": "MY",
-        "PMY": "PMY",
-        "NEUTROPHIL": NEUTROPHIL,
-        "IG": LeftOut("an immature granulocyte, not divided into PMY, MY and MMY", "IG"),
-        "ERB": ERYTHROBLAST,
-        "PLATELET": PLATELET,
+        "BA": ("BA", 1218),
+        "EO": ("EO", 3117),
+        "LY": ("LY", 1214),
+        "MO": ("MO", 1420),
+        "SNE": ("SNE", 1646),
+        "BNE": ("BNE", 1633),
+        "MMY": ("MMY", 1015),
+        "MY": ("MY", 1137),
+        "PMY": ("PMY", 592),
+        "NEUTROPHIL": (NEUTROPHIL, 50),
+        "IG": (LeftOut("an immature granulocyte, not divided into PMY, MY and MMY", "IG"), 151),
+        "ERB": (ERYTHROBLAST, 1551),
+        "PLATELET": (PLATELET, 2348),
     }
 )
 FOLDERS = {
@@ -34,70 +34,36 @@ FOLDERS = {
     "neutrophil": {"SNE", "BNE", "NEUTROPHIL"},
     "platelet": {"PLATELET"},
 }
-#: Files of the complete data set by prefix; ig has 2,895 in all, neutrophil 3,329.
-COUNTS = {
-    "BA": 1218,
-    "EO": 3117,
-    "ERB": 1551,
-    "LY": 1214,
-    "MO": 1420,
-    "PLATELET": 2348,
-    "MMY": 1015,
-    "MY": 1137,
-    "PMY": 592,
-    "IG": 151,
-    "SNE": 1646,
-    "BNE": 1633,
-    "NEUTROPHIL": 50,
-}
 
 
-def read_acevedo(path: Path, name: str | None = None) -> Listing:
-    """List the images of Acevedo-20 by the prefix of their names; patients are unknown.
-
-    Parameters
-    ----------
-    path : Path
-        The folder with basophil/, …, platelet/, or one above it.
-    name : str, optional
-        Of the source; by default acevedo.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When the folder has another layout.
-    """
-    listing, source = Listing(find_root(path, "acevedo", *FOLDERS)), name or "acevedo"
+def _read(path: Path, source: str) -> Listing:
+    """List the images of Acevedo-20 by the prefix of their names; patients are unknown."""
+    listing = Listing(find_root(path, "acevedo", *FOLDERS))
     for file in list_images(listing, source):
         folder, prefix = file.parts[0].casefold(), file.name.split("_")[0].upper()
         if len(file.parts) == 1 or folder not in FOLDERS:
             listing.exclude(str(file), source, None, "in no class folder")
-        elif prefix in COUNTS and prefix not in FOLDERS[folder]:
+        elif prefix in LABELS and prefix not in FOLDERS[folder]:
             listing.exclude(
                 str(file), source, prefix, f"folder and name disagree: the folder says {folder}, the name {prefix}"
             )
         else:
             listing.add_upstream(LABELS, prefix, path=str(file), source=source)
-    return require_rows(listing, path, "acevedo")
+    return listing
 
 
 ACEVEDO = Source(
     name="acevedo",
     title="Acevedo-20 (PBC): CellaVision crops of healthy donors, Barcelona",
-    read=read_acevedo,
+    reader=_read,
     published="Mendeley Data, https://data.mendeley.com/datasets/snkd93bnjr/1 (doi:10.17632/snkd93bnjr.1)",
     licence="CC BY 4.0",
     citation="Acevedo A, Merino A, Alférez S, Molina Á, Boldú L, Rodellar J. A dataset of microscopic peripheral blood "
     "cell images for development of automatic recognition systems. Data in Brief 30 (2020) 105474.",
     layout="DIR/{basophil,eosinophil,erythroblast,ig,lymphocyte,monocyte,neutrophil,platelet}/PREFIX_number.jpg\n"
-    "The folder is the broad class, the prefix the fine label: ig/ holds MMY, MY, PMY and IG, neutrophil/ SNE, BNE and "
-    "NEUTROPHIL.",
+    "The folder is the broad class, the prefix the fine label: ig/ contains MMY, MY, PMY and IG, neutrophil/ SNE, BNE "
+    "and NEUTROPHIL.",
     labels=LABELS,
-    counts=COUNTS,
     num_images=17092,
     paper=frozenset({"MO", "EO", "BNE", "PMY", "BA", "MY", "MMY"}),
     paper_words="MO 1,420, EO 3,117, BNE 1,633, PMY 592, BA 1,218, MY 1,137, MMY 1,015: 10,132 images. The paper's "

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from nonet.data.sources.class_folders import require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.errors import DataError
 
@@ -72,18 +74,18 @@ class Source:
         Its key in SOURCES, and the images' source unless the user gives another name.
     title : str
         What it is, in one line.
-    read : callable
-        Function of (path, name or None, **options) that returns a Listing.
+    reader : callable
+        Function of (path, name, **options) that returns a Listing. The path is that of a folder that can be listed,
+        unless `takes_file`; the name is that of the images' source, by default that of this entry, or None if
+        `named_by_path`.
     layout : str
-        The folder that `read` expects.
+        The folder that `reader` expects.
     published, licence, citation : str
         Where it is, what may be done with it, what to cite. Empty for the user's own data.
     published_unverified : bool
         Whether the address in `published` has not been confirmed.
     labels : LabelMap
         Upstream label → code, or why it has none.
-    counts : mapping
-        Upstream label → images of the complete data set, if known, to recognise an incomplete folder.
     parts : mapping
         Part → images of the complete part, for data sets whose parts can be used by themselves.
     num_images : int or None
@@ -103,19 +105,22 @@ class Source:
     by_hand : str
         What to download by hand, and where to put it.
     options : tuple of str
-        Keyword arguments of `build_dataset` that `read` accepts.
+        Keyword arguments of `build_dataset` that `reader` accepts.
+    takes_file : bool
+        Whether the path may be that of a file.
+    named_by_path : bool
+        Whether `reader` derives the name of the images' source from the path.
     """
 
     name: str
     title: str
-    read: Callable[..., Listing]
+    reader: Callable[..., Listing]
     layout: str
     published: str = ""
     published_unverified: bool = False
     licence: str = ""
     citation: str = ""
     labels: LabelMap = field(default_factory=LabelMap)
-    counts: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, int] = field(default_factory=dict)
     num_images: int | None = None
     patients: str = "unknown"
@@ -126,6 +131,41 @@ class Source:
     downloads: tuple[Download, ...] = ()
     by_hand: str = ""
     options: tuple[str, ...] = ()
+    takes_file: bool = False
+    named_by_path: bool = False
+
+    def read(self, path: Path, name: str | None = None, **options: object) -> Listing:
+        """List the images of a folder or file in this layout.
+
+        Parameters
+        ----------
+        path : Path
+        name : str, optional
+            Of the images' source.
+        **options
+            See `options`.
+
+        Returns
+        -------
+        Listing
+
+        Raises
+        ------
+        DataError
+            When it cannot be read, or has another layout.
+        """
+        if not self.takes_file:
+            require_folder(path, self.name)
+        listing = self.reader(path, name if self.named_by_path else name or self.name, **options)
+        listing.kind = self.name
+        if self.published:  # the user's own data may be listed as left out
+            require_rows(listing, path, self.name)
+        return listing
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Upstream label → images of the complete data set, if known, to recognise an incomplete folder."""
+        return self.labels.counts
 
     @property
     def fetchable(self) -> str:

@@ -1,11 +1,13 @@
 """BCCD: 364 photographs of fields with boxes; the classes of its white cells are in a separate table."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 from nonet.data.sources.base import NEUTROPHIL, PLATELET, Download, Source
-from nonet.data.sources.boxes import Box, BoxedImages, Fields
-from nonet.data.sources.class_folders import ClassFolders, require_folder, require_rows
+from nonet.data.sources.boxes import Box, BoxedCell, list_cells
+from nonet.data.sources.class_folders import ClassFolders
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import walk_files
@@ -26,51 +28,24 @@ LABELS = LabelMap(
 _SEVERAL = "several cells: the table labels the field, which has"
 
 
-def read_bccd(path: Path, name: str | None = None) -> Listing:
+def _read(path: Path, source: str) -> Listing:
     """List the crops of BCCD by folder, or the cells of its fields by their boxes.
 
     The boxes say only WBC, RBC and Platelets. Where there is a labels.csv (Image, Category), a field's single white
     cell gets the field's category. The field serves as a stand-in for the patient.
-
-    Parameters
-    ----------
-    path : Path
-        The folder with Annotations/ and JPEGImages/, or with class folders.
-    name : str, optional
-        Of the source; by default bccd.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When it is neither, or an annotation or the table cannot be read.
     """
-    require_folder(path, "bccd")
     annotations = walk_files(path, ".xml")
     if not annotations:
-        return ClassFolders("bccd", LABELS, ignored=(".csv",))(path, name)
-    listing, source = Listing(path), name or "bccd"
+        return ClassFolders(LABELS, ignored=(".csv",))(path, source)
+    listing = Listing(path)
     table = next((file for file in walk_files(path, ".csv") if file.name == "labels.csv"), None)
-    categories = _categories(table) if table else {}
     if table is None:
         listing.notes.append(
-            f"{source}: there is no labels.csv (Image, Category), so no white cell has a class. It comes with the copy "
+            f"{source}: labels.csv (Image, Category) is missing, so no white cell has a class. It comes with the copy "
             "of BCCD on Kaggle (paultimothymooney/blood-cells, dataset-master)."
         )
-    fields, places = Fields(path), dict[str, tuple[Path, Box]]()
-    for annotation in annotations:
-        field = fields.find(annotation)
-        if isinstance(field, str):
-            listing.exclude(annotation.relative_to(path).as_posix(), source, None, field)
-        else:
-            _list_field(listing, annotation, field, source, categories.get(_number(field.stem)), places)
-    for unused in fields.unused():
-        listing.exclude(unused, source, None, "no boxes: there is no XML for it")
-    listing.packed = BoxedImages(places)
-    return require_rows(listing, path, "bccd")
+    list_cells(listing, source, LABELS, annotations, partial(_read_cells, _categories(table) if table else {}))
+    return listing
 
 
 def _number(stem: str) -> str:
@@ -86,29 +61,16 @@ def _categories(table: Path) -> dict[str, str]:
     return {_number(image): category for image, category in zip(rows["Image"], rows["Category"])}
 
 
-def _list_field(
-    listing: Listing,
-    annotation: Path,
-    field: Path,
-    source: str,
-    category: str | None,
-    places: dict[str, tuple[Path, Box]],
-) -> None:
-    cells = _boxes(annotation)
+def _read_cells(categories: dict[str, str], annotation: Path, field: Path) -> Iterator[BoxedCell]:
+    cells, category = _boxes(annotation), categories.get(_number(field.stem))
     num_white = sum(name.upper() == "WBC" for name, _ in cells)
-    stem = field.relative_to(listing.root).with_suffix("").as_posix()
     for number, (name, box) in enumerate(cells):
-        inside = f"{stem}/{number:02d}.png"
-        if box.is_empty:
-            listing.exclude(inside, source, name, f"empty box: {box}")
-        elif name.upper() == "WBC" and category and (num_white > 1 or "," in category):
-            listing.exclude(inside, source, category, f"{_SEVERAL} {num_white} boxes of WBC and category {category}")
-        else:
-            label = category if name.upper() == "WBC" and category else name
-            places[inside] = (field, box)
-            listing.add_upstream(
-                LABELS, label, path=inside, source=source, patient=f"field-{stem}", patient_is_standin=True
-            )
+        problem = ""
+        if name.upper() == "WBC" and category and not box.is_empty:
+            name = category
+            if num_white > 1 or "," in category:
+                problem = f"{_SEVERAL} {num_white} boxes of WBC and category {category}"
+        yield BoxedCell(f"{number:02d}", name, box, problem)
 
 
 def _boxes(annotation: Path) -> list[tuple[str, Box]]:
@@ -129,7 +91,7 @@ def _boxes(annotation: Path) -> list[tuple[str, Box]]:
 BCCD = Source(
     name="bccd",
     title="BCCD: 364 fields with boxes of red cells, white cells and platelets",
-    read=read_bccd,
+    reader=_read,
     published="https://github.com/Shenggan/BCCD_Dataset; labels.csv with Kaggle's paultimothymooney/blood-cells",
     licence="MIT, as its repository says",
     citation="BCCD_Dataset, Shenggan, GitHub; photographs by cosmicad and akshaylamba.",
@@ -140,7 +102,7 @@ BCCD = Source(
     patients="unknown; fields are stand-ins where boxes are given",
     notes=(
         "Boxes say only WBC; the class comes from labels.csv, for fields with one white cell.",
-        "Kaggle's dataset2-master holds 12,500 rotated copies of some 350 photographs: folds by image put copies of "
+        "Kaggle's dataset2-master contains 12,500 rotated copies of some 350 photographs: folds by image put copies of "
         "one cell on both sides. For a score, use the fields or none of it.",
         "Neutrophils, the largest class, are not divided: left out unless `classes` names NEU.",
     ),

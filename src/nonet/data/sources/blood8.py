@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from nonet.data.sources.base import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
-from nonet.data.sources.class_folders import ClassFolders, require_folder, require_rows
+from nonet.data.sources.class_folders import ClassFolders
 from nonet.data.sources.listing import LabelMap, Listing
-from nonet.data.sources.packed import ParquetImages, image_suffix, parquet_files, read_parquet, safe_name
+from nonet.data.sources.packed import PackedImages, image_suffix, parquet_files, read_cells, read_parquet, safe_name
 from nonet.errors import DataError
 
 LABELS = LabelMap(
@@ -23,31 +23,12 @@ LABELS = LabelMap(
 )
 
 
-def read_blood8(path: Path, name: str | None = None) -> Listing:
-    """List the images of the hub's Parquet files, or of one folder per class.
-
-    Parameters
-    ----------
-    path : Path
-        The folder of the Parquet files, at any depth, or of the class folders.
-    name : str, optional
-        Of the source; by default blood8.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When it is neither, a file cannot be read, or its labels are numbers without names.
-    """
-    require_folder(path, "blood8")
+def _read(path: Path, source: str) -> Listing:
+    """List the images of the hub's Parquet files, at any depth, or of one folder per class."""
     files = parquet_files(path)
     if not files:
-        return ClassFolders("blood8", LABELS)(path, name)
-    listing, source = Listing(path), name or "blood8"
-    places = {}
+        return ClassFolders(LABELS)(path, source)
+    listing, places = Listing(path), {}
     for file in files:
         values, names = read_parquet(file, ["label", "image.path"])
         if "label" not in values:
@@ -57,10 +38,10 @@ def read_blood8(path: Path, name: str | None = None) -> Listing:
         for row, (label, original) in enumerate(zip(values["label"], originals)):
             stem = f"{row:06d}" + (f"_{safe_name(Path(original).stem)}" if original else "")
             inside = f"{folder}/{stem}{image_suffix(original)}"
-            places[inside] = (file, row)
+            places[inside] = (file, "image", row)
             listing.add_upstream(LABELS, _name(label, names.get("label"), file), path=inside, source=source)
-    listing.packed = ParquetImages(places)
-    return require_rows(listing, path, "blood8")
+    listing.packed = PackedImages(places, read_cells)
+    return listing
 
 
 def _name(label: int | str | None, names: list[str] | None, file: Path) -> str:
@@ -74,7 +55,7 @@ def _name(label: int | str | None, names: list[str] | None, file: Path) -> str:
 BLOOD8 = Source(
     name="blood8",
     title="ehottl/blood_dataset: eight classes, collected from other sets",
-    read=read_blood8,
+    reader=_read,
     published="Hugging Face hub, https://huggingface.co/datasets/ehottl/blood_dataset",
     licence="unknown; see the page before use",
     citation="ehottl/blood_dataset, Hugging Face hub. No paper is known for it.",

@@ -5,56 +5,30 @@ from pathlib import Path
 from nonet.artifacts.system_files import is_leftover
 from nonet.data.sources.base import ERYTHROBLAST, NEUTROPHIL, PLATELET, Download, Source
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
-from nonet.data.sources.packed import NpzImages, npz_arrays, npz_shape
+from nonet.data.sources.packed import PackedImages, npz_arrays, npz_shape, read_arrays
 from nonet.errors import DataError
 
 #: In the order of its numeric labels.
-NAMES = (
-    "basophil",
-    "eosinophil",
-    "erythroblast",
-    "immature granulocytes",
-    "lymphocyte",
-    "monocyte",
-    "neutrophil",
-    "platelet",
-)
 LABELS = LabelMap(
     {
         "basophil": "BA",
         "eosinophil": "EO",
+        "erythroblast": ERYTHROBLAST,
+        "immature granulocytes": LeftOut("not divided into PMY, MY and MMY", "IG"),
         "lymphocyte": "LY",
         "monocyte": "MO",
         "neutrophil": NEUTROPHIL,
-        "immature granulocytes": LeftOut("not divided into PMY, MY and MMY", "IG"),
-        "erythroblast": ERYTHROBLAST,
         "platelet": PLATELET,
     }
 )
+NAMES = tuple(LABELS)
 SPLITS = ("train", "val", "test")
 
 
-def read_bloodmnist(path: Path, name: str | None = None) -> Listing:
-    """List the images of BloodMNIST; its test part gets the split "test", which nonet never trains on.
-
-    Parameters
-    ----------
-    path : Path
-        The npz, or a folder with one.
-    name : str, optional
-        Of the source; by default bloodmnist.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When there is none, or several, or it is not BloodMNIST's.
-    """
+def _read(path: Path, source: str) -> Listing:
+    """List the images of the npz, or of the one in a folder; the test part gets the split "test"."""
     file = _file(path)
-    listing, source, places = Listing(file.parent), name or "bloodmnist", {}
+    listing, places = Listing(file.parent), {}
     labels = npz_arrays(file, [f"{split}_labels" for split in SPLITS])
     for split in SPLITS:
         numbers = labels[f"{split}_labels"].ravel()
@@ -65,9 +39,9 @@ def read_bloodmnist(path: Path, name: str | None = None) -> Listing:
             raise DataError(f"{file}: {split} has a label that is not 0 to 7.", hint="Is it BloodMNIST's?")
         for index, number in enumerate(numbers.tolist()):
             inside = f"{split}/{index:05d}.png"
-            places[inside] = (f"{split}_images", index)
+            places[inside] = (file, f"{split}_images", index)
             listing.add_upstream(LABELS, NAMES[number], path=inside, source=source, split=split)
-    listing.packed = NpzImages(file, places)
+    listing.packed = PackedImages(places, read_arrays)
     return listing
 
 
@@ -99,7 +73,8 @@ def _download(size_px: int, md5: str) -> Download:
 BLOODMNIST = Source(
     name="bloodmnist",
     title="BloodMNIST (MedMNIST v2): Acevedo-20 cropped and downsized, eight broad classes",
-    read=read_bloodmnist,
+    reader=_read,
+    takes_file=True,
     published="Zenodo, https://doi.org/10.5281/zenodo.10519652",
     licence="CC BY 4.0",
     citation="Yang J, Shi R, Wei D, et al. MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical "

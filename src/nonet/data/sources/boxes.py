@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from nonet.data.images.decode import read_image
 from nonet.data.images.formats import IMAGE_SUFFIXES
+from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.packed import as_png, files_fingerprint
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
@@ -103,7 +104,7 @@ class Fields:
         named = self.by_stem.get(table.stem, [])
         if not named:
             return "missing: no image has its name"
-        shared = [_num_shared(table.parent, field.parent) for field in named]
+        shared = [len(Path(os.path.commonpath([table.parent, field.parent])).parts) for field in named]
         nearest = [field for field, num in zip(named, shared) if num == max(shared)]
         if len(nearest) > 1:
             others = " and ".join(field.relative_to(self.root).as_posix() for field in nearest[:2])
@@ -115,11 +116,6 @@ class Fields:
         """Return the paths, relative to the root, of fields without a table."""
         files = [file for named in self.by_stem.values() for file in named if file not in self.used]
         return sorted(file.relative_to(self.root).as_posix() for file in files)
-
-
-def _num_shared(one: Path, other: Path) -> int:
-    """Count the leading folders that two paths share."""
-    return len(Path(os.path.commonpath([one, other])).parts)
 
 
 @dataclass
@@ -162,3 +158,66 @@ class BoxedImages:
                     yield path, as_png(np.ascontiguousarray(crop))
                 else:
                     yield path, DataError("its box is outside the field.")
+
+
+@dataclass(frozen=True)
+class BoxedCell:
+    """One cell of a table of boxes.
+
+    Attributes
+    ----------
+    name : str
+        Of the crop, unique within the field.
+    label : str
+        As the table has it.
+    box : Box
+    problem : str
+        Why the cell is left out; empty where it can be used.
+    """
+
+    name: str
+    label: str
+    box: Box = Box(0, 0, 0, 0)
+    problem: str = ""
+
+
+def list_cells(
+    listing: Listing,
+    source: str,
+    labels: LabelMap,
+    tables: Iterable[Path],
+    read_cells: Callable[[Path, Path], Iterable[BoxedCell]],
+) -> None:
+    """List the cells of photographs of whole fields; the field serves as a stand-in for the patient.
+
+    Parameters
+    ----------
+    listing : Listing
+        Gets the rows, the exclusions, and the crops as `packed`.
+    source : str
+        Name of the source.
+    labels : LabelMap
+    tables : iterable of Path
+        One table of boxes per field.
+    read_cells : callable
+        Function of a table and its field that returns the cells.
+    """
+    fields, places, kind = Fields(listing.root), dict[str, tuple[Path, Box]](), ""
+    for table in tables:
+        field, kind = fields.find(table), table.suffix[1:].upper()
+        if isinstance(field, str):
+            listing.exclude(table.relative_to(listing.root).as_posix(), source, None, field)
+            continue
+        stem = field.relative_to(listing.root).with_suffix("").as_posix()
+        for cell in read_cells(table, field):
+            inside = f"{stem}/{cell.name}.png"
+            if cell.problem or cell.box.is_empty:
+                listing.exclude(inside, source, cell.label, cell.problem or f"empty box: {cell.box}")
+                continue
+            places[inside] = (field, cell.box)
+            listing.add_upstream(
+                labels, cell.label, path=inside, source=source, patient=f"field-{stem}", patient_is_standin=True
+            )
+    for unused in fields.unused():
+        listing.exclude(unused, source, None, f"no boxes: its {kind} file is missing")
+    listing.packed = BoxedImages(places)

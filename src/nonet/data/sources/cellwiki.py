@@ -3,42 +3,24 @@
 from pathlib import Path
 
 from nonet.data.sources.base import Source
-from nonet.data.sources.class_folders import list_images, require_folder, require_rows
+from nonet.data.sources.class_folders import list_images
 from nonet.data.sources.listing import LabelMap, Listing
 
 LABELS = LabelMap({"PLY": "PLY"})
 
 
-def read_cellwiki(path: Path, name: str | None = None) -> Listing:
-    """List every image of a folder, at any depth, as a prolymphocyte.
-
-    Parameters
-    ----------
-    path : Path
-        The folder of saved pictures, one cell each.
-    name : str, optional
-        Of the source; by default cellwiki.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When it is not a folder or has no image.
-    """
-    require_folder(path, "cellwiki")
-    listing, source = Listing(path), name or "cellwiki"
+def _read(path: Path, source: str) -> Listing:
+    """List every image of a folder, at any depth, as a prolymphocyte."""
+    listing = Listing(path)
     for file in list_images(listing, source):
         listing.add_upstream(LABELS, "PLY", path=str(file), source=source)
-    return require_rows(listing, path, "cellwiki")
+    return listing
 
 
 CELLWIKI = Source(
     name="cellwiki",
     title="CellWiki: pictures of prolymphocytes, saved by hand",
-    read=read_cellwiki,
+    reader=_read,
     published="CellWiki, https://www.cellwiki.net, its page on prolymphocytes",
     published_unverified=True,
     licence="see the page; ask before you pass pictures on",
@@ -55,6 +37,6 @@ CELLWIKI = Source(
         "class away.",
     ),
     by_hand="No archive is published. Open CellWiki's page on prolymphocytes, save each picture of a single cell "
-    "into a folder that holds nothing else (crop to the cell where a picture shows several), and note the date; "
+    "into a folder that contains nothing else (crop to the cell where a picture shows several), and note the date; "
     "then: nonet data build cellwiki:FOLDER --external cellwiki, beside your other sources.",
 )

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from nonet.data.sources.base import GIANT_PLATELET, NEUTROPHIL, SMUDGE_CELL, Source
-from nonet.data.sources.class_folders import ClassFolders, list_images, require_folder, require_rows
+from nonet.data.sources.class_folders import ClassFolders, list_images
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
@@ -34,31 +34,12 @@ LABELS = LabelMap(
 COLUMNS = (("Order.jpg", "Summary by 5 experts"), ("name", "label"))
 
 
-def read_chula(path: Path, name: str | None = None) -> Listing:
-    """List the images of the Chula set by its table of labels, or by folder; patients are unknown.
-
-    Parameters
-    ----------
-    path : Path
-        The folder with labels.csv and the images at any depth, or with one subfolder per class.
-    name : str, optional
-        Of the source; by default chula.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When it is neither, or the table has other columns.
-    """
-    require_folder(path, "chula")
+def _read(path: Path, source: str) -> Listing:
+    """List the images of the Chula set by its table of labels, at any depth, or by folder; patients are unknown."""
     table_file = next((p for p in (path / "labels.csv", path / "labels" / "labels.csv") if p.is_file()), None)
     if table_file is None:
-        return ClassFolders("chula", LABELS)(path, name)
-    listing, source = Listing(path), name or "chula"
-    labels = _read_labels(table_file)
+        return ClassFolders(LABELS)(path, source)
+    listing, labels = Listing(path), _read_labels(table_file)
     files = list(list_images(listing, source, ignored=(".csv",)))
     num_named = Counter(file.name for file in files)
     for file in files:
@@ -73,7 +54,7 @@ def read_chula(path: Path, name: str | None = None) -> Listing:
     present = {Path(row["path"]).name for row in [*listing.rows, *listing.excluded]}
     for missing in sorted(set(labels) - present):
         listing.exclude(missing, source, labels[missing], f"missing: {table_file.name} lists it, but it is not there")
-    return require_rows(listing, path, "chula")
+    return listing
 
 
 def _read_labels(table_file: Path) -> dict[str, str]:
@@ -95,7 +76,7 @@ def _read_labels(table_file: Path) -> dict[str, str]:
 CHULA = Source(
     name="chula",
     title="Chula: microscope-camera photographs, one cell in the middle, Bangkok",
-    read=read_chula,
+    reader=_read,
     published="Hugging Face hub, https://huggingface.co/datasets/LewisClifton/Chula-WBC-8, as others cite it",
     published_unverified=True,
     licence="unknown; see the page before use",

@@ -32,7 +32,7 @@ def require_folder(path: Path, kind: str) -> None:
     layout_hint = f'"nonet data sources {kind}" shows what {kind}: expects.'
     if not is_folder(path):
         if not is_there(path):
-            raise DataError(f"There is no folder {path}.", hint=layout_hint)
+            raise DataError(f"{path} does not exist.", hint=layout_hint)
         file_kind = detect_file_kind(path)
         raise DataError(
             f"{path} is {file_kind.words if file_kind else 'a file'}, not a folder.",
@@ -64,7 +64,6 @@ def find_root(path: Path, kind: str, *children: str) -> Path:
     DataError
         When there is no such folder, or several.
     """
-    require_folder(path, kind)
     wanted = {child.casefold() for child in children}
 
     def fits(folder: Path) -> bool:
@@ -77,7 +76,7 @@ def find_root(path: Path, kind: str, *children: str) -> Path:
             return matching[0]
         if matching:
             raise DataError(
-                f"{path} holds {kind} twice: {matching[0]} and {matching[1]}.", hint="Give the path of one of them."
+                f"{path} contains {kind} twice: {matching[0]} and {matching[1]}.", hint="Give the path of one of them."
             )
         level = [p for folder in level for p in subfolders(folder)]
     raise DataError(
@@ -136,35 +135,32 @@ def label_folder(path: PurePosixPath, labels: LabelMap) -> str:
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """Reader of images that lie in, or anywhere below, a folder named after their label; see `Source.read`.
+    """Reader of images that lie in, or anywhere below, a folder named after their label; see `Source.reader`.
 
     Attributes
     ----------
-    kind : str
-        Key in SOURCES.
     labels : LabelMap
-    search : bool
-        Whether the class folders may be one or two levels below the given path.
+    kind : str
+        Key in SOURCES, if the class folders may be one or two levels below the given path.
     ignored : tuple of str
         Extensions of files that belong to the layout and are not images.
     first_folder_is_split : bool
         Whether the first of several folders in a path names the split.
     """
 
-    kind: str
     labels: LabelMap
-    search: bool = False
+    kind: str = ""
     ignored: tuple[str, ...] = ()
     first_folder_is_split: bool = False
 
-    def __call__(self, path: Path, name: str | None = None) -> Listing:
+    def __call__(self, path: Path, source: str) -> Listing:
         """List the images of a folder.
 
         Parameters
         ----------
         path : Path
-        name : str, optional
-            Of the source; by default `kind`.
+        source : str
+            Name of the source.
 
         Returns
         -------
@@ -173,11 +169,9 @@ class ClassFolders:
         Raises
         ------
         DataError
-            When it is not a folder in this layout.
+            When there are no class folders, or in several places.
         """
-        require_folder(path, self.kind)
-        listing = Listing(find_root(path, self.kind, *self.labels) if self.search else path)
-        source = name or self.kind
+        listing = Listing(find_root(path, self.kind, *self.labels) if self.kind else path)
         for image in list_images(listing, source, ignored=self.ignored):
             if len(image.parts) == 1:
                 listing.exclude(str(image), source, None, "in no class folder")
@@ -185,10 +179,10 @@ class ClassFolders:
             split = image.parts[0] if self.first_folder_is_split and len(image.parts) > 2 else None
             label = label_folder(image, self.labels)
             listing.add_upstream(self.labels, label, path=str(image), source=source, split=split)
-        return require_rows(listing, path, self.kind)
+        return listing
 
 
-def require_rows(listing: Listing, path: Path, kind: str) -> Listing:
+def require_rows(listing: Listing, path: Path, kind: str) -> None:
     """Require that a source has at least one image.
 
     Parameters
@@ -199,23 +193,18 @@ def require_rows(listing: Listing, path: Path, kind: str) -> Listing:
     kind : str
         Key in SOURCES, for messages.
 
-    Returns
-    -------
-    Listing
-        The same.
-
     Raises
     ------
     DataError
         When it has none, as in a wrong layout.
     """
-    if not listing.rows:
-        unused = ""
-        if listing.excluded:
-            first = listing.excluded[0]
-            unused = f"; {len(listing.excluded):,} files are not used, first {first['path']} ({first['reason']})"
-        raise DataError(
-            f"{path} has no image in the layout of {kind}{unused}.",
-            hint=f'"nonet data sources {kind}" shows what {kind}: expects.',
-        )
-    return listing
+    if listing.rows:
+        return
+    unused = ""
+    if listing.excluded:
+        first = listing.excluded[0]
+        unused = f"; {len(listing.excluded):,} files are not used, first {first['path']} ({first['reason']})"
+    raise DataError(
+        f"{path} contains no images in the layout of {kind}{unused}.",
+        hint=f'"nonet data sources {kind}" shows what {kind}: expects.',
+    )

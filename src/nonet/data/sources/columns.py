@@ -70,7 +70,7 @@ def parse_columns(given: str | Mapping[str, str] | list[str] | None) -> dict[str
         if ours not in USED:
             swapped = f'Did you mean "{theirs}={ours}"? ' if theirs in USED else did_you_mean(ours, USED)
             raise DataError(
-                f'"{ours}={theirs}": nonet has no column "{ours}".', hint=f"{swapped}Its columns: {_list(USED)}."
+                f'"{ours}={theirs}": nonet has no column "{ours}".', hint=f"{swapped}Its columns: {', '.join(USED)}."
             )
         if columns.setdefault(ours, theirs) != theirs:
             raise DataError(f'Column "{ours}" is given twice: {columns[ours]} and {theirs}.', hint=hint)
@@ -107,7 +107,7 @@ def choose_columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) ->
         close = "".join(did_you_mean(theirs, columns) for theirs in absent.values())
         raise DataError(
             f"{path} has no column {' and no column '.join(absent.values())}, as `columns` says.",
-            hint=f"{close}It has: {_list(columns)}.",
+            hint=f"{close}It has: {', '.join(columns)}.",
         )
     # A column with nonet's name is used unless the user names another one for it.
     rest = table.drop(columns=[column for column in columns if column in used or column in used.values()])
@@ -145,21 +145,19 @@ def _require_columns(path: Path, columns: list[str], used: Mapping[str, str]) ->
             meant[ours] = column
     if not missing and not meant:
         return
-    quoted = [f'"{theirs}"' for theirs in meant.values()]
-    unknown = [f"a column {_list(quoted)}" if len(meant) == 1 else f"columns {_list(quoted)}"] if meant else []
-    unknown = [f"{words} that nonet does not know" for words in unknown]
+    quoted = ", ".join(f'"{theirs}"' for theirs in meant.values())
+    noun, pronoun = ("a column", "it") if len(meant) == 1 else ("columns", "them")
     lacking = [f"no column {column}" for column in missing if column not in meant]
-    problems = [*unknown, *lacking]
-    hints = [f'"{theirs}" seems to be "{ours}"' for ours, theirs in meant.items()]
-    known = ",".join(f"{ours}={theirs}" for ours, theirs in (dict(used) | meant).items())
-    columns_option = (
-        f"Rename it, or add: `columns={known}`. " if len(meant) == 1 else f"Rename them, or add: `columns={known}`. "
-    )
-    rename = "If a column is something else, give it another name. "
-    hint = f"{', '.join(hints)}. {columns_option}{rename}" if meant else ""
+    problems = [*([f"{noun} {quoted} that nonet does not know"] if meant else []), *lacking]
+    hint = ""
+    if meant:
+        guesses = ", ".join(f'"{theirs}" seems to be "{ours}"' for ours, theirs in meant.items())
+        known = ",".join(f"{ours}={theirs}" for ours, theirs in (dict(used) | meant).items())
+        hint = f"{guesses}. Rename {pronoun}, or add: `columns={known}`. "
+        hint += "If a column is something else, give it another name. "
     if lacking:
         hint += "The first line should name the columns: path,label and, where known, patient,source,split. "
-    raise DataError(f"{path} has {' and '.join(problems)}. Its columns: {_list(columns)}.", hint=hint.strip())
+    raise DataError(f"{path} has {' and '.join(problems)}. Its columns: {', '.join(columns)}.", hint=hint.strip())
 
 
 def _guess_column(column: str) -> str | None:
@@ -170,7 +168,3 @@ def _guess_column(column: str) -> str | None:
             return ours
     close = difflib.get_close_matches(plain, USED, n=1, cutoff=0.8)
     return close[0] if close else None
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(names)

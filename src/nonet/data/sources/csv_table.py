@@ -1,7 +1,7 @@
 """A CSV file with path and label and, if known, patient, source and split."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -14,40 +14,22 @@ from nonet.data.sources.paths import FileFinder, absolute_path, path_within, pri
 from nonet.data.sources.splits import TEST, VAL, read_split
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.vocabulary import is_missing_value
-from nonet.errors import DataError
+from nonet.errors import DataError, counted
 
 
-def read_csv(
-    path: Path, name: str | None = None, *, columns: Mapping[str, str] | None = None, root: str | Path | None = None
+def _read(
+    path: Path, name: str | None, *, columns: Mapping[str, str] | None = None, root: str | Path | None = None
 ) -> Listing:
     """List the images of a CSV file.
 
-    Parameters
-    ----------
-    path : Path
-        The file. Its paths are relative to `root` and must not leave it.
-    name : str, optional
-        Of the source; by default the column source, else the file's name without its extension.
-    columns : mapping, optional
-        nonet's name → the table's, such as {"path": "filename"}, where the table has other names.
-    root : str or Path, optional
-        Folder that the paths are relative to; by default the table's own.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When the file cannot be read, lacks a column, has one that seems misspelt, or has an unknown word for a split or
-        for whether an image is evaluated.
+    Paths are relative to `root`, by default the table's folder, and must not leave it. `columns` maps nonet's names to
+    the table's where it has other ones. Without a name, the source is that of the column, else the file's name.
     """
     table = read_table(path)
     root = path.parent if root is None else absolute_path(root)
     if not root.is_dir():
         raise DataError(
-            f"There is no folder {root}.", hint="`root` is the folder that a table's paths are relative to."
+            f"{root} is not a directory.", hint="`root` is the folder that a table's paths are relative to."
         )
     table, notes = choose_columns(path, table, columns or {})
     listing = Listing(root, notes=notes)
@@ -79,7 +61,9 @@ def _list_rows(listing: Listing, path: Path, table: pd.DataFrame) -> None:
         if within is None:
             problem = problem or "bad path"
             reason = f"outside: {where} leaves {listing.root}" if problem.startswith("outside") else problem
-            listing.exclude(_without_nul(row["path"]), row["source"], row["label"], reason)
+            # With NUL characters, excluded.csv could not be read again.
+            without_nul = row["path"].replace("\0", "\N{REPLACEMENT CHARACTER}")
+            listing.exclude(without_nul, row["source"], row["label"], reason)
             continue
         if printable(within) != within:
             reason = f"bad name: {where}: the file's name is not UTF-8; rename it"
@@ -94,41 +78,32 @@ def _list_rows(listing: Listing, path: Path, table: pd.DataFrame) -> None:
     listing.notes += _spelling_notes(path, respelt)
 
 
-def _without_nul(path: str) -> str:
-    """Return a path that can be written to excluded.csv: with NUL characters it could not be read again."""
-    return path.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _spelling_notes(path: Path, respelt: list[tuple[str, str, str]]) -> list[str]:
+def _spelling_notes(path: Path, respelt: list[tuple[str, str, str]]) -> Iterator[str]:
     """Describe how many paths were found under another spelling, and how they differ."""
-    notes = []
     for how, count in Counter(how for how, _, _ in respelt).items():
         _, written, within = next(one for one in respelt if one[0] == how)
-        paths = "1 path was" if count == 1 else f"{count:,} paths were"
+        paths = counted(count, "path was", "paths were")
         first = "" if count == 1 else "first "
-        notes.append(f"{path.name}: {paths} found under another spelling ({how}), {first}{written} as {within}.")
-    return notes
+        yield f"{path.name}: {paths} found under another spelling ({how}), {first}{written} as {within}."
 
 
-def _split_notes(path: Path, words: pd.Series, splits: pd.Series) -> list[str]:
+def _split_notes(path: Path, words: pd.Series, splits: pd.Series) -> Iterator[str]:
     """Describe how splits were read, where that is not obvious, and how each is used."""
     counts, num_without = splits.value_counts(), int(splits.isna().sum())
     if counts.empty:
-        return []
-    notes = []
+        return
     others = {word: split for word, split in zip(words, splits) if split is not None and word != split}
     if others:
         read = ", ".join(f"{word} as {split}" for word, split in others.items())
-        notes.append(f"{path.name}: splits read: {read}.")
+        yield f"{path.name}: splits read: {read}."
     if VAL in counts:
-        notes.append(
+        yield (
             f"{path.name}: images of split val ({counts[VAL]:,}) are trained on and scored out of fold like those of "
             "train, as nonet makes its own folds. If they are a test set, write test."
         )
     if num_without and TEST in counts:
-        images = "1 image has" if num_without == 1 else f"{num_without:,} images have"
-        notes.append(f"{path.name}: {images} no split: trained on and scored like those of train.")
-    return notes
+        images = counted(num_without, "image has", "images have")
+        yield f"{path.name}: {images} no split: trained on and scored like those of train."
 
 
 def _parse_evaluate(path: Path, values: pd.Series) -> pd.Series:
@@ -137,8 +112,7 @@ def _parse_evaluate(path: Path, values: pd.Series) -> pd.Series:
     wrong = values[~words.isin(EVALUATE)]
     if len(wrong):
         raise DataError(
-            f'{path}, line {wrong.index[0]}: evaluate is "{wrong.iloc[0]}".',
-            hint="Give true, false or nothing (true).",
+            f'{path}, line {wrong.index[0]}: evaluate is "{wrong.iloc[0]}".', hint="Give true, false or nothing (true)."
         )
     return words.map(EVALUATE).astype(bool)
 
@@ -146,7 +120,9 @@ def _parse_evaluate(path: Path, values: pd.Series) -> pd.Series:
 CSV = Source(
     name="csv",
     title="your own table: path and label and, if known, patient, source and split",
-    read=read_csv,
+    reader=_read,
+    takes_file=True,
+    named_by_path=True,
     layout="TABLE.csv with the columns path,label and, if known, patient,source,split,evaluate,sha256; paths are "
     "relative to its folder, or to `root`. Other column names: `columns=path=filename,label=cell_type`. A split is "
     "train, val or test: test is never trained on, val is trained on and scored out of fold like train.",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nonet.cells import CLASSES
 from nonet.data.sources.base import ERYTHROBLAST, GIANT_PLATELET, SMUDGE_CELL, Source
-from nonet.data.sources.class_folders import find_root, label_folder, list_images, require_rows
+from nonet.data.sources.class_folders import find_root, label_folder, list_images
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing
 from nonet.data.sources.walk import subfolders
 
@@ -40,26 +40,8 @@ LABELS = LabelMap(
 PREFIXES = {*CLASSES, "PMO"}
 
 
-def read_deepapl(path: Path, name: str | None = None) -> Listing:
-    """List the cells of DeepAPL with their patients; the split is signed or unsigned, where the folders say so.
-
-    Parameters
-    ----------
-    path : Path
-        The folder Data/All of Patient_NN folders, or one or two levels above it.
-    name : str, optional
-        Of the source; by default deepapl.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When there is no Patient_NN folder.
-    """
-    source = name or "deepapl"
+def _read(path: Path, source: str) -> Listing:
+    """List the cells of DeepAPL with their patients; the split is signed or unsigned, where the folders say so."""
     listing = Listing(_root(path))
     for file in list_images(listing, source, ignored=(".csv", ".db")):
         patient = next((part for part in file.parts if re.fullmatch(r"Patient_\d+", part)), None)
@@ -82,7 +64,7 @@ def read_deepapl(path: Path, name: str | None = None) -> Listing:
             f"{source}: {unsigned:,} images are of unsigned slides: no technologist has signed off their labels. Their "
             'split is "unsigned".'
         )
-    return require_rows(listing, path, "deepapl")
+    return listing
 
 
 def _root(path: Path) -> Path:
@@ -96,7 +78,7 @@ def _root(path: Path) -> Path:
 DEEPAPL = Source(
     name="deepapl",
     title="DeepAPL: CellaVision crops of leukaemia patients, Johns Hopkins",
-    read=read_deepapl,
+    reader=_read,
     published="figshare, https://doi.org/10.6084/m9.figshare.14294675",
     licence="unclear; see the page before use",
     citation="Sidhom JW, Siddarthan IJ, Lai BS, et al. Deep learning for diagnosis of acute promyelocytic leukemia via "

@@ -169,7 +169,7 @@ class Downloader:
 
     def _refused(self, url: str, error: urllib.error.HTTPError) -> DataError:
         if error.code in (404, 410):
-            return DataError(f"There is no file at {url} (any more): the server answers {error.code}.")
+            return DataError(f"{url} does not exist (any more): the server answers {error.code}.")
         return DataError(f"{url} cannot be downloaded: the server answers {error.code} {error.reason}.")
 
 

@@ -81,7 +81,7 @@ def find_source(name: str) -> Source:
     """
     if name not in SOURCES:
         hint = f"{did_you_mean(name, SOURCES)}Sources: {', '.join(SOURCES)}."
-        raise DataError(f'There is no source "{name}".', hint=hint)
+        raise DataError(f'Unknown source "{name}".', hint=hint)
     return SOURCES[name]
 
 
@@ -173,7 +173,7 @@ def _from_hub(source: Source, hub_name: str, out: Path, *, is_gated: bool) -> di
     where = f"https://huggingface.co/datasets/{hub_name}"
     if is_gated and huggingface_hub.get_token() is None:
         raise DataError(
-            f"{source.name} is gated: {where} requires a request for access, and there is no access token.",
+            f"{source.name} is gated: {where} requires a request for access, and no access token is stored.",
             hint=f"{source.by_hand}\nThe token may also be in the environment variable HF_TOKEN.",
         )
     prepare_folder(out, _FOLDER)

@@ -2,12 +2,12 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from nonet.cells import class_code
 from nonet.data.images.formats import is_named_as_image
 from nonet.data.sources.base import Source
-from nonet.data.sources.class_folders import require_folder
 from nonet.data.sources.listing import Listing
 from nonet.data.sources.splits import TEST, VAL, is_ambiguous_split, parse_split
 from nonet.data.sources.walk import subfolders, walk
@@ -17,30 +17,13 @@ LEVELS = ("CLASS", "PATIENT", "SPLIT", "*")
 _HINT = 'Write the levels of folders from the top, like "CLASS/PATIENT", "SPLIT/CLASS" or "PATIENT/*/CLASS".'
 
 
-def read_folder(path: Path, name: str | None = None, *, layout: str | None = None) -> Listing:
+def _read(path: Path, name: str | None, *, layout: str | None = None) -> Listing:
     """List the files of a folder whose subfolders are named after classes.
 
-    Parameters
-    ----------
-    path : Path
-        Subfolders of a class folder belong to the class. Folders named train, val, test, or another word for these,
-        above or below the classes, are the split. Hidden files and those left by systems are recorded as left out.
-    name : str, optional
-        Of the source; by default the folder's name.
-    layout : str, optional
-        What each level of folders is, such as "CLASS/PATIENT": CLASS, PATIENT, SPLIT, or * for nothing. By default it
-        is inferred, and patients are unknown.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When it is not a folder, has no subfolder, or its levels are ambiguous.
+    Subfolders of a class folder belong to the class. Folders named train, val, test, or another word for these, above
+    or below the classes, are the split. Hidden files and those left by systems are recorded as left out. `layout`,
+    such as "CLASS/PATIENT", says what each level is; without it the levels are inferred, and patients are unknown.
     """
-    require_folder(path, "folder")
     source, listing = name or path.resolve().name, Listing(path)
     if not subfolders(path):
         raise DataError(
@@ -88,7 +71,7 @@ def parse_layout(layout: str) -> tuple[str, ...]:
         )
     twice = [level for level, count in Counter(levels).items() if count > 1 and level != "*"]
     if "CLASS" not in levels or twice:
-        why = f"{twice[0]} is there twice" if twice else "CLASS is missing"
+        why = f"{twice[0]} is given twice" if twice else "CLASS is missing"
         raise DataError(f"`layout={layout}`: {why}.", hint=_HINT)
     return levels
 
@@ -210,28 +193,27 @@ def _add(listing: Listing, file: PurePosixPath, levels: tuple[str, ...], source:
     listing.add(path=str(file), label=label, patient=folders.get("PATIENT"), source=source, split=split)
 
 
-def _notes(listing: Listing, source: str, path: Path, levels: tuple[str, ...]) -> list[str]:
-    notes = []
+def _notes(listing: Listing, source: str, path: Path, levels: tuple[str, ...]) -> Iterator[str]:
     counts = Counter(row["split"] for row in listing.rows)
     without = counts.pop(None, 0)
     if counts:
         numbers = ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items()))
-        notes.append(f"{source}: split read from folders: {numbers}{f', none {without:,}' if without else ''}.")
+        yield f"{source}: split read from folders: {numbers}{f', none {without:,}' if without else ''}."
     if counts[VAL]:
-        notes.append(
+        yield (
             f"{source}: images of split val are trained on and scored out of fold like those of train, as nonet makes "
             "its own folds. If they are a test set, name the folder test."
         )
     if levels == ("CLASS",):
         used = {PurePosixPath(row["path"]).parts[0] for row in [*listing.rows, *listing.excluded]}
-        notes += [f"Class folder {folder} is empty." for folder in subfolders(path) if folder.name not in used]
-    return notes
+        yield from (f"Class folder {folder} is empty." for folder in subfolders(path) if folder.name not in used)
 
 
 FOLDER = Source(
     name="folder",
     title="your own folder with one subfolder per class",
-    read=read_folder,
+    reader=_read,
+    named_by_path=True,
     layout="DIR/CLASS/**: every file below a class folder is an image of the class; folder names are the labels\n"
     "or DIR/{train,val,test}/CLASS/**: test is never trained on\n"
     "or other levels, by `layout`: CLASS/PATIENT, PATIENT/CLASS, SPLIT/CLASS/PATIENT",

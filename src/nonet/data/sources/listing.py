@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import pandas as pd
 
@@ -57,17 +57,27 @@ class LeftOut:
     label: str | None = None
 
 
+#: The code of an upstream label, or why it has none.
+Meaning: TypeAlias = str | LeftOut
+
+
 class LabelMap(dict[str, str | LeftOut]):
     """Upstream label → code, or why it has none. Lookup ignores case, blanks, hyphens and underscores.
 
     Parameters
     ----------
     labels : mapping
-        Upstream label → str or LeftOut.
+        Upstream label → str or LeftOut; or a tuple of that and the number of its images in the complete data set.
+
+    Attributes
+    ----------
+    counts : dict
+        Upstream label → number of images, where it is given.
     """
 
-    def __init__(self, labels: Mapping[str, str | LeftOut] = MappingProxyType({})):
-        super().__init__(labels)
+    def __init__(self, labels: Mapping[str, "Meaning | tuple[Meaning, int]"] = MappingProxyType({})):
+        super().__init__({name: each[0] if isinstance(each, tuple) else each for name, each in labels.items()})
+        self.counts = {name: each[1] for name, each in labels.items() if isinstance(each, tuple)}
         self._plain = {plain(upstream): upstream for upstream in labels}
 
     def known(self, upstream: str) -> str | None:

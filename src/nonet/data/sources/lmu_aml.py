@@ -6,46 +6,27 @@ from nonet.data.sources.listing import LabelMap, LeftOut
 
 LABELS = LabelMap(
     {
-        "NGS": "SNE",
-        "NGB": "BNE",
-        "LYT": "LY",
-        "LYA": "VLY",
-        "MON": "MO",
-        "BAS": "BA",
-        "EOS": "EO",
-        "MYO": "BL",  # myeloblast
-        "MOB": "BL",  # monoblast
-        "MYB": "MY",  # myelocyte, not myeloblast
-        "MMZ": "MMY",
-        "PMO": "PMY",  # promyelocyte, not promonocyte
-        "PMB": LeftOut("a bilobed promyelocyte, an atypical form that some count as a blast and others as PMY"),
-        "EBO": ERYTHROBLAST,
-        "KSC": SMUDGE_CELL,
+        "NGS": ("SNE", 8484),
+        "NGB": ("BNE", 109),
+        "LYT": ("LY", 3937),
+        "LYA": ("VLY", 11),
+        "MON": ("MO", 1789),
+        "BAS": ("BA", 79),
+        "EOS": ("EO", 424),
+        "MYO": ("BL", 3268),  # myeloblast
+        "MOB": ("BL", 26),  # monoblast
+        "MYB": ("MY", 42),  # myelocyte, not myeloblast
+        "MMZ": ("MMY", 15),
+        "PMO": ("PMY", 70),  # promyelocyte, not promonocyte
+        "PMB": (LeftOut("a bilobed promyelocyte, an atypical form that some count as a blast and others as PMY"), 18),
+        "EBO": (ERYTHROBLAST, 78),
+        "KSC": (SMUDGE_CELL, 15),
     }
 )
-COUNTS = {
-    "NGS": 8484,
-    "NGB": 109,
-    "LYT": 3937,
-    "LYA": 11,
-    "MON": 1789,
-    "BAS": 79,
-    "EOS": 424,
-    "MYO": 3268,
-    "MOB": 26,
-    "MYB": 42,
-    "MMZ": 15,
-    "PMO": 70,
-    "PMB": 18,
-    "EBO": 78,
-    "KSC": 15,
-}
-
-
 LMU_AML = Source(
     name="lmu-aml",
     title="AML-Cytomorphology_LMU: 100 AML patients and 100 controls, Munich",
-    read=ClassFolders("lmu-aml", LABELS, search=True, ignored=(".dat", ".txt", ".csv")),
+    reader=ClassFolders(LABELS, "lmu-aml", ignored=(".dat", ".txt", ".csv")),
     published="The Cancer Imaging Archive, https://doi.org/10.7937/tcia.2019.36f5o9ld",
     licence="CC BY 3.0",
     citation="Matek C, Schwarz S, Marr C, Spiekermann K. A single-cell morphological dataset of leukocytes from AML "
@@ -53,7 +34,6 @@ LMU_AML = Source(
     "Intelligence 1 (2019) 538.",
     layout="DIR/AML-Cytomorphology_LMU/CODE/CODE_number.tiff (400 x 400 px, with alpha), beside annotations.dat",
     labels=LABELS,
-    counts=COUNTS,
     num_images=18365,
     notes=(
         "Patients are not given: folds are by image, and scores look better than on the next patient.",

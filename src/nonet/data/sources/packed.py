@@ -6,7 +6,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -68,36 +68,51 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._") or "_"
 
 
-class ParquetImages:
-    """Images in a struct column (bytes, path), as the Hugging Face hub writes them; see `Packed`.
+@dataclass(frozen=True)
+class PackedImages:
+    """Images inside Parquet files or arrays; see `Packed`.
 
-    Parameters
+    Attributes
     ----------
     places : dict
-        Path of an image → (Parquet file, row).
-    column : str
-        Of the images.
+        Path of an image → (file, column or array, row).
+    read : callable
+        `read_cells` or `read_arrays`: function of file, column or array, and row → path, that yields (path, image).
     """
 
-    def __init__(self, places: dict[str, tuple[Path, int]], column: str = "image"):
-        self.places, self.column = places, column
+    places: dict[str, tuple[Path, str, int]]
+    read: Callable[[Path, str, dict[int, str]], Iterator[tuple[str, bytes | DataError]]]
 
     def fingerprint(self) -> str:
         """Return a short text that changes with the files."""
-        return files_fingerprint({file for file, _ in self.places.values()})
+        return files_fingerprint({file for file, _, _ in self.places.values()})
 
     def images(self, paths: Collection[str]) -> Iterator[tuple[str, bytes | DataError]]:
-        """Yield each image's own bytes, file by file. See `Packed.images`."""
-
-        wanted: dict[Path, dict[int, str]] = {}
+        """Yield the images of some paths, file by file. See `Packed.images`."""
+        wanted: dict[tuple[Path, str], dict[int, str]] = {}
         for path in paths:
-            file, row = self.places[path]
-            wanted.setdefault(file, {})[row] = path
-        for file, rows in wanted.items():
-            yield from _with_errors(_read_cells(file, self.column, rows), rows, file)
+            file, part, row = self.places[path]
+            wanted.setdefault((file, part), {})[row] = path
+        for (file, part), rows in wanted.items():
+            yield from _with_errors(self.read(file, part, rows), rows, file)
 
 
-def _read_cells(file: Path, column: str, rows: dict[int, str]) -> Iterator[tuple[str, bytes | DataError]]:
+def read_cells(file: Path, column: str, rows: dict[int, str]) -> Iterator[tuple[str, bytes | DataError]]:
+    """Yield (path, an image's own bytes) from a struct column (bytes, path), as the Hugging Face hub writes them.
+
+    Parameters
+    ----------
+    file : Path
+    column : str
+        Of the images.
+    rows : dict
+        Row → path.
+
+    Yields
+    ------
+    path : str
+    data : bytes or DataError
+    """
     import pyarrow.parquet as parquet
 
     first = 0
@@ -107,7 +122,7 @@ def _read_cells(file: Path, column: str, rows: dict[int, str]) -> Iterator[tuple
             cells = batch.column(0).to_pylist() if here else []
             for row in here:
                 data = (cells[row - first] or {}).get("bytes")
-                yield rows[row], data or DataError(f"row {row} of {file} holds no image.")
+                yield rows[row], data or DataError(f"row {row} of {file} contains no image.")
             first += batch.num_rows
 
 
@@ -201,49 +216,33 @@ def image_suffix(name: str | None) -> str:
     return suffix if suffix in IMAGE_SUFFIXES else ".img"
 
 
-@dataclass
-class NpzImages:
-    """Images in arrays NAME.npy of shape (images, height, width[, 3]) in an npz file, in constant memory; see `Packed`.
+def read_arrays(file: Path, array: str, rows: dict[int, str]) -> Iterator[tuple[str, bytes | DataError]]:
+    """Yield (path, a PNG file) from an array NAME.npy of shape (images, height, width[, 3]) in an npz file.
 
-    Attributes
+    The array is read from its start to the last requested row, one row in memory at a time.
+
+    Parameters
     ----------
     file : Path
-    places : dict
-        Path of an image → (name of the array, index in it).
+    array : str
+        NAME.
+    rows : dict
+        Row → path.
+
+    Yields
+    ------
+    path : str
+    data : bytes
     """
-
-    file: Path
-    places: dict[str, tuple[str, int]]
-
-    def fingerprint(self) -> str:
-        """Return a short text that changes with the file."""
-        return files_fingerprint({self.file})
-
-    def images(self, paths: Collection[str]) -> Iterator[tuple[str, bytes | DataError]]:
-        """Yield each image as a PNG file. See `Packed.images`."""
-        wanted: dict[str, dict[int, str]] = {}
-        for path in paths:
-            array, index = self.places[path]
-            wanted.setdefault(array, {})[index] = path
-        for array, rows in wanted.items():
-            yield from _with_errors(_read_array(self.file, array, rows), rows, self.file)
-
-
-def _read_array(file: Path, array: str, rows: dict[int, str]) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(file) as archive, archive.open(f"{array}.npy") as stream:
-        yield from _read_rows(stream, rows)
-
-
-def _read_rows(stream: IO[bytes], rows: dict[int, str]) -> Iterator[tuple[str, bytes]]:
-    """Read an array from its start to the last requested row, one row in memory at a time."""
-    shape, _, dtype = _npy_header(stream)
-    num_bytes = math.prod(shape[1:]) * dtype.itemsize
-    for index in range(max(rows) + 1):
-        data = stream.read(num_bytes)
-        if len(data) < num_bytes:
-            raise EOFError(f"it ends before image {index}")  # cut short, or its header is wrong
-        if index in rows:
-            yield rows[index], as_png(np.frombuffer(data, dtype=dtype).reshape(shape[1:]))
+        shape, _, dtype = _npy_header(stream)
+        num_bytes = math.prod(shape[1:]) * dtype.itemsize
+        for index in range(max(rows) + 1):
+            data = stream.read(num_bytes)
+            if len(data) < num_bytes:
+                raise EOFError(f"it ends before image {index}")  # cut short, or its header is wrong
+            if index in rows:
+                yield rows[index], as_png(np.frombuffer(data, dtype=dtype).reshape(shape[1:]))
 
 
 def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

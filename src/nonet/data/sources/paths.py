@@ -82,38 +82,8 @@ def path_within(root: Path, path: str) -> tuple[str, None] | tuple[None, str]:
     return real.relative_to(real_root).as_posix(), None
 
 
-def is_there(path: Path) -> bool:
-    """Tell whether a file or folder exists; False where no file can have that path, or access is denied.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    bool
-    """
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
-def is_link(path: Path) -> bool:
-    """Tell whether a link exists, wherever it leads; False as for `is_there`.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    bool
-    """
-    try:
-        return path.is_symlink()
-    except (OSError, ValueError):
-        return False
+#: Unlike the methods of Path, False where no file can have that path, or access is denied.
+is_there, is_folder, is_link = os.path.exists, os.path.isdir, os.path.islink
 
 
 def is_missing(path: Path) -> bool:
@@ -134,23 +104,6 @@ def is_missing(path: Path) -> bool:
     except (OSError, ValueError):
         pass
     return False
-
-
-def is_folder(path: Path) -> bool:
-    """Tell whether a folder exists; False as for `is_there`.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    bool
-    """
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def list_names(folder: Path) -> list[str]:
@@ -198,20 +151,6 @@ def printable(name: str) -> str:
     str
     """
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def is_utf8(name: str) -> bool:
-    """Tell whether a file's name is UTF-8, so that a table can contain it.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    bool
-    """
-    return printable(name) == name
 
 
 class FileFinder:

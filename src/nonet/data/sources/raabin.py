@@ -1,11 +1,12 @@
 """Raabin-WBC: microscope-camera photographs of normal blood, as crops by class or as fields with boxes."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from nonet.data.sources.base import NEUTROPHIL, Source
-from nonet.data.sources.boxes import Box, BoxedImages, Fields
-from nonet.data.sources.class_folders import RECORD, ClassFolders, require_folder, require_rows
+from nonet.data.sources.boxes import Box, BoxedCell, list_cells
+from nonet.data.sources.class_folders import RECORD, ClassFolders
 from nonet.data.sources.listing import LabelMap, LeftOut, Listing, plain
 from nonet.data.sources.packed import safe_name
 from nonet.data.sources.walk import walk_files
@@ -32,80 +33,45 @@ LABELS = LabelMap(
 )
 
 
-def read_raabin(path: Path, name: str | None = None) -> Listing:
-    """List the crops of Raabin-WBC by folder, or the cells of its fields by their boxes.
+def _read(path: Path, source: str) -> Listing:
+    """List the crops of Raabin-WBC by folder, or the cells of its fields by their boxes, in JSON files beside or near.
 
     Cells of one field are of one person, so the field serves as a stand-in for the patient. Cells on which two experts
     disagree are left out and recorded.
-
-    Parameters
-    ----------
-    path : Path
-        The folder with Train/, TestA/, TestB/ of class folders, or one with JSON files beside or near their fields.
-    name : str, optional
-        Of the source; by default raabin.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When it is neither, or a JSON file cannot be read.
     """
-    require_folder(path, "raabin")
     tables = [file for file in walk_files(path, ".json") if file.name != RECORD]
     if not tables:
-        return ClassFolders("raabin", LABELS, first_folder_is_split=True)(path, name)
-    listing, source = Listing(path), name or "raabin"
-    fields, places = Fields(path), dict[str, tuple[Path, Box]]()
-    for table in tables:
-        field = fields.find(table)
-        if isinstance(field, str):
-            listing.exclude(table.relative_to(path).as_posix(), source, None, field)
-        else:
-            _list_field(listing, table, field, source, places)
-    for unused in fields.unused():
-        listing.exclude(unused, source, None, "no boxes: there is no JSON for it")
-    listing.packed = BoxedImages(places)
-    return require_rows(listing, path, "raabin")
+        return ClassFolders(LABELS, first_folder_is_split=True)(path, source)
+    listing = Listing(path)
+    list_cells(listing, source, LABELS, tables, _read_cells)
+    return listing
 
 
-def _list_field(listing: Listing, table: Path, field: Path, source: str, places: dict[str, tuple[Path, Box]]) -> None:
+def _read_cells(table: Path, field: Path) -> Iterator[BoxedCell]:
     try:
         facts = json.loads(table.read_text(encoding="utf-8-sig"))
         cells = {key: dict(cell) for key, cell in facts.items() if key.startswith("Cell_")}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{table} cannot be read as a table of boxes: {error}.", hint="Unpack it again.") from error
-    stem = field.relative_to(listing.root).with_suffix("").as_posix()
     for key, cell in cells.items():
-        inside = f"{stem}/{safe_name(key)}.png"
+        name = safe_name(key)
         labels = [str(cell.get(label) or "").strip() for label in ("Label1", "Label2")]
         given = [label for label in labels if label]
         try:
-            left, top, right, bottom = (int(cell[edge]) for edge in ("x1", "y1", "x2", "y2"))
-            box = Box(left, top, right, bottom)
+            box = Box(*(int(cell[edge]) for edge in ("x1", "y1", "x2", "y2")))
         except (KeyError, ValueError, TypeError, OverflowError):
-            listing.exclude(inside, source, " ".join(given), "no box: x1, y1, x2, y2 are not all numbers")
+            yield BoxedCell(name, " ".join(given), problem="no box: x1, y1, x2, y2 are not all numbers")
             continue
-        if not given:
-            listing.exclude(inside, source, None, "no label")
-        elif len({plain(label) for label in given}) > 1:
-            listing.exclude(inside, source, given[0], f"experts disagree: {' and '.join(given)}")
-        elif box.is_empty:
-            listing.exclude(inside, source, given[0], f"empty box: {box}")
-        else:
-            places[inside] = (field, box)
-            listing.add_upstream(
-                LABELS, given[0], path=inside, source=source, patient=f"field-{stem}", patient_is_standin=True
-            )
+        problem = "" if given else "no label"
+        if len({plain(label) for label in given}) > 1:
+            problem = f"experts disagree: {' and '.join(given)}"
+        yield BoxedCell(name, "".join(given[:1]), box, problem)
 
 
 RAABIN = Source(
     name="raabin",
     title="Raabin-WBC: microscope-camera photographs of normal blood, Tehran",
-    read=read_raabin,
+    reader=_read,
     published="https://raabindata.com/free-data/",
     licence="unknown; freely accessible, according to its paper; see the page before use",
     citation="Kouzehkanan ZM, Saghari S, Tavakoli S, et al. A large dataset of white blood cells containing cell "

@@ -1,10 +1,9 @@
 """The words for training, validation and test splits that tables and folders use."""
 
-import difflib
 import re
 
 from nonet.data.sources.vocabulary import is_missing_value, visible
-from nonet.errors import DataError
+from nonet.errors import DataError, did_you_mean
 
 TRAIN, VAL, TEST = "train", "val", "test"
 
@@ -107,8 +106,7 @@ def read_split(word: str, where: str) -> str | None:
     meant = parse_split(word)
     if meant is not None:
         return meant
-    close = difflib.get_close_matches(word.casefold(), _MEANING, n=1, cutoff=0.75)
-    hint = "Write train, val or test." + (f' Did you mean "{_MEANING[close[0]]}"?' if close else "")
+    hint = f"{did_you_mean(word.casefold(), _MEANING)}Write train, val or test."
     if is_ambiguous_split(word):
         hint = "Some use it for validation, others for test: write val (trained on) or test (never trained on)."
     elif re.fullmatch(r"(fold)?[\W_]*\d+(\.0+)?", word.casefold()):

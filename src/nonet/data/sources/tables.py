@@ -93,7 +93,7 @@ def _read_text(path: Path) -> str:
             raise DataError(f"{path} is not a regular file.", hint="Save the table as a file first.")
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"There is no table {path}.") from error
+        raise DataError(f"{path} does not exist.") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     kind = detect_file_kind(path)

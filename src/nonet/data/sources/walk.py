@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.artifacts.system_files import is_leftover
-from nonet.data.sources.paths import error_reason, is_utf8, list_names, path_within, printable
+from nonet.data.sources.paths import error_reason, list_names, path_within, printable
+from nonet.errors import counted
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _problem(root: Path, path: str, file: Path, *, is_folder: bool) -> str | Non
         why = "left by a system or program" if is_leftover(name) else "hidden"
         detail = f"{_count(file)} in it" if is_folder and not file.is_symlink() else printable(name)
         return f"{why}: {detail}"
-    if not is_utf8(name):
+    if printable(name) != name:
         return "bad name: it is not UTF-8; rename it"
     if is_folder and (file / "dataset.json").exists() and (file / "manifest.parquet").exists():
         return "nonet dataset: not part of the images beside it"
@@ -118,7 +119,7 @@ def _problem(root: Path, path: str, file: Path, *, is_folder: bool) -> str | Non
 
 def _count(folder: Path) -> str:
     num_files = sum(len(files) for _, _, files in os.walk(folder))
-    return "1 file" if num_files == 1 else f"{num_files:,} files"
+    return counted(num_files, "file", "files")
 
 
 def _not_listed(root: Path, failed: list[OSError]) -> Iterator[Entry]:

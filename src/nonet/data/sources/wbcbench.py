@@ -9,7 +9,6 @@ import pandas as pd
 from nonet.cells import CLASSES
 from nonet.data.images.formats import is_named_as_image
 from nonet.data.sources.base import Source
-from nonet.data.sources.class_folders import require_folder
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import walk
@@ -26,47 +25,19 @@ PARTS = (
 NUM_IMAGES = {"phase1": 8288, "phase2/train": 24897, "phase2/eval": 5350, "phase2/test": 16477}
 #: Images of each class in the three parts that have labels.
 COUNTS = {
-    "SNE": 17354,
-    "LY": 10801,
-    "MO": 3661,
-    "BL": 2683,
-    "EO": 1148,
-    "MY": 588,
-    "BA": 554,
-    "BNE": 522,
-    "VLY": 488,
-    "MMY": 480,
-    "PMY": 152,
-    "PC": 90,
-    "PLY": 14,
+    **{"SNE": 17354, "LY": 10801, "MO": 3661, "BL": 2683, "EO": 1148, "MY": 588, "BA": 554, "BNE": 522, "VLY": 488},
+    **{"MMY": 480, "PMY": 152, "PC": 90, "PLY": 14},
 }
 JUMP = 50  # phase 1: consecutive IDs that differ by more belong to different patients
 BLOCK = 112  # phase 2: images per patient, 24,897 / 222
 
 
-def read_wbcbench(path: Path, name: str | None = None) -> Listing:
+def _read(path: Path, name: str | None) -> Listing:
     """List the images of the challenge; those of the test part have no label and the split "test".
 
     The challenge does not give its patients. IDs are assigned patient by patient, so blocks of IDs serve as stand-ins:
     in phase 1 a new block starts where the ID jumps by more than 50, in phase 2 after every 112 IDs.
-
-    Parameters
-    ----------
-    path : Path
-        The folder with phase1/ and phase2/, or one of them, and their tables.
-    name : str, optional
-        Of the source; by default the folder's name.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When no part of the challenge is there, or a table is not as published.
     """
-    require_folder(path, "wbcbench")
     source, listing = name or path.resolve().name, Listing(path)
     present = [part for part in PARTS if (path / part[0]).is_dir()]
     if not present:
@@ -154,14 +125,14 @@ def _standins(names: list[str], folder: str) -> list[str | None]:
 WBCBENCH = Source(
     name="wbcbench",
     title="WBCBench 2026, the challenge's own folder",
-    read=read_wbcbench,
+    reader=_read,
+    named_by_path=True,
     published="Kaggle, https://www.kaggle.com/competitions/wbc-bench-2026",
     licence="the challenge's rules; its later release (wbcbench-hf) is CC BY-NC 4.0",
     citation="Tian X, et al. WBCBench 2026: a challenge for robust white blood cell classification under class "
     "imbalance. ISBI 2026, arXiv:2604.10797.",
     layout="DIR/phase1/*.jpg and phase1_label.csv; DIR/phase2/{train,eval,test}/*.jpg and phase2_{train,eval,test}.csv",
-    labels=LabelMap({code: code for code in CLASSES}),
-    counts=COUNTS,
+    labels=LabelMap({code: (code, COUNTS[code]) for code in CLASSES}),
     parts=NUM_IMAGES,
     num_images=sum(NUM_IMAGES.values()),
     patients="stand-ins",

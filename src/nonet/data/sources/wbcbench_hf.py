@@ -4,45 +4,21 @@ from pathlib import Path
 
 from nonet.cells import CLASSES
 from nonet.data.sources.base import Download, Source
-from nonet.data.sources.class_folders import require_folder, require_rows
 from nonet.data.sources.listing import LabelMap, Listing
-from nonet.data.sources.packed import ParquetImages, image_suffix, parquet_files, read_parquet, safe_name
+from nonet.data.sources.packed import PackedImages, image_suffix, parquet_files, read_cells, read_parquet, safe_name
 from nonet.errors import DataError
 
 LABELS = LabelMap({code: code for code in CLASSES})
 
 #: Start of a file's name → split in the manifest, as for wbcbench.
-SPLITS = {
-    "phase1_train": "phase1",
-    "phase2_train": "phase2_train",
-    "phase2_eval": "phase2_eval",
-    "phase2_test": "test",
-}
+SPLITS = {"phase1_train": "phase1", "phase2_train": "phase2_train", "phase2_eval": "phase2_eval", "phase2_test": "test"}
 COLUMNS = ["image_id", "label", "severity", "original_image_id", "patient_hash", "image.path"]
 
 
-def read_wbcbench_hf(path: Path, name: str | None = None) -> Listing:
-    """List the images of the release's Parquet files; those of the test part have the split "test".
-
-    Parameters
-    ----------
-    path : Path
-        The folder with pristine/ and degraded/, or one of the two.
-    name : str, optional
-        Of the source; by default wbcbench-hf.
-
-    Returns
-    -------
-    Listing
-
-    Raises
-    ------
-    DataError
-        When there is no Parquet file, or one lacks the release's columns.
-    """
-    require_folder(path, "wbcbench-hf")
-    listing, source = Listing(path), name or "wbcbench-hf"
-    places: dict[str, tuple[Path, int]] = {}
+def _read(path: Path, source: str) -> Listing:
+    """List the images of pristine/ and degraded/, or of one of them; those of the test part have the split "test"."""
+    listing = Listing(path)
+    places: dict[str, tuple[Path, str, int]] = {}
     for file in parquet_files(path):
         split = next((split for start, split in SPLITS.items() if file.name.startswith(start)), None)
         if split is None:
@@ -51,7 +27,7 @@ def read_wbcbench_hf(path: Path, name: str | None = None) -> Listing:
             )
             continue
         _list_file(listing, file, source, split, places)
-    listing.packed = ParquetImages(places)
+    listing.packed = PackedImages(places, read_cells)
     if any(row["patient_is_standin"] for row in listing.rows):
         listing.notes.append(
             f"{source}: images without patient_hash are grouped by their original image, so that an image and its "
@@ -63,10 +39,10 @@ def read_wbcbench_hf(path: Path, name: str | None = None) -> Listing:
             f"{source}: {' and '.join(sorted(configs))} are both present: an image and its degraded copies count as "
             "separate images, and share a fold. Give the path of one of them to use it alone."
         )
-    return require_rows(listing, path, "wbcbench-hf")
+    return listing
 
 
-def _list_file(listing: Listing, file: Path, source: str, split: str, places: dict[str, tuple[Path, int]]) -> None:
+def _list_file(listing: Listing, file: Path, source: str, split: str, places: dict[str, tuple[Path, str, int]]) -> None:
     values, _ = read_parquet(file, COLUMNS)
     missing = [column for column in ("image_id", "label") if column not in values]
     if missing:
@@ -81,7 +57,7 @@ def _list_file(listing: Listing, file: Path, source: str, split: str, places: di
         severity = f"/severity-{safe_name(str(severities[row]))}" if severities[row] not in (None, "") else ""
         suffix = image_suffix(names[row] or image_id)
         inside = f"{config}/{split}{severity}/{safe_name(Path(image_id).stem)}{suffix}"
-        places.setdefault(inside, (file, row))
+        places.setdefault(inside, (file, "image", row))
         original = Path(originals[row] or image_id).stem
         columns = {
             "patient": patients[row] or f"image-{original}",
@@ -101,7 +77,7 @@ def _list_file(listing: Listing, file: Path, source: str, split: str, places: di
 WBCBENCH_HF = Source(
     name="wbcbench-hf",
     title="WBCBench 2026, later release on the hub, with patients",
-    read=read_wbcbench_hf,
+    reader=_read,
     published="Hugging Face hub, https://huggingface.co/datasets/Xin-Tian/wbcbench2026 (gated)",
     licence="CC BY-NC 4.0, and a data-use agreement: research only, no re-identification, no redistribution",
     citation="Tian X, et al. WBCBench 2026: a challenge for robust white blood cell classification under class "

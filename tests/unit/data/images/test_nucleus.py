@@ -11,13 +11,15 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from helpers.drawn_cells import draw_red_cells
 from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
 from nonet.cells import CLASSES
 from nonet.data.images.nucleus import shows_nucleus
 from nonet.data.preprocess.corruptions import CORRUPTIONS, corrupt
 from nonet.evaluation.bootstrap import Bootstrap
-from nonet.synthetic.dataset import draw_cell, draw_dataset, draw_red_cells, patient_appearance
+from nonet.synthetic.appearance import patient_appearance
+from nonet.synthetic.dataset import draw_cell, draw_dataset
 
 
 def plain(*colour, side=96):

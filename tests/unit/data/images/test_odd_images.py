@@ -224,7 +224,7 @@ def test_floating_point_values_are_read_as_fractions_or_grey_levels(dtype):
     ],
 )
 def test_values_without_a_known_range_are_refused(values):
-    with pytest.raises(DataError, match="holds"):
+    with pytest.raises(DataError, match="contains"):
         load_rgb(as_tiff(values))
 
 

@@ -138,7 +138,7 @@ def test_training_adds_noise_as_the_tests_do(drawn):
 @pytest.mark.parametrize(
     ("image", "kind", "severity", "named"),
     [
-        (np.zeros((8, 8, 3), np.uint8), "rain", 1, "'rain'"),
+        (np.zeros((8, 8, 3), np.uint8), "rain", 1, '"rain"'),
         (np.zeros((8, 8, 3), np.uint8), "blur", 5, "severity is 5"),
         (np.zeros((8, 8, 3), np.uint8), "blur", -1, "severity is -1"),
         (np.zeros((8, 8)), "blur", 1, "8-bit RGB"),

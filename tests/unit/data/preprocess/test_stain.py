@@ -5,7 +5,8 @@ import pytest
 from skimage.color import bex_from_rgb, rgb2lab, separate_stains
 
 from nonet.data.preprocess.stain import REFERENCE, ROMANOWSKY, ColourReference, normalise_colours, stain_matrix
-from nonet.synthetic.dataset import draw_cell, patient_appearance
+from nonet.synthetic.appearance import patient_appearance
+from nonet.synthetic.dataset import draw_cell
 
 
 @pytest.fixture(scope="module")

@@ -121,7 +121,7 @@ def test_a_field_is_the_nearest_of_its_name(tmp_path):
     dataset = build_dataset(f"raabin:{root}", tmp_path / "out")
     assert list(dataset.manifest["path"]) == ["smear2/images/f/Cell_0.png"]
     assert dict(zip(dataset.excluded["path"], dataset.excluded["reason"])) == {
-        "smear1/images/f.jpg": "no boxes: there is no JSON for it"
+        "smear1/images/f.jpg": "no boxes: its JSON file is missing"
     }
     (root / "smear2/jsons/f.json").rename(root / "f.json")
     with pytest.raises(DataError, match=r"smear1/images/f.jpg.* smear2/images/f.jpg"):

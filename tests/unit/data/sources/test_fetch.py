@@ -24,7 +24,7 @@ from helpers.processes import small_files
 from nonet.data.build import build_dataset
 from nonet.data.sources import SOURCES, Source
 from nonet.data.sources import download as downloads
-from nonet.data.sources.acevedo import read_acevedo
+from nonet.data.sources.acevedo import ACEVEDO
 from nonet.data.sources.base import Download
 from nonet.data.sources.download import Downloader, fetch_file
 from nonet.errors import DataError, StorageError
@@ -270,7 +270,7 @@ def made_up(url, monkeypatch):
         source = Source(
             "made-up",
             "a test",
-            read_acevedo,
+            ACEVEDO.reader,
             "a layout",
             published="nowhere",
             licence="CC0",

@@ -13,7 +13,7 @@ from nonet.data.build import build_dataset
 from nonet.data.images.files import read_file
 from nonet.data.manifest import Dataset
 from nonet.data.sources import SOURCES
-from nonet.data.sources.folder import read_folder
+from nonet.data.sources.folder import FOLDER
 from nonet.errors import DataError
 from nonet.inference.inputs import find_inputs
 
@@ -107,12 +107,12 @@ def test_levels_that_cannot_be_meant_stop_the_build(tmp_path, names, words):
 def test_a_class_folder_given_as_the_source_stops_the_build(tmp_path):
     fill(tmp_path / "cells", "EO/P1/1.png", "EO/P2/1.png")
     with pytest.raises(DataError, match=f"folder:{tmp_path / 'cells'}"):
-        read_folder(tmp_path / "cells/EO")
+        FOLDER.read(tmp_path / "cells/EO")
 
 
 def test_one_class_with_folders_of_patients_is_a_class(tmp_path):
     fill(tmp_path / "x", "PLY/P1/1.png", "PLY/P2/1.png")
-    assert values(read_folder(tmp_path / "x"), "label") == ["PLY", "PLY"]
+    assert values(FOLDER.read(tmp_path / "x"), "label") == ["PLY", "PLY"]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_one_class_with_folders_of_patients_is_a_class(tmp_path):
 )
 def test_layout(tmp_path, layout, name, known):
     fill(tmp_path / "x", name)
-    (row,) = read_folder(tmp_path / "x", layout=layout).rows
+    (row,) = FOLDER.read(tmp_path / "x", layout=layout).rows
     assert (row["label"], row["patient"], row["split"]) == known
 
 
@@ -136,9 +136,9 @@ def test_layout(tmp_path, layout, name, known):
 def test_layout_that_cannot_be_meant(cells, layout):
     if layout:
         with pytest.raises(DataError, match="`layout"):
-            read_folder(cells, layout=layout)
+            FOLDER.read(cells, layout=layout)
     else:
-        assert len(read_folder(cells, layout=layout).rows) == 4
+        assert len(FOLDER.read(cells, layout=layout).rows) == 4
 
 
 @pytest.mark.parametrize("pattern", [r"(P\d+)_", r"(?P<patient>P\d+)", r"P\d+"])

@@ -8,7 +8,7 @@ from helpers.layouts import draw
 from helpers.tables import draw_cells, table, values
 from nonet.data.build import build_dataset
 from nonet.data.manifest import Dataset
-from nonet.data.sources.csv_table import read_csv
+from nonet.data.sources.csv_table import CSV
 from nonet.data.sources.tables import read_table
 from nonet.errors import DataError
 from nonet.inference.inputs import find_inputs
@@ -33,14 +33,14 @@ def test_columns_in_another_letter_case_are_ours(cells, tmp_path):
 
 
 def test_a_column_of_ours_comes_before_one_in_another_letter_case(cells):
-    listing = read_csv(table(cells, "path,label,Label", "BA/a.png,BA,x"))
+    listing = CSV.read(table(cells, "path,label,Label", "BA/a.png,BA,x"))
     assert values(listing, "label") == ["BA"]
 
 
 def test_all_wrong_columns_are_named_at_once_with_what_to_write(cells):
     path = table(cells, "filename,cell_type,Case", "BA/a.png,BA,1")
     with pytest.raises(DataError) as caught:
-        read_csv(path)
+        CSV.read(path)
     assert "`columns=path=filename,label=cell_type,patient=Case`" in caught.value.hint
 
 
@@ -94,7 +94,7 @@ def test_root_of_a_table_elsewhere(cells, tmp_path):
     ],
 )
 def test_path_in_another_spelling_is_found(cells, path):
-    listing = read_csv(table(cells, "path,label", f"{path},BA"))
+    listing = CSV.read(table(cells, "path,label", f"{path},BA"))
     assert values(listing, "path") == ["BA/a.png"]
 
 
@@ -102,7 +102,7 @@ def test_path_in_another_spelling_is_found(cells, path):
 def test_path_in_another_unicode_form_is_found(cells, forms):
     on_disk, in_table = (unicodedata.normalize(form, "Zellen-ä/é.png") for form in forms)
     draw(cells / on_disk, 9)
-    listing = read_csv(table(cells, "path,label", f"{in_table},BA"))
+    listing = CSV.read(table(cells, "path,label", f"{in_table},BA"))
     assert values(listing, "path") == [on_disk]
     assert any("Unicode form" in note for note in listing.notes)
 
@@ -110,14 +110,14 @@ def test_path_in_another_unicode_form_is_found(cells, forms):
 @pytest.mark.parametrize("in_table", ["EO/x-y z.png", "file:///home/someone/cells/EO/x\u2013y%20z.png"])
 def test_path_with_another_kind_of_dash_or_blank_is_found(cells, in_table):
     draw(cells / "EO/x\u2013y\u00a0z.png", 9)
-    listing = read_csv(table(cells, "path,label", f"{in_table},EO"))
+    listing = CSV.read(table(cells, "path,label", f"{in_table},EO"))
     assert values(listing, "path") == ["EO/x\u2013y\u00a0z.png"]
 
 
 def test_path_that_fits_two_files_is_not_guessed(cells):
     draw(cells / "EO/A.png", 9)
     draw(cells / "EO/a.jpg", 9)
-    listing = read_csv(table(cells, "path,label", "eo/a.PNG,EO", "EO/a,EO"))
+    listing = CSV.read(table(cells, "path,label", "eo/a.PNG,EO", "EO/a,EO"))
     assert [row["path"] for row in listing.rows if (cells / row["path"]).exists()] == []
 
 
@@ -126,7 +126,7 @@ def test_path_that_fits_two_files_is_not_guessed(cells):
     [(r"C:\q.png", "Windows"), ("https://example.org/a.png", "address"), ("BA/a.tif", "there is BA/a.png")],
 )
 def test_path_that_is_not_found_is_listed_with_its_reason(cells, path, hint):
-    listing = read_csv(table(cells, "path,label", f"{path},BA", "BA/a.png,BA"))
+    listing = CSV.read(table(cells, "path,label", f"{path},BA", "BA/a.png,BA"))
     assert len(listing.rows) == 1
     assert listing.excluded[0]["reason"].startswith("missing: ") and hint in listing.excluded[0]["reason"]
 

@@ -11,7 +11,7 @@ from nonet.data.build import build_dataset
 from nonet.data.checks.run import split_findings
 from nonet.data.decisions import read_decisions
 from nonet.data.patients import patient_findings
-from nonet.data.sources.csv_table import read_csv
+from nonet.data.sources.csv_table import CSV
 from nonet.data.sources.splits import parse_split
 from nonet.data.sources.vocabulary import canonical_form, is_missing_value
 from nonet.errors import DataError
@@ -78,18 +78,18 @@ def test_words_for_splits(word, split):
 @pytest.mark.parametrize("word", ["tset", "evaluation", "external", "0", "fold 2", "train/test"])
 def test_split_that_is_not_known_is_refused_with_its_line(cells, word):
     with pytest.raises(DataError, match=f'line 4: split "{word}"'):
-        read_csv(with_values(cells, "split", "test", "train", word, "train", "train"))
+        CSV.read(with_values(cells, "split", "test", "train", word, "train", "train"))
 
 
 def test_val_is_trained_on_and_that_is_said(cells):
-    listing = read_csv(with_values(cells, "split", "validation", "train", "val", "train", "test"))
+    listing = CSV.read(with_values(cells, "split", "validation", "train", "val", "train", "test"))
     assert values(listing, "split") == ["val", "train", "val", "train", "test"]
     assert any("split val (2) are trained on" in note for note in listing.notes)
-    assert not read_csv(with_values(cells, "split", "train", "train", "train", "train", "test")).notes
+    assert not CSV.read(with_values(cells, "split", "train", "train", "train", "train", "test")).notes
 
 
 def test_rows_without_a_split_beside_a_test_are_counted(cells):
-    listing = read_csv(with_values(cells, "split", "nan", "", "NA", "train", "test"))
+    listing = CSV.read(with_values(cells, "split", "nan", "", "NA", "train", "test"))
     assert values(listing, "split") == [None, None, None, "train", "test"]
     assert any("3 images have no split" in note for note in listing.notes)
 

@@ -8,7 +8,7 @@ from helpers.layouts import draw, draw_acevedo, labels, left_out, packed, write_
 from nonet.data.build import build_dataset, read_sources
 from nonet.data.selection import limit_to_paper, select_from_listings
 from nonet.data.sources import SOURCES
-from nonet.data.sources.acevedo import COUNTS, FOLDERS
+from nonet.data.sources.acevedo import FOLDERS, LABELS
 from nonet.data.verify import check_dataset
 from nonet.errors import DataError
 
@@ -55,7 +55,7 @@ def test_complete_acevedo_gives_exactly_the_papers_counts(tmp_path):
     for folder, prefixes in FOLDERS.items():
         (tmp_path / folder).mkdir()
         for prefix in prefixes:
-            for number in range(COUNTS[prefix]):
+            for number in range(LABELS.counts[prefix]):
                 (tmp_path / folder / f"{prefix}_{number}.jpg").touch()
     (listing,) = read_sources([f"acevedo:{tmp_path}"]).values()
     selection = select_from_listings([listing])

@@ -8,7 +8,7 @@ from helpers.layouts import draw
 from nonet.data.build import build_dataset
 from nonet.data.selection import count_notes
 from nonet.data.sources.listing import Listing
-from nonet.data.sources.wbcbench import WBCBENCH, read_wbcbench
+from nonet.data.sources.wbcbench import WBCBENCH
 
 
 def whole_challenge():
@@ -37,7 +37,7 @@ def test_what_an_incomplete_challenge_lacks_is_reported_by_part_and_class():
 def test_challenge_counts_only_images_that_are_there(challenge, tmp_path):
     (challenge / "phase2/eval/00000500.jpg").unlink()
     draw(challenge / "phase1/000999.jpg", 5)  # in no table
-    listing = read_wbcbench(challenge)
+    listing = WBCBENCH.read(challenge)
     assert listing.parts == {"phase1": 5, "phase2/train": 3, "phase2/eval": 0, "phase2/test": 2}
     assert listing.upstream == {"SNE": 5, "BA": 3}
     notes = " ".join(build_dataset(f"wbcbench:{challenge}", tmp_path / "out").notes)
