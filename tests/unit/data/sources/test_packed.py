@@ -138,7 +138,7 @@ def test_a_row_without_an_image_is_listed(tmp_path):
     write_parquet(tmp_path / "hub/x.parquet", {"image": images, "label": ["basophil", "basophil"]})
     dataset = build_dataset(f"blood8:{tmp_path / 'hub'}", tmp_path / "out")
     assert labels(dataset) == {"BA": 1}
-    assert "holds no image" in dataset.excluded["reason"].iloc[0]
+    assert "contains no image" in dataset.excluded["reason"].iloc[0]
 
 
 def test_a_packed_copy_that_is_left_out_contests_the_one_that_is_kept(tmp_path):
