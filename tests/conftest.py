@@ -31,6 +31,14 @@ def tiny_dataset(tmp_path_factory):
     return build_dataset(f"csv:{table}", folder / "dataset")
 
 
+@pytest.fixture
+def without_drawings(monkeypatch):
+    """Reports have empty figures, whose drawing takes four fifths of the time to evaluate a small run."""
+    names = ("confusion_counts", "confusion_by_row", "class_counts", "mistakes", "samples", "training_curves")
+    empty = dict.fromkeys((*names, "reliability", "robustness", "label_issues"), '<svg width="1pt"></svg>')
+    monkeypatch.setattr("nonet.report.evaluate._draw", lambda found: dict(empty))
+
+
 TINY_SETTINGS = {
     "name": "tiny",
     "denoise": {"enabled": False},

@@ -20,6 +20,8 @@ from nonet.page.markdown import bullets, escape, table
 from nonet.recipe import load_recipe
 from nonet.report.evaluate import evaluate
 
+pytestmark = pytest.mark.usefixtures("without_drawings")
+
 RECORD = {
     "format_version": 1,
     "created": "2026-01-05T10:00:00+00:00",

@@ -91,6 +91,7 @@ def test_report_holds_the_numbers_of_the_table(evaluated):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_drawings")
 def test_external_images_change_nothing_but_the_counts(evaluated, tmp_path):
     _, table = evaluated
     run = make_run(tmp_path / "paper")
@@ -120,6 +121,7 @@ def test_any_number_of_classes(tmp_path, num_classes):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_drawings")
 def test_report_warns_where_folds_are_by_image_or_patients_are_stand_ins(tmp_path):
     run = make_run(tmp_path / "run", by="image")
     manifest = pd.read_parquet(run / "manifest.parquet")
@@ -131,6 +133,7 @@ def test_report_warns_where_folds_are_by_image_or_patients_are_stand_ins(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_drawings")
 def test_report_says_where_epochs_were_chosen_on_the_images_scored_and_where_patients_are_few(tmp_path):
     run = make_run(tmp_path / "run", num_images=200, num_patients=7)
     with (run / "recipe.toml").open("a") as recipe:
@@ -147,6 +150,7 @@ def test_report_does_not_warn_where_patients_are_known(evaluated):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_drawings")
 def test_images_of_unknown_patients_become_groups_of_their_own(tmp_path):
     run = make_run(tmp_path / "run", num_images=300)
     oof = pd.read_parquet(run / "oof.parquet")

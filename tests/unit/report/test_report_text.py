@@ -18,6 +18,8 @@ from nonet.report import caveats, report_text
 from nonet.report.calibration_pages import calibration_values
 from nonet.report.evaluate import evaluate
 
+pytestmark = pytest.mark.usefixtures("without_drawings")
+
 
 def measured(run):
     return measure(Run(run), bootstrap=Bootstrap(50))

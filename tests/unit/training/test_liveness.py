@@ -24,6 +24,8 @@ from nonet.training.liveness import MIN_IMAGES, get_death_reason
 from nonet.training.losses import compute_loss
 from nonet.training.member import MemberTraining
 
+pytestmark = pytest.mark.usefixtures("without_drawings")
+
 
 def read_done(run, fold, architecture="vit_mini"):
     return json.loads(run.member(architecture, fold).done.read_text())

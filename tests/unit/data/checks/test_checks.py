@@ -55,6 +55,7 @@ def bordered(image):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 @pytest.mark.parametrize("corrupt", [True, False])
+@pytest.mark.usefixtures("without_figures")
 def test_clean_cells_are_met_with_silence(tmp_path, seed, corrupt):
     folder = draw_dataset(
         tmp_path / "lab", num_images=260, num_patients=12, size_px=48, seed=seed, corrupt=corrupt, label_error_rate=0.05
@@ -66,6 +67,7 @@ def test_clean_cells_are_met_with_silence(tmp_path, seed, corrupt):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("label", ["EO", "PLY", "SNE"])
+@pytest.mark.usefixtures("without_figures")
 def test_class_with_another_frame_is_named(cells, tmp_path, label):
     folder, table = cells
     change(folder, table.path[table.label == label], lambda image: image.resize((66, 64)))
@@ -77,6 +79,7 @@ def test_class_with_another_frame_is_named(cells, tmp_path, label):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("label", ["MO", "BL"])
+@pytest.mark.usefixtures("without_figures")
 def test_class_with_another_border_is_named(cells, tmp_path, label):
     folder, table = cells
     change(folder, table.path[table.label == label], bordered)
@@ -86,6 +89,7 @@ def test_class_with_another_border_is_named(cells, tmp_path, label):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_border_of_a_patient_is_no_shortcut(cells, tmp_path):
     folder, table = cells
     change(folder, table.path[table.patient == table.patient.iloc[0]], bordered)
@@ -122,6 +126,7 @@ def test_recompressed_copy_across_patients_is_named(cells, tmp_path, turn):
         ("SNE", "A", "", None),  # the same patient: folds keep it together
     ],
 )
+@pytest.mark.usefixtures("without_figures")
 def test_kind_of_a_pair(tmp_path, label, patient, split, kind):
     texture = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
     image = Image.fromarray(texture).resize((64, 64), Image.Resampling.BICUBIC)
@@ -135,6 +140,7 @@ def test_kind_of_a_pair(tmp_path, label, patient, split, kind):
     assert pair["kind"] == (kind or "same patient")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_versions_of_one_image_are_no_leak_unless_one_is_of_the_test(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
     stats = [ImageStats(picture, (0.0, 0.0, 0.0))] * 2
@@ -154,6 +160,7 @@ def test_versions_of_one_image_are_no_leak_unless_one_is_of_the_test(tmp_path):
     assert kinds(versions.assign(split=[None, "test"])) == ["test"]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_pair_that_is_only_trained_on_leaks_nothing(tmp_path):
     texture = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
     image = Image.fromarray(texture).resize((64, 64), Image.Resampling.BICUBIC)
@@ -220,6 +227,7 @@ def test_file_order_is_a_shortcut_where_labels_are_sorted_and_not_where_folder_o
     assert order_of(order_table(labels, patient=list(labels), patient_is_standin=True)).found
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_size_that_differs_between_sources_only_is_reported_over_all_sources(tmp_path):
     labels = np.random.default_rng(0).permutation(np.repeat(["BA", "EO", "SNE"], 30))
     here, there = order_table(labels), order_table(np.repeat(["MY", "MMY"], 30), source="t", width=20)
@@ -228,6 +236,7 @@ def test_size_that_differs_between_sources_only_is_reported_over_all_sources(tmp
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_copies_unreadable_images_and_small_classes_are_reported(cells, tmp_path):
     folder, table = cells
     paths = list(table.path[table.label == "SNE"])
@@ -265,6 +274,7 @@ def test_how_many_patients_a_class_needs_is_passed_to_the_checks(cells, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_check_names_what_became_unreadable(cells, tmp_path):
     dataset = built(cells[0], tmp_path)
     dataset.paths()[0].unlink()
