@@ -43,34 +43,28 @@ def unquote(table: pd.DataFrame) -> pd.DataFrame:
     return _map_text(table, lambda text: text[1:] if _QUOTED.match(text) else text)
 
 
-def write_csv(path: Path, table: pd.DataFrame, *, index: bool = False) -> None:
-    """Write a quoted table atomically: all of it or nothing.
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a quoted table atomically, without its index: all of it or nothing.
 
     Parameters
     ----------
     path : Path
     table : DataFrame
-    index : bool
-        Whether to write the index as the first column.
     """
     with written_whole(path) as temporary:
-        to_csv(table, temporary, index=index)
+        to_csv(table, temporary)
 
 
-def to_csv(table: pd.DataFrame, file: Any, *, index: bool = False, **options: Any) -> None:
-    """Write a quoted table to a file or path.
+def to_csv(table: pd.DataFrame, file: Any, **options: Any) -> None:
+    """Write a quoted table to a file or path, without its index.
 
     Parameters
     ----------
     table : DataFrame
     file : path or text file
-    index : bool
-        Whether to write the index as the first column.
     **options
         For `DataFrame.to_csv`.
     """
-    if index:
-        table = table.rename_axis(index=str(table.index.name or "")).reset_index()
     quoted = quote(table)
     texts = (*quoted.columns, *quoted.select_dtypes(exclude="number").to_numpy().flat)
     if any(isinstance(text, str) and "\r" in text for text in texts):

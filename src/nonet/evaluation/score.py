@@ -145,7 +145,7 @@ def score(
     if folder is not None:
         prepare_folder(folder, _FOLDER)
         write_csv(folder / "per_class.csv", made.per_class)
-        write_csv(folder / "confusion.csv", made.confusion, index=True)
+        write_csv(folder / "confusion.csv", made.confusion.reset_index())
         write_csv(folder / "scores.csv", made.scores)
     return made
 
