@@ -14,7 +14,7 @@ from nonet.data.images.files import read_file
 from nonet.data.preprocess.cache import CHECK
 from nonet.data.preprocess.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from nonet.data.preprocess.crops import Crop, prepare_crops
-from nonet.errors import DataError, did_you_mean
+from nonet.errors import DataError, choose_from
 from nonet.recipe import Denoise
 
 CLEAN = "none"
@@ -78,10 +78,7 @@ def list_corruptions(
     severities = SEVERITIES[1:] if severities is None else sorted({int(severity) for severity in severities} - {0})
     for corruption in corruptions:
         if corruption not in CORRUPTIONS:
-            raise DataError(
-                f'There is no corruption "{corruption}".',
-                hint=f"{did_you_mean(corruption, CORRUPTIONS)}Choose from {', '.join(CORRUPTIONS)}.",
-            )
+            raise DataError(f'Unknown corruption "{corruption}".', hint=choose_from(corruption, CORRUPTIONS))
     for severity in severities:
         if severity not in SEVERITIES:
             raise DataError(f"There is no severity {severity}.", hint="Choose from 1, 2, 3 and 4.")
