@@ -22,6 +22,7 @@ from nonet.evaluation.ood import measure_rejection, rejected_out_of_fold, withou
 from nonet.evaluation.oof import ENSEMBLE, OutOfFold
 from nonet.evaluation.robustness import Robustness, read_robustness
 from nonet.evaluation.run_data import RunData, read_run
+from nonet.evaluation.stage_errors import measure_stage_errors
 from nonet.evaluation.tables import confusion_table, difference_table, per_class_table, table_1
 
 
@@ -29,8 +30,8 @@ from nonet.evaluation.tables import confusion_table, difference_table, per_class
 class Results:
     """The results of a run: of what `predict` would return for each image, all on the same resampled patients.
 
-    With prior correction, each fold's priors come from the other folds, and headline, per_class, confusion, accuracy
-    and predicted include it; table and differences have the ensemble as trained as well.
+    With prior correction, each fold's priors come from the other folds, and headline, per_class, confusion,
+    stage_errors, accuracy and predicted include it; table and differences have the ensemble as trained as well.
 
     Attributes
     ----------
@@ -40,6 +41,8 @@ class Results:
         As `nonet.evaluation.tables` makes them; table and differences include the rows of calibration, if any.
     mistakes : DataFrame
         As `mistakes_table` makes it, of the scored images.
+    stage_errors : DataFrame or NotMeasured
+        As `measure_stage_errors` returns it.
     expanded : Expanded or None
         None where no external image was held out.
     accuracy : tuple of float
@@ -64,6 +67,7 @@ class Results:
     differences: pd.DataFrame
     confusion: pd.DataFrame
     mistakes: pd.DataFrame
+    stage_errors: pd.DataFrame | NotMeasured
     expanded: Expanded | None
     accuracy: tuple[float, float, float]
     calibration: MeasuredCalibration | NotMeasured
@@ -171,6 +175,7 @@ def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
         differences=differences,
         confusion=confusion_table(confusions.total(), oof.classes),
         mistakes=mistakes_table(oof, names=data.titles, predicted=predicted),
+        stage_errors=measure_stage_errors(oof, predicted, bootstrap),
         expanded=measure_expanded(data.expanded, oof, names=data.titles, temperature=data.temperature),
         accuracy=(float(accuracy_score(confusions.total())), float(low), float(high)),
         calibration=calibration,

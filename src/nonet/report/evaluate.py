@@ -60,10 +60,11 @@ def evaluate(
     Notes
     -----
     RUN/evaluation then contains table.csv, per_class.csv, differences.csv, confusion.csv (counts of the ensemble, rows
-    true), mistakes.csv (by group of models and lineage), expanded_confusion.csv and expanded_mistakes.csv (the same of
-    all held-out images, if external ones were held out), calibration.csv, coverage.csv and rejection.csv (if there are
-    enough patients), the files of `nonet.issues`, ``figures/*.svg``, report.html, model_card.md and datasheet.md.
-    Report and card include the results of `nonet.evaluate_robustness`.
+    true), mistakes.csv (by group of models and lineage), stage_errors.csv (how far granulocyte stages are called too
+    early or too late, if the run has at least two), expanded_confusion.csv and expanded_mistakes.csv (confusion and
+    mistakes of all held-out images, if external ones were held out), calibration.csv, coverage.csv and rejection.csv
+    (if there are enough patients), the files of `nonet.issues`, ``figures/*.svg``, report.html, model_card.md and
+    datasheet.md. Report and card include the results of `nonet.evaluate_robustness`.
     """
     run = Run(run)
     results = measure(run, Bootstrap(num_resamples, confidence, seed))
@@ -89,21 +90,26 @@ def evaluate(
 
 def _tables(results: Results) -> dict[str, pd.DataFrame | None]:
     """Return {file stem: table}; None for tables that the run has no data for."""
-    expanded, issues, rejection = results.expanded, results.issues, results.rejection
+    expanded, issues = results.expanded, results.issues
     measured = results.calibration if isinstance(results.calibration, MeasuredCalibration) else None
     return {
         "calibration": measured.measures if measured else None,
         "coverage": measured.coverage if measured else None,
-        "rejection": None if isinstance(rejection, NotMeasured) else rejection,
+        "rejection": _if_measured(results.rejection),
         **(issue_tables(issues) if issues else dict.fromkeys(("issues", "issues_by_source", "issues_by_patient"))),
         "per_class": results.per_class,
         "differences": results.differences,
         "confusion": results.confusion.reset_index(),
         "mistakes": results.mistakes,
+        "stage_errors": _if_measured(results.stage_errors),
         "expanded_confusion": expanded.confusion.reset_index() if expanded else None,
         "expanded_mistakes": expanded.mistakes if expanded else None,
         "table": results.table,
     }
+
+
+def _if_measured(table: pd.DataFrame | NotMeasured) -> pd.DataFrame | None:
+    return None if isinstance(table, NotMeasured) else table
 
 
 def _draw(results: Results) -> dict[str, str]:

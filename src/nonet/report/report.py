@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonet.cells import class_name, lineage_blocks
+from nonet.cells import GRANULOCYTE_STAGES, class_name, lineage_blocks
 from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.evaluation.issues import Issues, commonest
 from nonet.evaluation.mistakes import expanded_in_words, mistakes_in_words
+from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.ood import rejection_words
 from nonet.evaluation.oof import ENSEMBLE
 from nonet.evaluation.results import Results
@@ -17,6 +18,7 @@ from nonet.evaluation.robustness import denoising_rows
 from nonet.evaluation.run_data import RunData
 from nonet.evaluation.tables import HEADINGS
 from nonet.page.html import html_environment, inline
+from nonet.page.numbers import number
 from nonet.page.numbers import score as score_text
 from nonet.report import report_text
 from nonet.report.calibration_pages import calibration_values
@@ -24,11 +26,12 @@ from nonet.report.caveats import limits, reasons_for_optimism
 from nonet.settings import NO_VIEWS
 
 _TEMPLATES = Path(__file__).parent / "templates"
-#: One per section, in the order of the page; the template calls each answer by the name of its function.
+#: One or two per section, in the order of the page; the template calls each answer by the name of its function.
 _QUESTIONS = (
     report_text.expectation,
     report_text.class_scores,
     report_text.confusions,
+    report_text.stage_errors,
     report_text.calibration,
     report_text.rejection,
     report_text.robustness,
@@ -110,6 +113,8 @@ def _page_values(results: Results) -> dict:
         "optimism": reasons_for_optimism(results),
         "limits": limits(results),
         "mistakes": mistakes_in_words(results.mistakes),
+        "stage_errors": _stage_rows(results.stage_errors),
+        "stages": GRANULOCYTE_STAGES,
         "expanded": None if results.expanded is None else expanded_in_words(results.expanded),
         "corruptions": denoising_rows(results.robustness) if results.robustness is not None else [],
         "about_corruptions": CORRUPTIONS,
@@ -121,6 +126,18 @@ def _page_values(results: Results) -> dict:
         "histories": (histories := _history_rows(data)),
         "minutes": sum(row["minutes"] for row in histories),
     }
+
+
+def _stage_rows(table: pd.DataFrame | NotMeasured) -> list[dict]:
+    """Return the rows of the table of stage errors, with errors and intervals as text; none where not measured."""
+    if isinstance(table, NotMeasured):
+        return []
+    rows = table.to_dict("records")
+    for row in rows:
+        for name, sign in (("signed_error", True), ("absolute_error", False)):
+            value, low, high = (number(row[f"{name}{end}"], 2, sign=sign) for end in ("", "_low", "_high"))
+            row[name], row[f"{name}_interval"] = value, "–" if low == "–" else f"{low} to {high}"
+    return rows
 
 
 def _issues(issues: Issues) -> dict:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import GRANULOCYTE_STAGES
+from nonet.errors import counted
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words, restarted_words
 from nonet.evaluation.not_measured import NotMeasured
@@ -139,6 +140,46 @@ def _near_mistakes(results: Results) -> tuple[int, int]:
     pairs = [(index[a], index[b]) for a, b in pairwise(GRANULOCYTE_STAGES) if a in index and b in index]
     near = sum(int(counts[a, b] + counts[b, a]) for a, b in pairs)
     return near, int(counts.sum() - np.trace(counts))
+
+
+def stage_errors(results: Results) -> str:
+    """Return how far the granulocyte stages are called too early or too late, on average and in absolute terms."""
+    table = results.stage_errors
+    if isinstance(table, NotMeasured):
+        return table.reason
+    row = table.iloc[0]
+    cells = f"over {counted(row['images'], 'cell', 'cells')} whose true and predicted class are both stages"
+    if row["other_class"]:
+        cells += f" ({row['other_class']:,} of a stage are predicted as another class and not included)"
+    if row["absolute_error"] == 0:
+        return f"No stage is called too early or too late, {cells}."
+    value, low, high = row["signed_error"], row["signed_error_low"], row["signed_error_high"]
+    if np.isnan(low):
+        text = f"Stages are called {_steps(value)} on average."
+    elif low <= 0 <= high:
+        text = (
+            f"Stages are called neither significantly too early nor too late: {_steps(value)} on average "
+            f"({results.percent} % interval {_steps(low)} to {_steps(high)})."
+        )
+    else:
+        ends = "–".join(number(end, 2) for end in sorted((abs(low), abs(high))))
+        text = f"Stages are called {_steps(value)} on average ({results.percent} % interval {ends})."
+    by_stage = table.iloc[1:]
+    most = by_stage.iloc[int(by_stage["images"].argmax())]
+    return (
+        f"{text} The mean absolute error is {number(row['absolute_error'], 2)} steps, {cells}. "
+        f"{by_stage['class'].iloc[0]} can only be called too late and {by_stage['class'].iloc[-1]} only too early, and "
+        f"{percent(most['images'] / row['images'])} of these cells are {most['class']}: compare the stages one by one "
+        "(stage_errors.csv)."
+    )
+
+
+def _steps(error: float) -> str:
+    """Return a signed stage error as "0.12 steps too early"."""
+    size = number(abs(error), 2)
+    if not float(size):
+        return f"{size} steps"
+    return f"{size} steps too {'early' if error < 0 else 'late'}"
 
 
 def calibration(results: Results) -> str:

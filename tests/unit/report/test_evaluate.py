@@ -45,7 +45,7 @@ def test_every_file_is_written_and_no_temporary_one_is_left(evaluated):
     drawings += ["samples", "training_curves"]
     issues = ["issues.csv", "issues_by_patient.csv", "issues_by_source.csv"]
     tables = ["calibration.csv", "coverage.csv", "confusion.csv", "differences.csv", *issues, "per_class.csv"]
-    tables += ["datasheet.md", "mistakes.csv", "model_card.md", "report.html", "table.csv"]
+    tables += ["datasheet.md", "mistakes.csv", "model_card.md", "report.html", "stage_errors.csv", "table.csv"]
     assert found == sorted([f"figures/{name}.svg" for name in drawings] + tables)
 
 
