@@ -25,7 +25,7 @@ import pandas as pd
 from machine import machine_in_words
 
 from nonet.artifacts.integrity import note_checksums, write_done, write_sealed
-from nonet.artifacts.run import FORMAT_VERSION, Run, file_sha256
+from nonet.artifacts.run import FORMAT_VERSION, Run, file_sha256, write_json
 from nonet.calibration.calibrate import calibrate
 from nonet.cells import CLASSES
 from nonet.recipe import load_recipe
@@ -79,7 +79,9 @@ def make_run(folder: Path, *, num_images: int, num_patients: int, seed: int = 0)
     _write_members(run, manifest, label, fold, rng)
     images = rng.integers(0, 256, size=(8 * len(CLASSES), 256, 256, 3), dtype=np.uint8)
     np.savez_compressed(run.samples, image=images, label=np.repeat(CLASSES, 8), image_id=np.arange(len(images)))
-    note_checksums(run, [run.manifest, run.folds, run.oof, run.samples])
+    record = {"format_version": FORMAT_VERSION, "created": None, "kinds": {"wbcbench": "wbcbench"}}
+    write_json(run.dataset_record, record | {"notes": [], "excluded": [], "decisions": None, "checks": None})
+    note_checksums(run, [run.manifest, run.folds, run.oof, run.samples, run.dataset_record])
     calibrate(run)
     return run
 
@@ -121,7 +123,8 @@ def _write_predictions(run: Run, manifest, label, patient, fold, share, rng) -> 
         for views, noise in VIEW_SETS.items():
             logits = pd.DataFrame((own + rng.normal(0, noise, size=own.shape)).astype(np.float32))
             logits.columns = [f"logit_{code}" for code in CLASSES]
-            part = about.assign(architecture=architecture, view_set=views, ood_score=ood_score.astype(np.float32))
+            part = about.assign(architecture=architecture, view_set=views, nucleus=True)
+            part["ood_score"] = ood_score.astype(np.float32)
             parts.append(pd.concat([part, logits], axis=1))
     pd.concat(parts).sort_values(["fold", "architecture"], kind="stable").to_parquet(run.oof, index=False)
     members = [{"architecture": a, "fold": k, "weight": 1.0} for k in range(NUM_FOLDS) for a in ARCHITECTURES]
@@ -147,7 +150,8 @@ def _write_members(run: Run, manifest, label, fold, rng) -> None:
         features = (centres[label[held_out]] + rng.normal(size=(len(held_out), 64))).astype(np.float16)
         image_id = manifest["image_id"].to_numpy(dtype=str)[held_out]
         np.savez_compressed(member.features, image_id=image_id, features=features)
-        write_done(member, {"epochs": 60, "kept_epoch": 59, "weights_from": None})
+        about = {"epochs": 60, "kept_epoch": 59, "val_macro_f1": float(curve[-1]), "seconds": 3600.0}
+        write_done(member, about | {"weights_from": None, "attempt": 0, "earlier_attempts": [], "dead": None})
 
 
 def timed(run: Run) -> dict[str, float]:

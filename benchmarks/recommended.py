@@ -26,6 +26,7 @@ from nonet.artifacts.oof import logit_columns, read_oof
 from nonet.cells import class_name, in_order_of_maturation
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score, per_class_scores
+from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.oof import align_oof
 from nonet.evaluation.results import measure
 from nonet.evaluation.tables import format_table
@@ -195,9 +196,9 @@ def _calibration(runs: dict) -> list[str]:
     for name, run in runs.items():
         everything = measure(run)
         found = everything.calibration
-        name = f"`{name}`" + (", no rejection" if isinstance(everything.rejection, str) else "")
-        if isinstance(found, str):
-            lines.append(f"| {name} | {found} |" + " |" * (len(heads) - 2))
+        name = f"`{name}`" + (", no rejection" if isinstance(everything.rejection, NotMeasured) else "")
+        if isinstance(found, NotMeasured):
+            lines.append(f"| {name} | {found.reason} |" + " |" * (len(heads) - 2))
             continue
         measures, doubt, sets = found.measures.iloc[0], found.doubt, found.coverage.iloc[0]
         columns = [(measures, "ece_before"), (measures, "ece_after"), (measures, "brier_before")]
