@@ -1,5 +1,6 @@
 """Progress on standard error: a bar on a terminal; otherwise, as in a log file, a plain line every 30 seconds."""
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterable
@@ -51,6 +52,14 @@ class _Lines:
         self._stream.flush()
 
 
+class _Bar(tqdm):
+    """A bar that an interrupt while it is being made leaves without a traceback."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # of a bar that has no position yet
+            super().__del__()
+
+
 def progress(
     iterable: Iterable | None = None, *, total: int | None = None, description: str, unit: str, **options: Any
 ) -> tqdm:
@@ -85,7 +94,7 @@ def progress(
             "delay": SECONDS_BETWEEN_LINES,  # shorter work needs no line
             "bar_format": _LINE if known else _LINE_WITHOUT_TOTAL,
         }
-    return tqdm(iterable, total=total, desc=description, unit=f" {unit}", **options)
+    return _Bar(iterable, total=total, desc=description, unit=f" {unit}", **options)
 
 
 def progress_if_slow(batches: Iterable, description: str | None) -> Iterable:

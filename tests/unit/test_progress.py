@@ -1,6 +1,7 @@
 """Progress and log lines: on a terminal they share the screen, in a file they are lines of plain text."""
 
 import contextlib
+import gc
 import itertools
 import logging
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nonet import progress as module
@@ -137,3 +139,17 @@ def test_quiet_hides_notes_and_progress_and_verbose_adds_details(tmp_path):
         "--quiet doctor": [True, False, False, False],
         "doctor -v": [True, True, True, True],
     }
+
+
+def test_an_interrupt_while_a_bar_is_made_leaves_no_traceback(monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    monkeypatch.setattr(tqdm, "_get_free_pos", interrupt)  # called before the bar has its position
+    with pytest.raises(KeyboardInterrupt):
+        progress(range(3), description="reading", unit="images")
+    gc.collect()
+    assert not unraisable
