@@ -4,6 +4,7 @@ python docs/make_reference.py           # write
 python docs/make_reference.py --check   # exit 1 where a page is out of date
 """
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def settings() -> str:
         fields = getattr(field.annotation, "model_fields", None)
         if not fields:
             continue
-        lines += ["", f"## [{section}]", "", field.annotation.__doc__.strip(), ""]
+        lines += ["", f"## [{section}]", "", inspect.getdoc(field.annotation), ""]
         lines += ["| setting | what it does | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
         for setting, about in fields.items():
             values = [f"{recipes[name][section][setting]}" for name in names]

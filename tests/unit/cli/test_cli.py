@@ -60,7 +60,7 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("evaluate {run} --robustness --dataset {missing}", "does not exist"),
         ("issues", "RUN"),
         ("issues {run} --filter-by luck", "prune_by_noise_rate"),
-        ("data build --out x", "no source"),
+        ("data build --out x", "No source"),
         ("data folds {dataset} --by cell", "--by"),
         ("data folds {dataset} --num-folds 1", "1 fold"),
         ("data check {dataset} --num-folds 1", "1 fold"),

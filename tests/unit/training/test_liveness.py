@@ -395,7 +395,7 @@ def test_done_and_report_are_of_what_is_kept(settings, tiny_dataset, make_recipe
             f"{expected:.3f}",
             f"{done['seconds'] / 60:.1f}",
         ]
-        assert done["seconds"] == pytest.approx(history[-1]["seconds"], abs=0.06)  # cumulative: the last is the total
+        assert done["seconds"] >= history[-1]["seconds"] - 0.06  # cumulative: DONE comes after the last epoch
     assert f"{sum(read_done(run, fold)['seconds'] for fold in (0, 1)) / 60:.1f}" in rows[2]
 
 
