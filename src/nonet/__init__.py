@@ -31,6 +31,8 @@ _HOME = {
     "load": "nonet.inference.load",
     "Ensemble": "nonet.inference.ensemble",
     "predict": "nonet.inference.predict",
+    "count": "nonet.differential.count",
+    "compare": "nonet.differential.compare",
     "score": "nonet.evaluation.score",
     "demo": "nonet.demonstration",
     "doctor": "nonet.diagnostics",

@@ -10,6 +10,8 @@ from nonet.data.sources.fetch import fetch_source as fetch_source
 from nonet.data.verify import check_dataset as check_dataset
 from nonet.demonstration import demo as demo
 from nonet.diagnostics import doctor as doctor
+from nonet.differential.compare import compare as compare
+from nonet.differential.count import count as count
 from nonet.errors import NonetError as NonetError
 from nonet.evaluation.across_runs import table as table
 from nonet.evaluation.label_issues import find_label_issues as find_label_issues

@@ -13,13 +13,13 @@ from helpers.sealing import seal
 from nonet.artifacts.run import Run
 from nonet.calibration.calibrate import calibrate
 from nonet.calibration.fitting import fit_calibration
+from nonet.calibration.labels import label_images
 from nonet.calibration.member_weights import mean_over_members
 from nonet.calibration.ood import fit_rejection
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.oof import align_oof
 from nonet.evaluation.results import measure
-from nonet.inference.labels import label_images
 from nonet.page.numbers import percent
 from nonet.report import caveats
 from nonet.report.cards import render_cards

@@ -15,6 +15,10 @@ def predictions(study, nonet_command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("predictions") / "out"
     status, _, err = nonet_command("predict", study.run, study.cells / "images", "--out", folder, "--views", "none")
     assert status == 0, err
+    for command in (("count", folder, "--fhir"), ("compare", folder, study.cells / "images.csv")):
+        status, out, err = nonet_command(*command)
+        assert status == 0, err
+        assert "Research use only. Not for diagnostic use." in out
     return folder
 
 
@@ -32,7 +36,7 @@ def explained(column: str, classes: set[str]) -> bool:
 
 def test_every_file_of_dataset_run_and_prediction(study, predictions):
     files = [file for folder in (study.dataset, study.run, predictions) for file in folder.rglob("*") if file.is_file()]
-    places = ("cache", "figures")  # explained as folders
+    places = ("cache", "figures", "fhir")  # explained as folders
     unknown = {
         file.name
         for file in files

@@ -199,6 +199,8 @@ class Run:
     samples = InFolder("samples.npz")
     oof = InFolder("oof.parquet")
     ensemble = InFolder("ensemble.json")
+    confusions = InFolder("confusions.csv")
+    """What the ensemble calls held-out images; see `nonet.artifacts.confusions`."""
     evaluation = InFolder("evaluation")
     issues = InFolder("evaluation/issues.csv")
     robustness = InFolder("evaluation/robustness.csv")

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
+from nonet.artifacts.confusions import REJECTED, KnownConfusions
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import require_unchanged
 from nonet.artifacts.oof import first_rows, logit_columns, read_oof, values_by_architecture
 from nonet.artifacts.run import Run
 from nonet.calibration.calibrator import Calibration
 from nonet.calibration.fitting import HeldOut, fit_calibration
+from nonet.calibration.labels import DOUBTFUL, label_images
 from nonet.calibration.member_weights import folds_with_weight, mean_over_members, weights_by_image
-from nonet.calibration.nucleus_rule import fit_nucleus_rule
-from nonet.calibration.ood import fit_rejection
+from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
+from nonet.calibration.ood import Rejection, fit_rejection
+from nonet.cells import UNIDENTIFIED
 from nonet.data.folds import patient_or_image
 from nonet.errors import RecipeError
 from nonet.recipe import Recipe, load_recipe
@@ -90,6 +94,7 @@ def write_calibrated(run: Run, recipe: Recipe, ensemble: EnsembleFile, settings:
     fitted.notes.extend(notes)
     rejection = fit_rejection(ood_score, held_out.group, held_out.fold, false_alarm=settings.false_alarm)
     nucleus = fit_nucleus_rule(held_out.nucleus, required=settings.require_nucleus)
+    _confusions(held_out, ood_score, fitted, rejection, nucleus, ensemble.classes).write(run.confusions)
     ensemble.updated(
         **fitted.to_ensemble(ensemble.classes, settings),
         rejection=rejection.to_section(),
@@ -124,6 +129,26 @@ def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut
         nucleus=None if np.isnan(means[:, -1]).any() else means[:, -1] > 0,  # some member with non-zero weight sees one
     )
     return held_out, means[:, -2], list(_caveats(recipe, first))
+
+
+def _confusions(
+    held_out: HeldOut,
+    ood_score: np.ndarray,
+    fitted: Calibration,
+    rejection: Rejection,
+    nucleus: NucleusRule,
+    classes: list[str],
+) -> KnownConfusions:
+    """Return what the held-out images are called, as `predict` would call them."""
+    rejected = rejection.rejects(rejection.percentile(ood_score))
+    shows = np.ones(len(held_out.true), dtype=bool) if held_out.nucleus is None else held_out.nucleus
+    proba = softmax(fitted.apply(held_out.logits), axis=-1)
+    labels = label_images(proba, classes, fitted, rejected, nucleus.rejects(shows))
+    outcome = labels["label"].where(labels["reason"].isin(["", DOUBTFUL]), REJECTED)
+    true = np.array(classes, dtype=object)[held_out.true]
+    return KnownConfusions.from_labels(
+        true, outcome.to_numpy(), held_out.group, classes, [*classes, UNIDENTIFIED, REJECTED]
+    )
 
 
 def _caveats(recipe: Recipe, images: pd.DataFrame) -> Iterator[str]:

@@ -47,6 +47,10 @@ COMMANDS = {
     "prediction:predict": 'Predict new images: label or "unidentified", probabilities and prediction set of each, in '
     "predictions.csv.\n\nExit status 1 if images could not be read now but may be later; the same command then "
     "predicts only these.",
+    "differential:count": "Count the cells of each case of a prediction: shares with exact intervals, corrected for "
+    "known confusions; as CSV, JSON, a page to print and, with --fhir, HL7 FHIR.",
+    "differential:compare": "Compare a count with a person's, cell by cell or case by case: kappa, sensitivity and "
+    "specificity, Passing and Bablok, Bland and Altman.",
     "listing:backbones": "List the networks: parameters with the head, input size, licence of the weights, and whether "
     "they are cached.",
     "listing:recipes": "List the recipes, or show one with every setting.",

@@ -15,12 +15,12 @@ from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.artifacts.integrity import read_done, require_whole
 from nonet.artifacts.run import Run, repair_hint
 from nonet.calibration.calibrator import Calibration
+from nonet.calibration.labels import NO_NUCLEUS, UNKNOWN_CELL_TYPE, label_images, list_prediction_sets
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import MemberScore, Rejection
 from nonet.data.images.nucleus import any_nucleus
 from nonet.data.preprocess.crops import Crop, PreparedCrops, prepare_crops
 from nonet.errors import DamagedError, DataError, RunError
-from nonet.inference.labels import NO_NUCLEUS, UNKNOWN_CELL_TYPE, label_images, list_prediction_sets
 from nonet.inference.load import parse_views
 from nonet.models.backbones import get_crop
 from nonet.models.device import keep_freed_memory, make_fabric
@@ -364,7 +364,7 @@ class Ensemble:
         Returns
         -------
         DataFrame
-            As `nonet.inference.labels.label_images` returns it.
+            As `nonet.calibration.labels.label_images` returns it.
         """
         rejected, without_nucleus = self.rejection.rejects(ood_percentile), self.nucleus.rejects(nucleus)
         return label_images(proba, self.classes, self.calibration, rejected, without_nucleus)

@@ -41,7 +41,7 @@ _FOLDER = FolderKind(
     hint="Give a new or an empty folder as `out`, or that of an earlier prediction.",
 )
 #: Settings that are applied when the parts are joined: parts made with another value can be used.
-_APPLIED_AT_END = {"adapt_priors"}
+_APPLIED_AT_END = {"adapt_priors", "cases"}
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ class PredictionFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
-        self.plan_file, self.csv, self.logits, self.submission = (
-            self.path / name for name in ("plan.json", "predictions.csv", "logits.parquet", "submission.csv")
+        self.plan_file, self.csv, self.logits, self.confusions, self.submission = (
+            self.path / name
+            for name in ("plan.json", "predictions.csv", "logits.parquet", "confusions.csv", "submission.csv")
         )
         self.parts = self.path / "parts"
 
@@ -97,7 +98,7 @@ class PredictionFolder:
         """
         require_usable_folder(self.path, _FOLDER)
         hint = "Move it away, or give another `out`."
-        for file in (self.plan_file, self.csv, self.logits, self.submission):
+        for file in (self.plan_file, self.csv, self.logits, self.confusions, self.submission):
             if file.is_dir():
                 raise StorageError(f"{file} is a folder, but the prediction writes a file of that name.", hint=hint)
         if self.parts.is_symlink() or (self.parts.exists() and not self.parts.is_dir()):
@@ -159,13 +160,13 @@ class PredictionFolder:
             self.remove_parts()
         with writing_to(self.parts):
             self.parts.mkdir(parents=True, exist_ok=True)
-        for file in (self.csv, self.logits):
+        for file in (self.csv, self.logits, self.confusions):
             self.set_aside_changed(file, stored)
         if stored.get("submission"):  # of an earlier prediction
             self.set_aside_changed(self.submission, stored)
             self.submission.unlink(missing_ok=True)
         self.write_plan(plan, begun=now(), files=stored.get("files", {}))  # they stay until replaced
-        remove_leftovers(self.plan_file, self.csv, self.logits, self.submission)
+        remove_leftovers(self.plan_file, self.csv, self.logits, self.confusions, self.submission)
 
     def set_aside_changed(self, file: Path, stored: dict) -> None:
         """Rename a result that was edited or damaged since it was written, before a new one replaces it.

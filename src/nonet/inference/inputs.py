@@ -5,9 +5,9 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import pandas as pd
 
@@ -18,16 +18,21 @@ from nonet.data.images.nucleus import any_nucleus
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.crops import Crop, PreparedCrops, prepare_crops
 from nonet.data.sources.columns import plain_names
-from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_link, is_there, printable
+from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_link, is_there, valid_unicode
 from nonet.data.sources.splits import parse_split
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import Entry, walk
-from nonet.errors import DataError, did_you_mean
+from nonet.errors import DataError, did_you_mean, printable
 from nonet.recipe import Denoise
 
 logger = logging.getLogger("nonet")
 
 _LISTS = (".tsv", ".tab", ".txt", ".lst")  # suffixes of text files that people list images in
+
+
+#: How cases are named.
+CaseFrom = Literal["column", "folder"]
+CASE_FROM = get_args(CaseFrom)
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,25 @@ class Input:
         In predictions.csv.
     path : Path
         The file.
+    case : str
+        Whose cells are counted together; "" where that is not known.
+    folder : str
+        The folder that would name its case: the first one below the folder given, or the one that it lies in.
     """
 
     name: str
     path: Path
+    case: str = ""
+    folder: str = ""
 
 
-def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> list[Input]:
+def find_inputs(
+    images: Iterable[str | Path],
+    *,
+    split: str | None = None,
+    case: str | None = None,
+    case_from: CaseFrom = "column",
+) -> list[Input]:
     """List the images to predict, each once, in the order given (a folder's in order of name).
 
     Parameters
@@ -57,6 +74,10 @@ def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> li
         folder; a CSV file with a column "path", relative to the file.
     split : str, optional
         Only this split of a dataset, for example "test".
+    case : str, optional
+        The case of all images.
+    case_from : {"column", "folder"}
+        Without `case`: the column "case" or else "patient" of a CSV file or dataset, or `Input.folder`.
 
     Returns
     -------
@@ -65,8 +86,9 @@ def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> li
     Raises
     ------
     DataError
-        If a path does not exist, or there is no image.
+        If a path does not exist, there is no image, or the options for cases contradict each other.
     """
+    _check_case(case, case_from)
     inputs: dict[str, Input] = {}
     for item in images:
         for one in _expand(str(item), split):
@@ -75,7 +97,28 @@ def find_inputs(images: Iterable[str | Path], *, split: str | None = None) -> li
     if not inputs:
         raise DataError("There are no images to predict.", hint="Give image files, folders, globs or a dataset.")
     counts = Counter(one.name for one in inputs.values())
-    return [Input(printable(one.name if counts[one.name] == 1 else str(one.path)), one.path) for one in inputs.values()]
+    return [
+        replace(
+            one,
+            name=valid_unicode(one.name if counts[one.name] == 1 else str(one.path)),
+            case=" ".join(
+                printable(valid_unicode(case or (one.folder if case_from == "folder" else one.case))).split()
+            ),
+        )
+        for one in inputs.values()
+    ]
+
+
+def _check_case(case: str | None, case_from: str) -> None:
+    if case_from not in CASE_FROM:
+        raise DataError(
+            f'`case_from` is "{case_from}"; it must be one of {", ".join(CASE_FROM)}.',
+            hint=did_you_mean(case_from, CASE_FROM),
+        )
+    if case is not None and not case.strip():
+        raise DataError("The name of the case is empty.", hint="Give a name, or leave `case` out.")
+    if case is not None and case_from == "folder":
+        raise DataError("`case` and `case_from=folder` contradict each other.", hint="Leave one of them out.")
 
 
 def _expand(item: str, split: str | None) -> list[Input]:
@@ -99,7 +142,7 @@ def _expand(item: str, split: str | None) -> list[Input]:
                 f"{path} is text, not an image.",
                 hint='Save a list of images as a CSV file, separated by commas, with a column "path".',
             )
-        return [Input(item, path)]
+        return [Input(item, path, folder=path.absolute().parent.name)]
     matches = _glob(str(path)) if glob.has_magic(item) else []
     matches = [match for match in matches if not is_leftover(Path(match).name)]
     if not matches:
@@ -144,7 +187,13 @@ def _list_folder(folder: Path) -> list[Input]:
             "1 file that is not an image" if len(skipped) == 1 else f"{len(skipped):,} files that are not images"
         )
         logger.warning(f"Skipped {num_files}{rest}.")
-    return [Input(str(file), file) for file in sorted(files)]
+    return [Input(str(file), file, folder=_case_folder(file, folder)) for file in sorted(files)]
+
+
+def _case_folder(file: Path, folder: Path) -> str:
+    """Return the first folder below `folder` that contains the file, or the name of `folder` itself."""
+    below = file.relative_to(folder).parts[:-1]
+    return below[0] if below else folder.absolute().name
 
 
 def _skipped_text(skipped: list[Path], folder: Path) -> str:
@@ -154,7 +203,7 @@ def _skipped_text(skipped: list[Path], folder: Path) -> str:
     counts = Counter(file.suffix.lower() or "without a suffix" for file in skipped)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common(8))
     more = f" and {len(counts) - 8} other kinds" if len(counts) > 8 else ""
-    return printable(f" ({kinds}{more}; first {min(skipped).relative_to(folder)})")
+    return valid_unicode(f" ({kinds}{more}; first {min(skipped).relative_to(folder)})")
 
 
 def _is_input(entry: Entry) -> bool:
@@ -184,7 +233,19 @@ def _list_dataset(folder: Path, split: str | None) -> list[Input]:
             splits = sorted(dataset.manifest["split"].dropna().unique())
             hint = f"{did_you_mean(split, splits)}Its splits: {', '.join(splits) or 'none'}."
             raise DataError(f'{folder} has no split "{split}".', hint=hint)
-    return [Input(image_id, dataset.image_path(image_id)) for image_id in rows["image_id"]]
+    cases = _read_cases(rows)
+    paths = [dataset.image_path(image_id) for image_id in rows["image_id"]]
+    return [Input(*each, each[1].parent.name) for each in zip(rows["image_id"], paths, cases)]
+
+
+def _read_cases(table: pd.DataFrame) -> list[str]:
+    """Return the case of each row: column "case", or else "patient"; "" where unknown."""
+    column = next((name for name in ("case", "patient") if name in table), None)
+    if column is None:
+        return [""] * len(table)
+    values = table[column].astype(object).where(table[column].notna(), "")
+    whole = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    return [str(value).strip() for value in whole]
 
 
 def _list_table(path: Path, split: str | None) -> list[Input]:
@@ -207,7 +268,11 @@ def _list_table(path: Path, split: str | None) -> list[Input]:
             f"{path} has {int((names == '').sum())} rows without a path.", hint="Fill them in or remove them."
         )
     finder = FileFinder(path.parent, IMAGE_SUFFIXES)
-    return [Input(name, path.parent / (finder.find(name)[0] or name)) for name in names]
+    files = [path.parent / (finder.find(name)[0] or name) for name in names]
+    return [
+        Input(name, file, case, file.absolute().parent.name)
+        for name, file, case in zip(names, files, _read_cases(table))
+    ]
 
 
 class PreparedInput(NamedTuple):

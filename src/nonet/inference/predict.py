@@ -6,6 +6,7 @@ Run, images and options are checked before torch is imported, which takes many s
 import hashlib
 import logging
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +16,10 @@ import pandas as pd
 from scipy.special import softmax
 
 from nonet.artifacts.oof import logit_columns
-from nonet.artifacts.run import Run, now
+from nonet.artifacts.run import Run, now, written_whole
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.folder import PredictionFolder, file_state, plan_images, state_digest
-from nonet.inference.inputs import Input, PreparedInput, find_inputs
+from nonet.inference.inputs import CaseFrom, Input, PreparedInput, find_inputs
 from nonet.inference.load import OpenedRun, open_run, parse_views
 from nonet.inference.reader import Reader
 from nonet.inference.results import Predictions, estimate_folder_priors, join, record_priors, require_adaptable
@@ -40,6 +41,8 @@ def predict(
     out: str | Path,
     views: str | int | None = None,
     split: str | None = None,
+    case: str | None = None,
+    case_from: CaseFrom = "column",
     format: str = "csv",
     sample_submission: str | Path | None = None,
     unreadable_label: str | None = None,
@@ -64,6 +67,11 @@ def predict(
         Test-time augmentation: "none", "dihedral" (or 8), "random" or "random:N". Default: as in the recipe.
     split : str, optional
         Predict only this split of a dataset, for example "test".
+    case : str, optional
+        Name of the case that all these images belong to, for `nonet.count`.
+    case_from : {"column", "folder"}
+        Where cases are named, if `case` is not given: in the column "case", or else "patient", of a CSV file or
+        dataset; or by folder, one per case: the first below each folder given, or the one that an image lies in.
     format : {"csv", "wbcbench"}
         "wbcbench" also writes the challenge's submission.csv (ID,labels).
     sample_submission : path, optional
@@ -107,7 +115,8 @@ def predict(
         require_class(unreadable_label, opened.classes)
     settings = parse_views(views, opened.recipe.predict)
     submission_ids = read_submission_ids(sample_submission) if sample_submission is not None else None
-    inputs = find_inputs([images] if isinstance(images, (str, Path)) else images, split=split)
+    given = [images] if isinstance(images, (str, Path)) else images
+    inputs = find_inputs(given, split=split, case=case, case_from=case_from)
     if submission_ids is not None:
         require_ids(submission_ids, [one.name for one in inputs])
     ensemble = opened.load(accelerator) if isinstance(opened, OpenedRun) else opened
@@ -120,7 +129,7 @@ def predict(
     with folder.lock():
         states = [file_state(one.path) for one in inputs]
         plan = _plan(ensemble, settings.model_dump()) | plan_images(folder, inputs, states)
-        plan |= {"adapt_priors": adapt_priors}
+        plan |= {"adapt_priors": adapt_priors, "cases": _digest(one.case for one in inputs)}
         counts = folder.finished_counts(plan)
         if counts is None:
             counts = _predict_remaining(folder, plan, inputs, states, ensemble, get_views(settings), num_workers)
@@ -144,11 +153,25 @@ def _predict_remaining(
     folder.begin(plan)
     _predict_chunks(folder, inputs, ensemble, views, num_workers)
     priors = estimate_folder_priors(folder, len(inputs), ensemble) if plan["adapt_priors"] else None
-    counts, to_retry = join(folder, len(inputs), ensemble, priors)
+    counts, to_retry = join(folder, inputs, ensemble, priors)
+    _copy_confusions(ensemble.run, folder)
     facts = state_digest(states, to_retry) | record_priors(priors, ensemble) | counts
     folder.write_plan(plan, **facts, finished=now(), files={})
-    folder.record_files(folder.csv, folder.logits)
+    folder.record_files(*(file for file in (folder.csv, folder.logits, folder.confusions) if file.is_file()))
     return counts
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def _copy_confusions(run: Run, folder: PredictionFolder) -> None:
+    """Copy what `nonet.count` corrects by, so that it needs the folder alone."""
+    if run.confusions.is_file():
+        with written_whole(folder.confusions) as temporary:
+            shutil.copyfile(run.confusions, temporary)
+    else:
+        folder.confusions.unlink(missing_ok=True)
 
 
 def _plan(ensemble: "Ensemble", views: dict) -> dict:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,21 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.special import softmax
 
-from nonet.artifacts.csv_files import read_csv, to_csv
+from nonet.artifacts.csv_files import to_csv
 from nonet.artifacts.oof import logit_columns
+from nonet.artifacts.predictions_csv import NAME, PREFIX, read_predictions
 from nonet.artifacts.run import written_whole
+from nonet.calibration.labels import NOT_NOW, UNREADABLE
 from nonet.calibration.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
 from nonet.errors import DataError, RunError
 from nonet.inference.folder import CHUNK_SIZE, PredictionFolder
-from nonet.inference.labels import NOT_NOW, UNREADABLE
+from nonet.inference.inputs import Input
 
 if TYPE_CHECKING:
     from nonet.inference.ensemble import Ensemble
 
 logger = logging.getLogger("nonet")
 
-#: Columns of predictions.csv with text.
-TEXT_COLUMNS = ("image", "label", "best", "reason", "set", "note", "priors", "error")
 PRIORS_NOTE = "Class priors were estimated from these images, so a cell's label depends on the others."
 
 
@@ -57,17 +58,11 @@ class Predictions:
     @property
     def csv(self) -> Path:
         """Path of predictions.csv."""
-        return self.folder / "predictions.csv"
+        return self.folder / NAME
 
     def table(self) -> pd.DataFrame:
         """Return predictions.csv as a DataFrame; numbers of unreadable images are NaN."""
-        numbers = [name for name in pd.read_csv(self.csv, nrows=0) if name not in TEXT_COLUMNS]
-        return read_csv(
-            self.csv,
-            dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(numbers, float),
-            keep_default_na=False,
-            na_values={name: [""] for name in numbers},
-        )
+        return read_predictions(self.csv)
 
     def __str__(self) -> str:
         unreadable = f", {self.num_unreadable:,} of them unreadable (see column error)" if self.num_unreadable else ""
@@ -149,14 +144,15 @@ def record_priors(priors: np.ndarray | None, ensemble: "Ensemble") -> dict:
 
 
 def join(
-    folder: PredictionFolder, num_images: int, ensemble: "Ensemble", priors: np.ndarray | None
+    folder: PredictionFolder, inputs: Sequence[Input], ensemble: "Ensemble", priors: np.ndarray | None
 ) -> tuple[dict[str, int], list[int]]:
     """Join the parts into predictions.csv and logits.parquet, one part at a time.
 
     Parameters
     ----------
     folder : PredictionFolder
-    num_images : int
+    inputs : sequence of Input
+        The images, for their cases and paths.
     ensemble : Ensemble
     priors : ndarray of float, shape (num_classes,), or None
         Class priors to correct for.
@@ -179,8 +175,11 @@ def join(
         contextlib.ExitStack() as stack,
     ):
         writer = None
-        for number in range(-(-num_images // CHUNK_SIZE)):
+        for number in range(-(-len(inputs) // CHUNK_SIZE)):
             part = folder.read_part(number)
+            chunk = inputs[number * CHUNK_SIZE : (number + 1) * CHUNK_SIZE]
+            part["case"] = [one.case for one in chunk]
+            part["path"] = [str(one.path.absolute()) for one in chunk]
             to_retry += (number * CHUNK_SIZE + np.flatnonzero(part["retry"])).tolist()
             if shift is not None:
                 part[columns] = part[columns] + shift
@@ -188,7 +187,9 @@ def join(
             rows = _rows(part, softmax(part[columns].to_numpy(dtype=np.float64), axis=-1), ensemble)
             reasons.update(rows["reason"])
             to_csv(rows, file, header=number == 0, float_format="%.6f")
-            logits = pa.Table.from_pandas(part[["image", *columns]], preserve_index=False).replace_schema_metadata(None)
+            logits = pa.Table.from_pandas(
+                part[["image", "path", *columns]], preserve_index=False
+            ).replace_schema_metadata(None)
             writer = writer or stack.enter_context(pq.ParquetWriter(logits_path, logits.schema))
             writer.write_table(logits)
     unreadable = reasons.pop(UNREADABLE, 0) + reasons.pop(NOT_NOW, 0)
@@ -198,11 +199,11 @@ def join(
 
 
 def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: "Ensemble") -> pd.DataFrame:
-    """Return the rows of predictions.csv: image, label, best, confidence, reason, set, spread, …, p_…, note, error."""
+    """Return the rows of predictions.csv: image, case, label, best, …, spread, agreement, …, p_…, note, error."""
     labels = ensemble.label(proba, part["ood_percentile"].to_numpy(), part["nucleus"].to_numpy(dtype=bool))
     labels.loc[part["retry"].to_numpy(), "reason"] = NOT_NOW
-    probabilities = pd.DataFrame(proba, columns=[f"p_{code}" for code in ensemble.classes])
+    probabilities = pd.DataFrame(proba, columns=[PREFIX + code for code in ensemble.classes])
     last = part[[name for name in ("note", "priors", "error") if name in part]]
     return pd.concat(
-        [part[["image"]], labels, part[["spread", "agreement", "ood_percentile"]], probabilities, last], axis=1
+        [part[["image", "case"]], labels, part[["spread", "agreement", "ood_percentile"]], probabilities, last], axis=1
     )

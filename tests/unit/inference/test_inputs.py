@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from helpers.odd_images import RGB, as_file
@@ -193,3 +194,44 @@ def test_a_name_that_is_no_text_can_be_written(folder):
     found = next(one for one in find_inputs([folder]) if "ller" in one.name)
     assert found.path.is_file()
     found.name.encode("utf-8")
+
+
+# --- Cases ---------------------------------------------------------------------------------------------------------
+
+
+def cases(*images, **options):
+    return [one.case for one in find_inputs(list(images), **options)]
+
+
+def test_the_case_is_given_or_read_from_a_column(tmp_path, folder):
+    (tmp_path / "cells.csv").write_text("path,patient,case\ncells/b.png,P1,S-7\ncells/a.JPG,P1,\n")
+    assert cases(tmp_path / "cells.csv") == ["S-7", ""]
+    assert cases(tmp_path / "cells.csv", case="all of it") == ["all of it"] * 2
+    (tmp_path / "cells.csv").write_text("path,Patient\ncells/b.png,007\ncells/a.JPG,7\n")
+    assert cases(tmp_path / "cells.csv") == ["007", "7"]
+    assert cases(folder) == ["", "", ""]
+
+
+def test_numbers_of_cases_are_read_as_they_are_meant(tmp_path, folder):
+    pd.DataFrame({"path": ["cells/b.png", "cells/a.JPG"], "case": [12.0, None]}).to_parquet(tmp_path / "cells.parquet")
+    assert cases(tmp_path / "cells.parquet") == ["12", ""]
+
+
+def test_a_case_may_be_a_folder(tmp_path):
+    for name in ("A/x.png", "A/deep/y.png", "B/z.png", "w.png"):
+        (tmp_path / "slides" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "slides" / name).touch()
+    by_name = {Path(one.name).name: one.case for one in find_inputs([tmp_path / "slides"], case_from="folder")}
+    assert by_name == {"x.png": "A", "y.png": "A", "z.png": "B", "w.png": "slides"}
+    assert sorted(cases(tmp_path / "slides" / "A", case_from="folder")) == ["A", "deep"]
+    assert cases(tmp_path / "slides" / "A" / "x.png", case_from="folder") == ["A"]
+
+
+def test_control_characters_of_a_case_are_escaped(folder):
+    assert cases(folder, case="a\x1b[31m\nb")[0].isprintable()
+
+
+@pytest.mark.parametrize("options", [{"case": " "}, {"case": "A", "case_from": "folder"}, {"case_from": "file"}])
+def test_cases_that_contradict_each_other_are_refused(folder, options):
+    with pytest.raises(DataError, match="case"):
+        find_inputs([folder], **options)

@@ -56,8 +56,8 @@ def test_the_table_says_what_the_ensemble_says(ensemble, cells, tmp_path):
     assert np.allclose(proba, ensemble.predict_proba(paths), atol=1e-5)
     assert np.allclose(table["confidence"], proba.max(1))
     logits = pd.read_parquet(done.folder / "logits.parquet")
-    assert list(logits) == ["image", *[f"logit_{code}" for code in ensemble.classes]]
-    assert np.allclose(logits.iloc[:, 1:], ensemble.predict_logits(paths), atol=1e-4)
+    assert list(logits) == ["image", "path", *[f"logit_{code}" for code in ensemble.classes]]
+    assert np.allclose(logits.iloc[:, 2:], ensemble.predict_logits(paths), atol=1e-4)
     assert (done.num_images, done.num_unreadable) == (200, 0)
     assert "200 images" in str(done)
     assert not (table["error"] != "").any()
@@ -74,7 +74,7 @@ def test_doubtful_cells_are_unidentified_and_keep_their_best_class(run, ensemble
     (tmp_path / "cut.png").write_bytes(paths[0].read_bytes()[:60])
     done = predict(copied, [*paths, tmp_path / "cut.png"], out=tmp_path / "out", accelerator="cpu")
     table = done.table()
-    assert list(table)[:8] == ["image", "label", "best", "confidence", "reason", "set", "spread", "agreement"]
+    assert list(table)[:9] == ["image", "case", "label", "best", "confidence", "reason", "set", "spread", "agreement"]
     readable = table[table["error"] == ""]
     assert readable["best"].tolist() == ensemble.predict(paths)
     doubtful = readable["reason"] == "doubtful"
@@ -141,7 +141,7 @@ def test_adapting_to_the_mix_of_the_sample_is_done_on_request_and_marked(run, en
     assert table.filter(like="p_").to_numpy() == pytest.approx(moved, abs=1e-3)
     assert (table["best"] == [ensemble.classes[k] for k in moved.argmax(1)]).mean() > 0.95
     assert np.abs(moved - proba).max() > 0.02
-    logits = pd.read_parquet(tmp_path / "out" / "logits.parquet").iloc[:, 1:].to_numpy()
+    logits = pd.read_parquet(tmp_path / "out" / "logits.parquet").iloc[:, 2:].to_numpy()
     assert softmax(logits, axis=-1) == pytest.approx(moved, abs=1e-3)
 
 
@@ -252,7 +252,7 @@ def test_killed_at_any_moment_the_same_call_resumes(run, cells, tmp_path):
     whole = predict(run, cells, out=tmp_path / "whole", views=8, accelerator="cpu")
     pd.testing.assert_frame_equal(done.table(), whole.table(), atol=1e-5, rtol=0)
     visible = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
-    assert visible == ["logits.parquet", "plan.json", "predictions.csv"]
+    assert visible == ["confusions.csv", "logits.parquet", "plan.json", "predictions.csv"]
     assert not list(out.glob(".nonet-tmp.*"))
 
 

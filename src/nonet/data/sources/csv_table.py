@@ -10,7 +10,7 @@ from nonet.data.images.formats import IMAGE_SUFFIXES
 from nonet.data.sources.base import Source
 from nonet.data.sources.columns import EVALUATE, USED, choose_columns
 from nonet.data.sources.listing import Listing
-from nonet.data.sources.paths import FileFinder, absolute_path, path_within, printable
+from nonet.data.sources.paths import FileFinder, absolute_path, path_within, valid_unicode
 from nonet.data.sources.splits import TEST, VAL, read_split
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.vocabulary import is_missing_value
@@ -65,9 +65,9 @@ def _list_rows(listing: Listing, path: Path, table: pd.DataFrame) -> None:
             without_nul = row["path"].replace("\0", "\N{REPLACEMENT CHARACTER}")
             listing.exclude(without_nul, row["source"], row["label"], reason)
             continue
-        if printable(within) != within:
+        if valid_unicode(within) != within:
             reason = f"bad name: {where}: the file's name is not UTF-8; rename it"
-            listing.exclude(printable(within), row["source"], row["label"], reason)
+            listing.exclude(valid_unicode(within), row["source"], row["label"], reason)
             continue
         if how:
             respelt.append((how, row["path"], within))

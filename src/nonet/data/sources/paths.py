@@ -72,7 +72,7 @@ def path_within(root: Path, path: str) -> tuple[str, None] | tuple[None, str]:
         circular = isinstance(error, RuntimeError)
         return None, f"bad path: {'its link is circular' if circular else error_reason(error)}"
     if not real.is_relative_to(real_root):
-        return None, f"outside: {'links to ' if joined.is_relative_to(root) else ''}{printable(str(real))}"
+        return None, f"outside: {'links to ' if joined.is_relative_to(root) else ''}{valid_unicode(str(real))}"
     if joined.is_relative_to(root):
         return joined.relative_to(root).as_posix(), None
     # The table or the source reaches the folder through a link: what follows the folder is the path.
@@ -139,7 +139,7 @@ def error_reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def printable(name: str) -> str:
+def valid_unicode(name: str) -> str:
     """Return a name as tables and terminals can show it: bytes that are not UTF-8 become a replacement character.
 
     Parameters
@@ -257,8 +257,8 @@ class FileFinder:
         if len(alike) == 1 and not ending:
             return match, "without its extension"
         if len(alike) > 1:
-            return None, f"there are {printable(' and '.join(sorted(alike)))}"
-        return None, f"there is {printable(match)}" if alike else ""
+            return None, f"there are {valid_unicode(' and '.join(sorted(alike)))}"
+        return None, f"there is {valid_unicode(match)}" if alike else ""
 
 
 def _alike(name: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.artifacts.system_files import is_leftover
-from nonet.data.sources.paths import error_reason, list_names, path_within, printable
+from nonet.data.sources.paths import error_reason, list_names, path_within, valid_unicode
 from nonet.errors import counted
 
 
@@ -56,7 +56,7 @@ def walk(root: Path) -> Iterator[Entry]:
             if name in inner and problem is None:
                 folders.append(name)
             else:
-                yield Entry(printable(path), file, problem)
+                yield Entry(valid_unicode(path), file, problem)
     yield from _not_listed(root, failed)
 
 
@@ -104,9 +104,9 @@ def _problem(root: Path, path: str, file: Path, *, is_folder: bool) -> str | Non
     name = file.name
     if _is_ignored(name):
         why = "left by a system or program" if is_leftover(name) else "hidden"
-        detail = f"{_count(file)} in it" if is_folder and not file.is_symlink() else printable(name)
+        detail = f"{_count(file)} in it" if is_folder and not file.is_symlink() else valid_unicode(name)
         return f"{why}: {detail}"
-    if printable(name) != name:
+    if valid_unicode(name) != name:
         return "bad name: it is not UTF-8; rename it"
     if is_folder and (file / "dataset.json").exists() and (file / "manifest.parquet").exists():
         return "nonet dataset: not part of the images beside it"
@@ -126,6 +126,6 @@ def _not_listed(root: Path, failed: list[OSError]) -> Iterator[Entry]:
     """Yield an entry for each folder that could not be listed since the last call."""
     for error in failed:
         file = Path(error.filename)
-        path = printable(file.relative_to(root).as_posix())
+        path = valid_unicode(file.relative_to(root).as_posix())
         yield Entry(path, file, f"unreadable: the folder cannot be listed: {error_reason(error)}")
     failed.clear()

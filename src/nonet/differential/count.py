@@ -1,0 +1,268 @@
+"""`nonet count`: the differential of each case of a prediction, as tables, JSON, a page to print, and FHIR."""
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+from nonet.artifacts.confusions import NAME, REJECTED, KnownConfusions
+from nonet.artifacts.csv_files import write_csv
+from nonet.artifacts.predictions_csv import NAME as PREDICTIONS
+from nonet.artifacts.predictions_csv import predicted_classes, read_predictions
+from nonet.artifacts.run import now, write_json, write_text
+from nonet.artifacts.storage import FolderKind, prepare_folder, require_usable_folder
+from nonet.cells import UNIDENTIFIED
+from nonet.differential.fhir import make_bundle, require_fhir
+from nonet.differential.page import render_page
+from nonet.differential.shares import RESEARCH_USE, Differential, Share, count_case, require_confidence
+from nonet.errors import DataError, printable
+from nonet.page.numbers import percent, percent_range
+from nonet.progress import progress
+
+logger = logging.getLogger("nonet")
+
+#: The case of images that have none.
+NO_CASE = "all images"
+_FOLDER = FolderKind(
+    "differential",
+    main="differential.json",
+    keys={"cases", "format_version"},
+    hint="Give a new or an empty folder as `out`, or that of an earlier count.",
+)
+
+
+class HasFolder(Protocol):
+    """The result of `nonet.predict`."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of predictions."""
+
+
+@dataclass(frozen=True)
+class Differentials:
+    """The result of `nonet.count`.
+
+    Attributes
+    ----------
+    folder : Path
+        With differential.csv, differential.json, differential.html and, where requested, fhir/.
+    cases : list of Differential
+        In the order of the predictions.
+    notes : list of str
+        What holds for all of them.
+    """
+
+    folder: Path
+    cases: list[Differential]
+    notes: list[str]
+
+    def table(self) -> pd.DataFrame:
+        """Return the content of differential.csv.
+
+        Returns
+        -------
+        DataFrame
+            A row per case and class, group of classes, cell counted per 100 white cells, and kind of image that is not
+            counted. Columns case, part, key, name, count, of (white cells counted), percent, low, high, and
+            corrected_percent, corrected_low, corrected_high; NaN where there is none.
+        """
+        return pd.DataFrame([row for case in self.cases for row in _rows(case)])
+
+    def __str__(self) -> str:
+        texts = [_terminal_text(case) for case in self.cases]
+        return "\n\n".join(
+            [*texts, "\n".join([*self.notes, f"Page: {self.folder / 'differential.html'}", RESEARCH_USE])]
+        )
+
+
+def count(
+    predictions: str | Path | HasFolder,
+    *,
+    out: str | Path | None = None,
+    confidence: float = 0.95,
+    fhir: bool = False,
+) -> Differentials:
+    """Count the cells of each case of a prediction, with exact intervals, and write the differentials.
+
+    Shares refer to the white cells that have a class: what is unidentified, of an unknown type or unreadable is counted
+    apart. Beside each share stands the same corrected for the confusions that the ensemble is known to make on patients
+    it has not seen; its interval includes how much patients differ in that.
+
+    Parameters
+    ----------
+    predictions : path or Predictions
+        The folder of "nonet predict". Its column `case` says which images belong together.
+    out : path, optional
+        Folder for the results; by default "differential" in the folder of predictions.
+    confidence : float in (0, 1)
+        Of the intervals.
+    fhir : bool
+        Also write each case as an HL7 FHIR R4B Bundle, fhir/CASE.json, with status "preliminary". Needs the extra
+        "fhir".
+
+    Returns
+    -------
+    Differentials
+        The cases and where the files are.
+
+    Raises
+    ------
+    DataError
+        If the folder has no predictions, `confidence` is out of range, or a package is missing.
+    StorageError
+        If `out` holds other files.
+    """
+    require_confidence(confidence)
+    if fhir:
+        require_fhir()
+    source = Path(predictions if isinstance(predictions, (str, Path)) else predictions.folder).expanduser()
+    folder = source / "differential" if out is None else Path(out).expanduser()
+    require_usable_folder(folder, _FOLDER)
+    table, classes = open_predictions(source)
+    known = _known_confusions(source, classes)
+    notes = [] if known else ["The ensemble's confusions are not known, so nothing is corrected for them."]
+    parts = list(table.groupby("case", sort=False))
+    cases = [
+        count_case(str(name), part["label"], part["reason"], classes, known=known, confidence=confidence)
+        for name, part in progress(parts, description="counting", unit="cases")
+    ]
+    made = Differentials(folder, cases, notes)
+    prepare_folder(folder, _FOLDER)
+    write_csv(folder / "differential.csv", made.table())
+    write_text(folder / "differential.html", render_page(made.cases, made.notes, title=source.resolve().name))
+    if fhir:
+        _write_fhir(made)
+    write_json(folder / "differential.json", _as_json(made))
+    return made
+
+
+def open_predictions(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Read the predictions of a folder and check them.
+
+    Returns
+    -------
+    table : DataFrame
+        predictions.csv with a case in each row.
+    classes : list of str
+        Of the run.
+
+    Raises
+    ------
+    DataError
+        If there are none, a column is missing, or a label is not one of the classes.
+    """
+    file = folder / PREDICTIONS
+    if not file.is_file():
+        raise DataError(
+            f"{folder} has no {PREDICTIONS}.", hint='Give a folder that "nonet predict RUN CELLS --out FOLDER" wrote.'
+        )
+    table = read_predictions(file)
+    classes = predicted_classes(table)
+    missing = [name for name in ("image", "label", "reason", "case") if name not in table]
+    if missing or not classes:
+        raise DataError(f"{file} has no column {missing[0] if missing else 'p_…'}.", hint='Run "nonet predict" again.')
+    unknown = table[~table["label"].isin([*classes, UNIDENTIFIED, ""])]
+    if len(unknown):
+        row = unknown.iloc[0]
+        raise DataError(
+            f'{file}: {len(unknown):,} labels are none of the classes, first "{row["label"]}" of image {row["image"]}.',
+            hint=f"The classes are {', '.join(classes)}.",
+        )
+    return table.assign(case=table["case"].where(table["case"] != "", NO_CASE)), classes
+
+
+def _known_confusions(folder: Path, classes: list[str]) -> KnownConfusions | None:
+    file = folder / NAME
+    return KnownConfusions.read(file, classes, [*classes, UNIDENTIFIED, REJECTED]) if file.is_file() else None
+
+
+def _rows(case: Differential) -> list[dict]:
+    parts = {"class": case.classes, "group": case.groups, "per 100 white cells": case.per_100}
+    rows = [_row(case, part, share) for part, shares in parts.items() for share in shares]
+    for reason, num in case.apart.items():
+        rows.append({"case": case.case, "part": "not counted", "key": reason, "name": reason, "count": num})
+    return rows
+
+
+def _row(case: Differential, part: str, share: Share) -> dict:
+    numbers = {
+        "percent": share.share,
+        "low": share.low,
+        "high": share.high,
+        "corrected_percent": share.corrected,
+        "corrected_low": share.corrected_low,
+        "corrected_high": share.corrected_high,
+    }
+    about = {"case": case.case, "part": part, "key": share.key, "name": share.name}
+    percents = {name: round(100 * value, 3) for name, value in numbers.items()}
+    return about | {"count": share.count, "of": case.num_counted} | percents
+
+
+def _as_json(made: Differentials) -> dict:
+    return {
+        "format_version": 1,
+        "notice": RESEARCH_USE,
+        "written": now(),
+        "notes": made.notes,
+        "cases": [_case_as_json(case) for case in made.cases],
+    }
+
+
+def _case_as_json(case: Differential) -> dict:
+    facts = {name: getattr(case, name) for name in ("case", "num_images", "num_counted", "confidence", "notes")}
+    rows = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in _rows(case)]
+    shares = [{key: value for key, value in row.items() if key not in ("case", "of")} for row in rows]
+    gain = [{"cells": num, "low": round(100 * low, 3), "high": round(100 * high, 3)} for num, low, high in case.gain()]
+    return facts | {
+        "shares": [row for row in shares if row["part"] != "not counted"],
+        "not_counted": case.apart,
+        "largest_share_with_more_cells": gain,
+    }
+
+
+def _terminal_text(case: Differential) -> str:
+    """Return a case as a table for the terminal; classes without a cell are left out."""
+    head = f"{case.case}: {case.num_counted:,} white cells counted of {case.num_images:,} images"
+    apart = "".join(f"; {num:,} {reason}" for reason, num in case.apart.items())
+    rows = []
+    for share in [*(each for each in case.classes if each.count), *case.groups]:
+        row = {"": share.key if share in case.classes else "", "name": share.name, "cells": f"{share.count:,}"}
+        row |= {"share": percent(share.share, 1), "interval": percent_range(share.low, share.high, 1)}
+        if case.is_corrected:
+            row["corrected"] = percent(share.corrected, 1)
+            row[" "] = percent_range(share.corrected_low, share.corrected_high, 1)
+        rows.append(row)
+    rows += [
+        {
+            "": share.key,
+            "name": f"{share.name}s per 100",
+            "cells": f"{share.count:,}",
+            "share": f"{100 * share.share:.1f}",
+        }
+        for share in case.per_100
+    ]
+    table = pd.DataFrame(rows).fillna("").to_string(index=False) if case.num_counted else ""
+    return "\n".join(line for line in [printable(head + apart), table, *case.notes] if line)
+
+
+def _write_fhir(made: Differentials) -> None:
+    for case in made.cases:
+        if case.num_counted:
+            write_text(made.folder / "fhir" / f"{file_name(case.case)}.json", make_bundle(case))
+        else:
+            logger.warning(
+                f'Case "{printable(case.case)}" has no white cell with a class, so no FHIR was written for it.'
+            )
+
+
+def file_name(case: str) -> str:
+    """Return a name that any file system takes; different ones for different cases, whose letter case may not count."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", case).strip("-")[:60]
+    if plain == case.upper():
+        return plain
+    return f"{plain or 'case'}-{hashlib.sha256(case.encode()).hexdigest()[:8]}"
