@@ -9,7 +9,7 @@ from nonet.cells import CLASSES
 from nonet.data.labels import match_label
 from nonet.data.selection import Selection
 from nonet.data.sources.tables import read_table
-from nonet.errors import DataError
+from nonet.errors import DataError, counted
 
 DECISIONS = ("keep", "drop", "relabel")
 DECIDED_COLUMNS = ["image_id", "decision", "label_before", "label", "note"]
@@ -31,7 +31,8 @@ def read_decisions(path: str | Path, table: pd.DataFrame, *, classes: set[str] |
     Returns
     -------
     DataFrame
-        One row per image, with the columns DECIDED_COLUMNS; label is empty where a decision gives none.
+        One row per image, with the columns DECIDED_COLUMNS; label is empty where a decision gives none. Rows without a
+        decision, of which attrs["num_undecided"] is the number, are left out.
 
     Raises
     ------
@@ -52,6 +53,10 @@ def read_decisions(path: str | Path, table: pd.DataFrame, *, classes: set[str] |
     decided: dict[str, dict] = {}
     for line, row in zip(given.index, given.to_dict("records")):
         where = f"{path}, line {line}"
+        if not row["decision"]:
+            if row["label"]:
+                raise DataError(f'{where}: label "{row["label"]}" without a decision.', hint="Write relabel beside it.")
+            continue
         image_id = _find_image(row, label_before, ids_by_path, where)
         decision, label = row["decision"].lower(), row["label"]
         if decision not in DECISIONS:
@@ -75,7 +80,9 @@ def read_decisions(path: str | Path, table: pd.DataFrame, *, classes: set[str] |
             raise DataError(
                 f"{where}: {image_id} has two decisions, {_text(old)} and {_text(new)}.", hint="Remove one of them."
             )
-    return pd.DataFrame(list(decided.values()), columns=DECIDED_COLUMNS, dtype=str)
+    table = pd.DataFrame(list(decided.values()), columns=DECIDED_COLUMNS, dtype=str)
+    table.attrs["num_undecided"] = int((given["decision"] == "").sum())
+    return table
 
 
 def apply_decisions(selection: Selection, decided: pd.DataFrame) -> None:
@@ -87,6 +94,8 @@ def apply_decisions(selection: Selection, decided: pd.DataFrame) -> None:
     decided : DataFrame
         As `read_decisions` returns it.
     """
+    if undecided := decided.attrs.get("num_undecided", 0):
+        selection.notes.append(f"{counted(undecided, 'row', 'rows')} of the decisions file without a decision.")
     if decided.empty:
         return
     decided = decided.set_index("image_id")

@@ -16,6 +16,8 @@ from nonet.evaluation.not_measured import NotMeasured
 from nonet.evaluation.run_data import RunData
 from nonet.evaluation.tables import confusion_table
 
+#: Left empty for a person to fill in; `build_dataset(decisions=…)` takes the file then.
+DECISION_COLUMNS = ("decision", "label", "note")
 #: A group stands out where chance would produce so many more issues than expected in fewer than one of twenty runs.
 _CHANCE = 0.05
 
@@ -144,6 +146,7 @@ def _table(
             "self_confidence": proba[indices, given],
             "suggested_confidence": proba[indices, suggested],
             "normalized_margin": label_quality(oof.true, proba)[indices],
+            **dict.fromkeys(DECISION_COLUMNS, ""),
         }
     )
     image_id = np.array([*oof.image_id, None], dtype=object)  # the last is -1: no neighbour

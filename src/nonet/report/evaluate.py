@@ -18,7 +18,7 @@ from nonet.page.figures import class_counts_figure, sample_figure, svg_text, wit
 from nonet.report import figures
 from nonet.report.calibration_pages import reliability_figure
 from nonet.report.cards import render_cards
-from nonet.report.issues import FIGURE, draw_issues, issue_tables
+from nonet.report.issues import FIGURE, draw_issues, issue_tables, keep_decisions
 from nonet.report.report import render_report
 
 logger = logging.getLogger("nonet")
@@ -77,6 +77,7 @@ def evaluate(
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)
     _remove_stale_figures(folder / "figures", drawings)
+    keep_decisions(run.issues)
     for name, table in _tables(results).items():
         if table is None:  # one of an earlier evaluation
             (folder / f"{name}.csv").unlink(missing_ok=True)

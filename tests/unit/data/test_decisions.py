@@ -81,3 +81,22 @@ def test_missing_file_of_decisions_is_named(build, tmp_path):
     build()
     with pytest.raises(DataError, match=r"nowhere\.csv"):
         build_dataset(f"folder:{tmp_path / 'a'}", tmp_path / "new", decisions=tmp_path / "nowhere.csv")
+
+
+def test_rows_without_a_decision_are_left_as_they_are_and_counted(build):
+    rows = ["rank,image_id,given,decision,label,note", "1,a/BA/1.png,BA,relabel,SNE,", "2,a/BA/2.png,BA,,,later"]
+    dataset = build("\n".join([*rows, "3,a/EO/1.png,EO,,,"]))
+    assert dict(zip(dataset.manifest["image_id"], dataset.manifest["label"])) == {
+        "a/BA/1.png": "SNE",
+        "a/BA/2.png": "BA",
+        "a/EO/1.png": "EO",
+        "a/EO/3.png": "EO",
+        "b/EO/1.png": "EO",
+    }
+    assert any(note.startswith("2 rows") for note in dataset.notes)
+    assert len(pd.read_csv(dataset.folder / "decided.csv")) == 1
+
+
+def test_a_label_without_a_decision_is_not_guessed_at(build):
+    with pytest.raises(DataError, match=r"line 2.*SNE"):
+        build("image_id,decision,label\na/BA/1.png,,SNE\n")

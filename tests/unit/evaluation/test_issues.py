@@ -70,13 +70,33 @@ def test_issues_are_those_of_the_ensembles_probabilities(run):
 def test_files_hold_what_is_returned(run):
     table = nonet.issues(run, rank_by="self_confidence", filter_by="both")
     written = pd.read_csv(Run(run).issues, dtype=dict.fromkeys(NEIGHBOURS, object))
-    pd.testing.assert_frame_equal(written.drop(columns=NEIGHBOURS), table.drop(columns=NEIGHBOURS), check_dtype=False)
+    left_out = [*NEIGHBOURS, "decision", "label", "note"]  # empty, which pandas reads as NaN
+    pd.testing.assert_frame_equal(written.drop(columns=left_out), table.drop(columns=left_out), check_dtype=False)
     assert table["self_confidence"].is_monotonic_increasing
     by_patient = pd.read_csv(run / "evaluation" / "issues_by_patient.csv")
     by_source = pd.read_csv(run / "evaluation" / "issues_by_source.csv")
     assert by_patient["issues"].sum() == by_source["issues"].sum() == len(table)
     assert by_patient["images"].sum() == by_source["images"].sum() == 300
     assert (run / "evaluation" / "figures" / "label_issues.svg").read_text().startswith("<svg")
+
+
+def test_decisions_in_the_list_are_never_written_over(run):
+    file = Run(run).issues
+    nonet.issues(run)
+    empty = pd.read_csv(file, keep_default_na=False)
+    assert (empty[["decision", "label", "note"]] == "").all(axis=None)
+    nonet.issues(run)
+    assert not list(file.parent.glob("issues.decided*"))
+    empty.loc[0, ["decision", "note"]] = "drop", "two cells"
+    empty.to_csv(file, index=False)
+    decided = file.read_bytes()
+    nonet.issues(run)
+    nonet.evaluate(run, num_resamples=20)
+    assert (file.parent / "issues.decided.csv").read_bytes() == decided
+    assert not (file.parent / "issues.decided-2.csv").exists()
+    file.write_text("no table")
+    nonet.issues(run)
+    assert (file.parent / "issues.decided-2.csv").read_text() == "no table"
 
 
 def test_the_temperature_of_the_ensemble_counts(run):
