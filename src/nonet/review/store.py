@@ -1,0 +1,476 @@
+"""The reviews of a run: one SQLite file, in which decisions and signatures are only ever added.
+
+Write-ahead log, and each commit reaches the disk before it is acknowledged: a kill at any moment loses nothing that a
+reviewer was told is saved. Two people may review at once: a decision on a cell that somebody else changed in between is
+refused.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+
+from nonet.cells import UNIDENTIFIED
+from nonet.errors import NonetError
+
+SCHEMA_VERSION = 1
+_BUSY_SECONDS = 10.0
+
+
+class StaleCellError(NonetError):
+    """Somebody else changed a cell since the reviewer saw it. `cells` has it as it stands now."""
+
+    def __init__(self, message: str, cells: list["Cell"]):
+        super().__init__(message, hint="Look at the cell again, then decide.")
+        self.cells = cells
+
+
+class LockedCaseError(NonetError):
+    """The case is signed, so that its cells cannot be changed."""
+
+
+class UnfinishedCaseError(NonetError):
+    """The case cannot be signed: cells are unidentified."""
+
+
+@dataclass(frozen=True)
+class NewCell:
+    """A predicted cell, as `Store.add_case` takes it; the attributes are those of `Cell`."""
+
+    image: str
+    path: str
+    sha256: str
+    predicted: str
+    reason: str
+    facts: dict
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a case.
+
+    Attributes
+    ----------
+    id, case_id, position : int
+        Number, case, and place in the predictions of the case.
+    image, path, sha256 : str
+        Name in predictions.csv, file, and checksum of its content.
+    predicted, reason : str
+        Label of the ensemble, and why it is "unidentified" or "".
+    facts : dict
+        confidence, proba (class → probability), set, agreement.
+    label : str
+        As it stands after review.
+    version : int
+        Grows with each change; a decision names the version that the reviewer saw.
+    num_decisions : int
+        Decisions that stand; 0 for a cell that nobody has looked at.
+    """
+
+    id: int
+    case_id: int
+    position: int
+    image: str
+    path: str
+    sha256: str
+    predicted: str
+    reason: str
+    facts: dict
+    label: str
+    version: int
+    num_decisions: int = 0
+
+    @property
+    def is_unidentified(self) -> bool:
+        """Whether it holds up the signature: readable, and without a class."""
+        return self.label == UNIDENTIFIED
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case and how far its review has come.
+
+    Attributes
+    ----------
+    id : int
+    name, source, model : str
+        Name, folder of predictions, fingerprint of the ensemble.
+    created_at : str
+        ISO 8601, UTC.
+    num_cells, num_unidentified, num_changed : int
+        Readable images; those without a class; those whose label differs from the prediction.
+    signed_by, signed_at, comment : str
+        Of the signature that stands; "" while the case is open.
+    """
+
+    id: int
+    name: str
+    source: str
+    model: str
+    created_at: str
+    num_cells: int
+    num_unidentified: int
+    num_changed: int
+    signed_by: str = ""
+    signed_at: str = ""
+    comment: str = ""
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it is locked."""
+        return bool(self.signed_at)
+
+
+class Store:
+    """The reviews of a run.
+
+    Parameters
+    ----------
+    path : Path
+        The SQLite file; made if it does not exist.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._connect() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(resources.files("nonet.review").joinpath("schema.sql").read_text(encoding="utf-8"))
+            connection.execute("INSERT OR IGNORE INTO facts VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
+            (version,) = connection.execute("SELECT value FROM facts WHERE name = 'schema_version'").fetchone()
+        if int(version) != SCHEMA_VERSION:
+            raise NonetError(
+                f"{path} has layout {version}; this nonet reads layout {SCHEMA_VERSION}.",
+                hint="Use the version of nonet that wrote it.",
+            )
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection of its own, which may be used in any thread; it is closed at the end."""
+        with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection in a transaction that is committed at the end, or undone by an exception."""
+        with self._connect() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def add_case(self, name: str, cells: Sequence[NewCell], *, source: str, model: str) -> int:
+        """Add a predicted case, all of it or nothing; one that is there already stays as it is.
+
+        Parameters
+        ----------
+        name : str
+        cells : sequence of NewCell
+        source : str
+            The folder of predictions.
+        model : str
+            Fingerprint of the ensemble.
+
+        Returns
+        -------
+        int
+            Its id.
+        """
+        with self._transaction() as connection:
+            stored = connection.execute("SELECT id FROM cases WHERE name = ?", (name,)).fetchone()
+            if stored:
+                return stored["id"]
+            case_id = connection.execute(
+                "INSERT INTO cases (name, source, model, created_at) VALUES (?, ?, ?, ?)", (name, source, model, _now())
+            ).lastrowid
+            connection.executemany(
+                "INSERT INTO cells (case_id, position, image, path, sha256, predicted, reason, facts, label) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *(case_id, position, each.image, each.path, each.sha256, each.predicted, each.reason),
+                        json.dumps(each.facts),
+                        each.predicted,
+                    )
+                    for position, each in enumerate(cells)
+                ],
+            )
+        assert case_id is not None
+        return case_id
+
+    def cases(self, search: str = "") -> list[Case]:
+        """Return the cases whose name contains `search`, newest first."""
+        with self._connect() as connection:
+            rows = connection.execute(
+                _CASES + " WHERE instr(lower(cases.name), lower(?)) GROUP BY cases.id ORDER BY cases.id DESC", (search,)
+            ).fetchall()
+            return [_as_case(connection, row) for row in rows]
+
+    def case(self, case_id: int) -> Case:
+        """Return a case.
+
+        Raises
+        ------
+        KeyError
+            If there is none.
+        """
+        with self._connect() as connection:
+            return _case(connection, case_id)
+
+    def cells(self, case_id: int) -> list[Cell]:
+        """Return the cells of a case, in the order of its predictions."""
+        with self._connect() as connection:
+            rows = connection.execute(_CELLS + " WHERE case_id = ? ORDER BY position", (case_id,)).fetchall()
+        return [_as_cell(row) for row in rows]
+
+    def cell(self, cell_id: int) -> Cell:
+        """Return a cell; KeyError if there is none."""
+        with self._connect() as connection:
+            return _cell(connection, cell_id)
+
+    def decide(
+        self,
+        case_id: int,
+        versions: dict[int, int],
+        label: str | None,
+        *,
+        who: str,
+        kind: str = "move",
+        is_blind: bool = False,
+    ) -> list[Cell]:
+        """Give cells of a case a label, all of them or none.
+
+        Parameters
+        ----------
+        case_id : int
+        versions : dict of int to int
+            Cell → the version that the reviewer saw.
+        label : str or None
+            Their label from now on; None keeps the label that each has ("agree", "accept").
+        who : str
+        kind : {"move", "agree", "accept"}
+        is_blind : bool
+            Whether the reviewer did not see the ensemble's suggestion.
+
+        Returns
+        -------
+        list of Cell
+            As they stand now.
+
+        Raises
+        ------
+        StaleCellError
+            If somebody else changed one of them in between.
+        LockedCaseError
+            If the case is signed.
+        KeyError
+            If the case has no such cell.
+        """
+        with self._transaction() as connection:
+            case = _case(connection, case_id)
+            _require_open(case)
+            cells = [_cell(connection, cell_id) for cell_id in versions]
+            if any(cell.case_id != case_id for cell in cells):
+                raise KeyError("no such cell in this case")
+            stale = [cell for cell in cells if cell.version != versions[cell.id]]
+            if stale:
+                raise StaleCellError(f"{len(stale)} of {len(cells)} cells were changed by somebody else.", stale)
+            batch = _next_batch(connection)
+            for cell in cells:
+                _add_decision(connection, batch, who, cell, label or cell.label, kind, case.model, is_blind=is_blind)
+            return [_cell(connection, cell.id) for cell in cells]
+
+    def undo(self, case_id: int, *, who: str) -> list[Cell]:
+        """Undo the reviewer's last decision in a case that still stands.
+
+        Returns
+        -------
+        list of Cell
+            Those that it concerned, as they stand now; empty if nothing is left to undo.
+
+        Raises
+        ------
+        StaleCellError
+            If somebody else has changed one of the cells since.
+        LockedCaseError
+            If the case is signed.
+        """
+        with self._transaction() as connection:
+            case = _case(connection, case_id)
+            _require_open(case)
+            last = connection.execute(
+                "SELECT max(batch) AS batch FROM decisions JOIN cells ON cells.id = cell_id WHERE case_id = ? AND who = ? "
+                "AND kind != 'undo' AND decisions.id NOT IN (SELECT undoes FROM decisions WHERE undoes IS NOT NULL)",
+                (case_id, who),
+            ).fetchone()["batch"]
+            if last is None:
+                return []
+            decisions = connection.execute("SELECT * FROM decisions WHERE batch = ?", (last,)).fetchall()
+            cells = {each["cell_id"]: _cell(connection, each["cell_id"]) for each in decisions}
+            later = [
+                cells[each["cell_id"]]
+                for each in decisions
+                if _last_standing(connection, each["cell_id"]) != each["id"]
+            ]
+            if later:
+                raise StaleCellError(f"{len(later)} of {len(cells)} cells were changed by somebody else since.", later)
+            batch = _next_batch(connection)
+            for each in decisions:
+                cell = cells[each["cell_id"]]
+                _add_decision(connection, batch, who, cell, each["from_label"], "undo", case.model, undoes=each["id"])
+            return [_cell(connection, cell_id) for cell_id in cells]
+
+    def sign(self, case_id: int, *, who: str, comment: str = "") -> Case:
+        """Sign a case, which locks it.
+
+        Raises
+        ------
+        UnfinishedCaseError
+            If cells are unidentified.
+        LockedCaseError
+            If it is signed already.
+        """
+        with self._transaction() as connection:
+            case = _case(connection, case_id)
+            _require_open(case)
+            if case.num_unidentified:
+                raise UnfinishedCaseError(
+                    f"{case.num_unidentified} of {case.num_cells} cells are unidentified.",
+                    hint="Give each a class, or mark it as no white cell, then sign.",
+                )
+            _add_signature(connection, who, case_id, "sign", comment)
+            return _case(connection, case_id)
+
+    def reopen(self, case_id: int, *, who: str, reason: str) -> Case:
+        """Open a signed case again; the reason is kept.
+
+        Raises
+        ------
+        NonetError
+            If no reason is given, or the case is open.
+        """
+        if not reason.strip():
+            raise NonetError("A signed case is only reopened with a reason.", hint="Say why.")
+        with self._transaction() as connection:
+            if not _case(connection, case_id).is_signed:
+                raise NonetError("The case is open already.", hint="")
+            _add_signature(connection, who, case_id, "reopen", reason.strip())
+            return _case(connection, case_id)
+
+    def history(self, case_id: int) -> list[dict]:
+        """Return every decision and signature of a case, oldest first, as dicts of their columns."""
+        with self._connect() as connection:
+            decisions = connection.execute(
+                "SELECT decisions.*, cells.image, cells.position FROM decisions JOIN cells ON cells.id = cell_id "
+                "WHERE case_id = ? ORDER BY decisions.id",
+                (case_id,),
+            ).fetchall()
+            signatures = connection.execute(
+                "SELECT * FROM signatures WHERE case_id = ? ORDER BY id", (case_id,)
+            ).fetchall()
+        rows = [dict(row) for row in decisions] + [dict(row) | {"kind": row["action"]} for row in signatures]
+        return sorted(rows, key=lambda row: row["at"])
+
+    def back_up(self, path: Path) -> None:
+        """Copy the reviews into another file, while others go on reviewing."""
+        with self._connect() as connection, closing(sqlite3.connect(path)) as copy:
+            connection.backup(copy)
+
+
+_CELLS = (
+    "SELECT cells.*, (SELECT count(*) FROM decisions WHERE cell_id = cells.id AND kind != 'undo' AND id NOT IN "
+    "(SELECT undoes FROM decisions WHERE undoes IS NOT NULL)) AS num_decisions FROM cells"
+)
+_CASES = (
+    "SELECT cases.*, sum(cells.predicted != '') AS num_cells, sum(cells.label = 'unidentified') AS num_unidentified, "
+    "sum(cells.label != cells.predicted) AS num_changed FROM cases LEFT JOIN cells ON cells.case_id = cases.id"
+)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _as_cell(row: sqlite3.Row) -> Cell:
+    return Cell(**dict(row) | {"facts": json.loads(row["facts"])})
+
+
+def _cell(connection: sqlite3.Connection, cell_id: int) -> Cell:
+    row = connection.execute(_CELLS + " WHERE id = ?", (cell_id,)).fetchone()
+    if row is None:
+        raise KeyError(f"no cell {cell_id}")
+    return _as_cell(row)
+
+
+def _as_case(connection: sqlite3.Connection, row: sqlite3.Row) -> Case:
+    last = connection.execute(
+        "SELECT * FROM signatures WHERE case_id = ? ORDER BY id DESC LIMIT 1", (row["id"],)
+    ).fetchone()
+    facts = {key: row[key] or 0 if key.startswith("num_") else row[key] for key in row.keys()}  # noqa: SIM118
+    if last is not None and last["action"] == "sign":
+        facts |= {"signed_by": last["who"], "signed_at": last["at"], "comment": last["comment"]}
+    return Case(**facts)
+
+
+def _case(connection: sqlite3.Connection, case_id: int) -> Case:
+    row = connection.execute(_CASES + " WHERE cases.id = ? GROUP BY cases.id", (case_id,)).fetchone()
+    if row is None:
+        raise KeyError(f"no case {case_id}")
+    return _as_case(connection, row)
+
+
+def _require_open(case: Case) -> None:
+    if case.is_signed:
+        raise LockedCaseError(
+            f'Case "{case.name}" was signed by {case.signed_by}.', hint="Reopen it with a reason to change it."
+        )
+
+
+def _next_batch(connection: sqlite3.Connection) -> int:
+    return connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM decisions").fetchone()[0]
+
+
+def _last_standing(connection: sqlite3.Connection, cell_id: int) -> int | None:
+    """Return the last decision on a cell that was not undone."""
+    return connection.execute(
+        "SELECT max(id) FROM decisions WHERE cell_id = ? AND kind != 'undo' "
+        "AND id NOT IN (SELECT undoes FROM decisions WHERE undoes IS NOT NULL)",
+        (cell_id,),
+    ).fetchone()[0]
+
+
+def _add_decision(
+    connection: sqlite3.Connection,
+    batch: int,
+    who: str,
+    cell: Cell,
+    label: str,
+    kind: str,
+    model: str,
+    *,
+    is_blind: bool = False,
+    undoes: int | None = None,
+) -> None:
+    connection.execute(
+        "INSERT INTO decisions (batch, at, who, cell_id, sha256, from_label, to_label, kind, undoes, is_blind, model) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (batch, _now(), who, cell.id, cell.sha256, cell.label, label, kind, undoes, int(is_blind), model),
+    )
+    connection.execute("UPDATE cells SET label = ?, version = version + 1 WHERE id = ?", (label, cell.id))
+
+
+def _add_signature(connection: sqlite3.Connection, who: str, case_id: int, action: str, comment: str) -> None:
+    connection.execute(
+        "INSERT INTO signatures (at, who, case_id, action, comment) VALUES (?, ?, ?, ?, ?)",
+        (_now(), who, case_id, action, comment),
+    )
