@@ -33,6 +33,7 @@ _HOME = {
     "predict": "nonet.inference.predict",
     "count": "nonet.differential.count",
     "compare": "nonet.differential.compare",
+    "serve": "nonet.review.serve",
     "score": "nonet.evaluation.score",
     "demo": "nonet.demonstration",
     "doctor": "nonet.diagnostics",

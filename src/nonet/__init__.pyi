@@ -25,6 +25,7 @@ from nonet.recipe import list_recipes as list_recipes
 from nonet.recipe import load_recipe as load_recipe
 from nonet.report.evaluate import evaluate as evaluate
 from nonet.report.issues import issues as issues
+from nonet.review.serve import serve as serve
 from nonet.robustness import evaluate_robustness as evaluate_robustness
 from nonet.synthetic.dataset import draw_dataset as draw_dataset
 from nonet.training.launch import train as train

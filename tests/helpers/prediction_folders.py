@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from nonet.artifacts.confusions import NAME, REJECTED, KnownConfusions
 from nonet.artifacts.csv_files import write_csv
+from nonet.artifacts.integrity import write_sealed
 from nonet.cells import UNIDENTIFIED
 
 CLASSES = ("BA", "BL", "BNE", "EO", "ERB", "LY", "MMY", "MO", "PMY", "SNE")
@@ -33,3 +35,27 @@ def write_confusions(folder: Path, rates: np.ndarray, classes=CLASSES, *, num_pa
     counts = np.concatenate([counts, np.zeros((len(classes), 1), dtype=np.int64)], axis=1)
     names = [*classes, UNIDENTIFIED, REJECTED]
     KnownConfusions(list(classes), names, np.stack([counts] * num_patients)).write(folder / NAME)
+
+
+def write_run(folder: Path) -> Path:
+    """Make a folder that `Run.require` takes for a run; it has no networks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.toml").write_text('name = "drawn"\n')
+    return folder
+
+
+def write_reviewable(folder: Path, run: Path, cells: list[tuple[str, str, str]], classes=CLASSES, *, plan=()) -> Path:
+    """Write what `nonet predict` leaves of (image, case, label), with a small picture for each readable image."""
+    write_predictions(folder, cells, classes)
+    paths = [folder / "images" / f"{number}.png" for number in range(len(cells))]
+    (folder / "images").mkdir()
+    for number, path in enumerate(paths):
+        if cells[number][2]:
+            colour = (40 + 7 * number % 200, 90, 160)
+            Image.new("RGB", (24, 20), colour).save(path)
+    logits = {f"logit_{code}": np.zeros(len(cells), dtype=np.float32) for code in classes}
+    table = pd.DataFrame({"image": [image for image, _, _ in cells], "path": [str(path) for path in paths]} | logits)
+    table.to_parquet(folder / "logits.parquet")
+    made = {"run": str(run.resolve()), "weights": "w", "recipe": "r", "members": [], "ensemble": {}, "views": {}}
+    write_sealed(folder / "plan.json", made | {"finished": "2026-01-01", "files": {}} | dict(plan))
+    return folder

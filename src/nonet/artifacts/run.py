@@ -205,6 +205,8 @@ class Run:
     issues = InFolder("evaluation/issues.csv")
     robustness = InFolder("evaluation/robustness.csv")
     robustness_differences = InFolder("evaluation/robustness_differences.csv")
+    reviews = InFolder("review/reviews.sqlite")
+    """What people decided on cells; see `nonet.review.store`."""
 
     def __init__(self, folder: "str | os.PathLike | Run"):
         self.folder: Path = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()

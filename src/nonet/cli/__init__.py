@@ -51,6 +51,8 @@ COMMANDS = {
     "known confusions; as CSV, JSON, a page to print and, with --fhir, HL7 FHIR.",
     "differential:compare": "Compare a count with a person's, cell by cell or case by case: kappa, sensitivity and "
     "specificity, Passing and Bablok, Bland and Altman.",
+    "review:serve": "Open the page on which a person checks, corrects and signs the differentials of cases; on this "
+    "machine only.\n\nWhat is decided is stored in RUN/review/reviews.sqlite.",
     "listing:backbones": "List the networks: parameters with the head, input size, licence of the weights, and whether "
     "they are cached.",
     "listing:recipes": "List the recipes, or show one with every setting.",

@@ -18,7 +18,8 @@ from nonet.artifacts.storage import FolderKind, prepare_folder, require_usable_f
 from nonet.cells import UNIDENTIFIED
 from nonet.differential.fhir import make_bundle, require_fhir
 from nonet.differential.page import render_page
-from nonet.differential.shares import RESEARCH_USE, Differential, Share, count_case, require_confidence
+from nonet.differential.shares import RESEARCH_USE, Differential, count_case, require_confidence
+from nonet.differential.tables import to_dict, to_table
 from nonet.errors import DataError, printable
 from nonet.page.numbers import percent, percent_range
 from nonet.progress import progress
@@ -71,7 +72,7 @@ class Differentials:
             counted. Columns case, part, key, name, count, of (white cells counted), percent, low, high, and
             corrected_percent, corrected_low, corrected_high; NaN where there is none.
         """
-        return pd.DataFrame([row for case in self.cases for row in _rows(case)])
+        return to_table(self.cases)
 
     def __str__(self) -> str:
         texts = [_terminal_text(case) for case in self.cases]
@@ -181,47 +182,13 @@ def _known_confusions(folder: Path, classes: list[str]) -> KnownConfusions | Non
     return KnownConfusions.read(file, classes, [*classes, UNIDENTIFIED, REJECTED]) if file.is_file() else None
 
 
-def _rows(case: Differential) -> list[dict]:
-    parts = {"class": case.classes, "group": case.groups, "per 100 white cells": case.per_100}
-    rows = [_row(case, part, share) for part, shares in parts.items() for share in shares]
-    for reason, num in case.apart.items():
-        rows.append({"case": case.case, "part": "not counted", "key": reason, "name": reason, "count": num})
-    return rows
-
-
-def _row(case: Differential, part: str, share: Share) -> dict:
-    numbers = {
-        "percent": share.share,
-        "low": share.low,
-        "high": share.high,
-        "corrected_percent": share.corrected,
-        "corrected_low": share.corrected_low,
-        "corrected_high": share.corrected_high,
-    }
-    about = {"case": case.case, "part": part, "key": share.key, "name": share.name}
-    percents = {name: round(100 * value, 3) for name, value in numbers.items()}
-    return about | {"count": share.count, "of": case.num_counted} | percents
-
-
 def _as_json(made: Differentials) -> dict:
     return {
         "format_version": 1,
         "notice": RESEARCH_USE,
         "written": now(),
         "notes": made.notes,
-        "cases": [_case_as_json(case) for case in made.cases],
-    }
-
-
-def _case_as_json(case: Differential) -> dict:
-    facts = {name: getattr(case, name) for name in ("case", "num_images", "num_counted", "confidence", "notes")}
-    rows = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in _rows(case)]
-    shares = [{key: value for key, value in row.items() if key not in ("case", "of")} for row in rows]
-    gain = [{"cells": num, "low": round(100 * low, 3), "high": round(100 * high, 3)} for num, low, high in case.gain()]
-    return facts | {
-        "shares": [row for row in shares if row["part"] != "not counted"],
-        "not_counted": case.apart,
-        "largest_share_with_more_cells": gain,
+        "cases": [to_dict(case) for case in made.cases],
     }
 
 

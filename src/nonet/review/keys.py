@@ -28,8 +28,8 @@ LETTERS = {
     "ART": "x",
     UNIDENTIFIED: "u",
 }
-#: Letters that are commands of the page.
-RESERVED = {"z"}
+#: Letters that are commands of the page: undo, and the cell's own panel.
+RESERVED = {"z", "i"}
 #: A missed blast costs more than a monocyte called lymphocyte.
 _COSTLY_FIRST = ("BL", "PMY", "PC", "PLY", "VLY", "MY", "MMY", "BA", "BNE", "EO", "MO", "LY", "SNE")
 

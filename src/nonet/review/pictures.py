@@ -1,5 +1,6 @@
 """Cells as a browser may see them: read as everything else reads them, and encoded anew."""
 
+import hashlib
 import io
 from functools import lru_cache
 from pathlib import Path
@@ -7,22 +8,23 @@ from pathlib import Path
 from PIL import Image
 
 from nonet.data.images.decode import load_rgb
+from nonet.data.images.files import read_file
+from nonet.errors import DataError
 
 THUMBNAIL_PX = 160
 _QUALITY = 88
+_CACHED = 4096  # thumbnails of some 5 kB each
 
 
-@lru_cache(maxsize=4096)
-def thumbnail(path: str, sha256: str, side_px: int = THUMBNAIL_PX) -> bytes:
-    """Return a cell as a JPEG of at most `side_px`, whatever the file's own format.
+@lru_cache(maxsize=_CACHED)
+def thumbnail(path: str, sha256: str) -> bytes:
+    """Return a cell as a JPEG of at most 160 px, whatever the file's own format.
 
     Parameters
     ----------
     path : str
     sha256 : str
-        Of the file's content, so that a changed file is read again.
-    side_px : int
-        Of the longer side.
+        Of the file when the case was added.
 
     Returns
     -------
@@ -31,21 +33,26 @@ def thumbnail(path: str, sha256: str, side_px: int = THUMBNAIL_PX) -> bytes:
     Raises
     ------
     DataError
-        If the image cannot be read.
+        If the image cannot be read, or is not the one that was predicted.
     """
-    picture = Image.fromarray(load_rgb(Path(path)))
-    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
-    return _encode(picture)
+    picture = _open(path, sha256)
+    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+    return _encode(picture, "JPEG", quality=_QUALITY)
 
 
-def native(path: str) -> bytes:
-    """Return a cell in its own size as a PNG; DataError if it cannot be read."""
+def native(path: str, sha256: str) -> bytes:
+    """Return a cell in its own size as a PNG; parameters and errors are those of `thumbnail`."""
+    return _encode(_open(path, sha256), "PNG")
+
+
+def _open(path: str, sha256: str) -> Image.Image:
+    data = read_file(Path(path))
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise DataError("The image has changed since it was predicted.", hint="Predict it again as another case.")
+    return Image.fromarray(load_rgb(data))
+
+
+def _encode(picture: Image.Image, kind: str, **options: int) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(load_rgb(Path(path))).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def _encode(picture: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_QUALITY)
+    picture.save(stream, kind, **options)
     return stream.getvalue()

@@ -1,23 +1,35 @@
 """The differential of a reviewed case, and its files."""
 
+import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 
+from nonet.artifacts.csv_files import to_csv
 from nonet.cells import UNIDENTIFIED
-from nonet.differential.count import as_json, file_name
+from nonet.differential.count import file_name
 from nonet.differential.fhir import Status, make_bundle
-from nonet.differential.shares import Differential, count_case
+from nonet.differential.groups import NOT_COUNTED
+from nonet.differential.shares import RESEARCH_USE, Differential, count_case
+from nonet.differential.tables import to_dict, to_table
 from nonet.review.store import Case, Cell
 
+MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "fhir": "application/fhir+json",
+}
 
-def differential_of(case: Case, cells: Sequence[Cell], classes: list[str], *, reviewed: bool) -> Differential:
+
+def differential_of(case: Case, cells: Sequence[Cell], classes: Sequence[str], *, reviewed: bool) -> Differential:
     """Count a case.
 
     Parameters
     ----------
     case : Case
     cells : sequence of Cell
-    classes : list of str
+    classes : sequence of str
         Of the run.
     reviewed : bool
         Count the labels as they stand instead of those predicted. What a person decided is not corrected for the
@@ -27,37 +39,67 @@ def differential_of(case: Case, cells: Sequence[Cell], classes: list[str], *, re
     -------
     Differential
     """
+    used = {cell.label for cell in cells}
+    known = [*classes, *(code for code in NOT_COUNTED if code in used and code not in classes)]
     labels = [cell.label if reviewed else cell.predicted for cell in cells]
-    reasons = [_reason(cell, label) for cell, label in zip(cells, labels)]
-    return count_case(case.name, labels, reasons, classes)
+    reasons = [_reason(cell, label, reviewed=reviewed) for cell, label in zip(cells, labels)]
+    return count_case(case.name, labels, reasons, known)
 
 
-def _reason(cell: Cell, label: str) -> str:
-    if not cell.predicted:
-        return "unreadable"
-    return UNIDENTIFIED if label == UNIDENTIFIED else ""
-
-
-def export(case: Case, cells: Sequence[Cell], classes: list[str], kind: str) -> tuple[str, str, str]:
-    """Return a reviewed differential as text, its media type and a file name.
+def export(case: Case, cells: Sequence[Cell], classes: Sequence[str], kind: str) -> tuple[str, str]:
+    """Return a reviewed differential as a file.
 
     Parameters
     ----------
-    case, cells, classes : as for `differential_of`
-        What to count.
+    case : Case
+    cells : sequence of Cell
+    classes : sequence of str
+        Of the run.
     kind : {"csv", "json", "fhir"}
-        FHIR is "final" once the case is signed, otherwise "preliminary".
+        FHIR is "final" once the case is signed, "amended" where it had been signed before, otherwise "preliminary".
 
     Returns
     -------
-    text, media_type, file_name : str
+    text : str
+    file_name : str
+
+    Raises
+    ------
+    DataError
+        For FHIR, if no cell has a class or the package fhir.resources is missing.
     """
     differential = differential_of(case, cells, classes, reviewed=True)
+    differential = replace(differential, notes=[*differential.notes, _signature_note(case)])
     name = file_name(case.name)
     if kind == "csv":
-        return to_csv_text(differential), "text/csv; charset=utf-8", f"{name}.csv"
+        stream = io.StringIO()
+        about = {"status": get_status(case).value, "signed_by": case.signed_by, "signed_at": case.signed_at}
+        to_csv(to_table([differential]).assign(**about, notice=RESEARCH_USE), stream)
+        return stream.getvalue(), f"{name}.csv"
     if kind == "fhir":
-        status = Status.FINAL if case.is_signed else Status.PRELIMINARY
-        return make_bundle(differential, status=status), "application/fhir+json", f"{name}.fhir.json"
-    facts = {"signed_by": case.signed_by, "signed_at": case.signed_at, "comment": case.comment}
-    return json.dumps(as_json(differential) | facts, indent=2), "application/json", f"{name}.json"
+        issued = datetime.fromisoformat(case.signed_at) if case.is_signed else None
+        return make_bundle(differential, status=get_status(case), issued=issued), f"{name}.fhir.json"
+    facts = {"status": get_status(case).value, "signed_by": case.signed_by, "signed_at": case.signed_at}
+    facts |= {"comment": case.comment, "model": case.model, "notice": RESEARCH_USE}
+    return json.dumps(to_dict(differential) | facts, indent=2) + "\n", f"{name}.json"
+
+
+def get_status(case: Case) -> Status:
+    """Return the status of a case's report."""
+    if not case.is_signed:
+        return Status.PRELIMINARY
+    return Status.AMENDED if case.was_reopened else Status.FINAL
+
+
+def _signature_note(case: Case) -> str:
+    if not case.is_signed:
+        return "Not signed."
+    comment = f" Comment: {case.comment}" if case.comment else ""
+    return f"Reviewed and signed by {case.signed_by} at {case.signed_at}.{comment}"
+
+
+def _reason(cell: Cell, label: str, *, reviewed: bool) -> str:
+    """Return why a cell is not counted: as predicted, that of the ensemble; after review, that it has no class."""
+    if not cell.predicted or not reviewed:
+        return cell.reason or ("" if cell.predicted else "unreadable")
+    return UNIDENTIFIED if label == UNIDENTIFIED else ""

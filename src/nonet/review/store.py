@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
+from nonet.artifacts.storage import writing_to
 from nonet.cells import UNIDENTIFIED
-from nonet.errors import NonetError
+from nonet.errors import DataError, NonetError, StorageError, counted
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10.0
@@ -35,6 +36,14 @@ class LockedCaseError(NonetError):
 
 class UnfinishedCaseError(NonetError):
     """The case cannot be signed: cells are unidentified."""
+
+
+class NotSignedError(NonetError):
+    """The case cannot be reopened: it is open."""
+
+
+class NotFoundError(NonetError):
+    """There is no such case or cell."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Cell:
     predicted, reason : str
         Label of the ensemble, and why it is "unidentified" or "".
     facts : dict
-        confidence, proba (class → probability), set, agreement.
+        confidence, best (most probable class), proba (class → probability), set, agreement, note.
     label : str
         As it stands after review.
     version : int
@@ -97,19 +106,22 @@ class Case:
     Attributes
     ----------
     id : int
-    name, source, model : str
-        Name, folder of predictions, fingerprint of the ensemble.
+    name, source, digest, model : str
+        Name, folder of predictions, digest of what was predicted, fingerprint of the ensemble.
     created_at : str
         ISO 8601, UTC.
     num_cells, num_unidentified, num_changed : int
         Readable images; those without a class; those whose label differs from the prediction.
     signed_by, signed_at, comment : str
         Of the signature that stands; "" while the case is open.
+    was_reopened : bool
+        Whether it had been signed before.
     """
 
     id: int
     name: str
     source: str
+    digest: str
     model: str
     created_at: str
     num_cells: int
@@ -118,6 +130,7 @@ class Case:
     signed_by: str = ""
     signed_at: str = ""
     comment: str = ""
+    was_reopened: bool = False
 
     @property
     def is_signed(self) -> bool:
@@ -136,14 +149,22 @@ class Store:
 
     def __init__(self, path: Path):
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._connect() as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(resources.files("nonet.review").joinpath("schema.sql").read_text(encoding="utf-8"))
-            connection.execute("INSERT OR IGNORE INTO facts VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
-            (version,) = connection.execute("SELECT value FROM facts WHERE name = 'schema_version'").fetchone()
+        with writing_to(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._connect() as connection:
+                if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                    connection.execute("PRAGMA journal_mode = WAL")
+                schema = resources.files("nonet.review").joinpath("schema.sql").read_text(encoding="utf-8")
+                connection.executescript(schema)
+                connection.execute("INSERT OR IGNORE INTO facts VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
+                (version,) = connection.execute("SELECT value FROM facts WHERE name = 'schema_version'").fetchone()
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"{path} cannot be used: {error}.", hint="Check its permissions and disk, or restore a backup of it."
+            ) from error
         if int(version) != SCHEMA_VERSION:
-            raise NonetError(
+            raise StorageError(
                 f"{path} has layout {version}; this nonet reads layout {SCHEMA_VERSION}.",
                 hint="Use the version of nonet that wrote it.",
             )
@@ -169,8 +190,35 @@ class Store:
                 raise
             connection.execute("COMMIT")
 
-    def add_case(self, name: str, cells: Sequence[NewCell], *, source: str, model: str) -> int:
-        """Add a predicted case, all of it or nothing; one that is there already stays as it is.
+    def classes(self, classes: Sequence[str] = ()) -> list[str]:
+        """Return the classes of the run, and store them if none are.
+
+        Raises
+        ------
+        DataError
+            If others are stored.
+        """
+        with self._transaction() as connection:
+            row = connection.execute("SELECT value FROM facts WHERE name = 'classes'").fetchone()
+            if row is None and classes:
+                connection.execute("INSERT INTO facts VALUES ('classes', ?)", (json.dumps([*classes]),))
+        stored = json.loads(row["value"]) if row else [*classes]
+        if classes and stored != [*classes]:
+            raise DataError(
+                f"The classes of these predictions are {', '.join(classes)}; those of the cases in {self.path} are "
+                f"{', '.join(stored)}.",
+                hint="Predict the cells again with this run.",
+            )
+        return stored
+
+    def find_case(self, name: str) -> Case | None:
+        """Return the case of this name, or None."""
+        with self._connect() as connection:
+            row = connection.execute(_CASES + " WHERE cases.name = ? GROUP BY cases.id", (name,)).fetchone()
+            return None if row is None else _as_case(connection, row)
+
+    def add_case(self, name: str, cells: Sequence[NewCell], *, source: str, digest: str, model: str) -> int:
+        """Add a predicted case, all of it or nothing; one of that name that is there already stays as it is.
 
         Parameters
         ----------
@@ -178,6 +226,8 @@ class Store:
         cells : sequence of NewCell
         source : str
             The folder of predictions.
+        digest : str
+            Of what was predicted.
         model : str
             Fingerprint of the ensemble.
 
@@ -191,7 +241,8 @@ class Store:
             if stored:
                 return stored["id"]
             case_id = connection.execute(
-                "INSERT INTO cases (name, source, model, created_at) VALUES (?, ?, ?, ?)", (name, source, model, _now())
+                "INSERT INTO cases (name, source, digest, model, created_at) VALUES (?, ?, ?, ?, ?)",
+                (name, source, digest, model, _now()),
             ).lastrowid
             connection.executemany(
                 "INSERT INTO cells (case_id, position, image, path, sha256, predicted, reason, facts, label) "
@@ -221,7 +272,7 @@ class Store:
 
         Raises
         ------
-        KeyError
+        NotFoundError
             If there is none.
         """
         with self._connect() as connection:
@@ -234,7 +285,7 @@ class Store:
         return [_as_cell(row) for row in rows]
 
     def cell(self, cell_id: int) -> Cell:
-        """Return a cell; KeyError if there is none."""
+        """Return a cell; NotFoundError if there is none."""
         with self._connect() as connection:
             return _cell(connection, cell_id)
 
@@ -256,7 +307,7 @@ class Store:
         versions : dict of int to int
             Cell → the version that the reviewer saw.
         label : str or None
-            Their label from now on; None keeps the label that each has ("agree", "accept").
+            Their label from now on; None confirms the label that each has.
         who : str
         kind : {"move", "agree", "accept"}
         is_blind : bool
@@ -273,18 +324,19 @@ class Store:
             If somebody else changed one of them in between.
         LockedCaseError
             If the case is signed.
-        KeyError
-            If the case has no such cell.
+        NotFoundError
+            If the case has no such cell, or it could not be read.
         """
         with self._transaction() as connection:
             case = _case(connection, case_id)
             _require_open(case)
             cells = [_cell(connection, cell_id) for cell_id in versions]
-            if any(cell.case_id != case_id for cell in cells):
-                raise KeyError("no such cell in this case")
+            if any(cell.case_id != case_id or not cell.predicted for cell in cells):
+                raise NotFoundError("There is no such cell in this case.")
             stale = [cell for cell in cells if cell.version != versions[cell.id]]
             if stale:
-                raise StaleCellError(f"{len(stale)} of {len(cells)} cells were changed by somebody else.", stale)
+                changed = counted(len(stale), "cell was", "cells were")
+                raise StaleCellError(f"{changed} changed by somebody else; nothing was saved.", stale)
             batch = _next_batch(connection)
             for cell in cells:
                 _add_decision(connection, batch, who, cell, label or cell.label, kind, case.model, is_blind=is_blind)
@@ -310,7 +362,7 @@ class Store:
             _require_open(case)
             last = connection.execute(
                 "SELECT max(batch) AS batch FROM decisions JOIN cells ON cells.id = cell_id WHERE case_id = ? AND who = ? "
-                "AND kind != 'undo' AND decisions.id NOT IN (SELECT undoes FROM decisions WHERE undoes IS NOT NULL)",
+                f"AND {_STANDS}",
                 (case_id, who),
             ).fetchone()["batch"]
             if last is None:
@@ -323,7 +375,8 @@ class Store:
                 if _last_standing(connection, each["cell_id"]) != each["id"]
             ]
             if later:
-                raise StaleCellError(f"{len(later)} of {len(cells)} cells were changed by somebody else since.", later)
+                changed = counted(len(later), "cell was", "cells were")
+                raise StaleCellError(f"{changed} changed by somebody else since; nothing was undone.", later)
             batch = _next_batch(connection)
             for each in decisions:
                 cell = cells[each["cell_id"]]
@@ -345,7 +398,7 @@ class Store:
             _require_open(case)
             if case.num_unidentified:
                 raise UnfinishedCaseError(
-                    f"{case.num_unidentified} of {case.num_cells} cells are unidentified.",
+                    f"{counted(case.num_unidentified, 'cell is', 'cells are')} unidentified.",
                     hint="Give each a class, or mark it as no white cell, then sign.",
                 )
             _add_signature(connection, who, case_id, "sign", comment)
@@ -356,14 +409,16 @@ class Store:
 
         Raises
         ------
-        NonetError
-            If no reason is given, or the case is open.
+        DataError
+            If no reason is given.
+        NotSignedError
+            If the case is open.
         """
         if not reason.strip():
-            raise NonetError("A signed case is only reopened with a reason.", hint="Say why.")
+            raise DataError("A signed case is only reopened with a reason.")
         with self._transaction() as connection:
             if not _case(connection, case_id).is_signed:
-                raise NonetError("The case is open already.", hint="")
+                raise NotSignedError("The case is open already.")
             _add_signature(connection, who, case_id, "reopen", reason.strip())
             return _case(connection, case_id)
 
@@ -379,17 +434,14 @@ class Store:
                 "SELECT * FROM signatures WHERE case_id = ? ORDER BY id", (case_id,)
             ).fetchall()
         rows = [dict(row) for row in decisions] + [dict(row) | {"kind": row["action"]} for row in signatures]
-        return sorted(rows, key=lambda row: row["at"])
-
-    def back_up(self, path: Path) -> None:
-        """Copy the reviews into another file, while others go on reviewing."""
-        with self._connect() as connection, closing(sqlite3.connect(path)) as copy:
-            connection.backup(copy)
+        return sorted(rows, key=lambda row: row["batch"])
 
 
+#: Of a decision: it is none that undoes another, and was not undone.
+_STANDS = "kind != 'undo' AND NOT EXISTS (SELECT 1 FROM decisions AS later WHERE later.undoes = decisions.id)"
 _CELLS = (
-    "SELECT cells.*, (SELECT count(*) FROM decisions WHERE cell_id = cells.id AND kind != 'undo' AND id NOT IN "
-    "(SELECT undoes FROM decisions WHERE undoes IS NOT NULL)) AS num_decisions FROM cells"
+    f"SELECT cells.*, (SELECT count(*) FROM decisions WHERE cell_id = cells.id AND {_STANDS}) AS num_decisions "
+    "FROM cells"
 )
 _CASES = (
     "SELECT cases.*, sum(cells.predicted != '') AS num_cells, sum(cells.label = 'unidentified') AS num_unidentified, "
@@ -408,24 +460,24 @@ def _as_cell(row: sqlite3.Row) -> Cell:
 def _cell(connection: sqlite3.Connection, cell_id: int) -> Cell:
     row = connection.execute(_CELLS + " WHERE id = ?", (cell_id,)).fetchone()
     if row is None:
-        raise KeyError(f"no cell {cell_id}")
+        raise NotFoundError("There is no such cell.")
     return _as_cell(row)
 
 
 def _as_case(connection: sqlite3.Connection, row: sqlite3.Row) -> Case:
-    last = connection.execute(
-        "SELECT * FROM signatures WHERE case_id = ? ORDER BY id DESC LIMIT 1", (row["id"],)
-    ).fetchone()
+    signatures = connection.execute("SELECT * FROM signatures WHERE case_id = ? ORDER BY id", (row["id"],)).fetchall()
     facts = {key: row[key] or 0 if key.startswith("num_") else row[key] for key in row.keys()}  # noqa: SIM118
-    if last is not None and last["action"] == "sign":
+    if signatures and signatures[-1]["action"] == "sign":
+        last = signatures[-1]
         facts |= {"signed_by": last["who"], "signed_at": last["at"], "comment": last["comment"]}
+    facts["was_reopened"] = any(each["action"] == "reopen" for each in signatures)
     return Case(**facts)
 
 
 def _case(connection: sqlite3.Connection, case_id: int) -> Case:
     row = connection.execute(_CASES + " WHERE cases.id = ? GROUP BY cases.id", (case_id,)).fetchone()
     if row is None:
-        raise KeyError(f"no case {case_id}")
+        raise NotFoundError("There is no such case.")
     return _as_case(connection, row)
 
 
@@ -437,15 +489,15 @@ def _require_open(case: Case) -> None:
 
 
 def _next_batch(connection: sqlite3.Connection) -> int:
-    return connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM decisions").fetchone()[0]
+    return connection.execute(
+        "SELECT 1 + max(coalesce((SELECT max(batch) FROM decisions), 0), coalesce((SELECT max(batch) FROM signatures), 0))"
+    ).fetchone()[0]
 
 
 def _last_standing(connection: sqlite3.Connection, cell_id: int) -> int | None:
     """Return the last decision on a cell that was not undone."""
     return connection.execute(
-        "SELECT max(id) FROM decisions WHERE cell_id = ? AND kind != 'undo' "
-        "AND id NOT IN (SELECT undoes FROM decisions WHERE undoes IS NOT NULL)",
-        (cell_id,),
+        f"SELECT max(id) FROM decisions WHERE cell_id = ? AND {_STANDS}", (cell_id,)
     ).fetchone()[0]
 
 
@@ -471,6 +523,6 @@ def _add_decision(
 
 def _add_signature(connection: sqlite3.Connection, who: str, case_id: int, action: str, comment: str) -> None:
     connection.execute(
-        "INSERT INTO signatures (at, who, case_id, action, comment) VALUES (?, ?, ?, ?, ?)",
-        (_now(), who, case_id, action, comment),
+        "INSERT INTO signatures (batch, at, who, case_id, action, comment) VALUES (?, ?, ?, ?, ?, ?)",
+        (_next_batch(connection), _now(), who, case_id, action, comment),
     )

@@ -1,0 +1,137 @@
+"""The JSON of the review page: cases, cells, decisions, signatures, differentials."""
+
+from dataclasses import asdict
+from typing import Annotated, Literal, Self
+
+from fastapi import FastAPI, Path, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nonet.errors import DataError
+from nonet.review.results import MEDIA_TYPES, export
+from nonet.review.store import Case, Cell, Store
+
+_LARGEST = 2**53  # the largest integer that JavaScript and SQLite both hold exactly
+#: A number in the address of a page.
+Number = Annotated[int, Path(ge=1, le=_LARGEST)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Decision(_Body):
+    """Cells and the label that they get; without a label they keep theirs."""
+
+    cells: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,14}$")], Annotated[int, Field(ge=0, le=_LARGEST)]],
+        Field(min_length=1, max_length=10_000),
+    ]
+    """Cell → the version that the reviewer saw."""
+    label: Annotated[str, Field(max_length=200)] | None = None
+    kind: Literal["move", "agree", "accept"] = "move"
+    is_blind: bool = False
+
+    @model_validator(mode="after")
+    def _label_suits_kind(self) -> Self:
+        if (self.kind == "move") != (self.label is not None) and self.kind != "agree":
+            raise ValueError('"move" needs a label, and "accept" takes none')
+        return self
+
+
+class Signature(_Body):
+    """A signature, or the reason for reopening a case."""
+
+    comment: Annotated[str, Field(max_length=2000)] = ""
+
+
+def add_api(app: FastAPI, store: Store, classes: list[str], *, labels: set[str], reviewer: str) -> None:
+    """Add the JSON of cases and cells to an application.
+
+    Parameters
+    ----------
+    app : FastAPI
+    store : Store
+    classes : list of str
+        The classes of the run.
+    labels : set of str
+        Those that a cell may be given.
+    reviewer : str
+        Under whose name decisions are stored.
+    """
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        """Say that the program runs."""
+        return {"status": "ok"}
+
+    @app.get("/api/cases")
+    def list_cases(search: str = "") -> list[dict]:
+        """List the cases whose name contains `search`, newest first."""
+        return [_case_json(case) for case in store.cases(search)]
+
+    @app.get("/api/cases/{case_id}")
+    def get_case(case_id: Number) -> dict:
+        """Return a case and how far its review has come."""
+        return _case_json(store.case(case_id))
+
+    @app.get("/api/cases/{case_id}/cells")
+    def list_cells(case_id: Number) -> list[dict]:
+        """List the readable cells of a case as they stand."""
+        store.case(case_id)
+        return [cell_json(cell) for cell in store.cells(case_id) if cell.predicted]
+
+    @app.post("/api/cases/{case_id}/decisions")
+    def decide(case_id: Number, body: Decision) -> dict:
+        """Give cells a label, all of them or none; 409 with the cells that somebody else has changed."""
+        if body.label is not None and body.label not in labels:
+            raise DataError(f'"{body.label}" is not a class of this run.')
+        versions = {int(cell): version for cell, version in body.cells.items()}
+        cells = store.decide(case_id, versions, body.label, who=reviewer, kind=body.kind, is_blind=body.is_blind)
+        return {"cells": [cell_json(cell) for cell in cells]}
+
+    @app.post("/api/cases/{case_id}/undo")
+    def undo(case_id: Number) -> dict:
+        """Undo the reviewer's last decision in this case that still stands."""
+        return {"cells": [cell_json(cell) for cell in store.undo(case_id, who=reviewer)]}
+
+    @app.post("/api/cases/{case_id}/sign")
+    def sign(case_id: Number, body: Signature) -> dict:
+        """Sign and lock a case; 409 while cells are unidentified."""
+        return _case_json(store.sign(case_id, who=reviewer, comment=body.comment.strip()))
+
+    @app.post("/api/cases/{case_id}/reopen")
+    def reopen(case_id: Number, body: Signature) -> dict:
+        """Open a signed case again, for a reason."""
+        return _case_json(store.reopen(case_id, who=reviewer, reason=body.comment))
+
+    @app.get("/api/cases/{case_id}/history")
+    def history(case_id: Number) -> list[dict]:
+        """Return every decision and signature of a case, oldest first."""
+        store.case(case_id)
+        return store.history(case_id)
+
+    @app.get("/api/cases/{case_id}/differential.{kind}")
+    def get_differential(case_id: Number, kind: Literal["csv", "json", "fhir"]) -> Response:
+        """Return the differential as reviewed: CSV, JSON or HL7 FHIR R4B."""
+        text, file = export(store.case(case_id), store.cells(case_id), classes, kind)
+        headers = {"Content-Disposition": f'attachment; filename="{file}"'}
+        return Response(text, media_type=MEDIA_TYPES[kind], headers=headers)
+
+
+def cell_json(cell: Cell) -> dict:
+    """Return a cell as the gallery takes it."""
+    shown = {name: cell.facts.get(name) for name in ("confidence", "proba", "set", "best", "agreement", "note")}
+    return shown | {
+        "id": cell.id,
+        "version": cell.version,
+        "image": cell.image,
+        "sha256": cell.sha256,
+        "label": cell.label,
+        "predicted": cell.predicted,
+        "reason": cell.reason,
+        "decided": cell.num_decisions > 0,
+    }
+
+
+def _case_json(case: Case) -> dict:
+    return asdict(case) | {"is_signed": case.is_signed}
