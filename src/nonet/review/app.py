@@ -13,11 +13,13 @@ from fastapi.staticfiles import StaticFiles
 
 import nonet
 from nonet.cells import CELLS, UNIDENTIFIED, class_name
+from nonet.differential.count import file_name
 from nonet.differential.groups import NOT_COUNTED
 from nonet.differential.shares import RESEARCH_USE
 from nonet.errors import NonetError
 from nonet.page.html import html_environment
 from nonet.review.api import Number, add_api, cell_json
+from nonet.review.history import in_words
 from nonet.review.keys import assign_letters, gallery_order
 from nonet.review.pictures import native, thumbnail
 from nonet.review.results import differential_of
@@ -93,10 +95,9 @@ def _add_pages(
     def show_differential(case_id: Number) -> HTMLResponse:
         case, cells = store.case(case_id), store.cells(case_id)
         before, after = (differential_of(case, cells, classes, reviewed=reviewed) for reviewed in (False, True))
-        history = store.history(case_id)
-        return page(
-            "differential_review.html.j2", case=case, before=before, after=after, history=history, has_fhir=has_fhir
-        )
+        history, name = in_words(store.history(case_id)), file_name(case.name)
+        more = {"history": history, "has_fhir": has_fhir, "file_name": name}
+        return page("differential_review.html.j2", case=case, before=before, after=after, **more)
 
     @app.get("/labels.css", include_in_schema=False)
     def show_colours() -> Response:

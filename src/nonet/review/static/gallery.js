@@ -1,55 +1,71 @@
-// The gallery: cells by class, moved by one key each.
-//
-// What a key does is painted at once and then sent; requests go one after another, in the order of the keys. A cell
-// that somebody else has changed in between comes back as it stands now, and is marked.
-"use strict";
+// The gallery: cells by class, moved by one key each. What a key does is painted at once; `saving.js` stores it.
+
+import { makePanel } from "./panel.js";
+import { makeSaver } from "./saving.js";
 
 const gallery = document.getElementById("gallery");
-const caseId = gallery.dataset.case;
+const { case: caseId, unidentified: UNIDENTIFIED } = gallery.dataset;
 const isSigned = gallery.dataset.signed === "1";
 const labels = JSON.parse(gallery.dataset.labels);
 const order = JSON.parse(gallery.dataset.order);
 const byLabel = new Map(labels.map((label) => [label.code, label]));
 const byLetter = new Map(labels.filter((label) => label.letter).map((label) => [label.letter, label.code]));
-const UNIDENTIFIED = "unidentified";
+const BLIND = ""; // the section of cells whose suggestion is hidden
 
-const cells = new Map(); // id → cell, as it stands, with its tile
-const sections = new Map(); // label → {element, grid, head, count}
+const cells = new Map(); // id → cell as it is shown, with its tile, and `stored`: as the program has it
+const sections = new Map(); // label → {element, grid, count, accept}
 const selection = new Set(); // ids
 let current = null; // id of the cell with the focus
 let anchor = null; // where a selection with Shift began
 let isBlind = false;
-let queue = Promise.resolve();
-let waiting = 0;
+let numWaiting = 0;
 
-const element = (name, className, text) => {
+const panel = makePanel(byLabel, { isBlind: () => isBlind });
+const saver = makeSaver(caseId, {
+  cells,
+  show: (cell, { label, decided }) => { change(cell, label, decided); count(); },
+  problem: say,
+  waiting: (num) => { numWaiting = num; count(); },
+});
+
+function element(name, className, text) {
   const made = document.createElement(name);
   if (className) made.className = className;
   if (text !== undefined) made.textContent = text;
   return made;
-};
+}
 
 // --- Drawing -----------------------------------------------------------------------------------------------------
 
 function makeSection(code) {
-  const label = byLabel.get(code);
+  const label = code === BLIND ? { name: "to label", letter: "" } : byLabel.get(code);
   const made = element("section", "class");
+  made.hidden = true;
   made.dataset.code = code;
   const head = element("h2", "head");
   const swatch = element("span", "swatch");
-  swatch.style.setProperty("--label", label.colour);
-  const count = element("span", "count", "0");
-  head.append(swatch, element("span", "code", code === UNIDENTIFIED ? "" : code), element("span", "name", label.name), count);
+  swatch.style.setProperty("--label", label.colour ?? "#8a9099");
+  const number = element("span", "count", "0");
+  if (code !== BLIND) head.append(swatch);
+  if (code !== BLIND && code !== UNIDENTIFIED) head.append(element("span", "code", code));
+  head.append(element("span", "name", label.name));
   if (label.letter) head.append(element("kbd", "", label.letter.toUpperCase()));
+  head.append(number);
+  const accept = element("button", "accept", "");
+  accept.type = "button";
+  accept.addEventListener("click", () => acceptRest(code));
+  if (code !== BLIND && code !== UNIDENTIFIED && !isSigned) head.append(accept);
   const grid = element("div", "grid");
   grid.setAttribute("role", "listbox");
   grid.setAttribute("aria-multiselectable", "true");
   grid.setAttribute("aria-label", label.name);
   made.append(head, grid);
-  made.addEventListener("dragover", (event) => { event.preventDefault(); made.classList.add("over"); });
-  made.addEventListener("dragleave", () => made.classList.remove("over"));
-  made.addEventListener("drop", (event) => { event.preventDefault(); made.classList.remove("over"); move(code); });
-  sections.set(code, { element: made, grid, count });
+  if (code !== BLIND) {
+    made.addEventListener("dragover", (event) => { event.preventDefault(); made.classList.add("over"); });
+    made.addEventListener("dragleave", () => made.classList.remove("over"));
+    made.addEventListener("drop", (event) => { event.preventDefault(); made.classList.remove("over"); move(code); });
+  }
+  sections.set(code, { element: made, grid, count: number, accept });
   gallery.append(made);
 }
 
@@ -58,205 +74,237 @@ function makeTile(cell) {
   tile.id = `cell-${cell.id}`;
   tile.dataset.id = cell.id;
   tile.setAttribute("role", "option");
+  tile.setAttribute("aria-selected", "false");
   tile.tabIndex = -1;
   tile.draggable = !isSigned;
   const image = element("img");
-  image.src = `/cells/${cell.id}/thumbnail`;
   image.alt = "";
+  image.loading = "lazy";
   image.decoding = "async";
   image.draggable = false;
+  image.addEventListener("error", () => tile.classList.add("broken"));
+  image.src = `/cells/${cell.id}/thumbnail?v=${cell.sha256.slice(0, 16)}`;
   tile.append(image, element("span", "mark"));
   cell.tile = tile;
   refresh(cell);
 }
 
+const letterOf = (code) => (byLabel.get(code)?.letter || code).toUpperCase();
+const suggestion = (cell) => (cell.label === UNIDENTIFIED && cell.reason === "doubtful" ? cell.best : "");
+
 function refresh(cell) {
+  const isHidden = isBlind && !cell.decided;
   const label = byLabel.get(cell.label);
-  const changed = cell.label !== cell.predicted;
-  cell.tile.classList.toggle("changed", changed);
+  const isChanged = cell.label !== cell.predicted;
+  cell.tile.classList.toggle("changed", isChanged && !isHidden);
   cell.tile.classList.toggle("decided", cell.decided);
   const mark = cell.tile.lastChild;
-  mark.textContent = (label && label.letter ? label.letter : cell.label).toUpperCase();
-  mark.style.setProperty("--label", label ? label.colour : "#888");
+  const guess = suggestion(cell);
+  mark.textContent = isHidden ? "" : guess ? `${letterOf(guess)}?` : cell.label === UNIDENTIFIED ? "?" : letterOf(cell.label);
+  mark.style.setProperty("--label", label?.colour ?? "#8a9099");
   const share = cell.confidence === null || cell.confidence === undefined ? "" : `, ${Math.round(100 * cell.confidence)} %`;
-  const was = changed ? `, predicted ${cell.predicted}` : "";
-  const state = cell.decided ? ", decided" : "";
-  cell.tile.setAttribute("aria-label", isBlind ? "cell" : `${label ? label.name : cell.label}${share}${was}${state}`);
-  cell.tile.title = isBlind ? "" : `${cell.label}${share}${was}`;
+  const words = [label?.name ?? cell.label];
+  if (guess) words.push(`perhaps ${byLabel.get(guess)?.name ?? guess}${share}`);
+  else if (isChanged) words.push(`predicted ${byLabel.get(cell.predicted)?.name ?? cell.predicted}${share}`);
+  else words[0] += share;
+  if (cell.decided) words.push("decided");
+  cell.tile.setAttribute("aria-label", isHidden ? "cell, suggestion hidden" : words.join(", "));
+  cell.tile.title = isHidden ? "" : words.join(", ");
 }
 
-// Doubtful cells first: those are looked at with the freshest eyes.
-const before = (a, b) => (a.confidence ?? 0) - (b.confidence ?? 0) || a.id - b.id;
+// Doubtful cells first: most errors are among them. Unidentified cells: those that look alike stand together. Cells
+// that were moved here stand last, and cells without a suggestion in their own order.
+function compare(a, b) {
+  if (isBlind && !a.decided && !b.decided) return a.id - b.id;
+  const moved = Number(a.label !== a.predicted) - Number(b.label !== b.predicted);
+  const guess = a.label === UNIDENTIFIED && !moved ? (a.best ?? "").localeCompare(b.best ?? "") : 0;
+  return moved || guess || (a.confidence ?? 0) - (b.confidence ?? 0) || a.id - b.id;
+}
+
+const codeOf = (cell) => (isBlind && !cell.decided ? BLIND : sections.has(cell.label) ? cell.label : UNIDENTIFIED);
 
 function place(cell) {
-  const section = sections.get(cell.label) ?? sections.get(UNIDENTIFIED);
-  section.grid.append(cell.tile);
-  section.element.hidden = false;
+  const { grid, element: section } = sections.get(codeOf(cell));
+  let after = grid.lastElementChild;
+  if (after === cell.tile) after = after.previousElementSibling;
+  while (after && compare(cells.get(Number(after.dataset.id)), cell) > 0) after = after.previousElementSibling;
+  if (after) after.after(cell.tile); else grid.prepend(cell.tile);
+  section.hidden = false;
+}
+
+function change(cell, label, decided) {
+  const before = codeOf(cell);
+  const hadMoved = cell.label !== label;
+  cell.label = label;
+  cell.decided = decided;
+  if (hadMoved || codeOf(cell) !== before) place(cell);
+  refresh(cell);
+  if (cell.id === current) panel.show(cell);
 }
 
 function count() {
   const numbers = new Map();
-  for (const cell of cells.values()) numbers.set(cell.label, (numbers.get(cell.label) ?? 0) + 1);
-  for (const [code, section] of sections) {
-    const number = numbers.get(code) ?? 0;
-    section.count.textContent = number;
-    section.element.hidden = number === 0;
+  let [numUnidentified, numChanged, numLeft] = [0, 0, 0];
+  for (const cell of cells.values()) {
+    const code = codeOf(cell);
+    const number = numbers.get(code) ?? { all: 0, left: 0 };
+    number.all += 1;
+    if (!cell.decided) { number.left += 1; numLeft += 1; }
+    numbers.set(code, number);
+    if (cell.label === UNIDENTIFIED) numUnidentified += 1;
+    if (cell.label !== cell.predicted) numChanged += 1;
   }
-  const unidentified = numbers.get(UNIDENTIFIED) ?? 0;
-  const changed = [...cells.values()].filter((cell) => cell.label !== cell.predicted).length;
-  document.getElementById("left").textContent =
-    `${cells.size} cells · ${unidentified} unidentified · ${changed} changed` + (waiting ? " · saving" : "");
+  for (const [code, section] of sections) {
+    const { all, left } = numbers.get(code) ?? { all: 0, left: 0 };
+    section.count.textContent = all;
+    section.element.hidden = all === 0;
+    section.accept.textContent = left ? `Accept ${left === all ? "all" : "the other"} ${left}` : "";
+    section.accept.hidden = left === 0;
+  }
+  const words = [`${cells.size} cells`, `${numUnidentified} unidentified`];
+  if (!isBlind) words.push(`${numChanged} changed`);
+  words.push(numLeft ? `${numLeft} to look at` : "all looked at");
+  if (numWaiting) words.push("saving");
+  document.getElementById("left").textContent = words.join(" · ");
+  document.getElementById("done").value = cells.size ? 1 - numLeft / cells.size : 1;
 }
 
 // --- Focus and selection -----------------------------------------------------------------------------------------
 
 const tilesInOrder = () => [...gallery.querySelectorAll("section:not([hidden]) .tile")];
+const idOf = (tile) => Number(tile.dataset.id);
+const isLeft = (tile) => !cells.get(idOf(tile)).decided;
 
 function focus(id, { select = false, scroll = true } = {}) {
   if (id === null || !cells.has(id)) return;
-  if (current !== null) cells.get(current)?.tile.classList.remove("current");
+  const last = cells.get(current)?.tile;
+  if (last) { last.classList.remove("current"); last.tabIndex = -1; }
   current = id;
-  const tile = cells.get(id).tile;
+  const { tile } = cells.get(id);
   tile.classList.add("current");
+  tile.tabIndex = 0;
   tile.focus({ preventScroll: true });
   if (scroll) tile.scrollIntoView({ block: "nearest" });
   if (!select) { clearSelection(); anchor = id; }
+  panel.show(cells.get(id));
 }
 
 function clearSelection() {
-  for (const id of selection) mark(id, false);
-  selection.clear();
+  for (const id of [...selection]) mark(id, false);
 }
 
 function mark(id, on) {
   cells.get(id).tile.classList.toggle("selected", on);
-  cells.get(id).tile.setAttribute("aria-selected", on ? "true" : "false");
+  cells.get(id).tile.setAttribute("aria-selected", String(on));
   if (on) selection.add(id); else selection.delete(id);
 }
 
 function selectTo(id) {
   const tiles = tilesInOrder();
-  const places = [anchor ?? id, id].map((each) => tiles.indexOf(cells.get(each).tile)).sort((a, b) => a - b);
+  const [from, to] = [anchor ?? id, id].map((each) => tiles.indexOf(cells.get(each).tile)).sort((a, b) => a - b);
   clearSelection();
-  for (const tile of tiles.slice(places[0], places[1] + 1)) mark(Number(tile.dataset.id), true);
+  for (const tile of tiles.slice(from, to + 1)) mark(idOf(tile), true);
   focus(id, { select: true });
 }
 
 function neighbour(key) {
   const tiles = tilesInOrder();
-  if (current === null) return tiles.length ? Number(tiles[0].dataset.id) : null;
-  const tile = cells.get(current).tile;
+  if (current === null) return tiles.length ? idOf(tiles[0]) : null;
+  const { tile } = cells.get(current);
   const index = tiles.indexOf(tile);
-  if (key === "ArrowLeft" || key === "ArrowRight") {
-    const other = tiles[index + (key === "ArrowRight" ? 1 : -1)];
-    return other ? Number(other.dataset.id) : current;
+  if (key === "ArrowLeft" || key === "ArrowRight") return idOf(tiles[index + (key === "ArrowRight" ? 1 : -1)] ?? tile);
+  if (key === "Home" || key === "End") {
+    const { parentElement: grid } = tile;
+    return idOf(key === "Home" ? grid.firstElementChild : grid.lastElementChild);
   }
   // Up and down: the nearest tile of the next row, also across classes.
-  const down = key === "ArrowDown";
   const here = tile.getBoundingClientRect();
-  let best = null;
-  let bestDistance = Infinity;
-  let row = null;
-  for (const other of down ? tiles.slice(index + 1) : tiles.slice(0, index).reverse()) {
+  let [best, least, row] = [tile, Infinity, null];
+  for (const other of key === "ArrowDown" ? tiles.slice(index + 1) : tiles.slice(0, index).reverse()) {
     const there = other.getBoundingClientRect();
     if (Math.abs(there.top - here.top) < 2) continue;
-    if (row === null) row = there.top;
+    row ??= there.top;
     if (Math.abs(there.top - row) > 2) break;
     const distance = Math.abs(there.left - here.left);
-    if (distance < bestDistance) { best = other; bestDistance = distance; }
+    if (distance < least) [best, least] = [other, distance];
   }
-  return best ? Number(best.dataset.id) : current;
+  return idOf(best);
 }
 
+// The cell that gets the focus once these are decided: the next in the class, else the next class with cells left.
 function nextAfter(ids) {
-  const tile = cells.get(ids[ids.length - 1]).tile;
-  for (let other = tile.nextElementSibling; other; other = other.nextElementSibling) {
-    if (!ids.includes(Number(other.dataset.id))) return Number(other.dataset.id);
-  }
+  const gone = new Set(ids);
   const tiles = tilesInOrder();
-  const later = tiles.slice(tiles.indexOf(tile) + 1).find((each) => !ids.includes(Number(each.dataset.id)));
-  const earlier = tiles.slice(0, tiles.indexOf(tile)).reverse().find((each) => !ids.includes(Number(each.dataset.id)));
-  const next = later ?? earlier;
-  return next ? Number(next.dataset.id) : null;
+  const index = tiles.indexOf(cells.get(ids[ids.length - 1]).tile);
+  const grid = tiles[index].parentElement;
+  const others = [...tiles.slice(index + 1), ...tiles.slice(0, index).reverse()].filter((tile) => !gone.has(idOf(tile)));
+  const next = others.find((tile) => tile.parentElement === grid) ?? others.find(isLeft) ?? others[0];
+  return next ? idOf(next) : null;
 }
 
-const chosen = () => {
+function chosen() {
   if (!selection.size) return current === null ? [] : [current];
-  return tilesInOrder().map((tile) => Number(tile.dataset.id)).filter((id) => selection.has(id));
-};
+  return tilesInOrder().map(idOf).filter((id) => selection.has(id));
+}
 
 // --- Deciding ----------------------------------------------------------------------------------------------------
 
 function decide(ids, label, kind) {
-  if (!ids.length || isSigned) return;
+  if (isSigned) return say("The case is signed. Reopen it on its differential to change it.");
+  if (!ids.length) return undefined;
   const next = kind === "accept" ? null : nextAfter(ids);
-  for (const id of ids) {
-    const cell = cells.get(id);
-    if (label !== null && cell.label !== label) { cell.label = label; place(cell); }
-    cell.decided = true;
-    refresh(cell);
-  }
+  const blind = isBlind && ids.some((id) => !cells.get(id).decided);
   clearSelection();
-  count();
+  for (const id of ids) change(cells.get(id), label ?? cells.get(id).label, true);
   if (next !== null) focus(next);
-  send(`decisions`, () => ({
-    cells: Object.fromEntries(ids.map((id) => [id, cells.get(id).version])),
-    label,
-    kind,
-    is_blind: isBlind,
-  }));
+  count();
+  return saver.submit("decisions", ids, { label, kind, is_blind: blind });
 }
 
 const move = (label) => decide(chosen(), label, "move");
-const agree = () => decide(chosen(), null, "agree");
 
-function acceptRest() {
-  if (current === null) return;
-  const section = cells.get(current).tile.closest("section");
-  if (section.dataset.code === UNIDENTIFIED) return say("Unidentified cells need a class each.");
-  const ids = [...section.querySelectorAll(".tile")].map((tile) => Number(tile.dataset.id));
-  decide(ids.filter((id) => !cells.get(id).decided), null, "accept");
-  jump(1);
+function agree() {
+  const ids = chosen();
+  if (isBlind) return say("The suggestion is hidden, so there is nothing to agree with: give a letter.");
+  const guesses = new Set(ids.map((id) => suggestion(cells.get(id))));
+  const isNamed = ids.every((id) => cells.get(id).label !== UNIDENTIFIED);
+  if (isNamed) return decide(ids, null, "agree");
+  if (guesses.size !== 1 || guesses.has("")) return say("There is no suggestion to agree with: give a letter.");
+  return decide(ids, [...guesses][0], "agree");
+}
+
+function acceptRest(code) {
+  if (code === UNIDENTIFIED) return say("Unidentified cells need a class each: a letter, or Space to take the suggestion.");
+  if (code === BLIND) return say("The suggestion is hidden, so there is nothing to accept: give letters.");
+  const { grid } = sections.get(code);
+  const ids = [...grid.children].filter(isLeft).map(idOf);
+  if (ids.length) decide(ids, null, "accept");
+  return jumpToLeft(grid);
+}
+
+// The first cell left after a class, or else the first of all; where none is left, the next step is the differential.
+function jumpToLeft(grid) {
+  const tiles = tilesInOrder();
+  const end = tiles.indexOf(grid.lastElementChild);
+  const next = tiles.slice(end + 1).find(isLeft) ?? tiles.find(isLeft);
+  if (next) return focus(idOf(next));
+  say("Every cell was looked at.");
+  return document.getElementById("next").focus();
 }
 
 function jump(step) {
   const open = [...gallery.querySelectorAll("section:not([hidden])")];
   const here = current === null ? -1 : open.indexOf(cells.get(current).tile.closest("section"));
-  const section = open[Math.min(Math.max(here + step, 0), open.length - 1)];
-  const first = [...section.querySelectorAll(".tile")].find((tile) => !cells.get(Number(tile.dataset.id)).decided);
-  focus(Number((first ?? section.querySelector(".tile")).dataset.id));
+  const tiles = [...open[Math.min(Math.max(here + step, 0), open.length - 1)].querySelectorAll(".tile")];
+  focus(idOf(tiles.find(isLeft) ?? tiles[0]));
 }
 
-const undo = () => { if (!isSigned) send("undo", () => undefined); };
-
-function send(action, body) {
-  waiting += 1;
-  queue = queue.then(async () => {
-    try {
-      const response = await fetch(`/api/cases/${caseId}/${action}`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json", "X-Nonet": "1" },
-        body: JSON.stringify(body()),
-      });
-      const answer = await response.json();
-      if (answer.cells) answer.cells.forEach(take);
-      if (!response.ok) say(answer.detail ?? "This was not saved.");
-      else if (action === "undo") { if (answer.cells.length) focus(answer.cells[0].id); else say("Nothing is left to undo."); }
-    } catch {
-      say("The program does not answer. What is marked was not saved; reload the page when it runs again.");
-    }
-    waiting -= 1;
-    count();
+function undo() {
+  if (isSigned) return say("The case is signed. Reopen it on its differential to change it.");
+  return saver.submit("undo", [], null, (undone) => {
+    if (!undone.length) return say("Nothing is left to undo.");
+    return requestAnimationFrame(() => focus(undone[0].id));
   });
-}
-
-// Take a cell as the program says it stands.
-function take(answer) {
-  const cell = cells.get(answer.id);
-  const moved = cell.label !== answer.label;
-  Object.assign(cell, answer);
-  if (moved) place(cell);
-  refresh(cell);
 }
 
 let hiding;
@@ -270,65 +318,61 @@ function say(words) {
 
 // --- Keys, pointer, controls -------------------------------------------------------------------------------------
 
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const inField = event.target.matches("input:not([type=checkbox]):not([type=range]), textarea, select");
-  if (inField) return;
-  const key = event.key;
-  if (key.startsWith("Arrow") && !event.target.matches("input")) {
+function onKey(event) {
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const onControl = event.target.matches("button, a, input, summary");
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=range], textarea")) return false;
+  if (/^(Arrow|Home|End)/.test(key)) {
     const id = neighbour(key);
     if (id !== null) { if (event.shiftKey) selectTo(id); else focus(id); }
-  } else if (key === "Tab" && event.target.closest(".gallery")) {
-    jump(event.shiftKey ? -1 : 1);
-  } else if (key === " " && !event.target.matches("button, a, input")) {
-    agree();
-  } else if (key === "Enter" && !event.target.matches("button, a, input")) {
-    acceptRest();
-  } else if (key === "?") {
-    document.getElementById("help").click();
-  } else if (key === "Escape") {
-    clearSelection();
-  } else if (key.toLowerCase() === "z") {
-    undo();
-  } else if (byLetter.has(key.toLowerCase())) {
-    move(byLetter.get(key.toLowerCase()));
-  } else {
-    return;
-  }
-  event.preventDefault();
-});
+  } else if (key === "PageDown" || key === "PageUp") jump(key === "PageDown" ? 1 : -1);
+  else if (key === " " && !onControl) agree();
+  else if (key === "Enter" && !onControl) { if (current !== null) acceptRest(codeOf(cells.get(current))); }
+  else if (key === "?") document.getElementById("help").click();
+  else if (key === "Escape") clearSelection();
+  else if (key === "z") undo();
+  else if (key === "i") panel.toggle(cells.get(current));
+  else if (byLetter.has(key)) move(byLetter.get(key));
+  else return false;
+  return true;
+}
+
+document.addEventListener("keydown", (event) => { if (onKey(event)) event.preventDefault(); });
 
 const tileOf = (event) => event.target.closest?.(".tile");
-
+let pointer = "";
 gallery.addEventListener("mousemove", (event) => {
+  const place = `${event.screenX} ${event.screenY}`; // scrolling by keys moves tiles under a pointer that rests
+  if (place === pointer) return;
+  pointer = place;
   const tile = tileOf(event);
-  if (!tile || frame || selection.size || Number(tile.dataset.id) === current) return;
-  focus(Number(tile.dataset.id), { scroll: false });
+  if (tile && !frame && !selection.size && idOf(tile) !== current) focus(idOf(tile), { scroll: false });
 });
 
 gallery.addEventListener("click", (event) => {
   const tile = tileOf(event);
   if (!tile) return;
-  const id = Number(tile.dataset.id);
-  if (event.shiftKey) return selectTo(id);
+  const id = idOf(tile);
+  if (event.shiftKey) { selectTo(id); return; }
   focus(id, { select: true, scroll: false });
   mark(id, !selection.has(id));
   anchor = id;
 });
 
+gallery.addEventListener("dblclick", (event) => { if (tileOf(event)) panel.toggle(cells.get(current)); });
+
 gallery.addEventListener("dragstart", (event) => {
   const tile = tileOf(event);
   if (!tile) return;
-  const id = Number(tile.dataset.id);
-  if (!selection.has(id)) { clearSelection(); focus(id, { select: true, scroll: false }); mark(id, true); }
+  if (!selection.has(idOf(tile))) { clearSelection(); focus(idOf(tile), { select: true, scroll: false }); mark(idOf(tile), true); }
   event.dataTransfer.effectAllowed = "move";
-  event.dataTransfer.setData("text/plain", String(id));
+  event.dataTransfer.setData("text/plain", tile.dataset.id);
 });
 
 // A frame drawn on the background selects what it touches.
 let frame = null;
 gallery.addEventListener("pointerdown", (event) => {
-  if (event.pointerType === "touch" || event.button !== 0 || tileOf(event)) return;
+  if (event.pointerType === "touch" || event.button !== 0 || tileOf(event) || event.target.closest("button")) return;
   frame = { x: event.clientX, y: event.clientY, box: element("div", "frame") };
   gallery.append(frame.box);
   clearSelection();
@@ -340,25 +384,24 @@ window.addEventListener("pointermove", (event) => {
   Object.assign(frame.box.style, { left: `${left}px`, top: `${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });
   for (const tile of tilesInOrder()) {
     const box = tile.getBoundingClientRect();
-    mark(Number(tile.dataset.id), box.left < right && box.right > left && box.top < bottom && box.bottom > top);
+    mark(idOf(tile), box.left < right && box.right > left && box.top < bottom && box.bottom > top);
   }
 });
 window.addEventListener("pointerup", () => {
   if (!frame) return;
   frame.box.remove();
   frame = null;
-  const ids = chosen();
-  if (selection.size) focus(ids[ids.length - 1], { select: true, scroll: false });
+  if (selection.size) focus(chosen().at(-1), { select: true, scroll: false });
 });
 
 document.getElementById("undo").addEventListener("click", undo);
-document.getElementById("size").addEventListener("input", (event) => {
-  gallery.style.setProperty("--tile", `${event.target.value}px`);
-});
+document.getElementById("show-panel").addEventListener("click", () => panel.toggle(cells.get(current)));
+document.getElementById("size").addEventListener("input", (event) => gallery.style.setProperty("--tile", `${event.target.value}px`));
 document.getElementById("blind").addEventListener("change", (event) => {
   isBlind = event.target.checked;
-  gallery.classList.toggle("is-blind", isBlind);
-  cells.forEach(refresh);
+  for (const cell of cells.values()) { place(cell); refresh(cell); }
+  count();
+  focus(current);
 });
 document.getElementById("help").addEventListener("click", (event) => {
   const keys = document.getElementById("keys");
@@ -366,25 +409,32 @@ document.getElementById("help").addEventListener("click", (event) => {
   event.currentTarget.setAttribute("aria-expanded", String(!keys.hidden));
 });
 
-// Buttons for fingers: the same moves as the letters.
-for (const label of labels) {
-  const button = element("button", "", label.code === UNIDENTIFIED ? "?" : label.code);
-  button.type = "button";
-  button.title = label.name;
-  button.style.setProperty("--label", label.colour);
-  button.addEventListener("click", () => move(label.code));
-  document.getElementById("moves").append(button);
+// Buttons for fingers: the same moves as the letters, and agree.
+function makeMoves() {
+  const moves = document.getElementById("moves");
+  const add = (text, title, colour, action) => {
+    const button = element("button", "", text);
+    button.type = "button";
+    button.title = title;
+    button.style.setProperty("--label", colour);
+    button.addEventListener("click", action);
+    moves.append(button);
+  };
+  add("✓", "agree", "transparent", agree);
+  for (const label of labels) add(label.code === UNIDENTIFIED ? "?" : label.code, label.name, label.colour, () => move(label.code));
 }
 
 async function start() {
   const response = await fetch(`/api/cases/${caseId}/cells`);
   if (!response.ok) return say("The cells could not be loaded. Reload the page.");
-  order.forEach(makeSection);
-  const loaded = (await response.json()).sort(before);
-  for (const cell of loaded) { cells.set(cell.id, cell); makeTile(cell); place(cell); }
+  [BLIND, ...order].forEach(makeSection);
+  if (!isSigned) makeMoves();
+  const loaded = (await response.json()).map((cell) => ({ ...cell, pending: 0, stored: { ...cell } })).sort(compare);
+  for (const cell of loaded) { cells.set(cell.id, cell); makeTile(cell); sections.get(codeOf(cell)).grid.append(cell.tile); }
   count();
-  const first = tilesInOrder()[0];
-  if (first) focus(Number(first.dataset.id));
+  const first = tilesInOrder().find(isLeft) ?? tilesInOrder()[0];
+  if (first) focus(idOf(first));
   document.body.dataset.ready = "1";
+  return undefined;
 }
 start();

@@ -1,0 +1,84 @@
+// The panel of one cell beside the gallery: its own size, brightness and contrast, and what the ensemble thought of it.
+
+const MOST_BARS = 6;
+
+const element = (name, className, text) => {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+};
+
+export function makePanel(byLabel, { isBlind }) {
+  const panel = document.getElementById("panel");
+  const button = document.getElementById("show-panel");
+  const image = document.getElementById("native");
+  const view = document.getElementById("view");
+  const facts = document.getElementById("facts");
+  const sliders = ["zoom", "brightness", "contrast"].map((name) => document.getElementById(name));
+  let shown = null;
+  let timer;
+
+  function adjust() {
+    const [zoom, brightness, contrast] = sliders.map((slider) => Number(slider.value));
+    image.style.width = `${image.naturalWidth * zoom}px`;
+    image.style.filter = `brightness(${brightness}%) contrast(${contrast}%)`;
+  }
+
+  function show(cell) {
+    if (panel.hidden || !cell) return;
+    if (shown !== cell.id) {
+      clearTimeout(timer); // passing over cells loads none of them
+      timer = setTimeout(() => { image.src = `/cells/${cell.id}/image?v=${cell.sha256.slice(0, 16)}`; }, 80);
+      shown = cell.id;
+    }
+    facts.replaceChildren(...describe(cell));
+  }
+
+  function describe(cell) {
+    const name = (code) => byLabel.get(code)?.name ?? code;
+    const lines = element("dl", "about");
+    const add = (word, text) => { if (text) lines.append(element("dt", "", word), element("dd", "", text)); };
+    add("image", cell.image);
+    if (isBlind() && !cell.decided) return [lines, element("p", "note", "The suggestion is hidden.")];
+    add("label", name(cell.label));
+    if (cell.label !== cell.predicted) add("predicted", name(cell.predicted));
+    if (cell.reason) add("because", cell.reason);
+    if (cell.set) add("prediction set", cell.set.split("|").join(", "));
+    if (cell.agreement !== null && cell.agreement !== undefined) add("members that agree", `${Math.round(100 * cell.agreement)} %`);
+    add("note", cell.note);
+    const likely = Object.entries(cell.proba ?? {}).sort((a, b) => b[1] - a[1]).slice(0, MOST_BARS);
+    const bars = element("div", "bars");
+    for (const [code, share] of likely) {
+      const bar = element("span", "bar-of");
+      bar.style.setProperty("--label", byLabel.get(code)?.colour ?? "#8a9099");
+      bar.style.width = `${Math.max(100 * share, 0.5)}%`;
+      const track = element("span", "track");
+      track.append(bar);
+      const percent = share > 0.99 && share < 1 ? ">99" : share < 0.01 && share > 0 ? "<1" : Math.round(100 * share);
+      bars.append(element("span", "code", code), track, element("span", "num", `${percent} %`));
+    }
+    return [lines, bars];
+  }
+
+  function toggle(cell) {
+    panel.hidden = !panel.hidden;
+    button.setAttribute("aria-expanded", String(!panel.hidden));
+    document.body.classList.toggle("has-panel", !panel.hidden);
+    show(cell);
+  }
+
+  image.addEventListener("load", () => {
+    if (!view.dataset.fitted) { // the first cell chooses the zoom: as large as fits
+      sliders[0].value = Math.max(1, Math.floor((4 * view.clientWidth) / image.naturalWidth) / 4);
+      view.dataset.fitted = "1";
+    }
+    adjust();
+  });
+  for (const slider of sliders) slider.addEventListener("input", adjust);
+  document.getElementById("reset").addEventListener("click", () => {
+    sliders[1].value = sliders[2].value = 100;
+    adjust();
+  });
+  return { show, toggle };
+}
