@@ -105,7 +105,7 @@ def make_case(folder: Path, seed: int = 0, counts: dict[str, int] | None = None)
     table = pd.DataFrame(rows)
     write_csv(predictions / "predictions.csv", table)
     table[["image"]].assign(path=paths).to_parquet(predictions / "logits.parquet")
-    write_sealed(predictions / "plan.json", {"run": str(run.resolve()), "finished": True, "confidence_auroc": 0})
+    write_sealed(predictions / "plan.json", {"run": str(run.resolve()), "finished": True})
     return dict(zip(table["image"], map(str, truth)))
 
 
@@ -144,6 +144,12 @@ def opened_browser() -> Iterator:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+def wait_for(page, expression: str) -> None:
+    """Wait until JavaScript is true; Playwright's own function is stopped by the page's content security policy."""
+    while not page.evaluate(expression):
+        time.sleep(0.005)
 
 
 class Keyboard:
@@ -185,9 +191,7 @@ def _is_wrong(cell: dict, truth: dict[str, str]) -> bool:
 
 def _nearest(section: list, here: int, targets: list[int]) -> tuple[int, list[str]]:
     """Return the wrong cell that the fewest arrows lead to, and these: along the row, or down and up within columns."""
-    columns = [left for _, left, *_ in section]
-    width = max(sum(tile[2] == section[0][2] for tile in section), 1)
-    del columns
+    width = sum(tile[2] == section[0][2] for tile in section)
     ways = {here: []}
     queue = [here]
     for place in queue:
@@ -213,16 +217,17 @@ def measure(folder: Path, seed: int) -> dict:
         start_s, opening = time.perf_counter() - start, time.perf_counter()
         page.goto(f"{address}/cases/1")
         page.wait_for_selector("body[data-ready]")
-        page.wait_for_function(
-            "[...document.images].filter((one) => one.getBoundingClientRect().top < innerHeight)"
-            ".every((one) => one.complete && one.naturalWidth)"
+        wait_for(
+            page,
+            "[...document.images].filter((one) => one.offsetParent && one.getBoundingClientRect().top < innerHeight)"
+            ".every((one) => one.complete && one.naturalWidth)",
         )
         first_screen_s = time.perf_counter() - opening
         page.evaluate(TIMING)
         began = time.perf_counter()
         pressed = review(page, truth)
         paints = page.evaluate("window.paints")
-        page.wait_for_function("!document.getElementById('left').textContent.includes('saving')")
+        wait_for(page, "!document.getElementById('left').textContent.includes('saving')")
         page.keyboard.press("Enter")  # the link to the differential has the focus
         page.wait_for_selector(".sign form[data-action=sign] button:focus")
         page.keyboard.press("Enter")  # so has the button

@@ -1,5 +1,6 @@
 // The gallery: cells by class, moved by one key each. What a key does is painted at once; `saving.js` stores it.
 
+import { element } from "./element.js";
 import { makePanel } from "./panel.js";
 import { makeSaver } from "./saving.js";
 
@@ -27,13 +28,6 @@ const saver = makeSaver(caseId, {
   problem: say,
   waiting: (num) => { numWaiting = num; count(); },
 });
-
-function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
 
 // --- Drawing -----------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,8 @@
 // The panel of one cell beside the gallery: its own size, brightness and contrast, and what the ensemble thought of it.
 
-const MOST_BARS = 6;
+import { element } from "./element.js";
 
-const element = (name, className, text) => {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-};
+const MOST_BARS = 6;
 
 export function makePanel(byLabel, { isBlind }) {
   const panel = document.getElementById("panel");
@@ -70,7 +65,8 @@ export function makePanel(byLabel, { isBlind }) {
 
   image.addEventListener("load", () => {
     if (!view.dataset.fitted) { // the first cell chooses the zoom: as large as fits
-      sliders[0].value = Math.max(1, Math.floor((4 * view.clientWidth) / image.naturalWidth) / 4);
+      const fit = Math.min(view.clientWidth / image.naturalWidth, view.clientHeight / image.naturalHeight);
+      sliders[0].value = Math.floor(4 * fit) / 4;
       view.dataset.fitted = "1";
     }
     adjust();
