@@ -124,6 +124,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen()  # before the address is said, so that a browser that is quick waits
     except OSError as error:
         listener.close()
         if port:

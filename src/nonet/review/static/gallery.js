@@ -24,7 +24,7 @@ let numWaiting = 0;
 const panel = makePanel(byLabel, { isBlind: () => isBlind });
 const saver = makeSaver(caseId, {
   cells,
-  show: (cell, { label, decided }) => { change(cell, label, decided); count(); },
+  show: (cell, { label, decided }) => change(cell, label, decided),
   problem: say,
   waiting: (num) => { numWaiting = num; count(); },
 });
@@ -127,6 +127,7 @@ function place(cell) {
 }
 
 function change(cell, label, decided) {
+  if (cell.label === label && cell.decided === decided) return;
   const before = codeOf(cell);
   const hadMoved = cell.label !== label;
   cell.label = label;
@@ -135,6 +136,8 @@ function change(cell, label, decided) {
   refresh(cell);
   if (cell.id === current) panel.show(cell);
 }
+
+const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 
 function count() {
   const numbers = new Map();
@@ -150,16 +153,16 @@ function count() {
   }
   for (const [code, section] of sections) {
     const { all, left } = numbers.get(code) ?? { all: 0, left: 0 };
-    section.count.textContent = all;
+    setText(section.count, String(all));
     section.element.hidden = all === 0;
-    section.accept.textContent = left ? `Accept ${left === all ? "all" : "the other"} ${left}` : "";
+    setText(section.accept, left ? `Accept ${left === all ? "all" : "the other"} ${left}` : "");
     section.accept.hidden = left === 0;
   }
   const words = [`${cells.size} cells`, `${numUnidentified} unidentified`];
   if (!isBlind) words.push(`${numChanged} changed`);
   words.push(numLeft ? `${numLeft} to look at` : "all looked at");
   if (numWaiting) words.push("saving");
-  document.getElementById("left").textContent = words.join(" · ");
+  setText(document.getElementById("left"), words.join(" · "));
   document.getElementById("done").value = cells.size ? 1 - numLeft / cells.size : 1;
 }
 
@@ -315,6 +318,7 @@ function say(words) {
 function onKey(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const onControl = event.target.matches("button, a, input, summary");
+  if (key === "Escape") { clearSelection(); focus(current); return true; }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=range], textarea")) return false;
   if (/^(Arrow|Home|End)/.test(key)) {
     const id = neighbour(key);
@@ -323,7 +327,6 @@ function onKey(event) {
   else if (key === " " && !onControl) agree();
   else if (key === "Enter" && !onControl) { if (current !== null) acceptRest(codeOf(cells.get(current))); }
   else if (key === "?") document.getElementById("help").click();
-  else if (key === "Escape") clearSelection();
   else if (key === "z") undo();
   else if (key === "i") panel.toggle(cells.get(current));
   else if (byLetter.has(key)) move(byLetter.get(key));
