@@ -85,7 +85,7 @@ def make_case(folder: Path, seed: int = 0, counts: dict[str, int] | None = None)
     wrong = np.zeros(len(truth), dtype=bool)
     wrong[rng.permutation(len(truth))[: round((1 - ACCURACY) * len(truth))]] = True
     best = [_neighbour(code, rng) if is_wrong else str(code) for code, is_wrong in zip(truth, wrong)]
-    confidence = np.where(wrong, rng.beta(5, 3.5, len(truth)), rng.beta(9, 1.6, len(truth)))
+    confidence = np.where(wrong, rng.beta(5.5, 2.6, len(truth)), rng.beta(9, 1.6, len(truth)))
     doubtful = confidence <= np.quantile(confidence, SHARE_UNIDENTIFIED)
     run, predictions = folder / "run", folder / "predictions"
     (predictions / "images").mkdir(parents=True)

@@ -155,7 +155,7 @@ def test_from_the_list_of_cases_to_a_signed_differential_by_keys_alone(browser, 
         assert "is signed" in page.inner_text("#message")
         page.click("text=Differential >> nth=0")
         page.fill("#comment", "wrong slide")
-        page.click("text=Reopen")
+        page.click('button:has-text("Reopen")')
         page.wait_for_selector("text=Sign as Ada")
 
 

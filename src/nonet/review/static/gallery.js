@@ -204,20 +204,28 @@ function selectTo(id) {
   focus(id, { select: true });
 }
 
+// The tile before or after another, across classes; null at the ends.
+function beside(tile, step) {
+  const sibling = step > 0 ? tile.nextElementSibling : tile.previousElementSibling;
+  if (sibling) return sibling;
+  const next = (section) => (step > 0 ? section.nextElementSibling : section.previousElementSibling);
+  let section = next(tile.closest("section"));
+  while (section?.hidden) section = next(section);
+  const tiles = section?.querySelector(".grid").children;
+  return tiles?.[step > 0 ? 0 : tiles.length - 1] ?? null;
+}
+
 function neighbour(key) {
-  const tiles = tilesInOrder();
-  if (current === null) return tiles.length ? idOf(tiles[0]) : null;
+  if (current === null) return null;
   const { tile } = cells.get(current);
-  const index = tiles.indexOf(tile);
-  if (key === "ArrowLeft" || key === "ArrowRight") return idOf(tiles[index + (key === "ArrowRight" ? 1 : -1)] ?? tile);
-  if (key === "Home" || key === "End") {
-    const { parentElement: grid } = tile;
-    return idOf(key === "Home" ? grid.firstElementChild : grid.lastElementChild);
-  }
+  if (key === "Home") return idOf(tile.parentElement.firstElementChild);
+  if (key === "End") return idOf(tile.parentElement.lastElementChild);
+  const step = key === "ArrowRight" || key === "ArrowDown" ? 1 : -1;
+  if (key === "ArrowLeft" || key === "ArrowRight") return idOf(beside(tile, step) ?? tile);
   // Up and down: the nearest tile of the next row, also across classes.
   const here = tile.getBoundingClientRect();
   let [best, least, row] = [tile, Infinity, null];
-  for (const other of key === "ArrowDown" ? tiles.slice(index + 1) : tiles.slice(0, index).reverse()) {
+  for (let other = beside(tile, step); other; other = beside(other, step)) {
     const there = other.getBoundingClientRect();
     if (Math.abs(there.top - here.top) < 2) continue;
     row ??= there.top;
