@@ -266,8 +266,8 @@ def report(rows: list[dict], machine: str) -> str:
         "Confidence is simulated: it tells right names from wrong ones with an area under the ROC curve of "
         f"{table['auroc'].mean():.2f}. Machine: {machine}.",
         "",
-        "| case | cells to correct | arrows | letters and Space | Enter | keys in all | keys per corrected cell | key to "
-        "paint p50, p95, largest (ms) | first screen (s) | nonet serve and browser start (s) |",
+        "| case | cells to correct | arrows | letters and Space | Enter | keys in all | keys per corrected cell | "
+        "key to paint p50, p95, largest (ms) | first screen (s) | nonet serve and browser start (s) |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for number, row in enumerate(rows, 1):
@@ -278,10 +278,10 @@ def report(rows: list[dict], machine: str) -> str:
         )
     lines += [
         "",
-        "Keys in all include two for opening the differential and signing. Keys per corrected cell are arrows, letters "
-        "and Space. The reviewer goes to the nearest wrong cell of a class, and accepts the rest of the class once none "
-        "is left; a person who has to look for the wrong ones needs more time, and no fewer keys. First screen: from "
-        "opening the page of the case until every visible cell is drawn.",
+        "Keys in all include two for opening the differential and signing. Keys per corrected cell are arrows, "
+        "letters and Space. The reviewer goes to the nearest wrong cell of a class, and accepts the rest of the class "
+        "once none is left; a person who has to look for the wrong ones needs more time, and no fewer keys. First "
+        "screen: from opening the page of the case until every visible cell is drawn.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+
 from helpers.prediction_folders import write_reviewable, write_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")

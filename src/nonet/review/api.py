@@ -7,8 +7,9 @@ from fastapi import FastAPI, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nonet.errors import DataError
+from nonet.review.records import Case, Cell
 from nonet.review.results import MEDIA_TYPES, export
-from nonet.review.store import Case, Cell, Store
+from nonet.review.store import Store
 
 _LARGEST = 2**53  # the largest integer that JavaScript and SQLite both hold exactly
 #: A number in the address of a page.

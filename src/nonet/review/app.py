@@ -22,17 +22,17 @@ from nonet.review.api import Number, add_api, cell_json
 from nonet.review.history import in_words
 from nonet.review.keys import assign_letters, gallery_order
 from nonet.review.pictures import native, thumbnail
-from nonet.review.results import differential_of
-from nonet.review.security import add_security
-from nonet.review.store import (
+from nonet.review.records import (
     Cell,
     LockedCaseError,
     NotFoundError,
     NotSignedError,
     StaleCellError,
-    Store,
     UnfinishedCaseError,
 )
+from nonet.review.results import differential_of
+from nonet.review.security import add_security
+from nonet.review.store import Store
 
 logger = logging.getLogger("nonet")
 
@@ -70,9 +70,7 @@ def make_app(store: Store, classes: list[str], *, title: str, hosts: set[str], r
     return app
 
 
-def _add_pages(
-    app: FastAPI, store: Store, classes: list[str], letters: dict[str, str], common: dict[str, str]
-) -> None:
+def _add_pages(app: FastAPI, store: Store, classes: list[str], letters: dict[str, str], common: dict[str, str]) -> None:
     templates = html_environment(_HERE / "templates")
     labels = [_label_facts(label, letter) for label, letter in letters.items()]
     numbers = {label["code"]: place for place, label in enumerate(labels)}
@@ -102,8 +100,7 @@ def _add_pages(
     @app.get("/labels.css", include_in_schema=False)
     def show_colours() -> Response:
         """Return the colours of the classes: the content security policy forbids styles in the pages."""
-        rules = [f".label-{place} {{ --label: {label['colour']}; }}" for place, label in enumerate(labels)]
-        return Response("\n".join(rules) + "\n", media_type="text/css")
+        return Response(templates.get_template("labels.css.j2").render(labels=labels), media_type="text/css")
 
 
 def _label_facts(label: str, letter: str) -> dict[str, str]:

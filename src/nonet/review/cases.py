@@ -15,7 +15,8 @@ from nonet.artifacts.run import Run, file_sha256
 from nonet.differential.count import NO_CASE, open_predictions
 from nonet.errors import DataError, NonetError, RunError, counted, printable
 from nonet.progress import progress
-from nonet.review.store import NewCell, Store
+from nonet.review.records import NewCell
+from nonet.review.store import Store
 
 logger = logging.getLogger("nonet")
 
@@ -70,7 +71,7 @@ def _add_case(store: Store, name: str, part: pd.DataFrame, classes: list[str], f
         raise DataError(
             f'Case "{printable(name)}" of {folder} is not the one that is in {store.path}: its cells or predictions '
             f"differ from those of {stored.source}.",
-            hint='Give it another name: nonet predict … --case NAME. What was reviewed stays as it is.',
+            hint="Give it another name: nonet predict … --case NAME. What was reviewed stays as it is.",
         )
     if stored is not None:
         return False
@@ -86,7 +87,9 @@ def _add_case(store: Store, name: str, part: pd.DataFrame, classes: list[str], f
 def _facts(row: dict, classes: list[str]) -> dict:
     """Return what the page shows of a prediction."""
     numbers = {name: row.get(name) for name in ("confidence", "agreement", "ood_percentile")}
-    known = {name: round(float(value), 6) for name, value in numbers.items() if value is not None and pd.notna(value)}
+    known: dict = {
+        name: round(float(value), 6) for name, value in numbers.items() if value is not None and pd.notna(value)
+    }
     proba = {code: row[PREFIX + code] for code in classes}
     if not any(pd.isna(value) for value in proba.values()):
         known["proba"] = {code: round(float(value), 6) for code, value in proba.items()}

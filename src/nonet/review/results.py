@@ -13,7 +13,7 @@ from nonet.differential.fhir import Status, make_bundle
 from nonet.differential.groups import NOT_COUNTED
 from nonet.differential.shares import RESEARCH_USE, Differential, count_case
 from nonet.differential.tables import to_dict, to_table
-from nonet.review.store import Case, Cell
+from nonet.review.records import Case, Cell
 
 MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nonet.artifacts.run import Run
 from nonet.artifacts.storage import storage_error
-from nonet.errors import DataError, NonetError, counted
+from nonet.errors import DataError, counted
 
 logger = logging.getLogger("nonet")
 
@@ -81,7 +81,12 @@ def serve(
         logger.info(f"{counted(num_cases, 'case', 'cases')}{added}; decisions are stored under the name {name}.")
         logger.info(f"Review page: {address} (Ctrl-C stops it)")
         config = uvicorn.Config(
-            app, log_config=None, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
         )
         uvicorn.Server(config).run(sockets=[listener])
 
@@ -110,7 +115,8 @@ def _reviewer_name(reviewer: str | None) -> str:
     name = reviewer.strip()
     if not name or len(name) > _MAX_NAME or any(unicodedata.category(one)[0] == "C" for one in name):
         raise DataError(
-            f"The reviewer's name must have 1 to {_MAX_NAME} printable characters.", hint='Give `reviewer`, such as "A. Lee".'
+            f"The reviewer's name must have 1 to {_MAX_NAME} printable characters.",
+            hint='Give `reviewer`, such as "A. Lee".',
         )
     return name
 

@@ -9,133 +9,26 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from nonet.artifacts.storage import writing_to
-from nonet.cells import UNIDENTIFIED
-from nonet.errors import DataError, NonetError, StorageError, counted
+from nonet.errors import DataError, StorageError, counted
+from nonet.review.records import (
+    Case,
+    Cell,
+    LockedCaseError,
+    NewCell,
+    NotFoundError,
+    NotSignedError,
+    StaleCellError,
+    UnfinishedCaseError,
+)
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10.0
-
-
-class StaleCellError(NonetError):
-    """Somebody else changed a cell since the reviewer saw it. `cells` has it as it stands now."""
-
-    def __init__(self, message: str, cells: list["Cell"]):
-        super().__init__(message, hint="Look at the cell again, then decide.")
-        self.cells = cells
-
-
-class LockedCaseError(NonetError):
-    """The case is signed, so that its cells cannot be changed."""
-
-
-class UnfinishedCaseError(NonetError):
-    """The case cannot be signed: cells are unidentified."""
-
-
-class NotSignedError(NonetError):
-    """The case cannot be reopened: it is open."""
-
-
-class NotFoundError(NonetError):
-    """There is no such case or cell."""
-
-
-@dataclass(frozen=True)
-class NewCell:
-    """A predicted cell, as `Store.add_case` takes it; the attributes are those of `Cell`."""
-
-    image: str
-    path: str
-    sha256: str
-    predicted: str
-    reason: str
-    facts: dict
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a case.
-
-    Attributes
-    ----------
-    id, case_id, position : int
-        Number, case, and place in the predictions of the case.
-    image, path, sha256 : str
-        Name in predictions.csv, file, and checksum of its content.
-    predicted, reason : str
-        Label of the ensemble, and why it is "unidentified" or "".
-    facts : dict
-        confidence, best (most probable class), proba (class → probability), set, agreement, note.
-    label : str
-        As it stands after review.
-    version : int
-        Grows with each change; a decision names the version that the reviewer saw.
-    num_decisions : int
-        Decisions that stand; 0 for a cell that nobody has looked at.
-    """
-
-    id: int
-    case_id: int
-    position: int
-    image: str
-    path: str
-    sha256: str
-    predicted: str
-    reason: str
-    facts: dict
-    label: str
-    version: int
-    num_decisions: int = 0
-
-    @property
-    def is_unidentified(self) -> bool:
-        """Whether it holds up the signature: readable, and without a class."""
-        return self.label == UNIDENTIFIED
-
-
-@dataclass(frozen=True)
-class Case:
-    """A case and how far its review has come.
-
-    Attributes
-    ----------
-    id : int
-    name, source, digest, model : str
-        Name, folder of predictions, digest of what was predicted, fingerprint of the ensemble.
-    created_at : str
-        ISO 8601, UTC.
-    num_cells, num_unidentified, num_changed : int
-        Readable images; those without a class; those whose label differs from the prediction.
-    signed_by, signed_at, comment : str
-        Of the signature that stands; "" while the case is open.
-    was_reopened : bool
-        Whether it had been signed before.
-    """
-
-    id: int
-    name: str
-    source: str
-    digest: str
-    model: str
-    created_at: str
-    num_cells: int
-    num_unidentified: int
-    num_changed: int
-    signed_by: str = ""
-    signed_at: str = ""
-    comment: str = ""
-    was_reopened: bool = False
-
-    @property
-    def is_signed(self) -> bool:
-        """Whether it is locked."""
-        return bool(self.signed_at)
 
 
 class Store:
@@ -361,8 +254,8 @@ class Store:
             case = _case(connection, case_id)
             _require_open(case)
             last = connection.execute(
-                "SELECT max(batch) AS batch FROM decisions JOIN cells ON cells.id = cell_id WHERE case_id = ? AND who = ? "
-                f"AND {_STANDS}",
+                "SELECT max(batch) AS batch FROM decisions JOIN cells ON cells.id = cell_id "
+                f"WHERE case_id = ? AND who = ? AND {_STANDS}",
                 (case_id, who),
             ).fetchone()["batch"]
             if last is None:
@@ -466,7 +359,7 @@ def _cell(connection: sqlite3.Connection, cell_id: int) -> Cell:
 
 def _as_case(connection: sqlite3.Connection, row: sqlite3.Row) -> Case:
     signatures = connection.execute("SELECT * FROM signatures WHERE case_id = ? ORDER BY id", (row["id"],)).fetchall()
-    facts = {key: row[key] or 0 if key.startswith("num_") else row[key] for key in row.keys()}  # noqa: SIM118
+    facts: dict[str, Any] = {key: row[key] or 0 if key.startswith("num_") else row[key] for key in row.keys()}  # noqa: SIM118
     if signatures and signatures[-1]["action"] == "sign":
         last = signatures[-1]
         facts |= {"signed_by": last["who"], "signed_at": last["at"], "comment": last["comment"]}
@@ -490,15 +383,16 @@ def _require_open(case: Case) -> None:
 
 def _next_batch(connection: sqlite3.Connection) -> int:
     return connection.execute(
-        "SELECT 1 + max(coalesce((SELECT max(batch) FROM decisions), 0), coalesce((SELECT max(batch) FROM signatures), 0))"
+        "SELECT 1 + coalesce(max(batch), 0) FROM (SELECT max(batch) AS batch FROM decisions UNION "
+        "SELECT max(batch) AS batch FROM signatures)"
     ).fetchone()[0]
 
 
 def _last_standing(connection: sqlite3.Connection, cell_id: int) -> int | None:
     """Return the last decision on a cell that was not undone."""
-    return connection.execute(
-        f"SELECT max(id) FROM decisions WHERE cell_id = ? AND {_STANDS}", (cell_id,)
-    ).fetchone()[0]
+    return connection.execute(f"SELECT max(id) FROM decisions WHERE cell_id = ? AND {_STANDS}", (cell_id,)).fetchone()[
+        0
+    ]
 
 
 def _add_decision(

@@ -2,12 +2,13 @@
 
 import io
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.reviews import open_page
 from PIL import Image
 
+from helpers.reviews import open_page
 from nonet.differential.shares import RESEARCH_USE
 
 EVIL = '<script>alert(1)</script>" onload="x'
@@ -23,7 +24,13 @@ def page(tmp_path):
 
 
 def test_every_page_is_shown_with_its_notice(page):
-    for path in ("/", f"/cases/{page.case_id}", f"/cases/{page.case_id}/differential", "/?search=7", "/?search=nothing"):
+    for path in (
+        "/",
+        f"/cases/{page.case_id}",
+        f"/cases/{page.case_id}/differential",
+        "/?search=7",
+        "/?search=nothing",
+    ):
         answer = page.client.get(path)
         assert answer.status_code == 200, path
         assert RESEARCH_USE in answer.text
@@ -134,7 +141,12 @@ def test_a_body_that_is_no_json_is_refused(page, content):
 
 @pytest.mark.parametrize("number", ["0", "-1", "99", "x", "1e3", "9" * 30])
 def test_what_does_not_exist_is_404(page, number):
-    for path in (f"/cases/{number}", f"/cells/{number}/thumbnail", f"/api/cases/{number}/cells", f"/api/cases/{number}"):
+    for path in (
+        f"/cases/{number}",
+        f"/cells/{number}/thumbnail",
+        f"/api/cases/{number}/cells",
+        f"/api/cases/{number}",
+    ):
         answer = page.client.get(path)
         assert answer.status_code == 404, path
         assert answer.json()["detail"].startswith("There is no such")
@@ -160,10 +172,22 @@ def test_pictures_are_encoded_anew_and_refused_once_the_file_has_changed(page):
     assert other.status_code == 422 and "changed" in other.json()["detail"]
 
 
-def test_a_polyglot_is_shown_without_what_hangs_on_it(tmp_path):
-    page = open_page(tmp_path, CELLS[:1])
+def test_a_polyglot_is_shown_without_what_hangs_on_it(tmp_path, monkeypatch):
+    save = Image.Image.save
+
+    def save_with_markup(image, path, *arguments, **options):
+        save(image, path, *arguments, **options)
+        if isinstance(path, Path):
+            path.write_bytes(path.read_bytes() + b"<script>alert(1)</script>")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", save_with_markup)
+        page = open_page(tmp_path, CELLS[:1])
     cell = page.store.cells(page.case_id)[0]
-    assert b"<script>" not in page.client.get(f"/cells/{cell.id}/image").content
+    assert b"<script>" in Path(cell.path).read_bytes()
+    for name in ("image", "thumbnail"):
+        answer = page.client.get(f"/cells/{cell.id}/{name}")
+        assert answer.status_code == 200 and b"<script>" not in answer.content
 
 
 def test_exports_say_the_same_and_how_it_was_signed(page):

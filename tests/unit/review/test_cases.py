@@ -1,8 +1,8 @@
 """Folders of predictions become cases: only those of this run, whole, and never under a name that holds another."""
 
 import pytest
-from helpers.prediction_folders import write_reviewable, write_run
 
+from helpers.prediction_folders import write_reviewable, write_run
 from nonet.artifacts.run import Run
 from nonet.errors import DataError, RunError
 from nonet.review.cases import add_cases
@@ -83,6 +83,7 @@ def test_a_folder_that_lacks_something_is_refused_and_nothing_is_added(tmp_path,
 
 def test_an_unfinished_or_shuffled_prediction_is_refused(tmp_path, run, store):
     import pandas as pd
+
     from nonet.artifacts.integrity import write_sealed
 
     folder = write_reviewable(tmp_path / "p", run.folder, CELLS)

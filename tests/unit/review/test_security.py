@@ -1,6 +1,7 @@
 """Who may call the page: other names of the host, other origins and oversized requests are refused."""
 
 import pytest
+
 from helpers.reviews import HEADERS, open_page
 
 BODY = {"comment": "x"}
@@ -26,7 +27,8 @@ def test_another_name_of_the_host_is_refused(page, host):
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "https://127.0.0.1:8765", "http://localhost:8765"]
+    "origin",
+    ["http://evil.example", "null", "http://127.0.0.1:9999", "https://127.0.0.1:8765", "http://localhost:8765"],
 )
 def test_changes_from_another_origin_are_refused(page, origin):
     answer = page.post("reopen", BODY, headers=HEADERS | {"Origin": origin})
@@ -54,6 +56,8 @@ def test_oversized_and_unmeasured_requests_are_refused(page):
     assert page.post("sign", {"comment": "x" * 2001}).status_code == 422
 
 
-@pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd"]
+)
 def test_only_static_files_are_served_as_such(page, path):
     assert page.client.get(path).status_code == 404

@@ -9,15 +9,15 @@ from contextlib import closing
 import pytest
 
 from nonet.errors import DataError, StorageError
-from nonet.review.store import (
+from nonet.review.records import (
     LockedCaseError,
     NewCell,
     NotFoundError,
     NotSignedError,
     StaleCellError,
-    Store,
     UnfinishedCaseError,
 )
+from nonet.review.store import Store
 
 LABELS = ("SNE", "SNE", "LY", "unidentified", "MO", "")
 
@@ -229,7 +229,7 @@ def test_a_backup_of_a_store_in_use_is_whole(store, case_id, tmp_path):
 
 def test_a_file_that_is_no_store_and_one_of_another_layout_are_refused(tmp_path, store):
     (tmp_path / "x.sqlite").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(StorageError, match="x.sqlite"):
+    with pytest.raises(StorageError, match=r"x\.sqlite"):
         Store(tmp_path / "x.sqlite")
     with closing(sqlite3.connect(store.path)) as connection, connection:
         connection.execute("UPDATE facts SET value = '99' WHERE name = 'schema_version'")
