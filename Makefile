@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast golden check format bench docs pictures clean
+.PHONY: help demo test test-fast golden check format bench docs pictures screenshots clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -60,6 +60,9 @@ docs: $(READY)  ## the documentation, in docs/_build/html; fails on a broken lin
 pictures: demo  ## draw the pictures of docs/images again
 	$(BIN)/python docs/make_contact_sheet.py
 	$(BIN)/python docs/make_result.py
+
+screenshots: $(READY)  ## take the pictures of the review page again; needs Chromium
+	$(BIN)/python docs/make_screenshots.py
 
 clean:  ## remove the environment, the demo and the documentation that was built
 	rm -rf $(VENV) demo docs/_build docs/benchmarks docs/reference/api
