@@ -434,7 +434,8 @@ async function start() {
   if (!response.ok) return say("The cells could not be loaded. Reload the page.");
   [BLIND, ...order].forEach(makeSection);
   if (!isSigned) makeMoves();
-  const loaded = (await response.json()).map((cell) => ({ ...cell, pending: 0, stored: { ...cell } })).sort(compare);
+  const loaded = (await response.json()).map((cell) => ({ ...cell, pending: 0, stored: { ...cell } }));
+  loaded.sort((a, b) => codeOf(a).localeCompare(codeOf(b)) || compare(a, b)); // within a section alone
   for (const cell of loaded) { cells.set(cell.id, cell); makeTile(cell); sections.get(codeOf(cell)).grid.append(cell.tile); }
   count();
   const first = tilesInOrder().find(isLeft) ?? tilesInOrder()[0];
