@@ -2,6 +2,7 @@
 
 import { element } from "./element.js";
 import { makePanel } from "./panel.js";
+import { addPointer } from "./pointer.js";
 import { makeSaver } from "./saving.js";
 
 const gallery = document.getElementById("gallery");
@@ -344,59 +345,18 @@ function onKey(event) {
 
 document.addEventListener("keydown", (event) => { if (onKey(event)) event.preventDefault(); });
 
-const tileOf = (event) => event.target.closest?.(".tile");
-let pointer = "";
-gallery.addEventListener("mousemove", (event) => {
-  const place = `${event.screenX} ${event.screenY}`; // scrolling by keys moves tiles under a pointer that rests
-  if (place === pointer) return;
-  pointer = place;
-  const tile = tileOf(event);
-  if (tile && !frame && !selection.size && idOf(tile) !== current) focus(idOf(tile), { scroll: false });
-});
-
-gallery.addEventListener("click", (event) => {
-  const tile = tileOf(event);
-  if (!tile) return;
-  const id = idOf(tile);
-  if (event.shiftKey) { selectTo(id); return; }
-  focus(id, { select: true, scroll: false });
-  mark(id, !selection.has(id));
-  anchor = id;
-});
-
-gallery.addEventListener("dblclick", (event) => { if (tileOf(event)) panel.toggle(cells.get(current)); });
-
-gallery.addEventListener("dragstart", (event) => {
-  const tile = tileOf(event);
-  if (!tile) return;
-  if (!selection.has(idOf(tile))) { clearSelection(); focus(idOf(tile), { select: true, scroll: false }); mark(idOf(tile), true); }
-  event.dataTransfer.effectAllowed = "move";
-  event.dataTransfer.setData("text/plain", tile.dataset.id);
-});
-
-// A frame drawn on the background selects what it touches.
-let frame = null;
-gallery.addEventListener("pointerdown", (event) => {
-  if (event.pointerType === "touch" || event.button !== 0 || tileOf(event) || event.target.closest("button")) return;
-  frame = { x: event.clientX, y: event.clientY, box: element("div", "frame") };
-  gallery.append(frame.box);
-  clearSelection();
-});
-window.addEventListener("pointermove", (event) => {
-  if (!frame) return;
-  const [left, right] = [frame.x, event.clientX].sort((a, b) => a - b);
-  const [top, bottom] = [frame.y, event.clientY].sort((a, b) => a - b);
-  Object.assign(frame.box.style, { left: `${left}px`, top: `${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });
-  for (const tile of tilesInOrder()) {
-    const box = tile.getBoundingClientRect();
-    mark(idOf(tile), box.left < right && box.right > left && box.top < bottom && box.bottom > top);
-  }
-});
-window.addEventListener("pointerup", () => {
-  if (!frame) return;
-  frame.box.remove();
-  frame = null;
-  if (selection.size) focus(chosen().at(-1), { select: true, scroll: false });
+addPointer(gallery, {
+  tilesInOrder,
+  selectTo,
+  clearSelection,
+  chosen,
+  mark,
+  focus,
+  isSelected: (id) => selection.has(id),
+  hasSelection: () => selection.size > 0,
+  isCurrent: (id) => id === current,
+  startSelection: (id) => { anchor = id; },
+  togglePanel: () => panel.toggle(cells.get(current)),
 });
 
 document.getElementById("undo").addEventListener("click", undo);
@@ -435,12 +395,15 @@ async function start() {
   [BLIND, ...order].forEach(makeSection);
   if (!isSigned) makeMoves();
   const loaded = (await response.json()).map((cell) => ({ ...cell, pending: 0, stored: { ...cell } }));
-  loaded.sort((a, b) => codeOf(a).localeCompare(codeOf(b)) || compare(a, b)); // within a section alone
+  const rank = (cell) => order.indexOf(codeOf(cell)); // as shown: pictures are loaded in the order in which tiles are made
+  loaded.sort((a, b) => rank(a) - rank(b) || compare(a, b));
   for (const cell of loaded) { cells.set(cell.id, cell); makeTile(cell); sections.get(codeOf(cell)).grid.append(cell.tile); }
   count();
   const first = tilesInOrder().find(isLeft) ?? tilesInOrder()[0];
   if (first) focus(idOf(first));
   document.body.dataset.ready = "1";
+  // The first screen before all others; then the rest, so that no key waits for a picture.
+  setTimeout(() => { for (const { tile } of cells.values()) tile.firstChild.loading = "eager"; }, 1500);
   return undefined;
 }
 start();
