@@ -137,6 +137,14 @@ def served(folder: Path, *options: str) -> Iterator[str]:
 
 
 @contextmanager
+def measured_start(folder: Path, *options: str) -> Iterator[tuple[str, float]]:
+    """Yield the page's address as `served` does, and the seconds until it was known."""
+    began = time.perf_counter()
+    with served(folder, *options) as address:
+        yield address, time.perf_counter() - began
+
+
+@contextmanager
 def opened_browser() -> Iterator:
     """Yield a headless Chromium."""
     from playwright.sync_api import sync_playwright
@@ -214,10 +222,10 @@ def measure(folder: Path, seed: int) -> dict:
     table = pd.read_csv(folder / "predictions" / "predictions.csv", keep_default_na=False)
     is_wrong = table["label"].to_numpy() != table["image"].map(truth).to_numpy()
     is_right = table["best"].to_numpy() == table["image"].map(truth).to_numpy()
-    start = time.perf_counter()
-    with opened_browser() as browser, served(folder, "--cases", str(folder / "predictions")) as address:
+    options = ("--cases", str(folder / "predictions"))
+    with opened_browser() as browser, measured_start(folder, *options) as (address, start_s):
         page = browser.new_page(viewport={"width": 1280, "height": 800})
-        start_s, opening = time.perf_counter() - start, time.perf_counter()
+        opening = time.perf_counter()
         page.goto(f"{address}/cases/1")
         page.wait_for_selector("body[data-ready]")
         wait_for(
@@ -271,7 +279,7 @@ def report(rows: list[dict], machine: str) -> str:
         f"Browser and program share one machine: {machine}.",
         "",
         "| case | cells to correct | arrows | letters and Space | Enter | keys in all | keys per corrected cell | "
-        "key to paint p50, p95, largest (ms) | first screen (s) | nonet serve and browser start (s) |",
+        "key to paint p50, p95, largest (ms) | first screen (s) | start of nonet serve with a new case (s) |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for number, row in enumerate(rows, 1):

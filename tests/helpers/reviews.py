@@ -19,7 +19,10 @@ class Page(NamedTuple):
         return self.client.post(f"/api/cases/{case_id or self.case_id}/{what}", json=body, headers=headers)
 
     def get(self, what, case_id=None):
-        return self.client.get(f"/api/cases/{case_id or self.case_id}/{what}")
+        return self.client.get(f"/api/cases/{case_id or self.case_id}/{what}".rstrip("/"))
+
+    def sign(self, comment=""):
+        return self.post("sign", {"comment": comment, "version": self.get("").json()["version"]})
 
     def decide(self, places, label, **more):
         cells = self.get("cells").json()

@@ -40,9 +40,16 @@ class Decision(_Body):
 
 
 class Signature(_Body):
-    """A signature, or the reason for reopening a case."""
+    """A signature under a case as the reviewer saw it."""
 
+    version: Annotated[int, Field(ge=0, le=_LARGEST)]
     comment: Annotated[str, Field(max_length=2000)] = ""
+
+
+class Reopening(_Body):
+    """The reason for reopening a case."""
+
+    comment: Annotated[str, Field(max_length=2000)]
 
 
 def add_api(app: FastAPI, store: Store, classes: list[str], *, labels: set[str], reviewer: str) -> None:
@@ -97,11 +104,11 @@ def add_api(app: FastAPI, store: Store, classes: list[str], *, labels: set[str],
 
     @app.post("/api/cases/{case_id}/sign")
     def sign(case_id: Number, body: Signature) -> dict:
-        """Sign and lock a case; 409 while cells are unidentified."""
-        return _case_json(store.sign(case_id, who=reviewer, comment=body.comment.strip()))
+        """Sign and lock a case; 409 while cells are unidentified, or if it was changed since the reviewer saw it."""
+        return _case_json(store.sign(case_id, body.version, who=reviewer, comment=body.comment.strip()))
 
     @app.post("/api/cases/{case_id}/reopen")
-    def reopen(case_id: Number, body: Signature) -> dict:
+    def reopen(case_id: Number, body: Reopening) -> dict:
         """Open a signed case again, for a reason."""
         return _case_json(store.reopen(case_id, who=reviewer, reason=body.comment))
 

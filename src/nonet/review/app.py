@@ -27,6 +27,7 @@ from nonet.review.records import (
     LockedCaseError,
     NotFoundError,
     NotSignedError,
+    StaleCaseError,
     StaleCellError,
     UnfinishedCaseError,
 )
@@ -163,4 +164,4 @@ def _add_errors(app: FastAPI) -> None:
         return answer(request, 503, "The reviews cannot be read or written now, so nothing was saved. Try again.")
 
 
-_CONFLICTS = (StaleCellError, LockedCaseError, UnfinishedCaseError, NotSignedError)
+_CONFLICTS = (StaleCellError, StaleCaseError, LockedCaseError, UnfinishedCaseError, NotSignedError)

@@ -22,6 +22,10 @@ class UnfinishedCaseError(NonetError):
     """The case cannot be signed: cells are unidentified."""
 
 
+class StaleCaseError(NonetError):
+    """The case cannot be signed: it was changed since the reviewer saw its differential."""
+
+
 class NotSignedError(NonetError):
     """The case cannot be reopened: it is open."""
 
@@ -96,6 +100,8 @@ class Case:
         ISO 8601, UTC.
     num_cells, num_unidentified, num_changed : int
         Readable images; those without a class; those whose label differs from the prediction.
+    version : int
+        Grows with each change of a cell; a signature names the version that the reviewer saw.
     signed_by, signed_at, comment : str
         Of the signature that stands; "" while the case is open.
     was_reopened : bool
@@ -111,6 +117,7 @@ class Case:
     num_cells: int
     num_unidentified: int
     num_changed: int
+    version: int
     signed_by: str = ""
     signed_at: str = ""
     comment: str = ""

@@ -38,7 +38,7 @@ def serve(
     cases : sequence of paths
         Folders of "nonet predict" with cases to add. Those added before stay, and need not be given again.
     port : int
-        0 takes any free one.
+        Port to listen on; 0 takes any free one.
     host : {"127.0.0.1", "localhost", "::1"}
         Address to listen on. There is no login yet, so only those of this machine are taken.
     reviewer : str, optional

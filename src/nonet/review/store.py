@@ -23,6 +23,7 @@ from nonet.review.records import (
     NewCell,
     NotFoundError,
     NotSignedError,
+    StaleCaseError,
     StaleCellError,
     UnfinishedCaseError,
 )
@@ -276,11 +277,25 @@ class Store:
                 _add_decision(connection, batch, who, cell, each["from_label"], "undo", case.model, undoes=each["id"])
             return [_cell(connection, cell_id) for cell_id in cells]
 
-    def sign(self, case_id: int, *, who: str, comment: str = "") -> Case:
+    def sign(self, case_id: int, version: int, *, who: str, comment: str = "") -> Case:
         """Sign a case, which locks it.
+
+        Parameters
+        ----------
+        case_id : int
+        version : int
+            Of the case, as the reviewer saw it.
+        who : str
+        comment : str
+
+        Returns
+        -------
+        Case
 
         Raises
         ------
+        StaleCaseError
+            If a cell was changed since.
         UnfinishedCaseError
             If cells are unidentified.
         LockedCaseError
@@ -293,6 +308,11 @@ class Store:
                 raise UnfinishedCaseError(
                     f"{counted(case.num_unidentified, 'cell is', 'cells are')} unidentified.",
                     hint="Give each a class, or mark it as no white cell, then sign.",
+                )
+            if case.version != version:
+                raise StaleCaseError(
+                    "The case was changed since this page was opened; it was not signed.",
+                    hint="Reload the page, and look at the differential again.",
                 )
             _add_signature(connection, who, case_id, "sign", comment)
             return _case(connection, case_id)
@@ -338,7 +358,8 @@ _CELLS = (
 )
 _CASES = (
     "SELECT cases.*, sum(cells.predicted != '') AS num_cells, sum(cells.label = 'unidentified') AS num_unidentified, "
-    "sum(cells.label != cells.predicted) AS num_changed FROM cases LEFT JOIN cells ON cells.case_id = cases.id"
+    "sum(cells.label != cells.predicted) AS num_changed, sum(cells.version) AS version "
+    "FROM cases LEFT JOIN cells ON cells.case_id = cases.id"
 )
 
 
@@ -359,7 +380,9 @@ def _cell(connection: sqlite3.Connection, cell_id: int) -> Cell:
 
 def _as_case(connection: sqlite3.Connection, row: sqlite3.Row) -> Case:
     signatures = connection.execute("SELECT * FROM signatures WHERE case_id = ? ORDER BY id", (row["id"],)).fetchall()
-    facts: dict[str, Any] = {key: row[key] or 0 if key.startswith("num_") else row[key] for key in row.keys()}  # noqa: SIM118
+    facts: dict[str, Any] = dict(row)
+    for name in ("num_cells", "num_unidentified", "num_changed", "version"):
+        facts[name] = facts[name] or 0  # NULL of a case without cells
     if signatures and signatures[-1]["action"] == "sign":
         last = signatures[-1]
         facts |= {"signed_by": last["who"], "signed_at": last["at"], "comment": last["comment"]}

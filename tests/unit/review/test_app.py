@@ -69,14 +69,14 @@ def test_cells_are_listed_as_they_stand_without_paths(page):
 
 
 def test_decide_undo_sign_and_reopen(page):
-    assert page.post("sign", {}).status_code == 409
+    assert page.sign().status_code == 409
     answer = page.decide([3], "EO")
     assert answer.status_code == 200
     assert [(cell["label"], cell["decided"], cell["version"]) for cell in answer.json()["cells"]] == [("EO", True, 1)]
     assert page.post("undo").json()["cells"][0]["label"] == "unidentified"
     assert page.decide([3], "MO").status_code == 200
     assert page.decide([0, 1], None, kind="accept").status_code == 200
-    signed = page.post("sign", {"comment": " fine "}).json()
+    signed = page.sign(" fine ").json()
     assert (signed["is_signed"], signed["signed_by"], signed["comment"]) == (True, "Ada", "fine")
     locked = page.decide([0], "EO")
     assert locked.status_code == 409 and "signed by Ada" in locked.json()["detail"]
@@ -93,6 +93,17 @@ def test_a_stale_cell_comes_back_as_it_stands(page):
     assert answer.status_code == 409
     assert "somebody else" in answer.json()["detail"]
     assert [(cell["label"], cell["version"]) for cell in answer.json()["cells"]] == [("EO", 1)]
+
+
+def test_a_case_that_was_changed_since_is_not_signed(page):
+    page.decide([3], "MO")
+    shown = page.client.get(f"/cases/{page.case_id}/differential").text
+    version = page.get("").json()["version"]
+    assert f'data-version="{version}"' in shown
+    page.decide([0], "BNE")
+    answer = page.post("sign", {"version": version})
+    assert answer.status_code == 409 and "Reload" in answer.json()["detail"]
+    assert page.post("sign", {"comment": "x"}).status_code == 422, "it must say what was seen"
 
 
 def test_blind_decisions_are_recorded_as_such(page):
@@ -195,7 +206,7 @@ def test_exports_say_the_same_and_how_it_was_signed(page):
     page.decide([2], "ERB")
     preliminary = page.get("differential.json").json()
     assert preliminary["status"] == "preliminary" and preliminary["num_counted"] == 4
-    page.post("sign", {"comment": "=1+1"})
+    page.sign("=1+1")
     made = page.get("differential.json").json()
     assert (made["status"], made["signed_by"], made["comment"]) == ("final", "Ada", "=1+1")
     assert made["notice"] == RESEARCH_USE
@@ -206,7 +217,7 @@ def test_exports_say_the_same_and_how_it_was_signed(page):
     assert table[table["part"] == "class"].set_index("key")["count"].to_dict() == counts
     assert set(table["status"]) == {"final"}
     page.post("reopen", {"comment": "again"})
-    page.post("sign", {})
+    page.sign()
     assert page.get("differential.json").json()["status"] == "amended"
 
 
@@ -217,7 +228,7 @@ def test_fhir_validates_and_is_final_once_signed(page):
         resources = [entry.resource for entry in bundle.model_validate_json(text).entry]
         assert {resource.status for resource in resources} == {status}
         page.decide([3], "SNE")
-        page.post("sign", {})
+        page.sign()
     assert "signed by Ada" in resources[0].conclusion
 
 

@@ -14,6 +14,7 @@ from nonet.review.records import (
     NewCell,
     NotFoundError,
     NotSignedError,
+    StaleCaseError,
     StaleCellError,
     UnfinishedCaseError,
 )
@@ -42,6 +43,11 @@ def add(store, name, labels=LABELS):
 
 def versions(cells, *places):
     return {cells[place].id: cells[place].version for place in places}
+
+
+def sign(store, case_id, **more):
+    version = sum(cell.version for cell in store.cells(case_id))
+    return store.sign(case_id, version, **more)
 
 
 def labels(store, case_id):
@@ -140,17 +146,17 @@ def test_undo_is_one_s_own_and_refused_once_somebody_else_has_decided(store, cas
 
 def test_signing_waits_for_every_class_then_locks_and_reopens_with_a_reason(store, case_id):
     with pytest.raises(UnfinishedCaseError, match="1 cell is unidentified"):
-        store.sign(case_id, who="Ada")
+        sign(store, case_id, who="Ada")
     store.decide(case_id, versions(store.cells(case_id), 3), "MO", who="Ada")
     with pytest.raises(NotSignedError):
         store.reopen(case_id, who="Ada", reason="too early")
-    case = store.sign(case_id, who="Ada", comment="fine")
+    case = sign(store, case_id, who="Ada", comment="fine")
     assert (case.is_signed, case.signed_by, case.comment, case.was_reopened) == (True, "Ada", "fine", False)
     cells = store.cells(case_id)
     for action in (
         lambda: store.decide(case_id, versions(cells, 0), "EO", who="Ben"),
         lambda: store.undo(case_id, who="Ada"),
-        lambda: store.sign(case_id, who="Ben"),
+        lambda: sign(store, case_id, who="Ben"),
     ):
         with pytest.raises(LockedCaseError, match="Ada"):
             action()
@@ -159,8 +165,20 @@ def test_signing_waits_for_every_class_then_locks_and_reopens_with_a_reason(stor
     case = store.reopen(case_id, who="Ben", reason="wrong slide")
     assert (case.is_signed, case.was_reopened) == (False, True)
     store.decide(case_id, versions(store.cells(case_id), 0), "EO", who="Ben")
-    assert store.sign(case_id, who="Ben").was_reopened
+    assert sign(store, case_id, who="Ben").was_reopened
     assert [row["kind"] for row in store.history(case_id)] == ["move", "sign", "reopen", "move", "sign"]
+
+
+def test_what_is_signed_is_what_the_reviewer_saw(store, case_id):
+    store.decide(case_id, versions(store.cells(case_id), 3), "MO", who="Ada")
+    seen = store.case(case_id).version
+    store.decide(case_id, versions(store.cells(case_id), 0), "BNE", who="Ben")
+    with pytest.raises(StaleCaseError):
+        store.sign(case_id, seen, who="Ada")
+    store.undo(case_id, who="Ben")
+    with pytest.raises(StaleCaseError):
+        store.sign(case_id, seen, who="Ada")
+    assert store.sign(case_id, store.case(case_id).version, who="Ada").is_signed
 
 
 def test_what_does_not_exist_is_not_found(store, case_id):
@@ -174,7 +192,7 @@ def test_what_does_not_exist_is_not_found(store, case_id):
         lambda: store.decide(case_id, {foreign.id: 0}, "EO", who="Ada"),
         lambda: store.decide(case_id, {unreadable.id: 0}, "EO", who="Ada"),
         lambda: store.undo(99, who="Ada"),
-        lambda: store.sign(99, who="Ada"),
+        lambda: sign(store, 99, who="Ada"),
     ):
         with pytest.raises(NotFoundError):
             action()
@@ -196,7 +214,7 @@ def test_what_does_not_exist_is_not_found(store, case_id):
 )
 def test_the_file_itself_refuses_to_change_the_past(store, case_id, statement):
     store.decide(case_id, versions(store.cells(case_id), 3), "MO", who="Ada")
-    store.sign(case_id, who="Ada")
+    sign(store, case_id, who="Ada")
     with closing(sqlite3.connect(store.path)) as connection, pytest.raises(sqlite3.IntegrityError):
         connection.execute(statement)
 

@@ -8,12 +8,14 @@ for (const form of section.querySelectorAll("form")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = form.querySelector("button");
+    // What is signed is the differential on this page: if it has changed since, the signature is refused.
+    const seen = form.dataset.action === "sign" ? { version: Number(section.dataset.version) } : {};
     button.disabled = true;
     try {
       const response = await fetch(`/api/cases/${section.dataset.case}/${form.dataset.action}`, {
         method: "POST",
         headers: { "Content-Type": "application/json", "X-Nonet": "1" },
-        body: JSON.stringify({ comment: form.elements.comment.value }),
+        body: JSON.stringify({ comment: form.elements.comment.value, ...seen }),
       });
       if (response.ok) {
         location.reload();

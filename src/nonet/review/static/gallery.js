@@ -21,13 +21,19 @@ let current = null; // id of the cell with the focus
 let anchor = null; // where a selection with Shift began
 let isBlind = false;
 let numWaiting = 0;
+let isLeaving = false; // for the differential, once all is saved
+const nextPage = document.getElementById("next");
 
 const panel = makePanel(byLabel, { isBlind: () => isBlind });
 const saver = makeSaver(caseId, {
   cells,
   show: (cell, { label, decided }) => change(cell, label, decided),
-  problem: say,
-  waiting: (num) => { numWaiting = num; count(); },
+  problem: (words) => { isLeaving = false; say(words); },
+  waiting: (num) => {
+    numWaiting = num;
+    count();
+    if (!num && isLeaving) nextPage.click();
+  },
 });
 
 // --- Drawing -----------------------------------------------------------------------------------------------------
@@ -295,7 +301,7 @@ function jumpToLeft(grid) {
   const next = tiles.slice(end + 1).find(isLeft) ?? tiles.find(isLeft);
   if (next) return focus(idOf(next));
   say("Every cell was looked at.");
-  return document.getElementById("next").focus();
+  return nextPage.focus();
 }
 
 function jump(step) {
@@ -359,6 +365,10 @@ addPointer(gallery, {
   togglePanel: () => panel.toggle(cells.get(current)),
 });
 
+nextPage.addEventListener("click", (event) => {
+  isLeaving = numWaiting > 0;
+  if (isLeaving) event.preventDefault();
+});
 document.getElementById("undo").addEventListener("click", undo);
 document.getElementById("show-panel").addEventListener("click", () => panel.toggle(cells.get(current)));
 document.getElementById("size").addEventListener("input", (event) => gallery.style.setProperty("--tile", `${event.target.value}px`));
