@@ -104,12 +104,13 @@ def demo(
     table = evaluate(run)
     say(format_table(table))
     say("7. Predict the corrupted test set, which has other patients, and compare with the true labels.")
-    predictions = predict(run, drawn["test"] / "images", out=out / "predictions")
+    predictions = predict(run, drawn["test"] / "images.csv", out=out / "predictions")
     scores = _score(predictions.table(), pd.read_csv(drawn["test"] / "truth.csv"))
     say(str(predictions))
     say(scores.to_string(index=False, float_format="%.3f"))
     report = run.evaluation / "report.html"
     say(f"8. The report: {report}")
+    say(f'9. Review and sign the differential of a patient: nonet serve "{run}" --cases "{predictions.folder}"')
     return DemoResult(table, float(scores["macro_f1"].iloc[0]), report)
 
 
