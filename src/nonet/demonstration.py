@@ -110,7 +110,7 @@ def demo(
     say(scores.to_string(index=False, float_format="%.3f"))
     report = run.evaluation / "report.html"
     say(f"8. The report: {report}")
-    say(f'9. Review and sign the differential of a patient: nonet serve "{run}" --cases "{predictions.folder}"')
+    say(f"9. Review and sign the differential of a patient: nonet serve {run} `cases={predictions.folder}`")
     return DemoResult(table, float(scores["macro_f1"].iloc[0]), report)
 
 
