@@ -57,6 +57,9 @@ LINEAGE_COLOURS = {
     LYMPHOPOIESIS: "#2166ac",
 }
 
+#: Colour of labels that are not among the thirteen.
+OTHER_COLOUR = "#8a9099"
+
 #: The thirteen codes in alphabetical order: the column order of every logit array.
 CLASSES = tuple(sorted(CELLS))
 
@@ -111,6 +114,11 @@ GRANULOCYTE_STAGES = ("PMY", "MY", "MMY", "BNE", "SNE")
 def class_name(code: str) -> str:
     """Return the name of a class, or the code itself if it is not one of the thirteen."""
     return CELLS[code].name if code in CELLS else code
+
+
+def class_colour(code: str) -> str:
+    """Return the colour of a class, as "#rrggbb"; grey if it is not one of the thirteen."""
+    return CELLS[code].colour if code in CELLS else OTHER_COLOUR
 
 
 def class_code(name: str) -> str | None:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nonet.cells import CELLS
+from nonet.cells import class_colour
 from nonet.differential.agreement import MIN_CASES
 from nonet.differential.shares import RESEARCH_USE
 from nonet.page.figures import FAINT, INK, svg_text, with_page_style
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from nonet.differential.compare import Comparison
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_OTHER_COLOUR = "#8a9099"
 _COLUMNS = 4
 _SIDE_IN = 2.1
 
@@ -64,8 +63,7 @@ def render_comparison(comparison: "Comparison", *, title: str, confidence: float
             num_cases=num_cases,
             min_cases=MIN_CASES,
             confidence=confidence,
-            colours={code: cell.colour for code, cell in CELLS.items()},
-            other_colour=_OTHER_COLOUR,
+            class_colour=class_colour,
             figures=figures,
             research_use=RESEARCH_USE,
             made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
@@ -94,8 +92,8 @@ def panels_figure(comparison: "Comparison", draw: Panel) -> Figure:
     for place, code in enumerate(codes):
         axes = figure.add_subplot(rows, _COLUMNS, place + 1)
         part = comparison.shares[comparison.shares["code"] == code]
-        colour = CELLS[code].colour if code in CELLS else _OTHER_COLOUR
-        draw(axes, part["reference"].to_numpy(), part["predicted"].to_numpy(), methods.loc[code], colour)
+        shares = part["reference"].to_numpy(), part["predicted"].to_numpy()
+        draw(axes, *shares, methods.loc[code], class_colour(str(code)))
         axes.set_title(code)
     return figure
 

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nonet.cells import CELLS
+from nonet.cells import class_colour
 from nonet.differential.shares import RESEARCH_USE, Differential
 from nonet.page.html import html_environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_OTHER_COLOUR = "#8a9099"
 
 
 def render_page(cases: Sequence[Differential], notes: Sequence[str], *, title: str) -> str:
@@ -34,8 +33,7 @@ def render_page(cases: Sequence[Differential], notes: Sequence[str], *, title: s
             title=title,
             cases=cases,
             notes=notes,
-            colours={code: cell.colour for code, cell in CELLS.items()},
-            other_colour=_OTHER_COLOUR,
+            class_colour=class_colour,
             research_use=RESEARCH_USE,
             made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
         )

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 import nonet
-from nonet.cells import CELLS, UNIDENTIFIED, class_name
+from nonet.cells import UNIDENTIFIED, class_colour, class_name
 from nonet.differential.count import file_name
 from nonet.differential.groups import NOT_COUNTED
 from nonet.differential.shares import RESEARCH_USE
@@ -38,7 +38,6 @@ from nonet.review.store import Store
 logger = logging.getLogger("nonet")
 
 _HERE = Path(__file__).parent
-_OTHER_COLOUR = "#8a9099"
 
 
 def make_app(store: Store, classes: list[str], *, title: str, hosts: set[str], reviewer: str) -> FastAPI:
@@ -106,8 +105,7 @@ def _add_pages(app: FastAPI, store: Store, classes: list[str], letters: dict[str
 
 def _label_facts(label: str, letter: str) -> dict[str, str]:
     name = NOT_COUNTED.get(label) or class_name(label)
-    colour = CELLS[label].colour if label in CELLS else _OTHER_COLOUR
-    return {"code": label, "name": name, "letter": letter, "colour": colour}
+    return {"code": label, "name": name, "letter": letter, "colour": class_colour(label)}
 
 
 def _add_pictures(app: FastAPI, store: Store) -> None:
