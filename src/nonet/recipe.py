@@ -156,13 +156,13 @@ def _find(name: str | Path) -> Path:
     if path.suffix == ".toml":
         if path.is_file():
             return path
-        raise RecipeError(f"There is no recipe file {path}.", hint='"nonet recipes" lists the built-in ones.')
+        raise RecipeError(f"The recipe file {path} does not exist.", hint='"nonet recipes" lists the built-in ones.')
     built_in = RECIPE_FOLDER / f"{name}.toml"
     if built_in.is_file():
         return built_in
     names = sorted(p.stem for p in RECIPE_FOLDER.glob("*.toml"))
     hint = f"{did_you_mean(str(name), names)}Choose one of {', '.join(names)}, or give a .toml file."
-    raise RecipeError(f'There is no recipe "{name}".', hint=hint)
+    raise RecipeError(f'Unknown recipe "{name}".', hint=hint)
 
 
 def _read_text(path: Path) -> str:

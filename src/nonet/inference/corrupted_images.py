@@ -81,7 +81,7 @@ def list_corruptions(
             raise DataError(f'Unknown corruption "{corruption}".', hint=choose_from(corruption, CORRUPTIONS))
     for severity in severities:
         if severity not in SEVERITIES:
-            raise DataError(f"There is no severity {severity}.", hint="Choose from 1, 2, 3 and 4.")
+            raise DataError(f"Unknown severity {severity}.", hint="Choose from 1, 2, 3 and 4.")
     if not corruptions or not severities:
         what = "corruption" if not corruptions else "severity above 0"
         raise DataError(

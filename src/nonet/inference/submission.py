@@ -31,7 +31,7 @@ def require_format(format: str, *, sample_submission: object, unreadable_label: 
     """
     if format not in FORMATS:
         hint = f"{did_you_mean(format, FORMATS)}Choose {' or '.join(FORMATS)}."
-        raise DataError(f'There is no format "{format}".', hint=hint)
+        raise DataError(f'Unknown format "{format}".', hint=hint)
     if format == "csv":
         for name, value in (("`sample_submission`", sample_submission), ("`unreadable_label`", unreadable_label)):
             if value is not None:
@@ -71,7 +71,9 @@ def read_submission_ids(path: str | Path) -> list[str]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise DataError(f"There is no sample submission {path}.", hint="Give the challenge's table: phase2_test.csv.")
+        raise DataError(
+            f"The sample submission {path} does not exist.", hint="Give the challenge's table: phase2_test.csv."
+        )
     table = read_table(path)
     if "ID" not in table.columns:
         raise DataError(

@@ -77,7 +77,7 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ('train demo {dataset} --out {tmp}/r --set models.architectures=["vit_maxi"]', "vit_maxi"),
         ("train demo {dataset} --out {tmp}/r --set folds.num_folds=50", "50 folds"),
         # one thing for another
-        ("train {dataset} demo --out {tmp}/r", "no recipe"),
+        ("train {dataset} demo --out {tmp}/r", "{dataset}"),
         ("train demo {run} --out {tmp}/r", "is not a dataset"),
         ("train demo {missing} --out {tmp}/r", "does not exist"),
         ("train demo {tmp}/empty --out {tmp}/r", "is not a dataset"),
@@ -122,7 +122,7 @@ def places(tiny_run, tiny_dataset, tmp_path):
         ("predict {run} {image} --out {tmp}/p --accelerator abacus", "abacus"),
         ("predict {run} {image} --out {tmp}/p --format wbcbench", "--sample-submission"),
         ("predict {run} {image} --out {tmp}/p --sample-submission {tmp}/ids.csv", "--format wbcbench"),
-        ("predict {run} {image} --out {tmp}/p --format wbcbench --sample-submission {missing}", "no sample submission"),
+        ("predict {run} {image} --out {tmp}/p --format wbcbench --sample-submission {missing}", "{missing}"),
         (
             "predict {run} {image} --out {tmp}/p --format wbcbench --sample-submission {tmp}/ids.csv "
             "--unreadable-label XX",

@@ -75,5 +75,5 @@ def test_an_invalid_sample_submission_says_why(tmp_path, content, words):
 
 
 def test_a_missing_sample_is_named(tmp_path):
-    with pytest.raises(DataError, match="no sample submission"):
+    with pytest.raises(DataError, match=r"none\.csv"):
         read_submission_ids(tmp_path / "none.csv")
