@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 
 from nonet.artifacts.csv_files import read_csv, write_csv
+from nonet.artifacts.integrity import reading
 from nonet.errors import DamagedError
 
 NAME = "confusions.csv"
 #: The outcome of an image that shows no known class.
 REJECTED = "rejected"
+#: No table has so many patients, and no patient so many images.
+_MOST = 1_000_000_000
 _COLUMNS = ["group", "true", "outcome", "images"]
 
 
@@ -88,14 +91,16 @@ class KnownConfusions:
         DamagedError
             If it is not such a file, or has other classes.
         """
-        table = read_csv(path, dtype=str, keep_default_na=False)
-        hint = "Delete it and predict again, or copy it from the run again."
+        hint = 'Copy it from the run again, or run the same "nonet predict" again, which does.'
+        with reading(path, hint=hint):
+            table = read_csv(path, dtype=str, keep_default_na=False)
         if list(table.columns) != _COLUMNS:
             raise DamagedError(f"{path} has columns {', '.join(table.columns)}, not {', '.join(_COLUMNS)}.", hint=hint)
-        numbers = table[["group", "images"]].apply(pd.to_numeric, errors="coerce")
+        numbers = table[["group", "images"]].apply(pd.to_numeric, errors="coerce").astype(float)
         true = pd.Index(classes).get_indexer(pd.Index(table["true"]))
         outcome = pd.Index(outcomes).get_indexer(pd.Index(table["outcome"]))
-        wrong = numbers.isna().any(axis=1) | (numbers < 0).any(axis=1) | (true < 0) | (outcome < 0)
+        whole = (numbers % 1 == 0) & (numbers < _MOST)  # NaN and infinity are neither
+        wrong = ~whole.all(axis=1) | (numbers["group"] < 0) | (numbers["images"] < 1) | (true < 0) | (outcome < 0)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise DamagedError(
@@ -103,8 +108,7 @@ class KnownConfusions:
                 f"{', '.join(classes)}.",
                 hint=hint,
             )
-        whole = numbers.astype(np.int64)
-        num_groups = int(whole["group"].max()) + 1 if len(whole) else 0
-        counts = np.zeros((num_groups, len(classes), len(outcomes)), dtype=np.int64)
-        np.add.at(counts, (whole["group"].to_numpy(), true, outcome), whole["images"].to_numpy())
+        groups, rows = np.unique(numbers["group"], return_inverse=True)
+        counts = np.zeros((len(groups), len(classes), len(outcomes)), dtype=np.int64)
+        np.add.at(counts, (rows, true, outcome), numbers["images"].astype(np.int64).to_numpy())
         return cls(list(classes), list(outcomes), counts)

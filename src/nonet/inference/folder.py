@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,6 +185,20 @@ class PredictionFolder:
             return
         aside = set_aside(file, "changed")
         logger.warning(f"{file} was changed after nonet wrote it. It is kept as {aside.name}.")
+
+    def copy_confusions(self, source: Path) -> None:
+        """Copy a run's confusions.csv, so that `nonet.count` needs the folder alone; an intact copy stays."""
+        stored, name = self.read_plan(), self.confusions.name
+        intact = _is_whole(self.confusions, stored)
+        if intact and source.is_file() and file_facts(source) == stored["files"][name]:
+            return
+        self.set_aside_changed(self.confusions, stored)
+        if not source.is_file():
+            self.confusions.unlink(missing_ok=True)
+            return
+        with written_whole(self.confusions) as temporary:
+            shutil.copyfile(source, temporary)
+        self.record_files(self.confusions)
 
     def write_plan(self, plan: dict, **facts: object) -> None:
         """Write plan.json, with further keys."""

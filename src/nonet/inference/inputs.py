@@ -146,7 +146,9 @@ def _expand(item: str, split: str | None) -> list[Input]:
     matches = _glob(str(path)) if glob.has_magic(item) else []
     matches = [match for match in matches if not is_leftover(Path(match).name)]
     if not matches:
-        raise DataError(f"There is no image, folder or pattern {item}.", hint="Check the path; quote patterns.")
+        raise DataError(
+            f"{item} does not exist, and no file matches it as a pattern.", hint="Check the path; quote patterns."
+        )
     return [one for match in matches for one in _expand(match, split)]
 
 

@@ -6,7 +6,6 @@ Run, images and options are checked before torch is imported, which takes many s
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from nonet.artifacts.oof import logit_columns
-from nonet.artifacts.run import Run, now, written_whole
+from nonet.artifacts.run import Run, now
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.folder import PredictionFolder, file_state, plan_images, state_digest
 from nonet.inference.inputs import CaseFrom, Input, PreparedInput, find_inputs
@@ -133,6 +132,7 @@ def predict(
         counts = folder.finished_counts(plan)
         if counts is None:
             counts = _predict_remaining(folder, plan, inputs, states, ensemble, get_views(settings), num_workers)
+        folder.copy_confusions(ensemble.run.confusions)
         if not counts["num_to_retry"]:
             folder.remove_parts()
         if submission_ids is not None:
@@ -154,24 +154,14 @@ def _predict_remaining(
     _predict_chunks(folder, inputs, ensemble, views, num_workers)
     priors = estimate_folder_priors(folder, len(inputs), ensemble) if plan["adapt_priors"] else None
     counts, to_retry = join(folder, inputs, ensemble, priors)
-    _copy_confusions(ensemble.run, folder)
     facts = state_digest(states, to_retry) | record_priors(priors, ensemble) | counts
     folder.write_plan(plan, **facts, finished=now(), files={})
-    folder.record_files(*(file for file in (folder.csv, folder.logits, folder.confusions) if file.is_file()))
+    folder.record_files(folder.csv, folder.logits)
     return counts
 
 
 def _digest(texts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
-
-
-def _copy_confusions(run: Run, folder: PredictionFolder) -> None:
-    """Copy what `nonet.count` corrects by, so that it needs the folder alone."""
-    if run.confusions.is_file():
-        with written_whole(folder.confusions) as temporary:
-            shutil.copyfile(run.confusions, temporary)
-    else:
-        folder.confusions.unlink(missing_ok=True)
 
 
 def _plan(ensemble: "Ensemble", views: dict) -> dict:

@@ -285,3 +285,16 @@ def test_a_damaged_part_is_predicted_again(ensemble, cells, tmp_path, read):
     table = predict(ensemble, cells, out=tmp_path / "out").table()
     assert sorted(names) == sorted(f"{i:03d}.png" for i in [*range(CHUNK_SIZE), 66])
     pd.testing.assert_frame_equal(table, expected)
+
+
+def test_confusions_that_were_lost_or_damaged_are_copied_again_without_predicting(ensemble, cells, tmp_path):
+    """`nonet count` needs them, and its hint is the same prediction again."""
+    done = predict(ensemble, cells, out=tmp_path / "out")
+    file, written = done.folder / "confusions.csv", done.csv.stat().st_mtime_ns
+    whole = file.read_bytes()
+    for damage in (file.unlink, lambda: file.write_bytes(b"edited")):
+        damage()
+        predict(ensemble, cells, out=tmp_path / "out")
+        assert file.read_bytes() == whole == ensemble.run.confusions.read_bytes()
+    assert (done.folder / "confusions.changed.csv").read_bytes() == b"edited"
+    assert done.csv.stat().st_mtime_ns == written
