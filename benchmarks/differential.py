@@ -126,7 +126,9 @@ def as_counted(counts: np.ndarray, confusions: np.ndarray, num_resamples: int) -
 def corrected(counts: np.ndarray, confusions: np.ndarray, num_resamples: int) -> Interval:
     """Return the shares as `nonet count` corrects them."""
     result = correction.correct_shares(counts, confusions, num_resamples=num_resamples)
-    return result.shares, result.low, result.high
+    columns = [result.sums([k]) for k in range(len(result.shares))]
+    share, low, high = np.array(columns).T
+    return share, low, high
 
 
 def pooled(counts: np.ndarray, confusions: np.ndarray, num_resamples: int) -> Interval:

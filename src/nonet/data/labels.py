@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nonet.cells import CELLS, class_code
 from nonet.data.selection import EXTRA_NAMES, Selection
+from nonet.data.sources.base import EXTRA_LABELS
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.vocabulary import canonical_form, has_look_alikes, is_missing_value, visible
 from nonet.errors import DataError, did_you_mean
@@ -22,6 +23,21 @@ def label_code(label: str) -> str | None:
     str or None
     """
     return class_code(label) or class_code(canonical_form(label))
+
+
+def name_code(name: str) -> str | None:
+    """Return the code of a class or of another kind of cell, such as an erythroblast, by code or name; None for others.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str or None
+        One of the thirteen codes or of `EXTRA_LABELS`.
+    """
+    return label_code(name) or EXTRA_NAMES.get(canonical_form(name)) or match_label(name, EXTRA_LABELS)
 
 
 def match_label(label: str, known: Collection[str]) -> str | None:

@@ -18,14 +18,14 @@ from nonet.differential.agreement import (
     passing_bablok,
 )
 from nonet.differential.comparison_page import render_comparison
-from nonet.differential.count import open_predictions
-from nonet.differential.groups import NOT_COUNTED
+from nonet.differential.count import HasFolder, get_folder, open_predictions
+from nonet.differential.groups import is_white
 from nonet.differential.reference import read_reference
 from nonet.differential.shares import RESEARCH_USE
-from nonet.errors import DataError
+from nonet.errors import DataError, counted
 from nonet.evaluation.bootstrap import Bootstrap, GroupConfusions, confusions_by_group
 from nonet.evaluation.metrics import per_class_scores
-from nonet.evaluation.score import match_names
+from nonet.evaluation.score import describe_match, match_names
 from nonet.evaluation.tables import format_interval
 
 _FOLDER = FolderKind(
@@ -34,7 +34,6 @@ _FOLDER = FolderKind(
     keys={"nonet"},
     hint="Give a new or an empty folder as `out`, or that of an earlier comparison.",
 )
-_MOST = 3  # examples in a sentence
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Comparison:
 
 
 def compare(
-    predictions: str | Path,
+    predictions: str | Path | HasFolder,
     reference: str | Path,
     *,
     out: str | Path | None = None,
@@ -97,7 +96,7 @@ def compare(
 
     Parameters
     ----------
-    predictions : path
+    predictions : path or Predictions
         The folder of "nonet predict".
     reference : path
         CSV of a person's labels (image, label and, optionally, case) or counts (case and a column per class, in cells
@@ -123,11 +122,11 @@ def compare(
         If `out` holds other files.
     """
     bootstrap = Bootstrap(num_resamples, confidence, seed)
-    source = Path(predictions).expanduser()
+    source = get_folder(predictions)
     folder = source / "comparison" if out is None else Path(out).expanduser()
     require_usable_folder(folder, _FOLDER)
     table, classes = open_predictions(source)
-    person = read_reference(Path(reference).expanduser())
+    person = read_reference(Path(reference).expanduser(), classes)
     if person.cells is not None:
         matched, notes = _match_cells(table, person.cells)
         agreement, per_class, words = _agreement(matched, bootstrap)
@@ -138,7 +137,7 @@ def compare(
         agreement, per_class, notes = pd.DataFrame(), pd.DataFrame(), []
         assert person.shares is not None  # it has either labels or counts
         person_shares = person.shares
-        ours = _shares_of_cells(table.assign(predicted=table["label"].where(table["reason"] == "", "")), "predicted")
+        ours = _shares_of_cells(table, "label")
         _require_common_case(person_shares, ours)
     shares, more = _pair_shares(person_shares, ours, classes)
     notes = [*person.notes, *notes, *more]
@@ -146,21 +145,19 @@ def compare(
     made = Comparison(folder, agreement, per_class, methods, shares, notes)
     prepare_folder(folder, _FOLDER)
     for name in ("agreement", "per_class", "methods", "shares"):
-        if len(getattr(made, name)):
-            write_csv(folder / f"{name}.csv", getattr(made, name))
+        table, file = getattr(made, name), folder / f"{name}.csv"
+        if len(table):
+            write_csv(file, table)
+        else:  # one of an earlier comparison
+            file.unlink(missing_ok=True)
     write_text(folder / "comparison.html", render_comparison(made, title=source.resolve().name, confidence=confidence))
     return made
 
 
 def _match_cells(table: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return case, reference and predicted ("unidentified" where there is no class) of the cells in both tables."""
+    """Return image, case, reference and predicted ("unidentified" without a class) of the cells in both tables."""
     found = match_names(cells["image"], table["image"])
-    if not (found >= 0).any():
-        raise DataError(
-            f"No image is in both tables: the reference begins with {cells['image'].iloc[0]}, the predictions with "
-            f"{table['image'].iloc[0]}.",
-            hint="Images are matched by the file's name, with or without its ending.",
-        )
+    notes = describe_match(cells["image"], table["image"], found)
     rows = table.iloc[found[found >= 0]].reset_index(drop=True)
     theirs = cells[found >= 0].reset_index(drop=True)
     matched = pd.DataFrame(
@@ -168,24 +165,15 @@ def _match_cells(table: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame
             "image": rows["image"],
             "case": theirs["case"].where(theirs["case"] != "", rows["case"]),
             "reference": theirs["label"],
-            "predicted": rows["label"].where(rows["reason"] == "", UNIDENTIFIED),
+            "predicted": rows["label"].where(rows["label"] != "", UNIDENTIFIED),
         }
     )
-    notes = []
-    if (found < 0).any():
-        first = ", ".join(cells["image"][found < 0].head(_MOST))
-        notes.append(
-            f"{(found < 0).sum():,} of {len(cells):,} cells of the reference were not predicted, first {first}."
-        )
-    unused = len(table) - len(np.unique(found[found >= 0]))
-    if unused:
-        notes.append(f"{unused:,} of {len(table):,} predicted images are not in the reference.")
     return matched, notes
 
 
 def _agreement(matched: pd.DataFrame, bootstrap: Bootstrap) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Return the tables `agreement` and `per_class` of `Comparison`, and what they refer to."""
-    codes = in_order_of_maturation(set(matched["reference"]) | set(matched["predicted"]) - {UNIDENTIFIED})
+    codes = in_order_of_maturation((set(matched["reference"]) | set(matched["predicted"])) - {UNIDENTIFIED})
     by_case = matched["case"].nunique() > 1
     group = matched["case"] if by_case else matched["image"]
     places = pd.Index([*codes, UNIDENTIFIED])
@@ -243,8 +231,8 @@ def _per_class(confusions: GroupConfusions, codes: list[str], bootstrap: Bootstr
 
 def _shares_of_cells(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the shares of white cells with a class: rows cases, columns classes."""
-    counted = table[~table[column].isin([UNIDENTIFIED, "", *NOT_COUNTED])]
-    counts = pd.crosstab(counted["case"], counted[column])
+    named = table[~table[column].isin([UNIDENTIFIED, ""]) & table[column].map(is_white)]
+    counts = pd.crosstab(named["case"], named[column])
     return counts.div(counts.sum(axis=1), axis=0)
 
 
@@ -263,13 +251,14 @@ def _pair_shares(person: pd.DataFrame, ours: pd.DataFrame, classes: list[str]) -
     notes = []
     for absent, what in ((person.index.difference(both), "reference"), (ours.index.difference(both), "predictions")):
         if len(absent):
-            notes.append(f"{len(absent):,} cases are in the {what} only, first {absent[0]}.")
+            cases = counted(len(absent), "case is", "cases are")
+            notes.append(f"{cases} in the {what} only, first {absent[0]}.")
     if not both:
         notes.append(
             "No case has white cells with a class in both counts, so there is nothing to compare case by case."
         )
-    codes = in_order_of_maturation((set(person.columns) | set(ours.columns)) - set(NOT_COUNTED))
-    strange = [code for code in person.columns if code not in classes and code not in NOT_COUNTED]
+    codes = in_order_of_maturation(set(person.columns) | set(ours.columns))
+    strange = [code for code in person.columns if code not in classes]
     if strange:
         notes.append(f"Classes that the run does not know: {', '.join(strange)}.")
     tables = [each.reindex(index=both, columns=codes, fill_value=0).mul(100) for each in (person, ours)]

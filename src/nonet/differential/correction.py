@@ -9,12 +9,13 @@ differ in how their cells are confused, so an interval that only resamples the p
 draws a confusion for the case, too.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 NUM_RESAMPLES = 400
-#: Added to each row of M as this many cells with the mean outcome: a row of few cells is not taken at its word.
+#: Cells with the mean outcome that are added to each row of M: a few cells alone say little about a class.
 PRIOR_CELLS = 1.0
 #: Cells added to each class before counts are resampled (Jeffreys): a class without a cell still gets an upper bound.
 _PSEUDO_CELLS = 0.5
@@ -23,29 +24,41 @@ _TOLERANCE = 1e-6
 
 
 class CorrectedShares(NamedTuple):
-    """Shares of the true classes, each array of float64, shape (C,).
+    """Shares of the true classes.
 
     Attributes
     ----------
-    shares : ndarray
+    shares : ndarray of float64, shape (C,)
         Most likely shares; they sum to 1.
-    low, high : ndarray
-        Their intervals.
-    resamples : ndarray, shape (num_resamples, C)
-        Shares estimated from resampled counts, for intervals of sums of classes.
+    resamples : ndarray of float64, shape (num_resamples, C)
+        Shares estimated from resampled counts.
     """
 
     shares: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
     resamples: np.ndarray
+
+    def sums(self, columns: Sequence[int], confidence: float = 0.95) -> tuple[float, float, float]:
+        """Return the share of some classes together, and its interval.
+
+        Parameters
+        ----------
+        columns : sequence of int
+            Class numbers.
+        confidence : float in (0, 1)
+
+        Returns
+        -------
+        share, low, high : float
+        """
+        share, tail = float(self.shares[columns].sum()), (1 - confidence) / 2
+        low, high = np.quantile(self.resamples[:, columns].sum(1), [tail, 1 - tail])
+        return share, min(float(low), share), max(float(high), share)
 
 
 def correct_shares(
     counts: np.ndarray,
     confusions: np.ndarray,
     *,
-    confidence: float = 0.95,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> CorrectedShares:
@@ -57,7 +70,6 @@ def correct_shares(
         Cells of the case by outcome: the C classes and what else there may be, such as "unidentified".
     confusions : ndarray of int, shape (num_groups, C, num_outcomes)
         Out-of-fold images of each patient by true class and outcome.
-    confidence : float in (0, 1)
     num_resamples : int
         Of the parametric bootstrap.
     seed : int
@@ -90,10 +102,7 @@ def correct_shares(
     expected = np.einsum("c,bco->bo", assumed, own_rates)
     drawn = rng.multinomial(int(total), expected / expected.sum(1, keepdims=True))
     known_rates = resample_groups(confusions, num_resamples, rng)
-    resamples = most_likely(drawn.astype(np.float64), known_rates)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resamples, [tail, 1 - tail], axis=0)
-    return CorrectedShares(shares, np.minimum(low, shares), np.maximum(high, shares), resamples)
+    return CorrectedShares(shares, most_likely(drawn.astype(np.float64), known_rates))
 
 
 def concentration(confusions: np.ndarray) -> float:
@@ -204,5 +213,5 @@ def most_likely(counts: np.ndarray, rates: np.ndarray) -> np.ndarray:
         shares = updated / updated.sum(1, keepdims=True)
         if change < _TOLERANCE:
             break
-    shares[shares < _TOLERANCE] = 0  # it would fall for ever
+    shares[shares < _TOLERANCE] = 0  # it only ever approaches 0
     return shares / shares.sum(1, keepdims=True)

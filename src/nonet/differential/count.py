@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,13 +15,14 @@ from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.predictions_csv import NAME as PREDICTIONS
 from nonet.artifacts.predictions_csv import predicted_classes, read_predictions
 from nonet.artifacts.run import now, write_json, write_text
-from nonet.artifacts.storage import FolderKind, prepare_folder, require_usable_folder
+from nonet.artifacts.storage import FolderKind, prepare_folder, read_json, require_usable_folder
 from nonet.cells import UNIDENTIFIED
 from nonet.differential.fhir import make_bundle, require_fhir
 from nonet.differential.page import render_page
-from nonet.differential.shares import RESEARCH_USE, Differential, count_case, require_confidence
+from nonet.differential.shares import RESEARCH_USE, Differential, count_case
 from nonet.differential.tables import to_dict, to_table
 from nonet.errors import DataError, printable
+from nonet.evaluation.bootstrap import require_confidence
 from nonet.page.numbers import percent, percent_range
 from nonet.progress import progress
 
@@ -91,8 +93,8 @@ def count(
     """Count the cells of each case of a prediction, with exact intervals, and write the differentials.
 
     Shares refer to the white cells that have a class: what is unidentified, of an unknown type or unreadable is counted
-    apart. Beside each share stands the same corrected for the confusions that the ensemble is known to make on patients
-    it has not seen; its interval includes how much patients differ in that.
+    apart. Beside each share stands the same, corrected for the confusions that the ensemble is known to make on
+    patients it has not seen; its interval includes how much patients differ in that.
 
     Parameters
     ----------
@@ -115,18 +117,20 @@ def count(
     ------
     DataError
         If the folder has no predictions, `confidence` is out of range, or a package is missing.
+    DamagedError
+        If predictions.csv or confusions.csv cannot be read as such.
     StorageError
         If `out` holds other files.
     """
     require_confidence(confidence)
     if fhir:
         require_fhir()
-    source = Path(predictions if isinstance(predictions, (str, Path)) else predictions.folder).expanduser()
+    source = get_folder(predictions)
     folder = source / "differential" if out is None else Path(out).expanduser()
     require_usable_folder(folder, _FOLDER)
     table, classes = open_predictions(source)
     known = _known_confusions(source, classes)
-    notes = [] if known else ["The ensemble's confusions are not known, so nothing is corrected for them."]
+    notes = list(_notes(source, len(table), known))
     parts = list(table.groupby("case", sort=False))
     cases = [
         count_case(str(name), part["label"], part["reason"], classes, known=known, confidence=confidence)
@@ -134,12 +138,28 @@ def count(
     ]
     made = Differentials(folder, cases, notes)
     prepare_folder(folder, _FOLDER)
+    for name in read_json(folder / _FOLDER.main).get("fhir", []):  # of an earlier count, which may have had other cases
+        (folder / "fhir" / Path(name).name).unlink(missing_ok=True)
     write_csv(folder / "differential.csv", made.table())
     write_text(folder / "differential.html", render_page(made.cases, made.notes, title=source.resolve().name))
+    files = [f"{file_name(case.case)}.json" for case in cases if case.num_counted] if fhir else []
+    write_json(folder / _FOLDER.main, _as_json(made, files))
     if fhir:
         _write_fhir(made)
-    write_json(folder / "differential.json", _as_json(made))
     return made
+
+
+def get_folder(predictions: str | Path | HasFolder) -> Path:
+    """Return the folder of predictions."""
+    return Path(predictions if isinstance(predictions, (str, Path)) else predictions.folder).expanduser()
+
+
+def _notes(folder: Path, num_rows: int, known: KnownConfusions | None) -> Iterator[str]:
+    predicted = read_json(folder / "plan.json").get("num_images")
+    if predicted not in (None, num_rows):
+        yield f"predictions.csv has {num_rows:,} rows, but {predicted:,} images were predicted: it was changed since."
+    if known is None:
+        yield "The ensemble's confusions are not known, so nothing is corrected for them."
 
 
 def open_predictions(folder: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -167,6 +187,8 @@ def open_predictions(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     missing = [name for name in ("image", "label", "reason", "case") if name not in table]
     if missing or not classes:
         raise DataError(f"{file} has no column {missing[0] if missing else 'p_…'}.", hint='Run "nonet predict" again.')
+    if table.empty:
+        raise DataError(f"{file} has a header line and no rows.", hint='Run "nonet predict" again.')
     unknown = table[~table["label"].isin([*classes, UNIDENTIFIED, ""])]
     if len(unknown):
         row = unknown.iloc[0]
@@ -182,12 +204,13 @@ def _known_confusions(folder: Path, classes: list[str]) -> KnownConfusions | Non
     return KnownConfusions.read(file, classes, [*classes, UNIDENTIFIED, REJECTED]) if file.is_file() else None
 
 
-def _as_json(made: Differentials) -> dict:
+def _as_json(made: Differentials, files: list[str]) -> dict:
     return {
         "format_version": 1,
         "notice": RESEARCH_USE,
         "written": now(),
         "notes": made.notes,
+        "fhir": files,
         "cases": [to_dict(case) for case in made.cases],
     }
 

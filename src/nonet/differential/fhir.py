@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nonet.differential.groups import LOINC, LOINC_PANEL
+from nonet.differential.groups import LOINC, LOINC_PANEL, standard_code
 from nonet.differential.shares import RESEARCH_USE, Differential, Share
 from nonet.errors import DataError
 
@@ -124,8 +124,9 @@ def _observation(share: Share, kind: str, differential: Differential, status: St
     code: dict = {
         "text": f"{share.name}, per 100 white cells" if kind == "per 100" else f"{share.name}, share of white cells"
     }
-    if kind != "group" and share.key in LOINC:
-        code["coding"] = [{"system": _LOINC_SYSTEM, "code": LOINC[share.key]}]
+    loinc = LOINC.get(standard_code(share.key))
+    if kind != "group" and loinc is not None:
+        code["coding"] = [{"system": _LOINC_SYSTEM, "code": loinc}]
     unit = "/100{WBCs}" if kind == "per 100" else "%"
     percent = f"{differential.confidence:.0%}".replace("%", " %")
     components = [

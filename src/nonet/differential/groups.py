@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from nonet.data.labels import name_code
+from nonet.data.sources.base import EXTRA_LABELS
+
 
 class Group(NamedTuple):
     """Classes that are reported as one number.
@@ -29,14 +32,9 @@ GROUPS = (
     Group("blasts", "blasts", ("BL",)),
 )
 
-#: Labels of cells and things that are no part of 100 white cells; the first two are reported per 100 of them.
-NOT_COUNTED = {
-    "ERB": "erythroblast",
-    "SMU": "smudge cell",
-    "GT": "giant platelet",
-    "PLT": "platelet",
-    "ART": "artefact",
-}
+#: Labels that are not counted among 100 white cells, with their names.
+NOT_COUNTED = {code: EXTRA_LABELS[code] for code in ("ERB", "SMU", "GT", "PLT", "ART")}
+#: Those of them that are reported per 100 white cells.
 PER_100 = ("ERB", "SMU")
 
 #: LOINC codes of a class per 100 leukocytes of blood. Their display names changed in 2025, so none is given.
@@ -61,7 +59,20 @@ LOINC = {
 LOINC_PANEL = "69738-3"
 
 
+def standard_code(label: str) -> str:
+    """Return the code that a run's own label means, as "Lymphocytes" means LY; the label itself if it means none."""
+    return name_code(label) or label
+
+
+def is_white(label: str) -> bool:
+    """Whether cells with a label count among 100 white cells."""
+    return standard_code(label) not in NOT_COUNTED
+
+
 def get_groups(classes: Sequence[str]) -> list[Group]:
     """Return the groups of which a run has at least one class, with the classes that it has."""
-    have = [Group(key, name, tuple(code for code in codes if code in classes)) for key, name, codes in GROUPS]
+    have = [
+        Group(key, name, tuple(label for label in classes if standard_code(label) in codes))
+        for key, name, codes in GROUPS
+    ]
     return [group for group in have if group.codes]

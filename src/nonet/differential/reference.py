@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 
 from nonet.artifacts.csv_files import unquote
-from nonet.cells import class_code, class_name
+from nonet.cells import UNIDENTIFIED
+from nonet.data.labels import match_label, name_code
 from nonet.data.sources.tables import read_table
-from nonet.differential.groups import NOT_COUNTED
-from nonet.errors import DataError
+from nonet.differential.groups import is_white
+from nonet.errors import DataError, counted
 from nonet.evaluation.score import IMAGE_COLUMNS, LABEL_COLUMNS
 
 CASE_COLUMNS = ("case", "patient", "sample")
-#: Columns of a table of counts that are no classes.
+_MOST = 1e9  # cells that anyone counts
+#: Names of columns that add up the others.
 _TOTALS = ("total", "sum", "cells", "n")
 
 
@@ -37,7 +39,7 @@ class Reference:
     notes: list[str]
 
 
-def read_reference(path: Path) -> Reference:
+def read_reference(path: Path, classes: list[str]) -> Reference:
     """Read a person's labels or counts.
 
     Parameters
@@ -45,6 +47,9 @@ def read_reference(path: Path) -> Reference:
     path : Path
         CSV with a column of `IMAGE_COLUMNS` and one of `LABEL_COLUMNS`: labels, one row per cell. Or with a column of
         `CASE_COLUMNS` and a column per class, by code or name: counts or per cents, one row per case.
+
+    classes : list of str
+        Of the run; its own words for them are understood, too.
 
     Returns
     -------
@@ -56,13 +61,15 @@ def read_reference(path: Path) -> Reference:
         If it is neither, or a number is negative, missing or not a number.
     """
     table = unquote(read_table(path))
+    if table.empty:
+        raise DataError(f"{path} has a header line and no rows.", hint="Give one row per cell, or one per case.")
     columns = {name.strip().lower(): name for name in reversed(list(map(str, table.columns)))}
     image = next((columns[name] for name in IMAGE_COLUMNS if name in columns), None)
     label = next((columns[name] for name in LABEL_COLUMNS if name in columns), None)
     case = next((columns[name] for name in CASE_COLUMNS if name in columns), None)
     if image is not None and label is not None:
-        return _labels(table, image, label, case)
-    codes = {name: code for name in map(str, table.columns) if (code := _class_of(name)) and name != case}
+        return _labels(path, table, image, label, case, classes)
+    codes = {name: code for name in map(str, table.columns) if (code := _class_of(name, classes)) and name != case}
     if case is None or not codes:
         raise DataError(
             f"{path} is neither a table of labels nor of counts: its columns are {', '.join(map(str, table.columns))}.",
@@ -72,12 +79,16 @@ def read_reference(path: Path) -> Reference:
     return _counts(path, table, case, codes)
 
 
-def _labels(table: pd.DataFrame, image: str, label: str, case: str | None) -> Reference:
-    cells = pd.DataFrame({"image": table[image], "label": table[label].map(lambda text: _class_of(text) or text)})
+def _labels(path: Path, table: pd.DataFrame, image: str, label: str, case: str | None, classes: list[str]) -> Reference:
+    labels = table[label].map(lambda text: _class_of(text, classes) or text)
+    cells = pd.DataFrame({"image": table[image], "label": labels})
     cells["case"] = "" if case is None else table[case]
-    empty = cells["label"] == ""
-    notes = [f"{empty.sum():,} rows of the reference have no label and are left out."] if empty.any() else []
-    return Reference(cells[~empty].reset_index(drop=True), None, notes)
+    without = cells["label"].isin(["", UNIDENTIFIED])
+    if without.all():
+        raise DataError(f'{path} names no class: its column "{label}" is empty or "{UNIDENTIFIED}" throughout.')
+    rows = counted(int(without.sum()), "row of the reference has", "rows of the reference have")
+    notes = [f"{rows} no class and {'is' if without.sum() == 1 else 'are'} left out."] if without.any() else []
+    return Reference(cells[~without].reset_index(drop=True), None, notes)
 
 
 def _counts(path: Path, table: pd.DataFrame, case: str, codes: dict[str, str]) -> Reference:
@@ -85,19 +96,25 @@ def _counts(path: Path, table: pd.DataFrame, case: str, codes: dict[str, str]) -
         table[list(codes)].replace("", "0").apply(lambda column: column.str.strip().str.removesuffix("%").str.strip())
     )
     values = numbers.apply(pd.to_numeric, errors="coerce")
-    wrong = values.isna() | (values < 0) | ~np.isfinite(values)
-    if wrong.any(axis=None):
-        row, column = np.argwhere(wrong.to_numpy())[0]
+    right = (values >= 0) & (values < _MOST)  # NaN and infinity are neither
+    if not right.all(axis=None):
+        row, column = map(int, np.argwhere(~right.to_numpy())[0])
         raise DataError(
-            f"{path}, row {row + 2}, column {values.columns[column]}: "
+            f"{path}, line {table.index[row]}, column {values.columns[column]}: "
             f'"{table[values.columns[column]].iloc[row]}" is not a count.',
             hint="Write a number of cells or a per cent, at least 0; empty is 0.",
+        )
+    nameless = table[case] == ""
+    if nameless.any():
+        raise DataError(
+            f"{path}, line {table.index[int(nameless.argmax())]}: the case has no name.", hint="Fill it in."
         )
     twice = table[case][table[case].duplicated()]
     if len(twice):
         raise DataError(f'{path} has two rows for case "{twice.iloc[0]}".', hint="Give each case one row.")
     values.columns = [codes[name] for name in values.columns]
-    white = values.T.groupby(level=0).sum().T.drop(columns=list(NOT_COUNTED), errors="ignore")
+    sums = values.T.groupby(level=0).sum().T
+    white = sums[[label for label in sums if is_white(str(label))]]
     total = white.sum(axis=1)
     if (total == 0).any():
         raise DataError(
@@ -106,17 +123,11 @@ def _counts(path: Path, table: pd.DataFrame, case: str, codes: dict[str, str]) -
         )
     ignored = [name for name in map(str, table.columns) if name not in codes and name != case]
     others = [name for name in ignored if name.strip().lower() not in _TOTALS]
-    notes = [f"Columns of the reference that are no class are left out: {', '.join(others)}."] if others else []
+    notes = [f"Columns of the reference that do not name a class: {', '.join(others)}."] if others else []
     return Reference(None, white.div(total, axis=0).set_axis(table[case].to_numpy()), notes)
 
 
-def _class_of(name: str) -> str | None:
-    """Return the code of a class or of a cell that is not counted, by code or name; None for other words."""
-    plain = name.strip().removesuffix("%").strip()
-    by_name = {words: code for code, words in NOT_COUNTED.items()}
-    return class_code(plain) or (plain.upper() if plain.upper() in NOT_COUNTED else by_name.get(plain.lower()))
-
-
-def class_title(code: str) -> str:
-    """Return "SNE, segmented neutrophil", or the label itself where it is not one of the thirteen."""
-    return code if class_name(code) == code else f"{code}, {class_name(code)}"
+def _class_of(name: str, classes: list[str]) -> str | None:
+    """Return the class that a name means, such as "SNE" or "Lymphocytes %": one of the run's, or a code; else None."""
+    name = name.strip().removesuffix("%").strip()
+    return (match_label(name, classes) or name_code(name)) if name else None

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nonet.artifacts.confusions import KnownConfusions
-from nonet.calibration.labels import DOUBTFUL
+from nonet.calibration.labels import DOUBTFUL, UNREADABLE
 from nonet.cells import UNIDENTIFIED, class_name, in_order_of_maturation
 from nonet.differential.correction import CorrectedShares, correct_shares
-from nonet.differential.groups import NOT_COUNTED, PER_100, get_groups
+from nonet.differential.groups import NOT_COUNTED, PER_100, get_groups, is_white, standard_code
 from nonet.differential.intervals import clopper_pearson, rate_interval
-from nonet.errors import DataError
 
 RESEARCH_USE = "Research use only. Not for diagnostic use."
 #: How many cells laboratories count.
@@ -118,7 +117,7 @@ def count_case(
     labels : sequence of str, shape (n,)
         A class, "unidentified", or "" for an image that could not be read.
     reasons : sequence of str, shape (n,)
-        Why there is no class; "" where there is one.
+        Why a cell has no class; not looked at where it has one.
     classes : sequence of str
         The C classes of the run.
     known : KnownConfusions, optional
@@ -130,25 +129,29 @@ def count_case(
     -------
     Differential
     """
-    counts = Counter(label for label, reason in zip(labels, reasons) if not reason)
-    white = [code for code in in_order_of_maturation(classes) if code not in NOT_COUNTED]
-    total = sum(counts[code] for code in white)
-    corrected = None if known is None or not total else _correct(counts, reasons, white, known, confidence)
-    shares = [_share(code, class_name(code), (code,), counts, total, white, corrected, confidence) for code in white]
-    groups = [
-        _share(group.key, group.name, group.codes, counts, total, white, corrected, confidence)
-        for group in get_groups(white)
-    ]
-    apart = Counter(reason for reason in reasons if reason) + Counter(
-        {NOT_COUNTED[code]: counts[code] for code in counts if code in NOT_COUNTED}
+    counts = Counter(label for label in labels if label not in ("", UNIDENTIFIED))
+    without = Counter(
+        reason or label or UNREADABLE for label, reason in zip(labels, reasons) if label in ("", UNIDENTIFIED)
     )
+    white = [label for label in in_order_of_maturation(classes) if is_white(label)]
+    others = {label: standard_code(label) for label in counts if not is_white(label)}
+    total = sum(counts[code] for code in white)
+    corrected = None if known is None or not total else _correct(counts, without[DOUBTFUL], white, known)
+    rows = [*((code, class_name(code), (code,)) for code in white), *get_groups(white)]
+    shares = [_share(*row, counts, total, white, corrected, confidence) for row in rows]
+    apart = without + Counter({NOT_COUNTED[code]: counts[label] for label, code in others.items()})
     return Differential(
         case=case,
         num_images=len(labels),
         num_counted=total,
-        classes=shares,
-        groups=groups,
-        per_100=[_per_100(code, counts, total, confidence) for code in PER_100 if code in classes],
+        classes=shares[: len(white)],
+        groups=shares[len(white) :],
+        per_100=[
+            _per_100(label, code, counts[label], total, confidence)
+            for code in PER_100
+            for label in classes
+            if standard_code(label) == code
+        ],
         apart=dict(apart.most_common()),
         confidence=confidence,
         notes=_notes(total),
@@ -171,43 +174,34 @@ def _share(
     low, high = clopper_pearson(count, total, confidence)
     if corrected is None:
         return Share(key, name, count, count / total, float(low), float(high))
-    columns = [white.index(code) for code in codes]
-    sums = corrected.resamples[:, columns].sum(1)
-    value = float(corrected.shares[columns].sum())
-    tail = (1 - confidence) / 2
-    bounds = np.quantile(sums, [tail, 1 - tail])
-    return Share(
-        *(key, name, count, count / total, float(low), float(high)),
-        corrected=value,
-        corrected_low=float(min(bounds[0], value)),
-        corrected_high=float(max(bounds[1], value)),
-    )
+    bounds = corrected.sums([white.index(code) for code in codes], confidence)
+    return Share(key, name, count, count / total, float(low), float(high), *bounds)
 
 
-def _per_100(code: str, counts: Counter[str], total: int, confidence: float) -> Share:
+def _per_100(label: str, code: str, count: int, total: int, confidence: float) -> Share:
     if not total:
-        return Share(code, NOT_COUNTED[code], counts[code], np.nan, np.nan, np.nan)
-    low, high = rate_interval(counts[code], total, confidence)
-    return Share(code, NOT_COUNTED[code], counts[code], counts[code] / total, float(low), float(high))
+        return Share(label, NOT_COUNTED[code], count, np.nan, np.nan, np.nan)
+    low, high = rate_interval(count, total, confidence)
+    return Share(label, NOT_COUNTED[code], count, count / total, float(low), float(high))
 
 
 def _correct(
-    counts: Counter[str], reasons: Sequence[str], white: Sequence[str], known: KnownConfusions, confidence: float
+    counts: Counter[str], num_doubtful: int, white: Sequence[str], known: KnownConfusions
 ) -> CorrectedShares | None:
     """Return the corrected shares of the white classes among white cells; None where too little is known."""
-    if len(known.counts) < 2:
-        return None
-    observed = dict(counts) | {UNIDENTIFIED: sum(reason == DOUBTFUL for reason in reasons)}
     outcomes = [k for k, name in enumerate(known.outcomes) if name in known.classes or name == UNIDENTIFIED]
-    numbers = np.array([observed.get(known.outcomes[k], 0) for k in outcomes])
-    everything = correct_shares(numbers, known.counts[:, :, outcomes], confidence=confidence)
+    confusions = known.counts[:, :, outcomes]
+    confusions = confusions[confusions.sum((1, 2)) > 0]  # without patients of whom every cell was rejected
+    if len(confusions) < 2:
+        return None
+    observed = dict(counts) | {UNIDENTIFIED: num_doubtful}
+    corrected = correct_shares(np.array([observed.get(known.outcomes[k], 0) for k in outcomes]), confusions)
     columns = [known.classes.index(code) for code in white]
-    resamples = everything.resamples[:, columns]
-    resamples = resamples / np.maximum(resamples.sum(1, keepdims=True), 1e-9)
-    shares = everything.shares[columns] / max(everything.shares[columns].sum(), 1e-9)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resamples, [tail, 1 - tail], axis=0)
-    return CorrectedShares(shares, low, high, resamples)
+    return CorrectedShares(*(_normalised(shares[..., columns]) for shares in corrected))
+
+
+def _normalised(shares: np.ndarray) -> np.ndarray:
+    return shares / np.maximum(shares.sum(-1, keepdims=True), 1e-9)
 
 
 def _notes(total: int) -> list[str]:
@@ -216,11 +210,3 @@ def _notes(total: int) -> list[str]:
     if total < USUAL_COUNTS[0]:
         return [f"{total} cells are few: laboratories count 100 to 400."]
     return []
-
-
-def require_confidence(confidence: float) -> None:
-    """Raise DataError if the confidence of intervals is out of range."""
-    if not 0 < confidence < 1:
-        raise DataError(
-            f"The intervals' confidence is {confidence}; it must lie between 0 and 1.", hint="0.95 is usual."
-        )

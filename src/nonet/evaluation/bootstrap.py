@@ -119,6 +119,14 @@ def confusions_by_group(
     return GroupConfusions(counts.tocsr(), shape)
 
 
+def require_confidence(confidence: float) -> None:
+    """Raise DataError if the confidence of intervals is out of range."""
+    if not 0 < confidence < 1:
+        raise DataError(
+            f"The intervals' confidence is {confidence}; it must lie between 0 and 1.", hint="0.95 is usual."
+        )
+
+
 @dataclass(frozen=True)
 class Bootstrap:
     """A percentile bootstrap over groups; every score computed by one `Bootstrap` uses the same resamples.
@@ -152,10 +160,7 @@ class Bootstrap:
                 f"The bootstrap's number of resamples is {self.num_resamples}; it must be at least 1.",
                 hint="2000 give steady 95 % intervals.",
             )
-        if not 0 < self.confidence < 1:
-            raise DataError(
-                f"The intervals' confidence is {self.confidence}; it must lie between 0 and 1.", hint="0.95 is usual."
-            )
+        require_confidence(self.confidence)
 
     def scores(self, confusions: GroupSums | npt.ArrayLike, scores: Scores = SCORES) -> dict[str, np.ndarray]:
         """Compute scores on resamples of the groups, the same resamples for every row.

@@ -122,7 +122,9 @@ def score(
         require_usable_folder(folder, _FOLDER)
     predicted, truth = _read_predictions(Path(predictions).expanduser()), _read_labels(Path(labels).expanduser())
     match = match_names(truth["image"], predicted["image"])
-    notes = _notes(truth, predicted, match)
+    notes = describe_match(truth["image"], predicted["image"], match)
+    if truth.attrs["num_unlabelled"]:
+        notes.append(f"{truth.attrs['num_unlabelled']:,} rows of the table of labels have no label.")
     truth = truth[match >= 0]
     calls = predicted["class"].to_numpy(dtype=object)[match[match >= 0]]
     notes += _notes_on_classes(truth["class"], calls, predicted.attrs["classes"])
@@ -263,25 +265,43 @@ def _column(table: pd.DataFrame, names: tuple[str, ...], path: Path, what: str) 
     return column
 
 
-def _notes(truth: pd.DataFrame, predicted: pd.DataFrame, match: np.ndarray) -> list[str]:
-    """Describe how many images are in one table only, with the first of them."""
+def describe_match(labelled: pd.Series, predicted: pd.Series, match: np.ndarray) -> list[str]:
+    """Describe how many images are in one table only, with the first of them.
+
+    Parameters
+    ----------
+    labelled, predicted : Series of str
+        Names of the images that have a label, and of those that have a prediction.
+    match : ndarray of int, shape (num_labelled,)
+        As `match_names` returns it.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+
+    Raises
+    ------
+    DataError
+        If no image is in both.
+    """
     if not (match >= 0).any():
         raise DataError(
-            f"No image is in both tables: labels begin with {truth['image'].iloc[0]}, predictions with "
-            f"{predicted['image'].iloc[0] if len(predicted) else 'nothing'}.",
+            f"No image is in both tables: labels begin with {labelled.iloc[0]}, predictions with "
+            f"{predicted.iloc[0] if len(predicted) else 'nothing'}.",
             hint="Images are matched by the file's name, with or without its ending.",
         )
     notes = []
-    without = truth["image"][match < 0]
+    without = labelled[match < 0]
     if len(without):
-        notes.append(f"{len(without):,} of {len(truth):,} labels have no prediction and are left out: {_few(without)}.")
-    unused = predicted["image"][~np.isin(np.arange(len(predicted)), match)]
+        notes.append(
+            f"{len(without):,} of {len(labelled):,} labels have no prediction and are left out: {_few(without)}."
+        )
+    unused = predicted[~np.isin(np.arange(len(predicted)), match)]
     if len(unused):
         notes.append(
             f"{len(unused):,} of {len(predicted):,} predictions have no label and are left out: {_few(unused)}."
         )
-    if truth.attrs.get("num_unlabelled"):
-        notes.append(f"{truth.attrs['num_unlabelled']:,} rows of the table of labels have no label.")
     return notes
 
 

@@ -4,7 +4,7 @@ import string
 from collections.abc import Sequence
 
 from nonet.cells import UNIDENTIFIED, class_name, in_order_of_maturation
-from nonet.differential.groups import NOT_COUNTED
+from nonet.differential.groups import NOT_COUNTED, standard_code
 
 #: Letters of the classes; a class without one gets the first free letter of its name, or else of the alphabet.
 LETTERS = {
@@ -47,7 +47,11 @@ def assign_letters(classes: Sequence[str]) -> dict[str, str]:
     dict of str to str
         In the order in which they are offered; "" for a class when no letter is left.
     """
-    labels = [*in_order_of_maturation(classes), *(code for code in NOT_COUNTED if code not in classes), UNIDENTIFIED]
+    labels = [
+        *in_order_of_maturation(classes),
+        *(code for code in NOT_COUNTED if code not in map(standard_code, classes)),
+        UNIDENTIFIED,
+    ]
     taken = set(RESERVED) | {LETTERS[label] for label in labels if label in LETTERS}
     letters = {}
     for label in labels:

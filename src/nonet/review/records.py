@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from nonet.cells import UNIDENTIFIED
 from nonet.errors import NonetError
 
 
@@ -80,11 +79,6 @@ class Cell:
     label: str
     version: int
     num_decisions: int = 0
-
-    @property
-    def is_unidentified(self) -> bool:
-        """Whether it holds up the signature: readable, and without a class."""
-        return self.label == UNIDENTIFIED
 
 
 @dataclass(frozen=True)

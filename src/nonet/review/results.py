@@ -42,7 +42,7 @@ def differential_of(case: Case, cells: Sequence[Cell], classes: Sequence[str], *
     used = {cell.label for cell in cells}
     known = [*classes, *(code for code in NOT_COUNTED if code in used and code not in classes)]
     labels = [cell.label if reviewed else cell.predicted for cell in cells]
-    reasons = [_reason(cell, label, reviewed=reviewed) for cell, label in zip(cells, labels)]
+    reasons = [UNIDENTIFIED if reviewed and cell.predicted else cell.reason for cell in cells]
     return count_case(case.name, labels, reasons, known)
 
 
@@ -96,10 +96,3 @@ def _signature_note(case: Case) -> str:
         return "Not signed."
     comment = f" Comment: {case.comment}" if case.comment else ""
     return f"Reviewed and signed by {case.signed_by} at {case.signed_at}.{comment}"
-
-
-def _reason(cell: Cell, label: str, *, reviewed: bool) -> str:
-    """Return why a cell is not counted: as predicted, that of the ensemble; after review, that it has no class."""
-    if not cell.predicted or not reviewed:
-        return cell.reason or ("" if cell.predicted else "unreadable")
-    return UNIDENTIFIED if label == UNIDENTIFIED else ""

@@ -121,6 +121,11 @@ def test_the_page_holds_the_figures_and_says_research_use(tmp_path, folder, cell
         ("case,SNE,LY\ncase0,5,5\ncase0,5,5\n", "case0"),
         ("case,SNE,LY\nelsewhere,5,5\n", "elsewhere"),
         ("image,label\nelsewhere.png,LY\n", "elsewhere.png"),
+        ("image,label\n", "odd"),
+        ("case,SNE,LY\n", "odd"),
+        ("image,label\ncase0/cell_1.png,\ncase0/cell_2.png,unidentified\n", "label"),
+        ("case,SNE,LY\ncase0,5,5\n,5,5\n", "line 3"),
+        ("case,SNE,LY\ncase0,1e308,5\n", "1e308"),
     ],
 )
 def test_references_that_cannot_be_used_are_refused(tmp_path, folder, content, named):
@@ -144,3 +149,30 @@ def test_a_case_of_which_nothing_has_a_class_is_compared_cell_by_cell(tmp_path):
     assert made.shares.empty and made.methods.empty
     assert made.per_class["sensitivity"].tolist() == [0, 0]
     assert "Research use only" in str(made)
+
+
+def test_cells_that_the_person_did_not_name_are_left_out(tmp_path, folder, cells):
+    theirs = cells[["image", "label"]].copy()
+    theirs.loc[:9, "label"] = "unidentified"
+    theirs.loc[10:11, "label"] = ""
+    made = compare(folder, write_table(tmp_path, theirs), num_resamples=20)
+    assert made.per_class["cells"].sum() == len(cells) - 12
+    assert any(note.startswith("12 ") for note in made.notes)
+
+
+def test_tables_of_an_earlier_comparison_do_not_stay(tmp_path, folder, cells):
+    made = compare(folder, write_table(tmp_path, cells[["image", "label"]]), num_resamples=20)
+    assert (made.folder / "agreement.csv").exists()
+    compare(folder, write_counts(tmp_path, cells))
+    assert not (made.folder / "agreement.csv").exists() and not (made.folder / "per_class.csv").exists()
+
+
+def test_a_laboratorys_own_labels_are_the_runs(tmp_path):
+    classes = ("Lymphocytes", "neutrophil", "odd cell")
+    pairs = [("Lymphocytes", "lymphocyte"), ("neutrophil", "Neutrophils"), ("odd cell", "odd cell")] * 4
+    cells = [(f"{i}.png", "A", called) for i, (called, _) in enumerate(pairs)]
+    folder = write_predictions(tmp_path / "p", cells, classes)
+    table = pd.DataFrame([(image, label) for (image, _, _), (_, label) in zip(cells, pairs, strict=True)])
+    made = compare(folder, write_table(tmp_path, table.set_axis(["image", "label"], axis=1)), num_resamples=20)
+    assert set(made.per_class["code"]) == set(classes)
+    assert made.agreement["value"].tolist() == [1, 1]

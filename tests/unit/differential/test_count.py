@@ -113,7 +113,11 @@ def test_odd_folders_are_refused(tmp_path, folder):
 
 
 @pytest.mark.parametrize(
-    "line", ["0,SNE,SNE,x", "0,SNE,XX,1", "0,SNE,SNE,-1", "-1,SNE,SNE,1", "0,SNE,SNE,nan", "a,SNE,SNE,1"]
+    "line",
+    [
+        *("0,SNE,SNE,x", "0,SNE,XX,1", "0,SNE,SNE,-1", "-1,SNE,SNE,1", "0,SNE,SNE,nan", "a,SNE,SNE,1"),
+        *("0,SNE,SNE,0", "0,SNE,SNE,1.5", "0,SNE,SNE,inf", "99999999999,SNE,SNE,1"),
+    ],
 )
 def test_an_edited_table_of_confusions_is_refused(folder, line):
     (folder / "confusions.csv").write_text(f"group,true,outcome,images\n0,LY,LY,3\n{line}\n")
@@ -125,3 +129,79 @@ def test_a_label_that_the_run_does_not_know_is_refused(tmp_path):
     folder = write_predictions(tmp_path / "predictions", [("1.png", "A", "XX")])
     with pytest.raises(DataError, match="XX"):
         count(folder)
+
+
+def test_patients_of_confusions_may_have_any_numbers(folder):
+    lines = [f"{group},{code},{code},9" for group in (7, 900_000_000) for code in CLASSES]
+    (folder / "confusions.csv").write_text("\n".join(["group,true,outcome,images", *lines]))
+    assert row(count(folder), "A", "SNE")["corrected_percent"] > 0
+
+
+@pytest.mark.parametrize("rest", ["", "0,SNE,SNE,4\n", "0,SNE,rejected,4\n1,SNE,rejected,4\n"])
+def test_nothing_is_corrected_by_too_few_patients(folder, rest):
+    (folder / "confusions.csv").write_text(f"group,true,outcome,images\n{rest}")
+    assert np.isnan(row(count(folder), "A", "SNE")["corrected_percent"])
+
+
+def damaged(text: bytes) -> dict[str, bytes]:
+    """Return files that are no predictions.csv, by what happened to them."""
+    return {
+        "empty": b"",
+        "binary": bytes(range(256)),
+        "nul": text[:200] + b"\0" + text[200:],
+        "cut": text[: len(text) - 20],
+        "semicolons": text.replace(b",", b";"),
+        "no number": text.replace(b"0.9", b"many", 1),
+        "header only": text.splitlines()[0],
+    }
+
+
+@pytest.mark.parametrize("what", list(damaged(b"x")))
+@pytest.mark.parametrize("name", ["predictions.csv", "confusions.csv"])
+def test_damaged_tables_are_named(folder, name, what):
+    if name == "confusions.csv":
+        write_confusions(folder, np.eye(len(CLASSES), len(CLASSES) + 1))
+        if what in ("no number", "header only", "nul"):
+            pytest.skip("tested line by line above")
+    file = folder / name
+    file.write_bytes(damaged(file.read_bytes())[what])
+    with pytest.raises((DamagedError, DataError), match=name.replace(".", r"\.")):
+        count(folder)
+    assert not (folder / "differential").exists()
+
+
+def test_a_label_that_a_person_corrected_counts_whatever_the_reason_beside_it(folder):
+    table = pd.read_csv(folder / "predictions.csv", keep_default_na=False)
+    doubtful = (table["case"] == "A") & (table["reason"] == "doubtful")
+    table.loc[doubtful, "label"] = "MO"
+    table.to_csv(folder / "predictions.csv", index=False)
+    made = count(folder)
+    assert row(made, "A", "MO")["count"] == 10 + doubtful.sum()
+    assert "doubtful" not in made.cases[0].apart
+
+
+def test_rows_that_were_removed_are_noticed(folder):
+    (folder / "plan.json").write_text(json.dumps({"num_images": 1000}))
+    assert any("1,000" in note for note in count(folder).notes)
+
+
+def test_a_new_count_leaves_no_report_of_an_earlier_one(tmp_path):
+    folder = write_predictions(tmp_path / "p", [("1.png", "A", "LY"), ("2.png", "B", "LY")])
+    made = count(folder, fhir=True)
+    (made.folder / "fhir" / "letter.json").write_text("{}")
+    write_predictions(folder, [("1.png", "B", "LY")])
+    assert [file.name for file in sorted(count(folder, fhir=True).folder.glob("fhir/*"))] == ["B.json", "letter.json"]
+    count(folder)
+    assert [file.name for file in made.folder.glob("fhir/*")] == ["letter.json"]
+
+
+def test_a_laboratorys_own_labels_are_grouped_and_told_from_white_cells(tmp_path):
+    classes = ("Lymphocytes", "erythroblast", "neutrophil", "odd cell")
+    cells = [(f"{i}.png", "A", label) for i, label in enumerate([*classes, "Lymphocytes"])]
+    made = count(write_predictions(tmp_path / "p", cells, classes), fhir=True)
+    (case,) = made.cases
+    assert case.num_counted == 4 and case.apart == {"erythroblast": 1}
+    assert {share.key: share.count for share in case.groups} == {"neutrophils": 1, "lymphoid": 2}
+    assert [(share.key, share.share) for share in case.per_100] == [("erythroblast", 0.25)]
+    report = (made.folder / "fhir" / "A.json").read_text()
+    assert "26478-8" in report and "58413-6" in report
