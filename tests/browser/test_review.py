@@ -202,7 +202,7 @@ def test_two_reviewers_see_each_other_s_decisions_and_none_is_overwritten(browse
         cell = section(first, "BNE")[0]
         press(second, "e", "l")  # the first is stale, the second is not
         wait_until_saved(second)
-        assert "changed by somebody else" in second.inner_text("#message")
+        assert "omebody else has changed" in second.inner_text("#message")
         assert cell in section(second, "BNE"), "as it stands"
         rows = get_json(second, "/api/cases/1/history")
         assert [(row["who"], row["to_label"]) for row in rows] == [("Ada", "BNE"), ("Ben", "LY")]
@@ -213,7 +213,7 @@ def test_two_reviewers_see_each_other_s_decisions_and_none_is_overwritten(browse
         assert get_json(second, "/api/cases/1/history")[-1]["to_label"] == "EO"
         press(first, "z")
         wait_until_saved(first)
-        assert "changed by somebody else since" in first.inner_text("#message")
+        assert "omebody else has changed" in first.inner_text("#message")
 
 
 def test_blind_cells_show_no_suggestion_until_they_are_labelled(browser, folder):

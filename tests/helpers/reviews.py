@@ -35,14 +35,15 @@ def open_page(folder: Path, cells, *, classes=CLASSES, reviewer="Ada"):
     from fastapi.testclient import TestClient
 
     from nonet.artifacts.run import Run
+    from nonet.review.access import User
     from nonet.review.app import make_app
     from nonet.review.cases import add_cases
-    from nonet.review.serve import LOOPBACK
+    from nonet.review.site import Site
     from nonet.review.store import Store
 
     run = Run(write_run(folder / "run"))
     store = Store(run.reviews)
     add_cases(store, run, write_reviewable(folder / "predictions", run.folder, cells, classes))
-    app = make_app(store, store.classes(), title="run", hosts={*LOOPBACK}, reviewer=reviewer)
+    app = make_app(Site(run, store, User(reviewer, "admin"), "run"))
     client = TestClient(app, base_url="http://127.0.0.1:8765", raise_server_exceptions=False)
     return Page(client, store, store.cases()[-1].id)

@@ -17,5 +17,6 @@ def serve(
     port: int = 8765,
     host: str = "127.0.0.1",
     reviewer: str | None = None,
+    translations: Annotated[list[Path] | None, Parameter(negative=(), consume_multiple=True)] = None,
 ) -> None:
-    nonet.serve(run, cases=cases or (), port=port, host=host, reviewer=reviewer)
+    nonet.serve(run, cases=cases or (), port=port, host=host, reviewer=reviewer, translations=translations or ())

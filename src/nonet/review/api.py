@@ -7,9 +7,10 @@ from fastapi import FastAPI, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nonet.errors import DataError
+from nonet.review.access import Reader, Reviewer
 from nonet.review.records import Case, Cell
 from nonet.review.results import MEDIA_TYPES, export
-from nonet.review.store import Store
+from nonet.review.site import Site
 
 _LARGEST = 2**53  # the largest integer that JavaScript and SQLite both hold exactly
 #: A number in the address of a page.
@@ -52,20 +53,15 @@ class Reopening(_Body):
     comment: Annotated[str, Field(max_length=2000)]
 
 
-def add_api(app: FastAPI, store: Store, classes: list[str], *, labels: set[str], reviewer: str) -> None:
+def add_api(app: FastAPI, site: Site) -> None:
     """Add the JSON of cases and cells to an application.
 
     Parameters
     ----------
     app : FastAPI
-    store : Store
-    classes : list of str
-        The classes of the run.
-    labels : set of str
-        Those that a cell may be given.
-    reviewer : str
-        Under whose name decisions are stored.
+    site : Site
     """
+    store = site.store
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
@@ -73,55 +69,55 @@ def add_api(app: FastAPI, store: Store, classes: list[str], *, labels: set[str],
         return {"status": "ok"}
 
     @app.get("/api/cases")
-    def list_cases(search: str = "") -> list[dict]:
+    def list_cases(user: Reader, search: str = "") -> list[dict]:
         """List the cases whose name contains `search`, newest first."""
         return [_case_json(case) for case in store.cases(search)]
 
     @app.get("/api/cases/{case_id}")
-    def get_case(case_id: Number) -> dict:
+    def get_case(case_id: Number, user: Reader) -> dict:
         """Return a case and how far its review has come."""
         return _case_json(store.case(case_id))
 
     @app.get("/api/cases/{case_id}/cells")
-    def list_cells(case_id: Number) -> list[dict]:
+    def list_cells(case_id: Number, user: Reader) -> list[dict]:
         """List the readable cells of a case as they stand."""
         store.case(case_id)
         return [cell_json(cell) for cell in store.cells(case_id) if cell.predicted]
 
     @app.post("/api/cases/{case_id}/decisions")
-    def decide(case_id: Number, body: Decision) -> dict:
+    def decide(case_id: Number, body: Decision, user: Reviewer) -> dict:
         """Give cells a label, all of them or none; 409 with the cells that somebody else has changed."""
-        if body.label is not None and body.label not in labels:
+        if body.label is not None and body.label not in site.letters:
             raise DataError(f'"{body.label}" is not a class of this run.')
         versions = {int(cell): version for cell, version in body.cells.items()}
-        cells = store.decide(case_id, versions, body.label, who=reviewer, kind=body.kind, is_blind=body.is_blind)
+        cells = store.decide(case_id, versions, body.label, who=user.name, kind=body.kind, is_blind=body.is_blind)
         return {"cells": [cell_json(cell) for cell in cells]}
 
     @app.post("/api/cases/{case_id}/undo")
-    def undo(case_id: Number) -> dict:
+    def undo(case_id: Number, user: Reviewer) -> dict:
         """Undo the reviewer's last decision in this case that still stands."""
-        return {"cells": [cell_json(cell) for cell in store.undo(case_id, who=reviewer)]}
+        return {"cells": [cell_json(cell) for cell in store.undo(case_id, who=user.name)]}
 
     @app.post("/api/cases/{case_id}/sign")
-    def sign(case_id: Number, body: Signature) -> dict:
+    def sign(case_id: Number, body: Signature, user: Reviewer) -> dict:
         """Sign and lock a case; 409 while cells are unidentified, or if it was changed since the reviewer saw it."""
-        return _case_json(store.sign(case_id, body.version, who=reviewer, comment=body.comment.strip()))
+        return _case_json(store.sign(case_id, body.version, who=user.name, comment=body.comment.strip()))
 
     @app.post("/api/cases/{case_id}/reopen")
-    def reopen(case_id: Number, body: Reopening) -> dict:
+    def reopen(case_id: Number, body: Reopening, user: Reviewer) -> dict:
         """Open a signed case again, for a reason."""
-        return _case_json(store.reopen(case_id, who=reviewer, reason=body.comment))
+        return _case_json(store.reopen(case_id, who=user.name, reason=body.comment))
 
     @app.get("/api/cases/{case_id}/history")
-    def history(case_id: Number) -> list[dict]:
+    def history(case_id: Number, user: Reader) -> list[dict]:
         """Return every decision and signature of a case, oldest first."""
         store.case(case_id)
         return store.history(case_id)
 
     @app.get("/api/cases/{case_id}/differential.{kind}")
-    def get_differential(case_id: Number, kind: Literal["csv", "json", "fhir"]) -> Response:
+    def get_differential(case_id: Number, kind: Literal["csv", "json", "fhir"], user: Reader) -> Response:
         """Return the differential as reviewed: CSV, JSON or HL7 FHIR R4B."""
-        text, file = export(store.case(case_id), store.cells(case_id), classes, kind)
+        text, file = export(store.case(case_id), store.cells(case_id), site.classes, kind)
         headers = {"Content-Disposition": f'attachment; filename="{file}"'}
         return Response(text, media_type=MEDIA_TYPES[kind], headers=headers)
 

@@ -1,36 +1,81 @@
 """What the store of reviews takes and returns, and why it refuses."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nonet.errors import NonetError
 
 
-class StaleCellError(NonetError):
-    """Somebody else changed a cell since the reviewer saw it. `cells` has it as it stands now."""
+def translatable(words: str) -> str:
+    """Return the words as they are; they get into the translation files."""
+    return words
 
-    def __init__(self, message: str, cells: list["Cell"]):
-        super().__init__(message, hint="Look at the cell again, then decide.")
+
+class ReviewError(NonetError):
+    """A decision or signature that is refused, for a person on the page, in that person's language.
+
+    Parameters
+    ----------
+    **values : str or int
+        What the words name.
+    """
+
+    words: ClassVar[str]
+    what_to_do: ClassVar[str] = ""
+
+    def __init__(self, **values: str | int):
+        super().__init__(self.words.format(**values), hint=self.what_to_do or None)
+        self.values = values
+
+
+class StaleCellError(ReviewError):
+    """Somebody else changed cells since the reviewer saw them. `cells` has them as they stand now."""
+
+    words = translatable("Somebody else has changed {num} of these cells; nothing was saved.")
+    what_to_do = translatable("Look at them again, then decide.")
+
+    def __init__(self, cells: "list[Cell]"):
+        super().__init__(num=len(cells))
         self.cells = cells
 
 
-class LockedCaseError(NonetError):
+class LockedCaseError(ReviewError):
     """The case is signed, so that its cells cannot be changed."""
 
+    words = translatable('Case "{name}" was signed by {who}.')
+    what_to_do = translatable("Reopen it with a reason to change it.")
 
-class UnfinishedCaseError(NonetError):
+
+class UnfinishedCaseError(ReviewError):
     """The case cannot be signed: cells are unidentified."""
 
+    words = translatable("Unidentified cells: {num}.")
+    what_to_do = translatable("Give each a class, or mark it as no white cell, then sign.")
 
-class StaleCaseError(NonetError):
+
+class StaleCaseError(ReviewError):
     """The case cannot be signed: it was changed since the reviewer saw its differential."""
 
+    words = translatable("The case was changed since this page was opened; it was not signed.")
+    what_to_do = translatable("Reload the page, and look at the differential again.")
 
-class NotSignedError(NonetError):
+
+class NotSignedError(ReviewError):
     """The case cannot be reopened: it is open."""
 
+    words = translatable("The case is open already.")
 
-class NotFoundError(NonetError):
-    """There is no such case or cell."""
+
+class NoReasonError(ReviewError):
+    """The case cannot be reopened: no reason is given."""
+
+    words = translatable("A signed case is only reopened with a reason.")
+
+
+class NotFoundError(ReviewError):
+    """A case, a cell or a page that does not exist."""
+
+    words = translatable("This page does not exist.")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from nonet.review.site import Site
+
 #: Requests that change something carry it; a form or script of another site cannot send it without permission.
 HEADER = "x-nonet"
 #: Decisions on some 50,000 cells at once.
@@ -37,19 +39,19 @@ _HEADERS = {
 }
 
 
-def add_security(app: FastAPI, *, hosts: set[str]) -> None:
+def add_security(app: FastAPI, site: Site) -> None:
     """Check every request, and add headers to every response.
 
     Parameters
     ----------
     app : FastAPI
-    hosts : set of str
-        Names under which the page may be called, without port.
+    site : Site
     """
 
     @app.middleware("http")
     async def check(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = _refusal(request, hosts) or await call_next(request)
+        request.state.user = site.user
+        response = _refusal(request, site.hosts) or await call_next(request)
         for header, value in _HEADERS.items():
             response.headers.setdefault(header, value)
         response.headers.setdefault("Cache-Control", "no-store")

@@ -14,7 +14,7 @@ from nonet.errors import DataError, counted
 logger = logging.getLogger("nonet")
 
 #: Names of this machine to itself.
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MAX_NAME = 100
 
 
@@ -25,6 +25,7 @@ def serve(
     port: int = 8765,
     host: str = "127.0.0.1",
     reviewer: str | None = None,
+    translations: Sequence[str | Path] = (),
 ) -> None:
     """Serve the page on which a person checks, corrects and signs the differentials of cases.
 
@@ -43,6 +44,9 @@ def serve(
         Address to listen on. There is no login yet, so only those of this machine are taken.
     reviewer : str, optional
         Name under which decisions are stored. Default: the login name of the operating system.
+    translations : sequence of paths
+        Translations of the pages (PO files) besides English and German. The browser's preferred language is shown, or
+        the one chosen on the page.
 
     Raises
     ------
@@ -53,7 +57,7 @@ def serve(
     StorageError
         If the reviews cannot be stored.
     """
-    if host not in LOOPBACK:
+    if host not in _LOOPBACK:
         raise DataError(
             f"The page has no login yet, so it is not served on {host}.",
             hint="Leave `host` out. From another machine, use a tunnel: ssh -L 8765:localhost:8765 THIS_MACHINE",
@@ -61,19 +65,23 @@ def serve(
     uvicorn, make_app = _import_packages()
     run, name = Run(run), _reviewer_name(reviewer)
     run.require()
+    from nonet.review.access import User
     from nonet.review.cases import add_cases
+    from nonet.review.languages import Languages
+    from nonet.review.site import Site
     from nonet.review.store import Store
 
+    languages = Languages([Path(file).expanduser() for file in translations])
     store = Store(run.reviews)
     num_new = sum(add_cases(store, run, Path(folder).expanduser()) for folder in cases)
-    classes, num_cases = store.classes(), len(store.cases())
+    num_cases = len(store.cases())
     if not num_cases:
         raise DataError(
             f"{run} has no cases to review.",
             hint='Give folders of "nonet predict" as `cases`.',
         )
     title = run.folder.resolve().name
-    app = make_app(store, classes, title=title, hosts={*LOOPBACK}, reviewer=name)
+    app = make_app(Site(run, store, User(name, "admin"), title, languages=languages))
     with _listen(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listener.getsockname()[1]}"

@@ -1,26 +1,23 @@
 """The reviews of a run: one SQLite file, in which decisions and signatures are only ever added.
 
-Write-ahead log, and each commit reaches the disk before it is acknowledged: a kill at any moment loses nothing that a
-reviewer was told is saved. Two people may review at once: a decision on a cell that somebody else changed in between is
-refused.
+Two people may review at once: a decision on a cell that somebody else changed in between is refused.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from nonet.artifacts.storage import writing_to
-from nonet.errors import DataError, StorageError, counted
+from nonet.errors import DataError
+from nonet.review.database import Database
 from nonet.review.records import (
     Case,
     Cell,
     LockedCaseError,
     NewCell,
+    NoReasonError,
     NotFoundError,
     NotSignedError,
     StaleCaseError,
@@ -28,11 +25,8 @@ from nonet.review.records import (
     UnfinishedCaseError,
 )
 
-SCHEMA_VERSION = 1
-_BUSY_SECONDS = 10.0
 
-
-class Store:
+class Store(Database):
     """The reviews of a run.
 
     Parameters
@@ -42,47 +36,7 @@ class Store:
     """
 
     def __init__(self, path: Path):
-        self.path = path
-        with writing_to(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with self._connect() as connection:
-                if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                    connection.execute("PRAGMA journal_mode = WAL")
-                schema = resources.files("nonet.review").joinpath("schema.sql").read_text(encoding="utf-8")
-                connection.executescript(schema)
-                connection.execute("INSERT OR IGNORE INTO facts VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
-                (version,) = connection.execute("SELECT value FROM facts WHERE name = 'schema_version'").fetchone()
-        except sqlite3.Error as error:
-            raise StorageError(
-                f"{path} cannot be used: {error}.", hint="Check its permissions and disk, or restore a backup of it."
-            ) from error
-        if int(version) != SCHEMA_VERSION:
-            raise StorageError(
-                f"{path} has layout {version}; this nonet reads layout {SCHEMA_VERSION}.",
-                hint="Use the version of nonet that wrote it.",
-            )
-
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection of its own, which may be used in any thread; it is closed at the end."""
-        with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            yield connection
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection in a transaction that is committed at the end, or undone by an exception."""
-        with self._connect() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+        super().__init__(path, "schema.sql")
 
     def classes(self, classes: Sequence[str] = ()) -> list[str]:
         """Return the classes of the run, and store them if none are.
@@ -92,7 +46,7 @@ class Store:
         DataError
             If others are stored.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             row = connection.execute("SELECT value FROM facts WHERE name = 'classes'").fetchone()
             if row is None and classes:
                 connection.execute("INSERT INTO facts VALUES ('classes', ?)", (json.dumps([*classes]),))
@@ -107,7 +61,7 @@ class Store:
 
     def find_case(self, name: str) -> Case | None:
         """Return the case of this name, or None."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             row = connection.execute(_CASES + " WHERE cases.name = ? GROUP BY cases.id", (name,)).fetchone()
             return None if row is None else _as_case(connection, row)
 
@@ -130,7 +84,7 @@ class Store:
         int
             Its id.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             stored = connection.execute("SELECT id FROM cases WHERE name = ?", (name,)).fetchone()
             if stored:
                 return stored["id"]
@@ -155,7 +109,7 @@ class Store:
 
     def cases(self, search: str = "") -> list[Case]:
         """Return the cases whose name contains `search`, newest first."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             rows = connection.execute(
                 _CASES + " WHERE instr(lower(cases.name), lower(?)) GROUP BY cases.id ORDER BY cases.id DESC", (search,)
             ).fetchall()
@@ -169,18 +123,18 @@ class Store:
         NotFoundError
             If there is none.
         """
-        with self._connect() as connection:
+        with self.connect() as connection:
             return _case(connection, case_id)
 
     def cells(self, case_id: int) -> list[Cell]:
         """Return the cells of a case, in the order of its predictions."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             rows = connection.execute(_CELLS + " WHERE case_id = ? ORDER BY position", (case_id,)).fetchall()
         return [_as_cell(row) for row in rows]
 
     def cell(self, cell_id: int) -> Cell:
         """Return a cell; NotFoundError if there is none."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             return _cell(connection, cell_id)
 
     def decide(
@@ -221,16 +175,15 @@ class Store:
         NotFoundError
             If the case has no such cell, or it could not be read.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             case = _case(connection, case_id)
             _require_open(case)
             cells = [_cell(connection, cell_id) for cell_id in versions]
             if any(cell.case_id != case_id or not cell.predicted for cell in cells):
-                raise NotFoundError("There is no such cell in this case.")
+                raise NotFoundError
             stale = [cell for cell in cells if cell.version != versions[cell.id]]
             if stale:
-                changed = counted(len(stale), "cell was", "cells were")
-                raise StaleCellError(f"{changed} changed by somebody else; nothing was saved.", stale)
+                raise StaleCellError(stale)
             batch = _next_batch(connection)
             for cell in cells:
                 _add_decision(connection, batch, who, cell, label or cell.label, kind, case.model, is_blind=is_blind)
@@ -251,7 +204,7 @@ class Store:
         LockedCaseError
             If the case is signed.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             case = _case(connection, case_id)
             _require_open(case)
             last = connection.execute(
@@ -269,8 +222,7 @@ class Store:
                 if _last_standing(connection, each["cell_id"]) != each["id"]
             ]
             if later:
-                changed = counted(len(later), "cell was", "cells were")
-                raise StaleCellError(f"{changed} changed by somebody else since; nothing was undone.", later)
+                raise StaleCellError(later)
             batch = _next_batch(connection)
             for each in decisions:
                 cell = cells[each["cell_id"]]
@@ -301,19 +253,13 @@ class Store:
         LockedCaseError
             If it is signed already.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             case = _case(connection, case_id)
             _require_open(case)
             if case.num_unidentified:
-                raise UnfinishedCaseError(
-                    f"{counted(case.num_unidentified, 'cell is', 'cells are')} unidentified.",
-                    hint="Give each a class, or mark it as no white cell, then sign.",
-                )
+                raise UnfinishedCaseError(num=case.num_unidentified)
             if case.version != version:
-                raise StaleCaseError(
-                    "The case was changed since this page was opened; it was not signed.",
-                    hint="Reload the page, and look at the differential again.",
-                )
+                raise StaleCaseError
             _add_signature(connection, who, case_id, "sign", comment)
             return _case(connection, case_id)
 
@@ -322,22 +268,22 @@ class Store:
 
         Raises
         ------
-        DataError
+        NoReasonError
             If no reason is given.
         NotSignedError
             If the case is open.
         """
         if not reason.strip():
-            raise DataError("A signed case is only reopened with a reason.")
-        with self._transaction() as connection:
+            raise NoReasonError
+        with self.transaction() as connection:
             if not _case(connection, case_id).is_signed:
-                raise NotSignedError("The case is open already.")
+                raise NotSignedError
             _add_signature(connection, who, case_id, "reopen", reason.strip())
             return _case(connection, case_id)
 
     def history(self, case_id: int) -> list[dict]:
         """Return every decision and signature of a case, oldest first, as dicts of their columns."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             decisions = connection.execute(
                 "SELECT decisions.*, cells.image, cells.position FROM decisions JOIN cells ON cells.id = cell_id "
                 "WHERE case_id = ? ORDER BY decisions.id",
@@ -374,7 +320,7 @@ def _as_cell(row: sqlite3.Row) -> Cell:
 def _cell(connection: sqlite3.Connection, cell_id: int) -> Cell:
     row = connection.execute(_CELLS + " WHERE id = ?", (cell_id,)).fetchone()
     if row is None:
-        raise NotFoundError("There is no such cell.")
+        raise NotFoundError
     return _as_cell(row)
 
 
@@ -393,15 +339,13 @@ def _as_case(connection: sqlite3.Connection, row: sqlite3.Row) -> Case:
 def _case(connection: sqlite3.Connection, case_id: int) -> Case:
     row = connection.execute(_CASES + " WHERE cases.id = ? GROUP BY cases.id", (case_id,)).fetchone()
     if row is None:
-        raise NotFoundError("There is no such case.")
+        raise NotFoundError
     return _as_case(connection, row)
 
 
 def _require_open(case: Case) -> None:
     if case.is_signed:
-        raise LockedCaseError(
-            f'Case "{case.name}" was signed by {case.signed_by}.', hint="Reopen it with a reason to change it."
-        )
+        raise LockedCaseError(name=case.name, who=case.signed_by)
 
 
 def _next_batch(connection: sqlite3.Connection) -> int:

@@ -1,5 +1,7 @@
 """The history of a case in words: a line for what one key did."""
 
+from babel.support import NullTranslations
+
 from nonet.review.history import in_words
 
 
@@ -24,16 +26,16 @@ def test_each_key_is_a_line():
         {"batch": 7, "kind": "sign", "at": "t7", "who": "Ben", "comment": ""},
         {"batch": 8, "kind": "reopen", "at": "t8", "who": "Ben", "comment": "wrong slide"},
     ]
-    lines = in_words(history)
+    lines = in_words(history, NullTranslations())
     assert [line["what"] for line in lines] == [
-        "moved 1 cell: SNE → BNE",
-        "moved 3 cells: EO → BNE (2), SNE → BNE (1)",
-        "undid 1 cell: BNE → SNE",
-        "accepted 2 cells: SNE",
-        "agreed with 1 cell: LY",
-        "moved 1 cell: LY → MO, suggestion hidden",
+        "moved: SNE → BNE",
+        "moved: EO → BNE (2), SNE → BNE",
+        "undid: BNE → SNE",
+        "accepted: SNE (2)",
+        "agreed: LY",
+        "moved: LY → MO, suggestion hidden",
         "signed",
         "reopened: wrong slide",
     ]
     assert (lines[-1]["who"], lines[-1]["at"]) == ("Ben", "t8")
-    assert in_words([]) == []
+    assert in_words([], NullTranslations()) == []

@@ -145,7 +145,7 @@ def test_undo_is_one_s_own_and_refused_once_somebody_else_has_decided(store, cas
 
 
 def test_signing_waits_for_every_class_then_locks_and_reopens_with_a_reason(store, case_id):
-    with pytest.raises(UnfinishedCaseError, match="1 cell is unidentified"):
+    with pytest.raises(UnfinishedCaseError, match="Unidentified cells: 1"):
         sign(store, case_id, who="Ada")
     store.decide(case_id, versions(store.cells(case_id), 3), "MO", who="Ada")
     with pytest.raises(NotSignedError):

@@ -1,5 +1,7 @@
 // Sign and reopen: the only changes on the page of the differential.
-"use strict";
+
+import { send } from "./requests.js";
+import { text } from "./words.js";
 
 const section = document.querySelector(".sign");
 const message = section.querySelector(".message");
@@ -12,18 +14,15 @@ for (const form of section.querySelectorAll("form")) {
     const seen = form.dataset.action === "sign" ? { version: Number(section.dataset.version) } : {};
     button.disabled = true;
     try {
-      const response = await fetch(`/api/cases/${section.dataset.case}/${form.dataset.action}`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json", "X-Nonet": "1" },
-        body: JSON.stringify({ comment: form.elements.comment.value, ...seen }),
-      });
+      const body = { comment: form.elements.comment.value, ...seen };
+      const response = await send("POST", `/api/cases/${section.dataset.case}/${form.dataset.action}`, body);
       if (response.ok) {
         location.reload();
         return;
       }
       message.textContent = (await response.json()).detail;
     } catch {
-      message.textContent = "The program does not answer. Nothing was saved; try again.";
+      message.textContent = text("The program does not answer. Nothing was saved; try again.");
     }
     message.hidden = false;
     button.disabled = false;

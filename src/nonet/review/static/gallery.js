@@ -4,6 +4,7 @@ import { element } from "./element.js";
 import { makePanel } from "./panel.js";
 import { addPointer } from "./pointer.js";
 import { makeSaver } from "./saving.js";
+import { plural, text } from "./words.js";
 
 const gallery = document.getElementById("gallery");
 const { case: caseId, unidentified: UNIDENTIFIED } = gallery.dataset;
@@ -39,7 +40,7 @@ const saver = makeSaver(caseId, {
 // --- Drawing -----------------------------------------------------------------------------------------------------
 
 function makeSection(code) {
-  const label = code === BLIND ? { name: "to label", letter: "" } : byLabel.get(code);
+  const label = code === BLIND ? { name: text("to label"), letter: "" } : byLabel.get(code);
   const made = element("section", "class");
   made.hidden = true;
   made.dataset.code = code;
@@ -105,11 +106,11 @@ function refresh(cell) {
   mark.style.setProperty("--label", label?.colour ?? "#8a9099");
   const share = cell.confidence === null || cell.confidence === undefined ? "" : `, ${Math.round(100 * cell.confidence)} %`;
   const words = [label?.name ?? cell.label];
-  if (guess) words.push(`perhaps ${byLabel.get(guess)?.name ?? guess}${share}`);
-  else if (isChanged) words.push(`predicted ${byLabel.get(cell.predicted)?.name ?? cell.predicted}${share}`);
+  if (guess) words.push(text("perhaps {name}", { name: `${byLabel.get(guess)?.name ?? guess}${share}` }));
+  else if (isChanged) words.push(text("predicted {name}", { name: `${byLabel.get(cell.predicted)?.name ?? cell.predicted}${share}` }));
   else words[0] += share;
-  if (cell.decided) words.push("decided");
-  cell.tile.setAttribute("aria-label", isHidden ? "cell, suggestion hidden" : words.join(", "));
+  if (cell.decided) words.push(text("decided"));
+  cell.tile.setAttribute("aria-label", isHidden ? text("cell, suggestion hidden") : words.join(", "));
   cell.tile.title = isHidden ? "" : words.join(", ");
 }
 
@@ -162,13 +163,13 @@ function count() {
     const { all, left } = numbers.get(code) ?? { all: 0, left: 0 };
     setText(section.count, String(all));
     section.element.hidden = all === 0;
-    setText(section.accept, left ? `Accept ${left === all ? "all" : "the other"} ${left}` : "");
+    setText(section.accept, left === all ? text("Accept all {num}", { num: left }) : left ? text("Accept the other {num}", { num: left }) : "");
     section.accept.hidden = left === 0;
   }
-  const words = [`${cells.size} cells`, `${numUnidentified} unidentified`];
-  if (!isBlind) words.push(`${numChanged} changed`);
-  words.push(numLeft ? `${numLeft} to look at` : "all looked at");
-  if (numWaiting) words.push("saving");
+  const words = [plural(cells.size, "{num} cell", "{num} cells"), text("{num} unidentified", { num: numUnidentified })];
+  if (!isBlind) words.push(text("{num} changed", { num: numChanged }));
+  words.push(numLeft ? text("{num} to look at", { num: numLeft }) : text("all looked at"));
+  if (numWaiting) words.push(text("saving"));
   setText(document.getElementById("left"), words.join(" · "));
   document.getElementById("done").value = cells.size ? 1 - numLeft / cells.size : 1;
 }
@@ -262,7 +263,7 @@ function chosen() {
 // --- Deciding ----------------------------------------------------------------------------------------------------
 
 function decide(ids, label, kind) {
-  if (isSigned) return say("The case is signed. Reopen it on its differential to change it.");
+  if (isSigned) return say(text("The case is signed. Reopen it on its differential to change it."));
   if (!ids.length) return undefined;
   const next = kind === "accept" ? null : nextAfter(ids);
   const blind = isBlind && ids.some((id) => !cells.get(id).decided);
@@ -277,17 +278,17 @@ const move = (label) => decide(chosen(), label, "move");
 
 function agree() {
   const ids = chosen();
-  if (isBlind) return say("The suggestion is hidden, so there is nothing to agree with: give a letter.");
+  if (isBlind) return say(text("The suggestion is hidden, so there is nothing to agree with: give a letter."));
   const guesses = new Set(ids.map((id) => suggestion(cells.get(id))));
   const isNamed = ids.every((id) => cells.get(id).label !== UNIDENTIFIED);
   if (isNamed) return decide(ids, null, "agree");
-  if (guesses.size !== 1 || guesses.has("")) return say("There is no suggestion to agree with: give a letter.");
+  if (guesses.size !== 1 || guesses.has("")) return say(text("There is no suggestion to agree with: give a letter."));
   return decide(ids, [...guesses][0], "agree");
 }
 
 function acceptRest(code) {
-  if (code === UNIDENTIFIED) return say("Unidentified cells need a class each: a letter, or Space to take the suggestion.");
-  if (code === BLIND) return say("The suggestion is hidden, so there is nothing to accept: give letters.");
+  if (code === UNIDENTIFIED) return say(text("Unidentified cells need a class each: a letter, or Space to take the suggestion."));
+  if (code === BLIND) return say(text("The suggestion is hidden, so there is nothing to accept: give letters."));
   const { grid } = sections.get(code);
   const ids = [...grid.children].filter(isLeft).map(idOf);
   if (ids.length) decide(ids, null, "accept");
@@ -300,7 +301,7 @@ function jumpToLeft(grid) {
   const end = tiles.indexOf(grid.lastElementChild);
   const next = tiles.slice(end + 1).find(isLeft) ?? tiles.find(isLeft);
   if (next) return focus(idOf(next));
-  say("Every cell was looked at.");
+  say(text("Every cell was looked at."));
   return nextPage.focus();
 }
 
@@ -312,9 +313,9 @@ function jump(step) {
 }
 
 function undo() {
-  if (isSigned) return say("The case is signed. Reopen it on its differential to change it.");
+  if (isSigned) return say(text("The case is signed. Reopen it on its differential to change it."));
   return saver.submit("undo", [], null, (undone) => {
-    if (!undone.length) return say("Nothing is left to undo.");
+    if (!undone.length) return say(text("Nothing is left to undo."));
     return requestAnimationFrame(() => focus(undone[0].id));
   });
 }
@@ -395,13 +396,13 @@ function makeMoves() {
     button.addEventListener("click", action);
     moves.append(button);
   };
-  add("✓", "agree", "transparent", agree);
+  add("✓", text("agree"), "transparent", agree);
   for (const label of labels) add(label.code === UNIDENTIFIED ? "?" : label.code, label.name, label.colour, () => move(label.code));
 }
 
 async function start() {
   const response = await fetch(`/api/cases/${caseId}/cells`);
-  if (!response.ok) return say("The cells could not be loaded. Reload the page.");
+  if (!response.ok) return say(text("The cells could not be loaded. Reload the page."));
   [BLIND, ...order].forEach(makeSection);
   if (!isSigned) makeMoves();
   const loaded = (await response.json()).map((cell) => ({ ...cell, pending: 0, stored: { ...cell } }));

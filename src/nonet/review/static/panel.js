@@ -1,6 +1,7 @@
 // The panel of one cell beside the gallery: its own size, brightness and contrast, and what the ensemble thought of it.
 
 import { element } from "./element.js";
+import { text } from "./words.js";
 
 const MOST_BARS = 6;
 
@@ -33,15 +34,15 @@ export function makePanel(byLabel, { isBlind }) {
   function describe(cell) {
     const name = (code) => byLabel.get(code)?.name ?? code;
     const lines = element("dl", "about");
-    const add = (word, text) => { if (text) lines.append(element("dt", "", word), element("dd", "", text)); };
-    add("image", cell.image);
-    if (isBlind() && !cell.decided) return [lines, element("p", "note", "The suggestion is hidden.")];
-    add("label", name(cell.label));
-    if (cell.label !== cell.predicted) add("predicted", name(cell.predicted));
-    if (cell.reason) add("because", cell.reason);
-    if (cell.set) add("prediction set", cell.set.split("|").join(", "));
-    if (cell.agreement !== null && cell.agreement !== undefined) add("members that agree", `${Math.round(100 * cell.agreement)} %`);
-    add("note", cell.note);
+    const add = (word, value) => { if (value) lines.append(element("dt", "", word), element("dd", "", value)); };
+    add(text("image"), cell.image);
+    if (isBlind() && !cell.decided) return [lines, element("p", "note", text("The suggestion is hidden."))];
+    add(text("label"), name(cell.label));
+    if (cell.label !== cell.predicted) add(text("predicted"), name(cell.predicted));
+    if (cell.reason) add(text("because"), text(cell.reason));
+    if (cell.set) add(text("prediction set"), cell.set.split("|").join(", "));
+    if (cell.agreement !== null && cell.agreement !== undefined) add(text("members that agree"), `${Math.round(100 * cell.agreement)} %`);
+    add(text("note"), cell.note);
     const likely = Object.entries(cell.proba ?? {}).sort((a, b) => b[1] - a[1]).slice(0, MOST_BARS);
     const bars = element("div", "bars");
     for (const [code, share] of likely) {

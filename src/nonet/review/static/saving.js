@@ -4,6 +4,9 @@
 // is stored. Where a decision is refused or does not arrive, the cell goes back to what is stored, and decisions on the
 // same cell that are still waiting are dropped: the reviewer made them without knowing how the cell stands.
 
+import { send } from "./requests.js";
+import { text } from "./words.js";
+
 export function makeSaver(caseId, { cells, show, problem, waiting }) {
   const queue = [];
   let isRunning = false;
@@ -35,15 +38,11 @@ export function makeSaver(caseId, { cells, show, problem, waiting }) {
   async function post({ action, ids, body }) {
     const versions = Object.fromEntries(ids.map((id) => [id, cells.get(id).stored.version]));
     try {
-      const response = await fetch(`/api/cases/${caseId}/${action}`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json", "X-Nonet": "1" },
-        body: body ? JSON.stringify({ cells: versions, ...body }) : undefined,
-      });
+      const response = await send("POST", `/api/cases/${caseId}/${action}`, body ? { cells: versions, ...body } : undefined);
       const answer = await response.json();
-      return { ok: response.ok, cells: answer.cells, detail: answer.detail ?? "This was not saved." };
+      return { ok: response.ok, cells: answer.cells, detail: answer.detail ?? text("This was not saved.") };
     } catch {
-      return { ok: false, isLost: true, detail: "The program does not answer. What it had not stored is shown as it was." };
+      return { ok: false, isLost: true, detail: text("The program does not answer. What it had not stored is shown as it was.") };
     }
   }
 

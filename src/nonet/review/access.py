@@ -1,0 +1,54 @@
+"""Who is asking, and what that person may do.
+
+`security` finds out who is asking, once for each request; a route says what it takes by the type of its argument:
+`Reader`, `Reviewer` or `Admin`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, HTTPException, Request
+
+Role = Literal["reader", "reviewer", "admin"]
+#: Each may do what those before it may: look; decide, sign and upload; see and manage all that others did.
+ROLES: tuple[Role, ...] = ("reader", "reviewer", "admin")
+
+
+@dataclass(frozen=True)
+class User:
+    """A person who uses the page.
+
+    Attributes
+    ----------
+    name : str
+        Under which decisions are stored.
+    role : {"reader", "reviewer", "admin"}
+    """
+
+    name: str
+    role: Role
+
+    def may(self, role: Role) -> bool:
+        """Return whether this person may do what somebody of a role may."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+def get_user(request: Request) -> User:
+    """Return who is asking, as `security` found out."""
+    return request.state.user
+
+
+def _require(role: Role) -> Callable[[Request], User]:
+    def check(request: Request) -> User:
+        user = get_user(request)
+        if not user.may(role):
+            raise HTTPException(403, f"This needs the role {role}; {user.name} has the role {user.role}.")
+        return user
+
+    return check
+
+
+Reader = Annotated[User, Depends(_require("reader"))]
+Reviewer = Annotated[User, Depends(_require("reviewer"))]
+Admin = Annotated[User, Depends(_require("admin"))]

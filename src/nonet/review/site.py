@@ -1,0 +1,103 @@
+"""What every part of the page shares: the run, the reviews, the classes, and the templates in each language."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from nonet.artifacts.run import Run
+from nonet.cells import class_colour, class_name
+from nonet.differential.groups import NOT_COUNTED
+from nonet.differential.shares import RESEARCH_USE
+from nonet.page.html import html_environment
+from nonet.review.access import User, get_user
+from nonet.review.keys import assign_letters
+from nonet.review.languages import Language, Languages
+from nonet.review.store import Store
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Site:
+    """The page of a run.
+
+    Attributes
+    ----------
+    run : Run
+    store : Store
+        Its reviews.
+    user : User
+        Who everybody is: there is no login.
+    title : str
+        Of the pages: the name of the run.
+    hosts : set of str
+        Names under which it may be called, without port.
+    languages : Languages
+    """
+
+    run: Run
+    store: Store
+    user: User
+    title: str
+    hosts: set[str] = field(default_factory=lambda: {"127.0.0.1", "localhost", "::1"})
+    languages: Languages = field(default_factory=Languages)
+
+    def __post_init__(self) -> None:
+        self.classes = self.store.classes()
+        self.letters = assign_letters(self.classes)
+        self._environments = {code: _environment(one) for code, one in self.languages.by_code.items()}
+
+    def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+        """Return a page in the language of a request.
+
+        Parameters
+        ----------
+        request : Request
+        template : str
+            File of `templates`.
+        status : int
+        **values
+            For the template.
+
+        Returns
+        -------
+        HTMLResponse
+        """
+        language = self.languages.choose(request)
+        labels = self.labels(language)
+        shared = {
+            "title": self.title,
+            "user": get_user(request),
+            "research_use": RESEARCH_USE,
+            "path": request.url.path,
+            "language": language,
+            "languages": self.languages.by_code.values(),
+            "labels": labels,
+            "label_numbers": {label["code"]: place for place, label in enumerate(labels)},
+        }
+        text = self._environments[language.code].get_template(template).render(shared | values)
+        return HTMLResponse(text, status_code=status)
+
+    def labels(self, language: Language) -> list[dict[str, str]]:
+        """Return code, name, letter and colour of each label, in the order in which they are offered."""
+        translate = language.translations.gettext
+        return [
+            {
+                "code": label,
+                "name": translate(NOT_COUNTED.get(label) or class_name(label)),
+                "letter": letter,
+                "colour": class_colour(label),
+            }
+            for label, letter in self.letters.items()
+        ]
+
+
+def _environment(language: Language) -> Environment:
+    made = html_environment(HERE / "templates")
+    made.add_extension("jinja2.ext.i18n")
+    made.install_gettext_translations(language.translations, newstyle=True)  # type: ignore[attr-defined]
+    return made
