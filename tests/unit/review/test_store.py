@@ -12,6 +12,7 @@ from nonet.errors import DataError, StorageError
 from nonet.review.records import (
     LockedCaseError,
     NewCell,
+    NoReasonError,
     NotFoundError,
     NotSignedError,
     StaleCaseError,
@@ -160,7 +161,7 @@ def test_signing_waits_for_every_class_then_locks_and_reopens_with_a_reason(stor
     ):
         with pytest.raises(LockedCaseError, match="Ada"):
             action()
-    with pytest.raises(DataError, match="reason"):
+    with pytest.raises(NoReasonError):
         store.reopen(case_id, who="Ben", reason=" ")
     case = store.reopen(case_id, who="Ben", reason="wrong slide")
     assert (case.is_signed, case.was_reopened) == (False, True)
