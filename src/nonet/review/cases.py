@@ -27,7 +27,7 @@ _MODEL_KEYS = ("weights", "recipe", "members", "ensemble", "views")
 _ENSEMBLE_KEYS = {"temperature", "class_priors", "calibration", "rejection", "nucleus"}
 
 
-def add_cases(store: Store, run: Run, folder: Path) -> int:
+def add_cases(store: Store, run: Run, folder: Path, *, added_by: str = "") -> int:
     """Add the cases of a folder of predictions to the store; those that are there already stay as they are.
 
     Parameters
@@ -37,6 +37,8 @@ def add_cases(store: Store, run: Run, folder: Path) -> int:
         The run that predicted them.
     folder : Path
         Of "nonet predict".
+    added_by : str
+        The user who uploaded them; "" for cases that "nonet serve" was given.
 
     Returns
     -------
@@ -58,11 +60,13 @@ def add_cases(store: Store, run: Run, folder: Path) -> int:
     )
     num_new = 0
     for name, part in table.groupby("case", sort=False):
-        num_new += _add_case(store, str(name), part, classes, folder, model)
+        num_new += _add_case(store, str(name), part, classes, folder, model, added_by)
     return num_new
 
 
-def _add_case(store: Store, name: str, part: pd.DataFrame, classes: list[str], folder: Path, model: str) -> bool:
+def _add_case(
+    store: Store, name: str, part: pd.DataFrame, classes: list[str], folder: Path, model: str, added_by: str
+) -> bool:
     """Add a case, and return whether it is new."""
     rows = part[["image", "path", "label", *(PREFIX + code for code in classes)]].to_csv(index=False)
     digest = hashlib.sha256(f"{model}\n{rows}".encode()).hexdigest()
@@ -80,7 +84,7 @@ def _add_case(store: Store, name: str, part: pd.DataFrame, classes: list[str], f
         NewCell(row["image"], row["path"], sums[row["path"]], row["label"], row["reason"], _facts(row, classes))
         for row in part.to_dict("records")
     ]
-    store.add_case(name, cells, source=str(folder.resolve()), digest=digest, model=model)
+    store.add_case(name, cells, source=str(folder.resolve()), digest=digest, model=model, added_by=added_by)
     return True
 
 

@@ -137,6 +137,8 @@ class Case:
         Name, folder of predictions, digest of what was predicted, fingerprint of the ensemble.
     created_at : str
         ISO 8601, UTC.
+    added_by : str
+        The user who uploaded it; "" for a case that "nonet serve" was given.
     num_cells, num_unidentified, num_changed : int
         Readable images; those without a class; those whose label differs from the prediction.
     version : int
@@ -153,6 +155,7 @@ class Case:
     digest: str
     model: str
     created_at: str
+    added_by: str
     num_cells: int
     num_unidentified: int
     num_changed: int

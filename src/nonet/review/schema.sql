@@ -8,7 +8,8 @@ CREATE TABLE IF NOT EXISTS cases (
     source TEXT NOT NULL,           -- the folder of predictions
     digest TEXT NOT NULL,           -- of what was predicted, to recognise the case again
     model TEXT NOT NULL,            -- fingerprint of the ensemble that predicted it
-    created_at TEXT NOT NULL
+    created_at TEXT NOT NULL,
+    added_by TEXT NOT NULL          -- the user who uploaded it; '' for one that "nonet serve" was given
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS cells (

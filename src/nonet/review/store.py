@@ -65,7 +65,9 @@ class Store(Database):
             row = connection.execute(_CASES + " WHERE cases.name = ? GROUP BY cases.id", (name,)).fetchone()
             return None if row is None else _as_case(connection, row)
 
-    def add_case(self, name: str, cells: Sequence[NewCell], *, source: str, digest: str, model: str) -> int:
+    def add_case(
+        self, name: str, cells: Sequence[NewCell], *, source: str, digest: str, model: str, added_by: str = ""
+    ) -> int:
         """Add a predicted case, all of it or nothing; one of that name that is there already stays as it is.
 
         Parameters
@@ -78,6 +80,8 @@ class Store(Database):
             Of what was predicted.
         model : str
             Fingerprint of the ensemble.
+        added_by : str
+            The user who uploaded it; "" for a case that "nonet serve" was given.
 
         Returns
         -------
@@ -89,8 +93,8 @@ class Store(Database):
             if stored:
                 return stored["id"]
             case_id = connection.execute(
-                "INSERT INTO cases (name, source, digest, model, created_at) VALUES (?, ?, ?, ?, ?)",
-                (name, source, digest, model, _now()),
+                "INSERT INTO cases (name, source, digest, model, created_at, added_by) VALUES (?, ?, ?, ?, ?, ?)",
+                (name, source, digest, model, _now(), added_by),
             ).lastrowid
             connection.executemany(
                 "INSERT INTO cells (case_id, position, image, path, sha256, predicted, reason, facts, label) "

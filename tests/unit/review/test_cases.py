@@ -44,6 +44,13 @@ def test_the_same_folder_again_adds_nothing(tmp_path, run, store):
     assert len(store.cases()) == 2
 
 
+def test_a_case_remembers_who_uploaded_it(tmp_path, run, store):
+    folder = write_reviewable(tmp_path / "p", run.folder, CELLS)
+    assert add_cases(store, run, folder, added_by="Ada") == 2
+    assert add_cases(store, run, folder, added_by="Ben") == 0
+    assert [case.added_by for case in store.cases()] == ["Ada", "Ada"]
+
+
 def test_images_without_a_case_are_the_case_of_their_folder(tmp_path, run, store):
     for name in ("first", "second"):
         add_cases(store, run, write_reviewable(tmp_path / name, run.folder, [("a.png", "", "SNE")]))

@@ -60,6 +60,7 @@ def test_a_case_has_its_cells_in_order_and_is_added_once(store, case_id):
     assert [cell.facts["k"] for cell in store.cells(case_id)] == list(range(6))
     case = store.case(case_id)
     assert (case.name, case.num_cells, case.num_unidentified, case.num_changed) == ("A", 5, 1, 0)
+    assert case.added_by == ""
     assert not case.is_signed
     assert add(store, "A", ["BA"]) == case_id
     assert labels(store, case_id) == list(LABELS)
