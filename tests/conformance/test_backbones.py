@@ -5,6 +5,7 @@ import torch
 
 from nonet.errors import RecipeError, WeightsError
 from nonet.models.backbones import BACKBONES, load_pretrained, make_backbone, weights_availability
+from nonet.models.grad_cam import grad_cam
 from nonet.models.network import make_classifier
 from nonet.recipe import Models
 
@@ -52,6 +53,19 @@ class TestEveryBackbone:
         for key, parameter in network.named_parameters():
             assert parameter.grad is not None, f"{key} takes no part, which training over several devices refuses"
             assert parameter.grad.isfinite().all(), key
+
+    def test_where_it_looked_is_a_map_of_the_image(self, name):
+        size = SMALL.get(name, 64)
+        torch.manual_seed(0)
+        models = Models(architectures=(name,), weights="none", image_size_px=size, head_widths=())
+        network = make_classifier(name, models, 9)[0].eval()
+        image = torch.rand(1, 3, size, size) * 255
+        maps, features = zip(*(grad_cam(network, image, number) for number in range(9)))
+        for heat in maps:
+            assert heat.shape[0] == heat.shape[1] >= 2
+            assert heat.min() >= 0 and heat.max() in (0, 1)
+        assert max(heat.max() for heat in maps) == 1, "random weights lower some logits everywhere, never all nine"
+        assert features[0].shape == (network.num_features,)
 
     def test_an_image_is_judged_alone(self, name):
         size = SMALL.get(name, 64)
