@@ -5,17 +5,22 @@ images held out with an image, in the features of the one member that saw none o
 """
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nonet.artifacts.csv_files import read_csv
+from nonet.artifacts.features import Features
 from nonet.artifacts.integrity import reading, require_member
 from nonet.artifacts.run import Member, Run, repair_hint
 from nonet.errors import RunError
 from nonet.evaluation.metrics import macro_f1_score
 from nonet.evaluation.oof import OutOfFold
+from nonet.evaluation.run_data import RunData
 
 logger = logging.getLogger("nonet")
 
@@ -58,9 +63,12 @@ def find_neighbours(
     is_issue[issues] = True
     is_judged = np.isfinite(oof.logits[0, oof.architectures.index(architecture)]).all(axis=-1)
     for file in _files(run, architecture):
-        images, features = _read(file, oof)
+        stored = _read(file)
+        if stored is None:
+            continue
+        rows, images = _rows_in(stored, oof)
         judged = is_judged[images]  # the features of a dead member say nothing
-        images, features = images[judged], features[judged]
+        images, features = images[judged], stored.reduced[rows[judged]]
         place = np.full(len(oof.true), -1)
         place[images] = np.arange(len(images))
         here = np.flatnonzero(place[issues] >= 0)
@@ -72,6 +80,81 @@ def find_neighbours(
             near = nearest(queries, features[examples], num_neighbours)
             neighbours[here[row], column] = np.where(near >= 0, images[examples][near], -1) if len(examples) else -1
     return neighbours, architecture
+
+
+@dataclass(frozen=True)
+class LabelledCell:
+    """A held-out image of a run that looks like another image.
+
+    Attributes
+    ----------
+    image_id, label : str
+    similarity : float
+        Cosine of the angle between their features, at most 1.
+    """
+
+    image_id: str
+    label: str
+    similarity: float
+
+
+class LabelledCells:
+    """The held-out images of a run whose labels are not in doubt, to compare new images with.
+
+    Each fold's images are compared in the features of the member that saw none of them. Members have axes of their own,
+    but angles between features are comparable, so the nearest of all folds are ranked together.
+
+    Parameters
+    ----------
+    run : Run
+        With the members' features and, if it was evaluated, its label issues.
+    data : RunData
+        What was read of it.
+    """
+
+    def __init__(self, run: Run, data: RunData):
+        self._oof = data.oof
+        in_doubt = np.zeros(0, dtype=object)
+        if run.issues.is_file():
+            with reading(run.issues, hint=f'Run "nonet issues {run}" again.'):
+                in_doubt = read_csv(run.issues, usecols=["image_id"], dtype=str)["image_id"].to_numpy(dtype=object)
+        is_example = ~np.isin(data.oof.image_id.astype(str), in_doubt.astype(str))
+        self.architecture = _best_with_features(run, data.oof)
+        self._by_member: dict[str, tuple[Features, np.ndarray, np.ndarray]] = {}
+        for file in _files(run, self.architecture) if self.architecture else []:
+            features = _read(file)
+            if features is not None:
+                rows, images = _rows_in(features, data.oof)
+                chosen = is_example[images]
+                member = f"{self.architecture}/{file.parent.name}"
+                self._by_member[member] = features, rows[chosen], images[chosen]
+
+    def nearest(self, features: Mapping[str, np.ndarray], num_neighbours: int = NUM_NEIGHBOURS) -> list[LabelledCell]:
+        """Return the images most like a new one.
+
+        Parameters
+        ----------
+        features : mapping of str to ndarray of float, shape (num_features,)
+            Member, as ARCHITECTURE/fold-K → its features of the new image. Those without examples are not used.
+        num_neighbours : int
+            How many to return, at most.
+
+        Returns
+        -------
+        list of LabelledCell
+            The most similar first.
+        """
+        found = []
+        for member, (stored, rows, images) in self._by_member.items():
+            if member in features and len(rows):
+                similarity = stored.similarity(features[member])[rows]
+                best = np.argsort(-similarity, kind="stable")[:num_neighbours]
+                found += [self._cell(image, value) for image, value in zip(images[best], similarity[best])]
+        return sorted(found, key=lambda cell: (-cell.similarity, cell.image_id))[:num_neighbours]
+
+    def _cell(self, image: int, similarity: float) -> LabelledCell:
+        label = self._oof.classes[self._oof.true[image]]
+        return LabelledCell(str(self._oof.image_id[image]), label, float(similarity))
 
 
 def nearest(queries: np.ndarray, examples: np.ndarray, num_neighbours: int) -> npt.NDArray[np.int64]:
@@ -119,18 +202,20 @@ def _best_with_features(run: Run, oof: OutOfFold) -> str | None:
     return max(scores, key=lambda name: scores[name]) if scores else None
 
 
-def _read(path: Path, oof: OutOfFold) -> tuple[np.ndarray, np.ndarray]:
-    """Return a member's held-out images, as indices into `oof`, and their features, float32 (n, d).
-
-    A damaged or unreadable file costs its neighbours only: it gives a warning and no rows.
-    """
+def _read(path: Path) -> Features | None:
+    """Return a member's features; None, with a warning, if the file is damaged: it costs its neighbours only."""
     member = Member(path.parent, path.parent.parent.name, int(path.parent.name.removeprefix("fold-")))
     try:
         require_member(member, path)
-        with reading(path, hint=repair_hint(member.run)), np.load(path, allow_pickle=False) as file:
-            image_id, features = file["image_id"], file["features"].astype(np.float32)
+        with reading(path, hint=repair_hint(member.run)):
+            return Features.read(path)
     except RunError as error:
-        logger.warning("%s Issues of fold %d have no neighbours. %s", error.message, member.fold, error.hint)
-        image_id, features = np.zeros(0, dtype=str), np.zeros((0, 1), dtype=np.float32)
-    index = pd.Index(oof.image_id).get_indexer(image_id.astype(object))
-    return index[index >= 0], features[index >= 0]
+        logger.warning("%s Cells of fold %d have no neighbours. %s", error.message, member.fold, error.hint)
+        return None
+
+
+def _rows_in(features: Features, oof: OutOfFold) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of features of evaluated images, and these images as indices into `oof`."""
+    index = pd.Index(oof.image_id).get_indexer(features.image_id.astype(object))
+    rows = np.flatnonzero(index >= 0)
+    return rows, index[rows]

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from sklearn.metrics import f1_score
 
+from nonet.artifacts.features import Features
 from nonet.artifacts.integrity import write_done
 from nonet.artifacts.oof import logit_columns
 from nonet.artifacts.run import Member, written_whole
@@ -24,7 +25,7 @@ from nonet.models.network import Classifier, make_head
 from nonet.models.views import View, batches, get_views, logits_over_views, no_views, to_device
 from nonet.recipe import Recipe
 from nonet.training.distributed import compute_distributed
-from nonet.training.features import compute_features, write_features
+from nonet.training.features import compute_features
 from nonet.training.member_data import MemberData
 from nonet.training.refit import fit_linear_head
 
@@ -225,7 +226,8 @@ def write_outcome(evaluator: Evaluator, outcome: Outcome, facts: dict) -> None:
         Further content of DONE.
     """
     member, data = evaluator.member, evaluator.data
-    write_features(member.features, data.table["image_id"].to_numpy()[data.held_out], outcome.held_out)
+    image_id = data.table["image_id"].to_numpy()[data.held_out]
+    Features.fit(image_id, outcome.held_out).write(member.features)
     ood_score = _write_score(evaluator, outcome)
     with written_whole(member.oof) as path:
         _oof_table(evaluator, outcome, ood_score).to_parquet(path, index=False)

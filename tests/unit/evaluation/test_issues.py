@@ -18,9 +18,8 @@ from nonet.cells import in_order_of_maturation
 from nonet.errors import DataError
 from nonet.evaluation import neighbours
 from nonet.evaluation.issues import count_by, find_issues, issues_text
-from nonet.evaluation.neighbours import nearest
+from nonet.evaluation.neighbours import LabelledCells, nearest
 from nonet.evaluation.run_data import read_run
-from nonet.training.features import reduce_features
 
 NEIGHBOURS = [f"{which}_neighbour_{place}" for which in ("given", "suggested") for place in (1, 2, 3)]
 
@@ -33,7 +32,8 @@ def add_features(run, architecture="swinv2_tiny", size=5, seed=0):
     for fold, rows in oof.groupby("fold"):
         features = rng.normal(size=(len(rows), size)).astype(np.float16)
         path = Run(run).member(architecture, fold).features
-        np.savez(path, image_id=rows["image_id"].to_numpy(dtype=str), features=features)
+        arrays = {"mean": np.zeros(size), "axes": np.eye(size)}
+        np.savez(path, image_id=rows["image_id"].to_numpy(dtype=str), features=features, **arrays)
         everything |= dict(zip(rows["image_id"], features.astype(np.float32)))
     seal(run)
     return everything
@@ -163,18 +163,35 @@ def test_nearest_in_blocks_is_nearest(monkeypatch):
     np.testing.assert_array_equal(nearest(asked, examples[:0], 3), [[-1, -1, -1]] * 37)
 
 
-def test_reduced_features_keep_the_nearest_by_cosine():
-    rng = np.random.default_rng(0)
-    features = (rng.normal(size=(200, 6)) @ rng.normal(size=(6, 100))).astype(np.float32)  # rank 6
-    small = reduce_features(features * rng.uniform(0.1, 10, size=(200, 1)))
-    assert small.dtype == np.float16
-    assert small.shape == (200, 64)
-    group = features / np.linalg.norm(features, axis=1, keepdims=True)
-    cosine = group @ group.T
-    kept = small.astype(np.float64)
-    distance = np.square(kept[:, None] - kept).sum(axis=2)
-    np.testing.assert_allclose(distance, 2 - 2 * cosine, atol=5e-3)
-    assert reduce_features(np.full((3, 8), np.nan, dtype=np.float32)).tolist() == [[0] * 8] * 3
+def test_a_new_cell_is_like_the_held_out_cells_that_its_features_point_to(run):
+    features = add_features(run)
+    nonet.issues(run)
+    data = read_run(Run(run))
+    cells = LabelledCells(Run(run), data)
+    assert cells.architecture == "swinv2_tiny"
+    in_doubt = set(pd.read_csv(run / "evaluation" / "issues.csv")["image_id"])
+    oof = pd.read_parquet(run / "oof.parquet").drop_duplicates("image_id").set_index("image_id")
+    evaluated = [image for image in data.oof.image_id if image not in in_doubt]
+    new = np.random.default_rng(1).normal(size=5)
+    new /= np.linalg.norm(new)
+    # With no mean and no rotation, features are compared as they are; one member per fold saw none of its images.
+    distance = {image: np.square(features[image] - new).sum() for image in evaluated}
+    expected = sorted(evaluated, key=distance.get)[:4]
+    found = cells.nearest({f"swinv2_tiny/fold-{fold}": 7 * new for fold in range(3)}, 4)
+    assert [cell.image_id for cell in found] == expected
+    assert [cell.label for cell in found] == oof.loc[expected, "label"].tolist()
+    np.testing.assert_allclose(
+        [cell.similarity for cell in found], [1 - distance[one] / 2 for one in expected], rtol=1e-3
+    )
+    only = cells.nearest({"swinv2_tiny/fold-1": new, "convnextv2_tiny/fold-0": new})
+    assert {oof.loc[cell.image_id, "fold"] for cell in only} == {1}
+    assert cells.nearest({}) == []
+
+
+def test_without_features_no_labelled_cell_is_near(run):
+    cells = LabelledCells(Run(run), read_run(Run(run)))
+    assert cells.architecture is None
+    assert cells.nearest({"swinv2_tiny/fold-0": np.ones(5)}) == []
 
 
 def test_a_patient_with_more_issues_than_its_classes_explain_stands_out():
