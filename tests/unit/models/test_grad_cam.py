@@ -1,4 +1,4 @@
-"""Grad-CAM: for a linear head on pooled maps it is the class activation map, which can be computed without a gradient."""
+"""Grad-CAM of a linear head on pooled maps is the class activation map, which needs no gradient."""
 
 import numpy as np
 import pytest
