@@ -47,6 +47,13 @@ class Signature(_Body):
     comment: Annotated[str, Field(max_length=2000)] = ""
 
 
+class Key(_Body):
+    """Another letter for a label."""
+
+    label: Annotated[str, Field(max_length=200)]
+    letter: Annotated[str, Field(max_length=4)]
+
+
 class Reopening(_Body):
     """The reason for reopening a case."""
 
@@ -87,7 +94,7 @@ def add_api(app: FastAPI, site: Site) -> None:
     @app.post("/api/cases/{case_id}/decisions")
     def decide(case_id: Number, body: Decision, user: Reviewer) -> dict:
         """Give cells a label, all of them or none; 409 with the cells that somebody else has changed."""
-        if body.label is not None and body.label not in site.letters:
+        if body.label is not None and body.label not in site.letters.default:
             raise DataError(f'"{body.label}" is not a class of this run.')
         versions = {int(cell): version for cell, version in body.cells.items()}
         cells = store.decide(case_id, versions, body.label, who=user.name, kind=body.kind, is_blind=body.is_blind)
@@ -120,6 +127,23 @@ def add_api(app: FastAPI, site: Site) -> None:
         text, file = export(store.case(case_id), store.cells(case_id), site.classes, kind)
         headers = {"Content-Disposition": f'attachment; filename="{file}"'}
         return Response(text, media_type=MEDIA_TYPES[kind], headers=headers)
+
+    @app.get("/api/keys")
+    def get_keys(user: Reader) -> dict[str, str]:
+        """Return the letter of each label, as this person chose them."""
+        return site.letters.of(user.name)
+
+    @app.put("/api/keys")
+    def change_key(body: Key, user: Reader) -> dict[str, str]:
+        """Give a label another letter; a label that has it already gets the first one's."""
+        if body.label not in site.letters.default:
+            raise DataError(f'"{body.label}" is not a class of this run.')
+        return site.letters.change(user.name, body.label, body.letter)
+
+    @app.delete("/api/keys")
+    def reset_keys(user: Reader) -> dict[str, str]:
+        """Give every label its own letter again."""
+        return site.letters.reset(user.name)
 
 
 def cell_json(cell: Cell) -> dict:

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 import nonet
-from nonet.cells import UNIDENTIFIED
+from nonet.cells import UNIDENTIFIED, class_colour
 from nonet.differential.count import file_name
 from nonet.errors import NonetError
 from nonet.review.access import Reader
@@ -72,7 +72,7 @@ def _add_pages(app: FastAPI, site: Site) -> None:
 
     @app.get("/cases/{case_id}", response_class=HTMLResponse, include_in_schema=False)
     def show_gallery(request: Request, case_id: Number, user: Reader) -> HTMLResponse:
-        case, order = store.case(case_id), gallery_order(list(site.letters))
+        case, order = store.case(case_id), gallery_order(list(site.letters.default))
         return site.page(request, "gallery.html.j2", case=case, order=order, unidentified=UNIDENTIFIED)
 
     @app.get("/cases/{case_id}/differential", response_class=HTMLResponse, include_in_schema=False)
@@ -92,9 +92,9 @@ def _add_looks(app: FastAPI, site: Site) -> None:
     """Add colours, texts and the choice of language, which the content security policy forbids within pages."""
 
     @app.get("/labels.css", include_in_schema=False)
-    def show_colours(request: Request) -> Response:
-        labels = site.labels(site.languages.choose(request))
-        lines = [f".label-{place} {{ --label: {label['colour']}; }}\n" for place, label in enumerate(labels)]
+    def show_colours() -> Response:
+        colours = [class_colour(label) for label in site.letters.default]
+        lines = [f".label-{place} {{ --label: {colour}; }}\n" for place, colour in enumerate(colours)]
         return Response("".join(lines), media_type="text/css")
 
     @app.get("/texts.js", include_in_schema=False)

@@ -55,6 +55,14 @@ CREATE TABLE IF NOT EXISTS signatures (
     comment TEXT NOT NULL
 ) STRICT;
 
+-- Letters that a person gave to labels in place of those that are in `keys`.
+CREATE TABLE IF NOT EXISTS letters (
+    who TEXT NOT NULL,
+    label TEXT NOT NULL,
+    letter TEXT NOT NULL,
+    PRIMARY KEY (who, label)
+) STRICT;
+
 CREATE TRIGGER IF NOT EXISTS decisions_unchanged BEFORE UPDATE ON decisions
 BEGIN SELECT RAISE(ABORT, 'decisions are only ever added'); END;
 CREATE TRIGGER IF NOT EXISTS decisions_stay BEFORE DELETE ON decisions

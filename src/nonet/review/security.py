@@ -71,8 +71,9 @@ def _refusal(request: Request, hosts: set[str]) -> Response | None:
     if request.headers.get(HEADER) is None:
         return _answer(403, f"Requests that change something need the header {HEADER}.")
     length = request.headers.get("content-length")
-    if length is None:
+    if length is None and "transfer-encoding" in request.headers:
         return _answer(411, "The length of the request is missing.")
+    length = length or "0"
     if not (length.isascii() and length.isdigit()) or int(length[:20]) > MAX_BODY_BYTES:
         return _answer(413, "The request is too large.")
     return None

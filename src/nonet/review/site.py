@@ -14,8 +14,8 @@ from nonet.differential.groups import NOT_COUNTED
 from nonet.differential.shares import RESEARCH_USE
 from nonet.page.html import html_environment
 from nonet.review.access import User, get_user
-from nonet.review.keys import assign_letters
 from nonet.review.languages import Language, Languages
+from nonet.review.preferences import Letters
 from nonet.review.store import Store
 
 HERE = Path(__file__).parent
@@ -48,7 +48,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.classes = self.store.classes()
-        self.letters = assign_letters(self.classes)
+        self.letters = Letters(self.store, self.classes)
         self._environments = {code: _environment(one) for code, one in self.languages.by_code.items()}
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
@@ -68,10 +68,11 @@ class Site:
         HTMLResponse
         """
         language = self.languages.choose(request)
-        labels = self.labels(language)
+        user = get_user(request)
+        labels = self.labels(language, user)
         shared = {
             "title": self.title,
-            "user": get_user(request),
+            "user": user,
             "research_use": RESEARCH_USE,
             "path": request.url.path,
             "language": language,
@@ -82,8 +83,8 @@ class Site:
         text = self._environments[language.code].get_template(template).render(shared | values)
         return HTMLResponse(text, status_code=status)
 
-    def labels(self, language: Language) -> list[dict[str, str]]:
-        """Return code, name, letter and colour of each label, in the order in which they are offered."""
+    def labels(self, language: Language, user: User) -> list[dict[str, str]]:
+        """Return code, name, letter and colour of each label, in the order in which they are offered to a person."""
         translate = language.translations.gettext
         return [
             {
@@ -92,7 +93,7 @@ class Site:
                 "letter": letter,
                 "colour": class_colour(label),
             }
-            for label, letter in self.letters.items()
+            for label, letter in self.letters.of(user.name).items()
         ]
 
 
