@@ -9,9 +9,10 @@ HEADERS = {"X-Nonet": "1", "Origin": "http://127.0.0.1:8765"}
 
 
 class Page(NamedTuple):
-    """A client of the page, the store behind it, and the number of the case "7"."""
+    """A client of the page, its run, the store behind it, and the number of the case "7"."""
 
     client: object
+    run: object
     store: object
     case_id: int
 
@@ -46,4 +47,4 @@ def open_page(folder: Path, cells, *, classes=CLASSES, reviewer="Ada"):
     add_cases(store, run, write_reviewable(folder / "predictions", run.folder, cells, classes))
     app = make_app(Site(run, store, User(reviewer, "admin"), "run"))
     client = TestClient(app, base_url="http://127.0.0.1:8765", raise_server_exceptions=False)
-    return Page(client, store, store.cases()[-1].id)
+    return Page(client, run, store, store.cases()[-1].id)

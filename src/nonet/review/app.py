@@ -33,6 +33,7 @@ from nonet.review.records import (
     translatable,
 )
 from nonet.review.results import differential_of
+from nonet.review.run_page import add_run_page
 from nonet.review.security import add_security
 from nonet.review.site import HERE, Site
 
@@ -58,6 +59,7 @@ def make_app(site: Site) -> FastAPI:
     _add_pages(app, site)
     _add_looks(app, site)
     _add_pictures(app, site)
+    add_run_page(app, site)
     add_api(app, site)
     _add_errors(app, site)
     return app
