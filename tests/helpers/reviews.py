@@ -1,5 +1,7 @@
 """An application of the review page with two small cases, called as a browser on this machine calls it."""
 
+import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,3 +50,69 @@ def open_page(folder: Path, cells, *, classes=CLASSES, reviewer="Ada"):
     app = make_app(Site(run, store, User(reviewer, "admin"), "run"))
     client = TestClient(app, base_url="http://127.0.0.1:8765", raise_server_exceptions=False)
     return Page(client, run, store, store.cases()[-1].id)
+
+
+class Predicting(NamedTuple):
+    """A client of a page whose networks can predict, and the site behind it."""
+
+    client: object
+    site: object
+
+    def begin(self, case="7"):
+        """Begin an upload and return its id."""
+        answer = self.client.post("/api/uploads", json={"case": case}, headers=HEADERS)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"]
+
+    def send(self, number, name, data):
+        """Send a file."""
+        return self.client.put(f"/api/uploads/{number}/files", params={"name": name}, content=data, headers=HEADERS)
+
+    def status(self, number):
+        """Return an upload as it stands."""
+        return self.client.get(f"/api/uploads/{number}").json()
+
+    def finish(self, number, seconds=120):
+        """Have an upload predicted, wait until it is, and return it as it stands then."""
+        answer = self.client.post(f"/api/uploads/{number}/predict", headers=HEADERS)
+        assert answer.status_code == 200, answer.text
+        end = time.monotonic() + seconds
+        while (found := self.status(number))["state"] == "predicting":
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        return found
+
+    def predict(self, data, **headers):
+        """Predict one image."""
+        return self.client.post("/api/predict", content=data, headers=HEADERS | headers)
+
+
+def make_site(run, *, user="Ada", role="admin"):
+    """A site of a run folder, whose background work is not started."""
+    from nonet.artifacts.ensemble_file import EnsembleFile
+    from nonet.artifacts.run import Run
+    from nonet.review.access import User
+    from nonet.review.site import Site
+    from nonet.review.store import Store
+
+    run = Run(run)
+    store = Store(run.reviews)
+    store.classes(EnsembleFile.read(run).classes)
+    return Site(run, store, User(user, role), "run", accelerator="cpu")
+
+
+@contextmanager
+def predicting(run, *, start=True, **options):
+    """Yield a Predicting page of a trained run; without `start`, nothing is predicted."""
+    from fastapi.testclient import TestClient
+
+    from nonet.review.app import make_app
+
+    site = make_site(run, **options)
+    if start:
+        site.start()
+        assert site.predictor.wait(60), site.predictor.problem
+    try:
+        yield Predicting(TestClient(make_app(site), base_url="http://127.0.0.1:8765"), site)
+    finally:
+        site.stop()

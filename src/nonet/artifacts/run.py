@@ -207,6 +207,8 @@ class Run:
     robustness_differences = InFolder("evaluation/robustness_differences.csv")
     reviews = InFolder("review/reviews.sqlite")
     """What people decided on cells; see `nonet.review.store`."""
+    uploads = InFolder("review/uploads")
+    """Images that people uploaded; see `nonet.review.uploads`."""
 
     def __init__(self, folder: "str | os.PathLike | Run"):
         self.folder: Path = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()

@@ -18,5 +18,14 @@ def serve(
     host: str = "127.0.0.1",
     reviewer: str | None = None,
     translations: Annotated[list[Path] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    accelerator: str = "auto",
 ) -> None:
-    nonet.serve(run, cases=cases or (), port=port, host=host, reviewer=reviewer, translations=translations or ())
+    nonet.serve(
+        run,
+        cases=cases or (),
+        port=port,
+        host=host,
+        reviewer=reviewer,
+        translations=translations or (),
+        accelerator=accelerator,
+    )

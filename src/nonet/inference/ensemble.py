@@ -1,6 +1,7 @@
 """The trained ensemble: images in; logits, probabilities or class names out."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,8 @@ class Ensemble:
         How logits become labels; see `nonet.calibration`.
     members : list of LoadedMember
         Those with non-zero weight.
+    turn : context manager
+        Entered for each pass of a member, so that several threads can take turns on one device. By default nothing.
     """
 
     def __init__(self, run: Run, recipe: Recipe, ensemble: EnsembleFile, *, accelerator: str = "auto"):
@@ -107,6 +110,7 @@ class Ensemble:
         keep_freed_memory()
         self.members = [self._load(entry) for entry in ensemble.members if entry.weight > 0]
         self.crops = sorted({member.crop for member in self.members})
+        self.turn: AbstractContextManager = nullcontext()
 
     def _load(self, entry: MemberEntry) -> LoadedMember:
         member = self.run.member(entry.architecture, entry.fold)
@@ -192,12 +196,13 @@ class Ensemble:
     def _run_member(
         self, member: LoadedMember, images: np.ndarray, views: Sequence[View]
     ) -> tuple[np.ndarray, np.ndarray]:
-        pixels = to_device(images, self.fabric.device)
-        with self.fabric.autocast():
-            if member.ood is None:
-                return logits_over_views(member.network, pixels, views).cpu().numpy(), np.full(len(images), np.nan)
-            logits, features = logits_and_features(member.network, pixels, views)
-        return logits.cpu().numpy(), member.ood.score(features.cpu().numpy())
+        with self.turn:
+            pixels = to_device(images, self.fabric.device)
+            with self.fabric.autocast():
+                if member.ood is None:
+                    return logits_over_views(member.network, pixels, views).cpu().numpy(), np.full(len(images), np.nan)
+                logits, features = (each.cpu().numpy() for each in logits_and_features(member.network, pixels, views))
+        return logits, member.ood.score(features)
 
     def score_prepared(self, images: Sequence[PreparedCrops], views: Sequence[View]) -> Scores:
         """Score images that `prepare` prepared: the step that all predictions share.

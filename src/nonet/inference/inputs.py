@@ -71,7 +71,7 @@ def find_inputs(
     images : iterable of paths
         Files; folders with their subfolders, of which the same files are read as by `build_dataset` (hidden files are
         skipped; other files that are not images are counted in the log); globs such as "slides/*.png"; a dataset
-        folder; a CSV file with a column "path", relative to the file.
+        folder; a CSV file with a column "path", relative to the file, and perhaps "image": a name of each.
     split : str, optional
         Only this split of a dataset, for example "test".
     case : str, optional
@@ -271,9 +271,11 @@ def _list_table(path: Path, split: str | None) -> list[Input]:
         )
     finder = FileFinder(path.parent, IMAGE_SUFFIXES)
     files = [path.parent / (finder.find(name)[0] or name) for name in names]
+    given = table["image"].fillna("").astype(str) if "image" in table else names
+    shown = given.where(given != "", names)
     return [
         Input(name, file, case, file.absolute().parent.name)
-        for name, file, case in zip(names, files, _read_cases(table))
+        for name, file, case in zip(shown, files, _read_cases(table))
     ]
 
 

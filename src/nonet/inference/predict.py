@@ -6,7 +6,7 @@ Run, images and options are checked before torch is imported, which takes many s
 import hashlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from nonet.inference.results import Predictions, estimate_folder_priors, join, r
 from nonet.inference.submission import read_submission_ids, require_class, require_format, require_ids, write_submission
 from nonet.models.accelerators import require_devices
 from nonet.progress import progress
+from nonet.recipe import Predict
 
 if TYPE_CHECKING:
     from nonet.inference.ensemble import Ensemble
@@ -127,7 +128,7 @@ def predict(
         require_adaptable(ensemble, len(inputs))
     with folder.lock():
         states = [file_state(one.path) for one in inputs]
-        plan = _plan(ensemble, settings.model_dump()) | plan_images(folder, inputs, states)
+        plan = describe_model(ensemble, settings) | plan_images(folder, inputs, states)
         plan |= {"adapt_priors": adapt_priors, "cases": _digest(one.case for one in inputs)}
         counts = folder.finished_counts(plan)
         if counts is None:
@@ -164,8 +165,20 @@ def _digest(texts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def _plan(ensemble: "Ensemble", views: dict) -> dict:
-    """Return what determines a prediction besides its images: the same plan gives the same predictions."""
+def describe_model(ensemble: "Ensemble", settings: Predict) -> dict:
+    """Return what determines a prediction besides its images: the same gives the same predictions.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    settings : Predict
+        The recipe's section with the views.
+
+    Returns
+    -------
+    dict
+        Keys of plan.json.
+    """
     weights = hashlib.sha256()
     for member in ensemble.members:
         path = os.fsencode(member.file.absolute()).hex()
@@ -174,7 +187,7 @@ def _plan(ensemble: "Ensemble", views: dict) -> dict:
         "run": str(ensemble.run.folder.resolve()),
         "weights": weights.hexdigest(),
         "recipe": hashlib.sha256(ensemble.recipe.to_toml().encode()).hexdigest(),
-        "views": views,
+        "views": settings.model_dump(),
         "members": [f"{member.name}={member.weight}" for member in ensemble.members],
         "ensemble": ensemble.file.model_dump(
             mode="json", include={"temperature", "class_priors", "calibration", "rejection", "nucleus"}
@@ -207,16 +220,33 @@ def _predict_chunks(
     with bar, Reader(ensemble.crops, ensemble.recipe.denoise, num_left, num_workers) as reader:
         images = [[inputs[row] for row in chunk.rows] for chunk in chunks]
         for chunk, chunk_inputs, prepared in zip(chunks, images, reader.read(images)):
-            folder.write_part(chunk, _predict_chunk(ensemble, chunk_inputs, prepared, views))
+            folder.write_part(chunk, predict_chunk(ensemble, chunk_inputs, prepared, views))
             bar.update(len(chunk_inputs))
 
 
-def _predict_chunk(
-    ensemble: "Ensemble", chunk: list[Input], prepared: list[PreparedInput | DataError], views: "list[View]"
+def predict_chunk(
+    ensemble: "Ensemble",
+    chunk: Sequence[Input],
+    prepared: Sequence[PreparedInput | DataError],
+    views: "Sequence[View]",
 ) -> pd.DataFrame:
-    """Return a chunk's table: image, spread, agreement, ood_percentile, nucleus, note, error, retry, logit_….
+    """Run the networks on images that are predicted together.
 
-    Numbers are NaN for images that could not be read; `retry` says whether a later attempt may succeed.
+    Parameters
+    ----------
+    ensemble : Ensemble
+    chunk : sequence of Input
+        The images.
+    prepared : sequence of PreparedInput or DataError
+        Each as the members see it, or why it cannot be read.
+    views : sequence of View
+        Logits are averaged over them.
+
+    Returns
+    -------
+    DataFrame
+        image, spread, agreement, ood_percentile, nucleus, note, error, retry, logit_…. Numbers are NaN for images that
+        could not be read; `retry` says whether a later attempt may succeed.
     """
     classes, n = ensemble.classes, len(chunk)
     crops = {i: one.crops for i, one in enumerate(prepared) if not isinstance(one, DataError)}

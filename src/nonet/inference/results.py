@@ -184,7 +184,7 @@ def join(
             if shift is not None:
                 part[columns] = part[columns] + shift
                 part["priors"] = "estimated from these images"
-            rows = _rows(part, softmax(part[columns].to_numpy(dtype=np.float64), axis=-1), ensemble)
+            rows = make_rows(part, ensemble)
             reasons.update(rows["reason"])
             to_csv(rows, file, header=number == 0, float_format="%.6f")
             logits = pa.Table.from_pandas(
@@ -198,8 +198,20 @@ def join(
     return counts, to_retry
 
 
-def _rows(part: pd.DataFrame, proba: np.ndarray, ensemble: "Ensemble") -> pd.DataFrame:
-    """Return the rows of predictions.csv: image, case, label, best, …, spread, agreement, …, p_…, note, error."""
+def make_rows(part: pd.DataFrame, ensemble: "Ensemble") -> pd.DataFrame:
+    """Return the rows of predictions.csv: image, case, label, best, …, spread, agreement, …, p_…, note, error.
+
+    Parameters
+    ----------
+    part : DataFrame
+        From `predict_chunk`, with the column case.
+    ensemble : Ensemble
+
+    Returns
+    -------
+    DataFrame
+    """
+    proba = softmax(part[logit_columns(ensemble.classes)].to_numpy(dtype=np.float64), axis=-1)
     labels = ensemble.label(proba, part["ood_percentile"].to_numpy(), part["nucleus"].to_numpy(dtype=bool))
     labels.loc[part["retry"].to_numpy(), "reason"] = NOT_NOW
     probabilities = pd.DataFrame(proba, columns=[PREFIX + code for code in ensemble.classes])

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nonet.errors import DataError
 from nonet.review.access import Reader, Reviewer
+from nonet.review.answers import CHANGES, CaseAnswer, CellAnswer, CellsAnswer, Conflict, HistoryAnswer
 from nonet.review.records import Case, Cell
 from nonet.review.results import MEDIA_TYPES, export
 from nonet.review.site import Site
@@ -15,6 +16,11 @@ from nonet.review.site import Site
 _LARGEST = 2**53  # the largest integer that JavaScript and SQLite both hold exactly
 #: A number in the address of a page.
 Number = Annotated[int, Path(ge=1, le=_LARGEST)]
+_STALE = CHANGES | {409: {"model": Conflict, "description": "Somebody else has changed cells, or the case is signed."}}
+_FILES = {
+    "description": "The file.",
+    "content": {kind.split(";")[0]: {"schema": {"type": "string"}} for kind in MEDIA_TYPES.values()},
+}
 
 
 class _Body(BaseModel):
@@ -75,23 +81,23 @@ def add_api(app: FastAPI, site: Site) -> None:
         """Say that the program runs."""
         return {"status": "ok"}
 
-    @app.get("/api/cases")
+    @app.get("/api/cases", response_model=list[CaseAnswer])
     def list_cases(user: Reader, search: str = "") -> list[dict]:
         """List the cases whose name contains `search`, newest first."""
         return [_case_json(case) for case in store.cases(search)]
 
-    @app.get("/api/cases/{case_id}")
+    @app.get("/api/cases/{case_id}", response_model=CaseAnswer)
     def get_case(case_id: Number, user: Reader) -> dict:
         """Return a case and how far its review has come."""
         return _case_json(store.case(case_id))
 
-    @app.get("/api/cases/{case_id}/cells")
+    @app.get("/api/cases/{case_id}/cells", response_model=list[CellAnswer])
     def list_cells(case_id: Number, user: Reader) -> list[dict]:
         """List the readable cells of a case as they stand."""
         store.case(case_id)
         return [cell_json(cell) for cell in store.cells(case_id) if cell.predicted]
 
-    @app.post("/api/cases/{case_id}/decisions")
+    @app.post("/api/cases/{case_id}/decisions", response_model=CellsAnswer, responses=_STALE)
     def decide(case_id: Number, body: Decision, user: Reviewer) -> dict:
         """Give cells a label, all of them or none; 409 with the cells that somebody else has changed."""
         if body.label is not None and body.label not in site.letters.default:
@@ -100,28 +106,28 @@ def add_api(app: FastAPI, site: Site) -> None:
         cells = store.decide(case_id, versions, body.label, who=user.name, kind=body.kind, is_blind=body.is_blind)
         return {"cells": [cell_json(cell) for cell in cells]}
 
-    @app.post("/api/cases/{case_id}/undo")
+    @app.post("/api/cases/{case_id}/undo", response_model=CellsAnswer, responses=_STALE)
     def undo(case_id: Number, user: Reviewer) -> dict:
         """Undo the reviewer's last decision in this case that still stands."""
         return {"cells": [cell_json(cell) for cell in store.undo(case_id, who=user.name)]}
 
-    @app.post("/api/cases/{case_id}/sign")
+    @app.post("/api/cases/{case_id}/sign", response_model=CaseAnswer, responses=CHANGES)
     def sign(case_id: Number, body: Signature, user: Reviewer) -> dict:
         """Sign and lock a case; 409 while cells are unidentified, or if it was changed since the reviewer saw it."""
         return _case_json(store.sign(case_id, body.version, who=user.name, comment=body.comment.strip()))
 
-    @app.post("/api/cases/{case_id}/reopen")
+    @app.post("/api/cases/{case_id}/reopen", response_model=CaseAnswer, responses=CHANGES)
     def reopen(case_id: Number, body: Reopening, user: Reviewer) -> dict:
         """Open a signed case again, for a reason."""
         return _case_json(store.reopen(case_id, who=user.name, reason=body.comment))
 
-    @app.get("/api/cases/{case_id}/history")
+    @app.get("/api/cases/{case_id}/history", response_model=list[HistoryAnswer], response_model_exclude_unset=True)
     def history(case_id: Number, user: Reader) -> list[dict]:
         """Return every decision and signature of a case, oldest first."""
         store.case(case_id)
         return store.history(case_id)
 
-    @app.get("/api/cases/{case_id}/differential.{kind}")
+    @app.get("/api/cases/{case_id}/differential.{kind}", response_class=Response, responses={200: _FILES})
     def get_differential(case_id: Number, kind: Literal["csv", "json", "fhir"], user: Reader) -> Response:
         """Return the differential as reviewed: CSV, JSON or HL7 FHIR R4B."""
         text, file = export(store.case(case_id), store.cells(case_id), site.classes, kind)

@@ -14,28 +14,22 @@ from fastapi.staticfiles import StaticFiles
 import nonet
 from nonet.cells import UNIDENTIFIED, class_colour
 from nonet.differential.count import file_name
-from nonet.errors import NonetError
+from nonet.errors import NonetError, StorageError
 from nonet.review.access import Reader
+from nonet.review.answers import EVERYWHERE
 from nonet.review.api import Number, add_api, cell_json
 from nonet.review.history import in_words
 from nonet.review.keys import gallery_order
 from nonet.review.languages import COOKIE
+from nonet.review.metrics import add_metrics
 from nonet.review.pictures import native, thumbnail
-from nonet.review.records import (
-    Cell,
-    LockedCaseError,
-    NotFoundError,
-    NotSignedError,
-    ReviewError,
-    StaleCaseError,
-    StaleCellError,
-    UnfinishedCaseError,
-    translatable,
-)
+from nonet.review.predict_api import add_predict
+from nonet.review.records import Cell, NotFoundError, ReviewError, StaleCellError, translatable
 from nonet.review.results import differential_of
 from nonet.review.run_page import add_run_page
 from nonet.review.security import add_security
 from nonet.review.site import HERE, Site
+from nonet.review.upload_api import add_uploads
 
 logger = logging.getLogger("nonet")
 
@@ -53,7 +47,13 @@ def make_app(site: Site) -> FastAPI:
     -------
     FastAPI
     """
-    app = FastAPI(title=f"nonet review: {site.title}", version=nonet.__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=f"nonet review: {site.title}",
+        version=nonet.__version__,
+        docs_url=None,
+        redoc_url=None,
+        responses=EVERYWHERE,
+    )
     add_security(app, site)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     _add_pages(app, site)
@@ -61,6 +61,9 @@ def make_app(site: Site) -> FastAPI:
     _add_pictures(app, site)
     add_run_page(app, site)
     add_api(app, site)
+    add_uploads(app, site)
+    add_predict(app, site)
+    add_metrics(app, site)
     _add_errors(app, site)
     return app
 
@@ -144,7 +147,7 @@ def _add_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(NonetError)
     def refused(request: Request, error: NonetError) -> Response:
-        status = 409 if isinstance(error, _CONFLICTS) else 404 if isinstance(error, NotFoundError) else 422
+        status = error.status if isinstance(error, ReviewError) else 507 if isinstance(error, StorageError) else 422
         more = {"cells": [cell_json(cell) for cell in error.cells]} if isinstance(error, StaleCellError) else {}
         message, hint = error.message, error.hint or ""
         if isinstance(error, ReviewError):
@@ -175,4 +178,3 @@ def _add_errors(app: FastAPI, site: Site) -> None:
 
 
 _NOT_SAVED = translatable("The reviews cannot be read or written now, so nothing was saved. Try again.")
-_CONFLICTS = (StaleCellError, StaleCaseError, LockedCaseError, UnfinishedCaseError, NotSignedError)

@@ -139,8 +139,23 @@ def _fingerprint(run: Run, folder: Path) -> str:
             f"{folder} was predicted by the run {plan.get('run')}, not by {run}.",
             hint=f"Give that run, or predict the cells again: nonet predict {run} CELLS --out FOLDER",
         )
+    return model_fingerprint(plan)
+
+
+def model_fingerprint(plan: dict) -> str:
+    """Return the SHA-256 of what predicted: members and their weights, recipe, views, and how logits become labels.
+
+    Parameters
+    ----------
+    plan : dict
+        Content of plan.json.
+
+    Returns
+    -------
+    str
+    """
     content = {key: plan.get(key) for key in _MODEL_KEYS}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _is_copy(run: Run, plan: dict) -> bool:

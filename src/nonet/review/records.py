@@ -12,7 +12,9 @@ def translatable(words: str) -> str:
 
 
 class ReviewError(NonetError):
-    """A decision or signature that is refused, for a person on the page, in that person's language.
+    """A request that is refused, for a person on the page, in that person's language.
+
+    Its `status` is that of HTTP.
 
     Parameters
     ----------
@@ -20,6 +22,7 @@ class ReviewError(NonetError):
         What the words name.
     """
 
+    status: ClassVar[int] = 409
     words: ClassVar[str]
     what_to_do: ClassVar[str] = ""
 
@@ -69,12 +72,14 @@ class NotSignedError(ReviewError):
 class NoReasonError(ReviewError):
     """The case cannot be reopened: no reason is given."""
 
+    status = 422
     words = translatable("A signed case is only reopened with a reason.")
 
 
 class NotFoundError(ReviewError):
     """A case, a cell or a page that does not exist."""
 
+    status = 404
     words = translatable("This page does not exist.")
 
 

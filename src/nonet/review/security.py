@@ -5,6 +5,7 @@ can reach the port. So the name of the host is checked (DNS rebinding), changes 
 (cross-site requests carry no header of ours, and another origin), and nothing is loaded from elsewhere.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from nonet.review.site import Site
+from nonet.review.upload_files import MAX_FILE_BYTES, MAX_ZIP_BYTES
 
 #: Requests that change something carry it; a form or script of another site cannot send it without permission.
 HEADER = "x-nonet"
@@ -74,9 +76,16 @@ def _refusal(request: Request, hosts: set[str]) -> Response | None:
     if length is None and "transfer-encoding" in request.headers:
         return _answer(411, "The length of the request is missing.")
     length = length or "0"
-    if not (length.isascii() and length.isdigit()) or int(length[:20]) > MAX_BODY_BYTES:
+    if not (length.isascii() and length.isdigit()) or int(length[:20]) > _max_bytes(request.url.path):
         return _answer(413, "The request is too large.")
     return None
+
+
+def _max_bytes(path: str) -> int:
+    """Return how long the body of a request may be."""
+    if path == "/api/predict":
+        return MAX_FILE_BYTES
+    return MAX_ZIP_BYTES if re.fullmatch(r"/api/uploads/\w+/files", path) else MAX_BODY_BYTES
 
 
 def _answer(status: int, words: str) -> JSONResponse:

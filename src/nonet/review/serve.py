@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run
 from nonet.artifacts.storage import storage_error
 from nonet.errors import DataError, counted
@@ -26,6 +27,7 @@ def serve(
     host: str = "127.0.0.1",
     reviewer: str | None = None,
     translations: Sequence[str | Path] = (),
+    accelerator: str = "auto",
 ) -> None:
     """Serve the page on which a person checks, corrects and signs the differentials of cases.
 
@@ -35,7 +37,8 @@ def serve(
     Parameters
     ----------
     run : str, path or Run
-        The run that predicted the cases. Its networks are not loaded.
+        The run that predicted the cases. Its networks are loaded in the background, to predict images that people
+        upload; if they cannot be, the page is for reviewing alone.
     cases : sequence of paths
         Folders of "nonet predict" with cases to add. Those added before stay, and need not be given again.
     port : int
@@ -47,13 +50,15 @@ def serve(
     translations : sequence of paths
         Translations of the pages (PO files) besides English and German. The browser's preferred language is shown, or
         the one chosen on the page.
+    accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
+        What to predict uploaded images on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
 
     Raises
     ------
     RunError
-        If it is not a run, or another run predicted the cases.
+        If it is not a run, another run predicted the cases, or there are none and the run is not fully trained.
     DataError
-        If there is no case, a package is missing, or the port is in use.
+        If a package is missing, or the port is in use.
     StorageError
         If the reviews cannot be stored.
     """
@@ -74,14 +79,12 @@ def serve(
     languages = Languages([Path(file).expanduser() for file in translations])
     store = Store(run.reviews)
     num_new = sum(add_cases(store, run, Path(folder).expanduser()) for folder in cases)
+    if not store.classes():
+        store.classes(EnsembleFile.read(run).classes)
     num_cases = len(store.cases())
-    if not num_cases:
-        raise DataError(
-            f"{run} has no cases to review.",
-            hint='Give folders of "nonet predict" as `cases`.',
-        )
     title = run.folder.resolve().name
-    app = make_app(Site(run, store, User(name, "admin"), title, languages=languages))
+    site = Site(run, store, User(name, "admin"), title, languages=languages, accelerator=accelerator)
+    app = make_app(site)
     with _listen(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listener.getsockname()[1]}"
@@ -96,7 +99,11 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=3,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        site.start()
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            site.stop()
 
 
 def _import_packages() -> tuple:

@@ -15,8 +15,11 @@ from nonet.differential.shares import RESEARCH_USE
 from nonet.page.html import html_environment
 from nonet.review.access import User, get_user
 from nonet.review.languages import Language, Languages
+from nonet.review.predictor import Predictor
 from nonet.review.preferences import Letters
 from nonet.review.store import Store
+from nonet.review.upload_prediction import UploadPrediction
+from nonet.review.uploads import Uploads
 
 HERE = Path(__file__).parent
 
@@ -37,6 +40,12 @@ class Site:
     hosts : set of str
         Names under which it may be called, without port.
     languages : Languages
+    accelerator : str
+        What to predict on, as for `nonet.load`.
+    predictor : Predictor
+        Its networks, which `start` loads.
+    uploads, upload_prediction : Uploads, UploadPrediction
+        Images that people uploaded, and what makes them cases.
     """
 
     run: Run
@@ -45,11 +54,25 @@ class Site:
     title: str
     hosts: set[str] = field(default_factory=lambda: {"127.0.0.1", "localhost", "::1"})
     languages: Languages = field(default_factory=Languages)
+    accelerator: str = "auto"
 
     def __post_init__(self) -> None:
+        self.predictor = Predictor(self.run, accelerator=self.accelerator)
+        self.uploads = Uploads(self.run.uploads, self.store)
+        self.upload_prediction = UploadPrediction(self.uploads, self.predictor, self.store, self.run)
         self.classes = self.store.classes()
         self.letters = Letters(self.store, self.classes)
         self._environments = {code: _environment(one) for code, one in self.languages.by_code.items()}
+
+    def start(self) -> None:
+        """Load the networks, and continue with uploads, in the background; returns at once."""
+        self.predictor.start()
+        self.upload_prediction.start()
+
+    def stop(self) -> None:
+        """End what runs in the background; uploads that are being predicted continue at the next start."""
+        self.predictor.stop()
+        self.upload_prediction.stop()
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page in the language of a request.
