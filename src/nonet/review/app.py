@@ -73,7 +73,10 @@ def _add_pages(app: FastAPI, site: Site) -> None:
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def show_cases(request: Request, user: Reader, search: str = "") -> HTMLResponse:
-        return site.page(request, "cases.html.j2", cases=store.cases(search), search=search)
+        uploads = [each for each in site.uploads.all() if each.owner == user.name and each.state != "done"]
+        problem = site.predictor.problem if site.predictor.has_failed else None
+        shown: dict[str, Any] = {"search": search, "uploads": uploads, "upload_problem": problem}
+        return site.page(request, "cases.html.j2", cases=store.cases(search), **shown)
 
     @app.get("/cases/{case_id}", response_class=HTMLResponse, include_in_schema=False)
     def show_gallery(request: Request, case_id: Number, user: Reader) -> HTMLResponse:

@@ -3,6 +3,7 @@
 import getpass
 import logging
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -61,11 +62,16 @@ def test_cases_that_were_added_need_not_be_given_again(run, predictions, started
     assert len(started) == 2
 
 
-def test_a_run_without_cases_and_a_folder_without_run_are_refused(tmp_path, run):
-    with pytest.raises(DataError, match="no cases"):
+def test_a_run_without_cases_and_networks_and_a_folder_without_run_are_refused(tmp_path, run):
+    with pytest.raises(RunError, match="not fully trained"):
         serve(run, port=0)
     with pytest.raises(RunError):
         serve(tmp_path, port=0)
+
+
+def test_a_trained_run_needs_no_case_as_cells_can_be_uploaded(tiny_run, tmp_path, started):
+    serve(shutil.copytree(tiny_run.folder, tmp_path / "trained"), port=0, accelerator="cpu")
+    assert len(started) == 1
 
 
 def test_a_port_in_use_and_one_that_is_none_are_refused(run, predictions):
