@@ -22,7 +22,7 @@ class ReviewError(NonetError):
         What the words name.
     """
 
-    status: ClassVar[int] = 409
+    status: ClassVar[int] = 422
     words: ClassVar[str]
     what_to_do: ClassVar[str] = ""
 
@@ -34,6 +34,7 @@ class ReviewError(NonetError):
 class StaleCellError(ReviewError):
     """Somebody else changed cells since the reviewer saw them. `cells` has them as they stand now."""
 
+    status = 409
     words = translatable("Somebody else has changed {num} of these cells; nothing was saved.")
     what_to_do = translatable("Look at them again, then decide.")
 
@@ -45,6 +46,7 @@ class StaleCellError(ReviewError):
 class LockedCaseError(ReviewError):
     """The case is signed, so that its cells cannot be changed."""
 
+    status = 409
     words = translatable('Case "{name}" was signed by {who}.')
     what_to_do = translatable("Reopen it with a reason to change it.")
 
@@ -52,6 +54,7 @@ class LockedCaseError(ReviewError):
 class UnfinishedCaseError(ReviewError):
     """The case cannot be signed: cells are unidentified."""
 
+    status = 409
     words = translatable("Unidentified cells: {num}.")
     what_to_do = translatable("Give each a class, or mark it as no white cell, then sign.")
 
@@ -59,6 +62,7 @@ class UnfinishedCaseError(ReviewError):
 class StaleCaseError(ReviewError):
     """The case cannot be signed: it was changed since the reviewer saw its differential."""
 
+    status = 409
     words = translatable("The case was changed since this page was opened; it was not signed.")
     what_to_do = translatable("Reload the page, and look at the differential again.")
 
@@ -66,13 +70,13 @@ class StaleCaseError(ReviewError):
 class NotSignedError(ReviewError):
     """The case cannot be reopened: it is open."""
 
+    status = 409
     words = translatable("The case is open already.")
 
 
 class NoReasonError(ReviewError):
     """The case cannot be reopened: no reason is given."""
 
-    status = 422
     words = translatable("A signed case is only reopened with a reason.")
 
 

@@ -59,13 +59,13 @@ _FULL = translatable("The case has 10,000 images already.")
 class BadCaseNameError(ReviewError):
     """The name of a case cannot be used."""
 
-    status = 422
     words = translatable("The name of a case has 1 to 200 characters.")
 
 
 class CaseExistsError(ReviewError):
     """A case, or an upload that is not finished, has the name already."""
 
+    status = 409
     words = translatable('A case "{name}" exists already.')
     what_to_do = translatable("Give this one another name.")
 
@@ -73,6 +73,7 @@ class CaseExistsError(ReviewError):
 class TooManyUploadsError(ReviewError):
     """Too many uploads are not finished."""
 
+    status = 409
     words = translatable("{num} uploads are not finished, and no more can be open at once.")
     what_to_do = translatable("Finish or delete some of them first.")
 
@@ -80,18 +81,21 @@ class TooManyUploadsError(ReviewError):
 class UploadClosedError(ReviewError):
     """An upload takes no more files, or cannot be deleted: it is being predicted, or is done."""
 
+    status = 409
     words = translatable("This upload is closed: its cells are being predicted, or are a case already.")
 
 
 class StillReceivingError(ReviewError):
     """An upload cannot be predicted yet: files of it are arriving."""
 
+    status = 409
     words = translatable("Files are still arriving. Try again once they have.")
 
 
 class NoImagesError(ReviewError):
     """An upload cannot be predicted: nothing in it is an image."""
 
+    status = 409
     words = translatable("The upload has no image that can be read.")
 
 
