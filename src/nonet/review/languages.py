@@ -5,11 +5,13 @@ every class. Names, texts and classes are translated; what a file of results or 
 """
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from babel import Locale, UnknownLocaleError, negotiate_locale
+from babel.messages.catalog import Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 from babel.support import NullTranslations, Translations
@@ -21,6 +23,8 @@ from nonet.errors import DataError
 FOLDER = Path(__file__).parent / "languages"
 #: The cookie with the language that a person chose; without it, the browser's preference counts.
 COOKIE = "nonet_language"
+#: A value in a text: {name} or %(name)s, or a per cent sign that is to be printed.
+_PLACEHOLDER = re.compile(r"\{\w*\}|%\(\w+\)s|%(?![%(])")
 _HINT = "Copy languages/de.po of the package nonet.review, and translate its texts with a PO editor."
 
 
@@ -92,14 +96,32 @@ def read_language(file: Path) -> Language:
     locale = catalogue.locale
     if not isinstance(locale, Locale):
         raise DataError(f'{file} does not say which language it has: its header needs "Language: fr".', hint=_HINT)
+    for one in catalogue:
+        wrong = _unknown_placeholders(one) if one.id else []  # the header has none
+        if wrong:
+            raise DataError(
+                f"{file}: the translation of “{_as_list(one.id)[0]}” has {', '.join(wrong)}, the English text has not.",
+                hint="Keep {names} and %(names)s as they are.",
+            )
     translated = [one for one in catalogue if one.id and one.string and not one.fuzzy]
-    texts = {
-        one.id[0] if isinstance(one.id, (list, tuple)) else one.id: one.string
-        for one in translated
-        if not isinstance(one.string, (list, tuple)) or all(one.string)
-    }
+    texts = {_as_list(one.id)[0]: one.string for one in translated if all(_as_list(one.string))}
     compiled = io.BytesIO()
     write_mo(compiled, catalogue)
     compiled.seek(0)
     code = str(locale).replace("_", "-")
     return Language(code, locale.get_display_name() or code, Translations(compiled), texts)
+
+
+def _as_list(text: object) -> list[str]:
+    """Return the forms of a text: one, or those of a plural."""
+    forms = text if isinstance(text, (list, tuple)) else [text]
+    return [str(form or "") for form in forms]
+
+
+def _unknown_placeholders(message: Message) -> list[str]:
+    """Return values that a translation names and its English text does not: it could not be filled in."""
+    known, used = (
+        {name for text in _as_list(texts) for name in _PLACEHOLDER.findall(text.replace("%%", ""))}
+        for texts in (message.id, message.string)
+    )
+    return sorted(used - known)
