@@ -56,7 +56,9 @@ def add_security(app: FastAPI, site: Site) -> None:
         response = _refusal(request, site.hosts) or await call_next(request)
         for header, value in _HEADERS.items():
             response.headers.setdefault(header, value)
-        response.headers.setdefault("Cache-Control", "no-store")
+        # Scripts and styles are kept, and asked for anew each time; anything about cells is not kept.
+        kept = "no-cache" if request.url.path.startswith("/static/") else "no-store"
+        response.headers.setdefault("Cache-Control", kept)
         return response
 
 
