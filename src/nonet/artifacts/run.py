@@ -209,6 +209,8 @@ class Run:
     """What people decided on cells; see `nonet.review.store`."""
     uploads = InFolder("review/uploads")
     """Images that people uploaded; see `nonet.review.uploads`."""
+    decisions = InFolder("review/decisions.csv")
+    """What people decided on doubtful labels, for `build_dataset`; see `nonet.review.label_decisions`."""
 
     def __init__(self, folder: "str | os.PathLike | Run"):
         self.folder: Path = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()

@@ -105,6 +105,10 @@ class Dataset:
         write_csv(self.folder / "excluded.csv", self.excluded)
         write_json(self.folder / "dataset.json", self.description)
 
+    def __contains__(self, image_id: object) -> bool:
+        """Whether the manifest has an image."""
+        return image_id in self._locations
+
     def image_path(self, image_id: "str | pd.Series") -> Path:
         """Return where an image is.
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
-from nonet.artifacts.integrity import read_checked_parquet, read_provenance, require_unchanged
+from nonet.artifacts.integrity import read_checked_parquet, require_unchanged
 from nonet.artifacts.oof import logit_classes, logit_columns, read_oof
 from nonet.artifacts.run import Run, file_sha256, write_json, written_whole
 from nonet.artifacts.storage import TEMPORARY
@@ -25,7 +25,8 @@ from nonet.data.manifest import Dataset
 from nonet.data.preprocess.cache import MIN_IMAGES_FOR_WORKERS, worker_pool
 from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.data.preprocess.crops import VERSION, Crop
-from nonet.errors import DamagedError, RunError
+from nonet.data.run_images import open_dataset_of
+from nonet.errors import DamagedError
 from nonet.inference.corrupted_images import (
     CorruptionTask,
     Variant,
@@ -168,12 +169,7 @@ def _read(run: Run) -> tuple[pd.DataFrame, Recipe, list[str], list[tuple[str, in
 
 def _open_dataset(run: Run, dataset: str | Path | Dataset | None) -> Dataset:
     """Open the dataset that has the image files; a run has only their names."""
-    if dataset is not None:
-        return Dataset.open(dataset)
-    folder = Path(str(read_provenance(run).get("dataset")))
-    if not (folder / "dataset.json").exists():
-        raise RunError(f"The dataset of {run} is not at {folder}.", hint="Give its folder as `dataset`.")
-    return Dataset.open(folder)
+    return open_dataset_of(run) if dataset is None else Dataset.open(dataset)
 
 
 def _view_sets(recipe: Recipe, views: bool) -> dict[str, Predict]:

@@ -19,6 +19,7 @@ from nonet.review.access import Reader
 from nonet.review.answers import EVERYWHERE
 from nonet.review.api import Number, add_api, cell_json
 from nonet.review.history import in_words
+from nonet.review.issue_pages import add_issues
 from nonet.review.keys import gallery_order
 from nonet.review.languages import COOKIE
 from nonet.review.metrics import add_metrics
@@ -64,6 +65,7 @@ def make_app(site: Site) -> FastAPI:
     add_uploads(app, site)
     add_predict(app, site)
     add_metrics(app, site)
+    add_issues(app, site)
     _add_errors(app, site)
     return app
 

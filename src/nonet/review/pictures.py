@@ -13,6 +13,7 @@ from nonet.errors import DataError
 
 THUMBNAIL_PX = 160
 _QUALITY = 88
+_LARGE_PX, _LARGE_QUALITY = 512, 93
 _CACHED = 4096  # thumbnails of some 5 kB each
 
 
@@ -38,6 +39,13 @@ def thumbnail(path: str, sha256: str) -> bytes:
     picture = _open(path, sha256)
     picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
     return _encode(picture, "JPEG", quality=_QUALITY)
+
+
+def enlarged(path: str, sha256: str) -> bytes:
+    """Return a cell as a JPEG of at most 512 px, to look at closely; parameters and errors are those of `thumbnail`."""
+    picture = _open(path, sha256)
+    picture.thumbnail((_LARGE_PX, _LARGE_PX), Image.Resampling.LANCZOS)
+    return _encode(picture, "JPEG", quality=_LARGE_QUALITY)
 
 
 def native(path: str, sha256: str) -> bytes:

@@ -98,6 +98,7 @@ class Site:
             "user": user,
             "research_use": RESEARCH_USE,
             "path": request.url.path,
+            "has_issues": self.run.issues.is_file(),
             "language": language,
             "languages": self.languages.by_code.values(),
             "labels": labels,
