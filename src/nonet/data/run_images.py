@@ -62,6 +62,10 @@ class RunImages:
         except NonetError as error:
             self.problem = error.message
 
+    def is_there(self) -> bool:
+        """Return whether the dataset was found, and is still there."""
+        return self._dataset is not None and (self._dataset.folder / "dataset.json").exists()
+
     def find(self, image_id: str) -> Path | None:
         """Return the file of an image; None where the dataset was not found, or has no such image."""
         if self._dataset is None or image_id not in self._dataset:

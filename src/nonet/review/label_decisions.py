@@ -18,6 +18,7 @@ import pandas as pd
 
 from nonet.artifacts.csv_files import to_csv
 from nonet.artifacts.run import Run, set_aside, write_text
+from nonet.artifacts.storage import writing_to
 from nonet.review.database import Database
 from nonet.review.records import ReviewError, translatable
 
@@ -277,7 +278,5 @@ def _digest(data: bytes) -> str:
 
 def _digest_of(file: Path) -> str:
     """Return the SHA-256 of a file, "" where it does not exist."""
-    try:
-        return _digest(file.read_bytes())
-    except FileNotFoundError:
-        return ""
+    with writing_to(file):
+        return _digest(file.read_bytes()) if file.exists() else ""

@@ -190,10 +190,10 @@ class IssueQueue:
             return self._list
 
     def images(self, *, again: bool = False) -> RunImages:
-        """Return where the images are; `again` looks for a dataset that was not found before."""
+        """Return where the images are; `again` looks whether the dataset has gone or come back."""
         self.load()
         with self._lock:
-            if self._images is None or (again and self._images.problem):
+            if self._images is None or (again and not self._images.is_there()):
                 self._images = RunImages(self.run)
             return self._images
 
@@ -225,10 +225,10 @@ class IssueQueue:
         num_left : int
             Number of these on which no decision stands.
         """
-        standing = self.decisions.standing()
+        issues, standing = self.load().issues, self.decisions.standing()
         rows: list[tuple[Issue, LabelDecision]] = []
         num = num_left = 0
-        for issue in filter(chosen.takes, self.load().issues.values()):
+        for issue in filter(chosen.takes, issues.values()):
             stands = standing.get(issue.image_id) or LabelDecision(issue.image_id)
             num, num_left = num + 1, num_left + (not stands.decision)
             is_shown = chosen.state == "all" or (chosen.state == "decided") == bool(stands.decision)
