@@ -213,7 +213,7 @@ def test_missing_images_are_said_on_their_tiles_and_can_be_decided(browser, doub
     doubted.dataset.image_path(first).unlink()
     with (
         served(doubted.run) as (address, _),
-        opened(browser, f"{address}/issues", expected=["422 (Unprocessable"]) as page,
+        opened(browser, f"{address}/issues", expected=["404 (Not Found)"]) as page,
     ):
         page.wait_for_selector("#cell .why:not([hidden])")
         press(page, "Delete")

@@ -1,11 +1,12 @@
 """A run whose dataset is drawn cells with planted label errors, which its issues.csv lists; it has no networks."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from helpers.reviews import HEADERS
+from helpers.reviews import HEADERS, make_site
 from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.integrity import write_sealed
 from nonet.artifacts.run import Run
@@ -36,8 +37,16 @@ def make_doubted_run(folder: Path, *, counts=COUNTS, rate: float = 0.2, seed: in
     run.folder.mkdir()
     run.recipe.write_text('name = "drawn"\n')
     dataset.manifest.to_parquet(run.manifest)
-    begun = {"format_version": 1, "dataset": str(dataset.folder.resolve()), "classes": dataset.classes}
+    begun = {
+        "architectures": ["vit_mini"],
+        "num_folds": 1,
+        "dataset": str(dataset.folder.resolve()),
+        "classes": dataset.classes,
+    }
     write_sealed(run.provenance, begun | {"fingerprints": {}})
+    members = [{"architecture": "vit_mini", "fold": 0, "weight": 1.0}]
+    ensemble = {"format_version": 1, "classes": dataset.classes, "titles": {"vit_mini": "ViT"}, "members": members}
+    run.ensemble.write_text(json.dumps(ensemble | {"trained_priors": dict.fromkeys(dataset.classes, 0.2)}))
     planted = pd.read_csv(folder / "cells" / "truth.csv").query("true_label != given_label")
     truth = {f"drawn/{path}": label for path, label in zip(planted["path"], planted["true_label"])}
     write_issues(run, dataset.manifest, truth)
@@ -92,10 +101,7 @@ def open_issue_page(run: Run, reviewer: str = "Ada", role: str = "admin") -> Iss
     """Return a client of the page of a run, as a person of a role."""
     from fastapi.testclient import TestClient
 
-    from nonet.review.access import User
     from nonet.review.app import make_app
-    from nonet.review.site import Site
-    from nonet.review.store import Store
 
-    app = make_app(Site(run, Store(run.reviews), User(reviewer, role), "run"))
+    app = make_app(make_site(run, user=reviewer, role=role))
     return IssuePage(TestClient(app, base_url="http://127.0.0.1:8765", raise_server_exceptions=False))

@@ -8,10 +8,10 @@ from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from nonet.cells import GRANULOPOIESIS, LYMPHOPOIESIS, MONOCYTOPOIESIS, UNSETTLED, class_colour, class_name
+from nonet.cells import GRANULOPOIESIS, LYMPHOPOIESIS, MONOCYTOPOIESIS, UNSETTLED
 from nonet.errors import DataError
 from nonet.review.access import Reader, Reviewer
-from nonet.review.keys import assign_letters
+from nonet.review.answers import CHANGES
 from nonet.review.label_decisions import LabelDecision, StaleDecisionError
 from nonet.review.label_issues import Filter, Issue, IssueList, IssueQueue, NoIssuesError, NoPictureError, State
 from nonet.review.pictures import enlarged, thumbnail
@@ -99,6 +99,15 @@ class Decided(BaseModel):
     """Also of an image that is no longer an issue."""
 
 
+class StaleDecision(Decided):
+    """Why a decision was refused, with the issue as it stands."""
+
+    detail: str
+
+
+_CHANGES = CHANGES | {409: {"model": StaleDecision, "description": "Somebody else has decided it in the meantime."}}
+
+
 def _filter(
     pair: _Text = "", lineage: _Text = "", patient: _Text = "", source: _Text = "", state: State = "open"
 ) -> Filter:
@@ -116,7 +125,7 @@ def add_issues(app: FastAPI, site: Site) -> None:
     app : FastAPI
     site : Site
     """
-    queue = IssueQueue(site.run)
+    queue = IssueQueue(site.run, site.classes)
     _add_page(app, site, queue)
     _add_pictures(app, queue)
     _add_json(app, site, queue)
@@ -131,11 +140,9 @@ def _add_page(app: FastAPI, site: Site, queue: IssueQueue) -> None:
         except NoIssuesError:
             return site.page(request, "issues.html.j2", found=None, **values)
         queue.decisions.write()  # again, where a program was killed before it could
-        translate, letters = site.languages.choose(request).translations.gettext, assign_letters(queue.classes)
-        classes = [
-            {"code": code, "name": translate(class_name(code)), "letter": letters[code], "colour": class_colour(code)}
-            for code in queue.classes
-        ]
+        language = site.languages.choose(request)
+        translate = language.translations.gettext
+        classes = [label for label in site.labels(language, user) if label["code"] in queue.classes]
         lineages = {key: translate(words) for key, words in LINEAGES.items()}
         values |= {"classes": classes, "lineage_names": lineages, "decisions": str(site.run.decisions)}
         notes = _notes(queue, found, translate)
@@ -193,13 +200,13 @@ def _add_json(app: FastAPI, site: Site, queue: IssueQueue) -> None:
         headers = {"Content-Disposition": 'attachment; filename="decisions.csv"'}
         return Response(queue.decisions.as_csv(), media_type="text/csv; charset=utf-8", headers=headers)
 
-    @app.post("/api/issues/undo")
+    @app.post("/api/issues/undo", responses=_CHANGES)
     def undo(user: Reviewer) -> Decided:
         """Undo the reviewer's last decision that stands; 409 if somebody else has decided the image since."""
         stands = queue.decisions.undo(who=user.name)
         return decided(stands) if stands else Decided(issue=None, image_id=None)
 
-    @app.post("/api/issues/{image_id:path}/decision")
+    @app.post("/api/issues/{image_id:path}/decision", responses=_CHANGES)
     def decide(image_id: str, body: NewDecision, user: Reviewer) -> Decided:
         """Decide on an image; 409, with the issue as it stands, if somebody else has decided it in the meantime."""
         issue = queue.issue(image_id)

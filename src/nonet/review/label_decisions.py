@@ -58,6 +58,7 @@ class LabelDecision:
 class StaleDecisionError(ReviewError):
     """Somebody else has decided the image since the reviewer saw it. `stands` is how it stands now."""
 
+    status = 409
     words = translatable("{who} has decided this cell in the meantime, so nothing was saved. It is shown as it stands.")
 
     def __init__(self, stands: LabelDecision):

@@ -3,16 +3,15 @@
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from nonet.artifacts.csv_files import unquote
-from nonet.artifacts.integrity import read_provenance
 from nonet.artifacts.run import Run
-from nonet.cells import CELLS, in_order_of_maturation
+from nonet.cells import CELLS
 from nonet.data.labels import match_label
 from nonet.data.run_images import RunImages
 from nonet.data.sources.tables import read_table
@@ -28,6 +27,7 @@ _DECISIONS = ("keep", "drop", "relabel")  # as `nonet.data.decisions` takes them
 class NoIssuesError(ReviewError):
     """The run has no list of issues."""
 
+    status = 404
     words = translatable("The doubtful labels of this run are not listed yet.")
     what_to_do = translatable('Run "nonet issues RUN", then reload the page.')
 
@@ -35,6 +35,7 @@ class NoIssuesError(ReviewError):
 class NoPictureError(ReviewError):
     """The picture of an image cannot be shown."""
 
+    status = 404
     words = translatable("The image is missing, or has changed since the dataset was built.")
 
 
@@ -151,20 +152,17 @@ class IssueQueue:
     Parameters
     ----------
     run : Run
+    classes : sequence of str
+        Its classes.
     """
 
-    def __init__(self, run: Run):
-        self.run = run
+    def __init__(self, run: Run, classes: Sequence[str]):
+        self.run, self.classes = run, classes
         self.decisions = LabelDecisions(run)
         self._lock = threading.Lock()
         self._stamp: tuple | None = None
         self._list: IssueList | None = None
         self._images: RunImages | None = None
-
-    @cached_property
-    def classes(self) -> list[str]:
-        """The classes of the run, in order of maturation."""
-        return in_order_of_maturation(read_provenance(self.run)["classes"])
 
     def load(self) -> IssueList:
         """Return the issues; the file is read again whenever it has changed.

@@ -64,7 +64,7 @@ def test_a_run_without_issues_has_no_link_and_the_page_says_what_to_do(doubted, 
     assert answer.status_code == 200
     assert f"nonet issues {doubted.run}" in answer.text and "/static/issues.js" not in answer.text
     refused = page.client.get("/api/issues")
-    assert refused.status_code == 422 and "nonet issues" in refused.json()["detail"]
+    assert refused.status_code == 404 and "nonet issues" in refused.json()["detail"]
 
 
 def test_a_list_without_rows_or_of_other_images_says_so(doubted, page):
@@ -89,9 +89,9 @@ def test_pictures_are_encoded_anew_and_an_image_that_changed_is_not_shown(doubte
     path = doubted.dataset.image_path(issue["image_id"])
     Image.new("RGB", (8, 8)).save(path)
     answer = page.client.get(issue["picture"])
-    assert answer.status_code == 422 and str(path) not in answer.text
+    assert answer.status_code == 404 and str(path) not in answer.text
     path.unlink()
-    assert page.client.get(issue["picture"]).status_code == 422
+    assert page.client.get(issue["picture"]).status_code == 404
     assert page.decide(issue, "keep").status_code == 200, "it can be decided all the same"
 
 

@@ -32,7 +32,7 @@ def edit(run, **cells):
 
 
 def test_issues_are_those_of_the_file_with_their_neighbours(doubted):
-    queue = IssueQueue(doubted.run)
+    queue = IssueQueue(doubted.run, doubted.dataset.classes)
     rows, num, num_left = queue.select(Filter())
     assert num == num_left == len(rows) == len(doubted.truth) > 6
     table = pd.read_csv(doubted.run.issues)
@@ -46,7 +46,7 @@ def test_issues_are_those_of_the_file_with_their_neighbours(doubted):
 
 
 def test_filters_narrow_what_is_shown_and_counts_follow(doubted):
-    queue = IssueQueue(doubted.run)
+    queue = IssueQueue(doubted.run, doubted.dataset.classes)
     everything = [issue for issue, _ in queue.select(Filter())[0]]
     pair = everything[0].pair
     rows, num, _ = queue.select(Filter(pair=pair))
@@ -67,7 +67,7 @@ def test_filters_narrow_what_is_shown_and_counts_follow(doubted):
 
 
 def test_a_new_list_is_read_and_decisions_of_images_that_are_still_there_stay(doubted):
-    queue = IssueQueue(doubted.run)
+    queue = IssueQueue(doubted.run, doubted.dataset.classes)
     first, second, third = [issue for issue, _ in queue.select(Filter())[0]][:3]
     for issue in (first, second):
         queue.decisions.decide(issue.image_id, "keep", who="Ada", given=issue.given, version=0)
@@ -86,7 +86,7 @@ def test_decisions_in_the_file_itself_become_decisions_of_the_queue(doubted):
     edit(doubted.run, decision=(2, "perhaps"))
     edit(doubted.run, label=(3, "EO"))
     edit(doubted.run, note=(4, "looks fine"))
-    queue = IssueQueue(doubted.run)
+    queue = IssueQueue(doubted.run, doubted.dataset.classes)
     rows, _, _ = queue.select(Filter(state="all"))
     shown = [(stands.decision, stands.label, stands.note) for _, stands in rows][:5]
     assert shown == [("drop", "", "two cells"), ("relabel", "EO", ""), ("", "", ""), ("", "", ""), ("", "", "")]
@@ -102,7 +102,7 @@ def test_rows_of_other_images_or_classes_are_left_out_and_counted(doubted):
     edit(doubted.run, suggested=(1, "NRBC"))
     edit(doubted.run, image_id=(2, ""))
     edit(doubted.run, image_id=(4, table["image_id"][3]))
-    queue = IssueQueue(doubted.run)
+    queue = IssueQueue(doubted.run, doubted.dataset.classes)
     found = queue.load()
     assert found.num_unknown == 3
     assert len(found.issues) == len(table) - 4, "an image that is listed twice is shown once"
@@ -112,7 +112,7 @@ def test_rows_of_other_images_or_classes_are_left_out_and_counted(doubted):
 def test_a_file_with_little_in_it_is_enough(doubted):
     table = pd.read_csv(doubted.run.issues)
     write_csv(doubted.run.issues, table[["suggested", "image_id", "given"]])
-    rows, num, _ = IssueQueue(doubted.run).select(Filter())
+    rows, num, _ = IssueQueue(doubted.run, doubted.dataset.classes).select(Filter())
     assert num == len(table)
     assert (rows[0][0].patient, rows[0][0].given_confidence, rows[0][0].given_neighbours) == ("", None, ())
 
@@ -120,7 +120,7 @@ def test_a_file_with_little_in_it_is_enough(doubted):
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "2", "x", "", "1e400"])
 def test_a_probability_that_is_none_is_left_out(doubted, text):
     edit(doubted.run, self_confidence=(0, text))
-    assert IssueQueue(doubted.run).select(Filter())[0][0][0].given_confidence is None
+    assert IssueQueue(doubted.run, doubted.dataset.classes).select(Filter())[0][0][0].given_confidence is None
 
 
 @pytest.mark.parametrize(
@@ -129,24 +129,24 @@ def test_a_probability_that_is_none_is_left_out(doubted, text):
 def test_what_is_no_list_is_refused_with_what_to_do(doubted, text):
     doubted.run.issues.write_text(text, encoding="utf-8")
     with pytest.raises(DataError) as caught:
-        IssueQueue(doubted.run).load()
+        IssueQueue(doubted.run, doubted.dataset.classes).load()
     assert "issues.csv" in caught.value.message
 
 
 def test_a_list_without_rows_has_none(doubted):
     write_csv(doubted.run.issues, pd.read_csv(doubted.run.issues).head(0))
-    assert IssueQueue(doubted.run).select(Filter()) == ([], 0, 0)
+    assert IssueQueue(doubted.run, doubted.dataset.classes).select(Filter()) == ([], 0, 0)
 
 
 def test_a_run_without_a_list_says_which_command_makes_it(doubted):
     doubted.run.issues.unlink()
     with pytest.raises(NoIssuesError) as caught:
-        IssueQueue(doubted.run).load()
+        IssueQueue(doubted.run, doubted.dataset.classes).load()
     assert "nonet issues" in caught.value.hint
 
 
 def test_pictures_are_those_of_the_dataset_and_of_named_images_only(doubted):
-    queue = IssueQueue(doubted.run)
+    queue = IssueQueue(doubted.run, doubted.dataset.classes)
     issue = queue.select(Filter())[0][0][0]
     for image_id in (issue.image_id, issue.given_neighbours[0]):
         path, sha256 = queue.picture(image_id)
@@ -160,7 +160,7 @@ def test_pictures_are_those_of_the_dataset_and_of_named_images_only(doubted):
 
 def test_a_dataset_that_was_moved_is_said_and_found_again(doubted, tmp_path):
     doubted.dataset.folder.rename(tmp_path / "moved")
-    queue = IssueQueue(doubted.run)
+    queue = IssueQueue(doubted.run, doubted.dataset.classes)
     issue = queue.select(Filter())[0][0][0]
     assert str(doubted.dataset.folder) in queue.images().problem
     with pytest.raises(NoPictureError):
@@ -172,7 +172,7 @@ def test_a_dataset_that_was_moved_is_said_and_found_again(doubted, tmp_path):
 
 def test_a_run_whose_manifest_is_gone_has_issues_and_no_pictures(doubted):
     doubted.run.manifest.unlink()
-    queue = IssueQueue(doubted.run)
+    queue = IssueQueue(doubted.run, doubted.dataset.classes)
     assert queue.select(Filter())[1] == len(doubted.truth)
     assert "manifest.parquet" in queue.images().problem
     assert RunImages(doubted.run).find("x") is None
