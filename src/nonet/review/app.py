@@ -19,6 +19,7 @@ from nonet.review.access import Reader
 from nonet.review.answers import EVERYWHERE
 from nonet.review.api import Number, add_api, cell_json
 from nonet.review.history import in_words
+from nonet.review.inspection_api import add_inspection
 from nonet.review.issue_pages import add_issues
 from nonet.review.keys import gallery_order
 from nonet.review.languages import COOKIE
@@ -62,6 +63,7 @@ def make_app(site: Site) -> FastAPI:
     _add_pictures(app, site)
     add_run_page(app, site)
     add_api(app, site)
+    add_inspection(app, site)
     add_uploads(app, site)
     add_predict(app, site)
     add_metrics(app, site)

@@ -5,6 +5,7 @@ import io
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from nonet.data.images.decode import load_rgb
@@ -36,7 +37,7 @@ def thumbnail(path: str, sha256: str) -> bytes:
     DataError
         If the image cannot be read, or is not the one that was predicted.
     """
-    picture = _open(path, sha256)
+    picture = Image.fromarray(pixels_of(path, sha256))
     picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
     return _encode(picture, "JPEG", quality=_QUALITY)
 
@@ -50,14 +51,15 @@ def enlarged(path: str, sha256: str) -> bytes:
 
 def native(path: str, sha256: str) -> bytes:
     """Return a cell in its own size as a PNG; parameters and errors are those of `thumbnail`."""
-    return _encode(_open(path, sha256), "PNG")
+    return _encode(Image.fromarray(pixels_of(path, sha256)), "PNG")
 
 
-def _open(path: str, sha256: str) -> Image.Image:
+def pixels_of(path: str, sha256: str) -> np.ndarray:
+    """Return the pixels of a cell, uint8 (height, width, 3); parameters and errors are those of `thumbnail`."""
     data = read_file(Path(path))
     if hashlib.sha256(data).hexdigest() != sha256:
         raise DataError("The image has changed since it was predicted.", hint="Predict it again as another case.")
-    return Image.fromarray(load_rgb(data))
+    return load_rgb(data)
 
 
 def _encode(picture: Image.Image, kind: str, **options: int) -> bytes:

@@ -21,7 +21,10 @@ from nonet.errors import NonetError
 from nonet.review.cases import model_fingerprint
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nonet.inference.inputs import PreparedInput
+    from nonet.inference.inspection import Inspection
 
 logger = logging.getLogger("nonet")
 
@@ -212,6 +215,31 @@ class Predictor:
             self._tasks.append(task)
             self._changed.notify()
         return task.future
+
+    def inspect(self, pixels: "np.ndarray", code: str) -> "Inspection":
+        """Look at an image closely; see `nonet.inference.inspection.inspect`.
+
+        Parameters
+        ----------
+        pixels : ndarray of uint8, shape (height, width, 3)
+        code : str
+            The class for which to say where the networks looked.
+
+        Returns
+        -------
+        Inspection
+
+        Raises
+        ------
+        NotReadyError
+            If the networks cannot predict.
+        """
+        if self.problem is not None:
+            raise NotReadyError(self.problem)
+        from nonet.inference.inspection import inspect
+
+        with self._turns:
+            return inspect(self._ensemble, pixels, code, self._views)
 
     def predict_folder(self, images: Path, out: Path) -> None:
         """Predict a table of images as `nonet.predict` does, which resumes what was interrupted.

@@ -14,6 +14,7 @@ from nonet.differential.groups import NOT_COUNTED
 from nonet.differential.shares import RESEARCH_USE
 from nonet.page.html import html_environment
 from nonet.review.access import User, get_user
+from nonet.review.inspections import Inspections
 from nonet.review.languages import Language, Languages
 from nonet.review.predictor import Predictor
 from nonet.review.preferences import Letters
@@ -44,6 +45,8 @@ class Site:
         What to predict on, as for `nonet.load`.
     predictor : Predictor
         Its networks, which `start` loads.
+    inspections : Inspections
+        What these say of single cells.
     uploads, upload_prediction : Uploads, UploadPrediction
         Images that people uploaded, and what makes them cases.
     """
@@ -58,6 +61,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.predictor = Predictor(self.run, accelerator=self.accelerator)
+        self.inspections = Inspections(self.run, self.predictor)
         self.uploads = Uploads(self.run.uploads, self.store)
         self.upload_prediction = UploadPrediction(self.uploads, self.predictor, self.store, self.run)
         self.classes = self.store.classes()

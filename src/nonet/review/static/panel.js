@@ -1,6 +1,7 @@
 // The panel of one cell beside the gallery: its own size, brightness and contrast, and what the ensemble thought of it.
 
 import { element } from "./element.js";
+import { makeInspection } from "./inspection.js";
 import { text } from "./words.js";
 
 const MOST_BARS = 6;
@@ -12,12 +13,14 @@ export function makePanel(byLabel, { isBlind }) {
   const view = document.getElementById("view");
   const facts = document.getElementById("facts");
   const sliders = ["zoom", "brightness", "contrast"].map((name) => document.getElementById(name));
+  const heat = document.getElementById("heat");
+  const inspection = makeInspection(byLabel);
   let shown = null;
   let timer;
 
   function adjust() {
     const [zoom, brightness, contrast] = sliders.map((slider) => Number(slider.value));
-    image.style.width = `${image.naturalWidth * zoom}px`;
+    image.style.width = heat.style.width = `${image.naturalWidth * zoom}px`;
     image.style.filter = `brightness(${brightness}%) contrast(${contrast}%)`;
   }
 
@@ -29,6 +32,8 @@ export function makePanel(byLabel, { isBlind }) {
       shown = cell.id;
     }
     facts.replaceChildren(...describe(cell));
+    if (isBlind() && !cell.decided) inspection.clear();
+    else inspection.show(cell);
   }
 
   function describe(cell) {
