@@ -53,11 +53,11 @@ def inspect(ensemble: Ensemble, pixels: np.ndarray, code: str, views: list[View]
     Inspection
     """
     prepared = ensemble.prepare(pixels)
-    logits = ensemble.member_logits({crop: image[None] for crop, image in prepared.items()}, views)
+    logits = ensemble.member_logits({crop: np.array(image)[None] for crop, image in prepared.items()}, views)
     heat = np.zeros(pixels.shape[:2], dtype=np.float32)
     features = {}
     for member, weight in zip(ensemble.members, ensemble.member_weights):
-        seen = to_device(prepared[member.crop][None], ensemble.fabric.device)
+        seen = to_device(np.array(prepared[member.crop])[None], ensemble.fabric.device)
         maps, features[member.name] = grad_cam(member.network, seen, ensemble.classes.index(code))
         heat += np.float32(weight) * _over_image(maps, member, pixels.shape[:2])
     top = float(heat.max())

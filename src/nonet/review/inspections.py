@@ -4,7 +4,6 @@ import io
 import logging
 import threading
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -128,10 +127,10 @@ class Inspections:
     @cached_property
     def _titles(self) -> dict[str, str]:
         ensemble = EnsembleFile.read(self._run)
+        names = {one.architecture: ensemble.titles.get(one.architecture, one.architecture) for one in ensemble.members}
         return {
-            f"{member.architecture}/fold-{member.fold}": f"{ensemble.titles.get(member.architecture, member.architecture)} "
-            f"{member.fold + 1}"
-            for member in ensemble.members
+            f"{one.architecture}/fold-{one.fold}": f"{names[one.architecture]}, fold {one.fold}"
+            for one in ensemble.members
         }
 
     @cached_property

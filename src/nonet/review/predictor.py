@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from nonet.artifacts.run import Run
 from nonet.errors import NonetError
 from nonet.review.cases import model_fingerprint
+from nonet.review.records import ReviewError, translatable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +36,11 @@ _MAX_RETRY_S = 60
 _SMOOTHING = 0.2  # of the time that an image takes
 
 
-class NotReadyError(NonetError):
-    """The networks cannot predict: they are being loaded, or cannot be."""
+class NotReadyError(ReviewError):
+    """The networks cannot predict: they are being loaded, or cannot be; `problem` says why."""
+
+    status = 503
+    words = "{problem}"
 
 
 class StoppedError(Exception):
@@ -140,7 +144,7 @@ class Predictor:
         """Why it cannot predict now; None if it can."""
         if self._loaded.is_set():
             return self._problem
-        return "The networks are being loaded."
+        return translatable("The networks are being loaded.")
 
     @property
     def has_failed(self) -> bool:
@@ -169,7 +173,7 @@ class Predictor:
             If all places are taken.
         """
         if self.problem is not None:
-            raise NotReadyError(self.problem)
+            raise NotReadyError(problem=self.problem)
         with self._changed:
             if self._num_admitted >= MAX_WAITING:
                 seconds = self._num_admitted * self._seconds_per_image
@@ -235,7 +239,7 @@ class Predictor:
             If the networks cannot predict.
         """
         if self.problem is not None:
-            raise NotReadyError(self.problem)
+            raise NotReadyError(problem=self.problem)
         from nonet.inference.inspection import inspect
 
         with self._turns:

@@ -35,7 +35,7 @@ export function makeInspection(byLabel) {
     if (!response) { place.replaceChildren(element("p", "note", text("The program does not answer."))); return; }
     const answer = await response.json();
     if (shown !== cell.id) return;
-    if (!response.ok) { place.replaceChildren(element("p", "note", answer.detail)); shown = null; return; }
+    if (!response.ok) { place.replaceChildren(element("p", "note", text(answer.detail))); shown = null; return; }
     place.replaceChildren(...describe(cell, answer));
     showHeat(cell);
   }
