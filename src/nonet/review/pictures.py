@@ -44,7 +44,7 @@ def thumbnail(path: str, sha256: str) -> bytes:
 
 def enlarged(path: str, sha256: str) -> bytes:
     """Return a cell as a JPEG of at most 512 px, to look at closely; parameters and errors are those of `thumbnail`."""
-    picture = _open(path, sha256)
+    picture = Image.fromarray(pixels_of(path, sha256))
     picture.thumbnail((_LARGE_PX, _LARGE_PX), Image.Resampling.LANCZOS)
     return _encode(picture, "JPEG", quality=_LARGE_QUALITY)
 
