@@ -5,6 +5,7 @@ import { element } from "./element.js";
 import { text } from "./words.js";
 
 const WAIT_MS = 250;
+const [AGAIN_MS, MOST_TIMES] = [3000, 20]; // while the networks are being loaded
 
 export function makeInspection(byLabel) {
   const place = document.getElementById("networks");
@@ -29,13 +30,17 @@ export function makeInspection(byLabel) {
     timer = setTimeout(() => ask(cell), WAIT_MS);
   }
 
-  async function ask(cell) {
+  async function ask(cell, times = 1) {
     const response = await fetch(`/api/cells/${cell.id}/inspection`).catch(() => null);
     if (shown !== cell.id) return;
     if (!response) { place.replaceChildren(element("p", "note", text("The program does not answer."))); return; }
     const answer = await response.json();
     if (shown !== cell.id) return;
-    if (!response.ok) { place.replaceChildren(element("p", "note", text(answer.detail))); shown = null; return; }
+    if (!response.ok) {
+      place.replaceChildren(element("p", "note", text(answer.detail)));
+      if (response.status === 503 && times < MOST_TIMES) timer = setTimeout(() => ask(cell, times + 1), AGAIN_MS);
+      return;
+    }
     place.replaceChildren(...describe(cell, answer));
     showHeat(cell);
   }
