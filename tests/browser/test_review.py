@@ -1,33 +1,14 @@
 """The review page in a real browser: from the list of cases to a signed differential, by keys, and by two people."""
 
-import json
-import re
-import shutil
 import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 
 import pytest
 
+from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, press, served, until
 from helpers.prediction_folders import write_reviewable, write_run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.end_to_end,
-    pytest.mark.skipif(CHROMIUM is None, reason='there is no Chromium: "apt-get install chromium"'),
-]
+pytestmark = NEEDS_BROWSER
 LABELS = ["SNE"] * 12 + ["LY"] * 8 + ["MO"] * 3 + ["BL", "unidentified", "unidentified", "reason:unknown cell type", ""]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        made = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield made
-        made.close()
 
 
 @pytest.fixture
@@ -40,37 +21,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-@contextmanager
-def served(folder, reviewer="Ada"):
-    command = [sys.executable, "-m", "nonet", "serve", folder / "run", "--cases", folder / "predictions"]
-    process = subprocess.Popen(
-        [*command, "--port", "0", "--reviewer", reviewer],
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
-        said = iter(process.stderr.readline, "")
-        address = next(found.group() for line in said if (found := re.search(r"http://\S+", line)))
-        yield address, process
-    finally:
-        process.kill()
-        process.communicate()
+#: What two reviewers, a killed program, and a run without networks make a browser write.
+EXPECTED = ("409 (Conflict)", "ERR_CONNECTION_REFUSED", "503 (Service Unavailable)")
 
 
-@contextmanager
-def opened(browser, address, **options):
-    """Yield a page on which no error, and no breach of the content security policy, is to happen."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
-    page, said = context.new_page(), []
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-    page.goto(address)
-    yield page
-    context.close()
-    # What two reviewers, a killed program, and a run without networks cause.
-    expected = ("409 (Conflict)", "ERR_CONNECTION_REFUSED", "503 (Service Unavailable)")
-    assert [text for text in said if not any(words in text for words in expected)] == []
+def serving(folder, reviewer="Ada"):
+    return served(folder / "run", "--cases", folder / "predictions", reviewer=reviewer)
 
 
 def open_gallery(page):
@@ -78,23 +34,10 @@ def open_gallery(page):
     page.wait_for_selector("body[data-ready]")
 
 
-def press(page, *keys):
-    for key in keys:
-        page.keyboard.press(key)
-
-
 def section(page, code):
     return [
         int(tile.get_attribute("data-id")) for tile in page.query_selector_all(f'section[data-code="{code}"] .tile')
     ]
-
-
-def until(page, expression, seconds=20):
-    """Wait for JavaScript to be true; Playwright's own function is stopped by the content security policy."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, expression
-        time.sleep(0.02)
 
 
 def wait_until_saved(page):
@@ -106,12 +49,8 @@ def left(page):
     return page.inner_text("#left")
 
 
-def get_json(page, path):
-    return json.loads(page.evaluate("(path) => fetch(path).then((answer) => answer.text())", path))
-
-
 def test_from_the_list_of_cases_to_a_signed_differential_by_keys_alone(browser, folder):
-    with served(folder) as (address, _), opened(browser, address, accept_downloads=True) as page:
+    with serving(folder) as (address, _), opened(browser, address, accept_downloads=True, expected=EXPECTED) as page:
         assert page.inner_text("tbody .open") == "3"
         open_gallery(page)
         assert left(page) == "27 cells · 3 unidentified · 0 changed · 27 to look at"
@@ -162,7 +101,7 @@ def test_from_the_list_of_cases_to_a_signed_differential_by_keys_alone(browser, 
 
 
 def test_what_is_selected_moves_together(browser, folder):
-    with served(folder) as (address, _), opened(browser, address) as page:
+    with serving(folder) as (address, _), opened(browser, address, expected=EXPECTED) as page:
         open_gallery(page)
         neutrophils = section(page, "SNE")
         page.click(f"#cell-{neutrophils[2]}")
@@ -191,10 +130,10 @@ def test_what_is_selected_moves_together(browser, folder):
 
 def test_two_reviewers_see_each_other_s_decisions_and_none_is_overwritten(browser, folder):
     with (
-        served(folder, "Ada") as (ada, _),
-        served(folder, "Ben") as (ben, _),
-        opened(browser, ada) as first,
-        opened(browser, ben) as second,
+        serving(folder, "Ada") as (ada, _),
+        serving(folder, "Ben") as (ben, _),
+        opened(browser, ada, expected=EXPECTED) as first,
+        opened(browser, ben, expected=EXPECTED) as second,
     ):
         for page in (first, second):
             open_gallery(page)
@@ -218,7 +157,7 @@ def test_two_reviewers_see_each_other_s_decisions_and_none_is_overwritten(browse
 
 
 def test_blind_cells_show_no_suggestion_until_they_are_labelled(browser, folder):
-    with served(folder) as (address, _), opened(browser, address) as page:
+    with serving(folder) as (address, _), opened(browser, address, expected=EXPECTED) as page:
         open_gallery(page)
         page.check("#blind")
         assert len(section(page, "")) == 27
@@ -240,7 +179,7 @@ def test_blind_cells_show_no_suggestion_until_they_are_labelled(browser, folder)
 
 
 def test_the_cell_s_own_panel_and_the_keys(browser, folder):
-    with served(folder) as (address, _), opened(browser, address) as page:
+    with serving(folder) as (address, _), opened(browser, address, expected=EXPECTED) as page:
         open_gallery(page)
         press(page, "?")
         assert page.is_visible("#keys")
@@ -258,10 +197,9 @@ def test_the_cell_s_own_panel_and_the_keys(browser, folder):
 
 
 def test_a_finger_on_a_phone_labels_and_accepts(browser, folder):
-    phone = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True}
-    with served(folder) as (address, _), opened(browser, address, **phone) as page:
+    with serving(folder) as (address, _), opened(browser, address, **PHONE, expected=EXPECTED) as page:
         open_gallery(page)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert fits(page)
         for cell in section(page, "unidentified"):
             page.tap(f"#cell-{cell}")
         page.tap("#moves >> text=MO")
@@ -270,14 +208,14 @@ def test_a_finger_on_a_phone_labels_and_accepts(browser, folder):
         assert "0 unidentified" in left(page)
         page.tap("#next")
         page.wait_for_selector("text=Sign as Ada")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert fits(page)
         page.goto(address)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert fits(page)
 
 
 @pytest.mark.kill
 def test_a_killed_program_is_reported_and_what_it_had_stored_is_there_again(browser, folder):
-    with served(folder) as (address, process), opened(browser, address) as page:
+    with serving(folder) as (address, process), opened(browser, address, expected=EXPECTED) as page:
         open_gallery(page)
         press(page, "b", "b")
         wait_until_saved(page)
@@ -286,7 +224,7 @@ def test_a_killed_program_is_reported_and_what_it_had_stored_is_there_again(brow
         press(page, "m")
         page.wait_for_selector("text=The program does not answer")
         assert len(section(page, "unidentified")) == 1
-    with served(folder) as (address, _), opened(browser, address) as page:
+    with serving(folder) as (address, _), opened(browser, address, expected=EXPECTED) as page:
         open_gallery(page)
         assert len(section(page, "BNE")) == 2
         assert "1 unidentified" in left(page)
@@ -294,7 +232,7 @@ def test_a_killed_program_is_reported_and_what_it_had_stored_is_there_again(brow
 
 @pytest.mark.kill
 def test_ctrl_c_ends_the_page_quietly(folder):
-    with served(folder) as (_, process):
+    with serving(folder) as (_, process):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
         assert process.returncode == 130
