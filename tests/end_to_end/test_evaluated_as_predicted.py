@@ -16,6 +16,7 @@ from nonet.calibration.fitting import fit_calibration
 from nonet.calibration.labels import label_images
 from nonet.calibration.member_weights import mean_over_members
 from nonet.calibration.ood import fit_rejection
+from nonet.data.run_images import RunImages
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.oof import align_oof
@@ -63,7 +64,8 @@ def add_ood_score(run, seed=0):
 def page_of(found):
     """Return the report, its figures left empty."""
     names = ("confusion_counts", "confusion_by_row", "class_counts", "samples", "training_curves")
-    return render_report(found, dict.fromkeys((*names, "reliability", "label_issues"), '<svg width="1pt"></svg>'))
+    drawings = dict.fromkeys((*names, "reliability", "label_issues"), '<svg width="1pt"></svg>')
+    return render_report(found, drawings, RunImages(Run("nowhere")))
 
 
 def weighted(run, weights, columns, view_set="dihedral"):

@@ -28,7 +28,10 @@ def open_dataset_of(run: Run) -> Dataset:
     DataError
         If it is damaged.
     """
-    folder = Path(str(read_provenance(run).get("dataset")))
+    recorded = read_provenance(run).get("dataset")
+    if not isinstance(recorded, str):
+        raise RunError(f"{run.provenance} does not say where the dataset is.", hint="Give its folder as `dataset`.")
+    folder = Path(recorded)
     if not (folder / "dataset.json").exists():
         raise RunError(f"The dataset of {run} is not at {folder}.", hint="Give its folder as `dataset`.")
     return Dataset.open(folder)

@@ -9,6 +9,7 @@ import pandas as pd
 from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.run import Run, write_text
 from nonet.cells import lineage_blocks
+from nonet.data.run_images import RunImages
 from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.members import dead_words
@@ -72,7 +73,7 @@ def evaluate(
         if warning is not None:
             logger.warning(warning)
     drawings = _draw(results)
-    pages = {"report.html": render_report(results, drawings)} | render_cards(results)
+    pages = {"report.html": render_report(results, drawings, RunImages(run))} | render_cards(results)
     folder = run.evaluation
     for name, drawing in drawings.items():
         write_text(folder / "figures" / f"{name}.svg", drawing)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from nonet.cells import GRANULOCYTE_STAGES, class_name, lineage_blocks
 from nonet.data.preprocess.corruptions import CORRUPTIONS
+from nonet.data.run_images import RunImages
 from nonet.evaluation.issues import Issues, commonest
 from nonet.evaluation.mistakes import expanded_in_words, mistakes_in_words
 from nonet.evaluation.not_measured import NotMeasured
@@ -23,6 +24,7 @@ from nonet.page.numbers import score as score_text
 from nonet.report import report_text
 from nonet.report.calibration_pages import calibration_values
 from nonet.report.caveats import limits, reasons_for_optimism
+from nonet.report.issue_pictures import add_pictures
 from nonet.settings import NO_VIEWS
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -58,7 +60,7 @@ _FIGURE_TEXT = {
 }
 
 
-def render_report(results: Results, drawings: Mapping[str, str]) -> str:
+def render_report(results: Results, drawings: Mapping[str, str], images: RunImages) -> str:
     """Render the report.
 
     Parameters
@@ -67,6 +69,8 @@ def render_report(results: Results, drawings: Mapping[str, str]) -> str:
         As `nonet.evaluation.results.measure` returns them.
     drawings : mapping of str to str
         Name of a figure → SVG text.
+    images : RunImages
+        Where the images of the run are, for pictures of the worst label issues.
 
     Returns
     -------
@@ -77,6 +81,7 @@ def render_report(results: Results, drawings: Mapping[str, str]) -> str:
     pages.filters.update(interval=_interval)
     return pages.get_template("report.html.j2").render(
         **_page_values(results),
+        issues=None if results.issues is None else _issues(results.issues, images),
         answers={question.__name__: question(results) for question in _QUESTIONS},
         figures={name: inline(svg, _FIGURE_TEXT[name]) for name, svg in drawings.items()},
         made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
@@ -120,7 +125,6 @@ def _page_values(results: Results) -> dict:
         "about_corruptions": CORRUPTIONS,
         "calibration": calibration_values(results.calibration),
         "rejection": rejection_words(results.rejection, data.calibrate.false_alarm),
-        "issues": _issues(results.issues) if results.issues is not None else None,
         "recipe": data.recipe_text,
         "provenance": _flat(data.provenance),
         "histories": (histories := _history_rows(data)),
@@ -140,14 +144,17 @@ def _stage_rows(table: pd.DataFrame | NotMeasured) -> list[dict]:
     return rows
 
 
-def _issues(issues: Issues) -> dict:
+def _issues(issues: Issues, images: RunImages) -> dict:
     """Return the values of the section on label issues."""
     worst = issues.table.head(MOST_ISSUES).astype(object)
+    rows = worst.where(worst.notna(), None).to_dict("records")
     return {
+        "has_pictures": add_pictures(rows, images),
+        "no_pictures": images.problem,
         "num": len(issues.table),
         "num_images": issues.num_images,
         "commonest": commonest(issues),
-        "worst": worst.where(worst.notna(), None).to_dict("records"),
+        "worst": rows,
         "sources": issues.by_source.to_dict("records"),
         "patients": issues.by_patient.head(MOST_PATIENTS).to_dict("records"),
         "compared_by": issues.compared_by,

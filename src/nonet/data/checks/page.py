@@ -1,13 +1,10 @@
 """checks.html: the results of the dataset checks with pictures, in one file that needs no network."""
 
-import base64
-import io
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from nonet.artifacts.run import write_json, write_text
 from nonet.data.checks.near_duplicates import MIN_SIMILARITY
@@ -20,6 +17,7 @@ from nonet.data.preprocess.crops import Crop, prepare_crops
 from nonet.errors import DataError
 from nonet.page.figures import class_counts_figure, sample_figure, svg_text, with_page_style
 from nonet.page.html import html_environment, inline
+from nonet.page.pictures import embedded
 from nonet.recipe import Denoise, list_recipes, load_recipe
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -174,12 +172,7 @@ def _samples(dataset: Dataset) -> tuple[list[np.ndarray], list[str]]:
 
 def _picture(dataset: Dataset, image_id: str) -> str:
     image = _load(dataset, image_id)
-    if image is None:
-        return ""
-    picture, stream = Image.fromarray(image), io.BytesIO()
-    picture.thumbnail((2 * _SIDE_PX, 2 * _SIDE_PX), Image.Resampling.LANCZOS)
-    picture.save(stream, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    return "" if image is None else embedded(image, 2 * _SIDE_PX)
 
 
 def _load(dataset: Dataset, image_id: str) -> np.ndarray | None:
