@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.metrics import f1_score
 
 from nonet.artifacts.csv_files import read_csv
-from nonet.artifacts.run import write_json
+from nonet.artifacts.run import now, write_json
 from nonet.artifacts.storage import FolderKind, prepare_folder, read_json
 from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds, write_folds
@@ -83,7 +83,8 @@ def demo(
         If `out` contains a demo with another seed or other numbers of cells.
     """
     out = Path(out).expanduser()
-    _require_same(out, {"seed": seed, "training images": num_training_images, "test images": num_test_images})
+    requested = _requested(seed, num_training_images, num_test_images)
+    _require_same(out, requested)
     say("1. Draw: thirteen classes; every patient has its own stain, illumination and focus.")
     drawn = {
         "training": _draw(out / "drawn" / "training", num_training_images, seed=2 * seed, corrupt=False),
@@ -111,7 +112,20 @@ def demo(
     report = run.evaluation / "report.html"
     say(f"8. The report: {report}")
     say(f"9. Review and sign the differential of a patient: nonet serve {run} `cases={predictions.folder}`")
+    write_json(out / "demo.json", requested | {"finished": now()})
     return DemoResult(table, float(scores["macro_f1"].iloc[0]), report)
+
+
+def is_finished(out: Path, *, seed: int = 0) -> bool:
+    """Return whether a folder has the finished demo of a seed, with the usual number of cells."""
+    stored, requested = read_json(out / "demo.json"), _requested(seed, NUM_TRAINING_IMAGES, NUM_TEST_IMAGES)
+    results = (out / "run" / "evaluation" / "report.html", out / "predictions" / "predictions.csv")
+    is_same = all(stored.get(key) == value for key, value in requested.items())
+    return is_same and "finished" in stored and all(path.is_file() for path in results)
+
+
+def _requested(seed: int, num_training_images: int, num_test_images: int) -> dict[str, int]:
+    return {"seed": seed, "training images": num_training_images, "test images": num_test_images}
 
 
 def _require_same(out: Path, requested: dict[str, int]) -> None:

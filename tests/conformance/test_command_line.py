@@ -19,7 +19,7 @@ PUBLIC = {
     **{"fetch": "fetch_source", "build": "build_dataset", "check": "check_dataset"},
 }
 #: Parameters of commands that combine several functions, or exist on the command line only.
-OWN = {"evaluate": {"robustness", "options"}}
+OWN = {"evaluate": {"robustness", "options"}, "demo": {"serve", "port"}}
 
 
 def load(target):

@@ -1,6 +1,9 @@
 """`nonet demo`, `nonet train` and `nonet calibrate`."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 import nonet
 from nonet.cli.common import is_quiet
@@ -10,10 +13,34 @@ from nonet.data.opening import require_dataset
 
 
 @documented_by("demo")
-def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
-    result = nonet.demo(out, seed=seed, say=(lambda text: None) if is_quiet() else say)
-    if is_quiet():
-        say(f"Report: {result.report}")
+def demo(
+    out: Path = Path("demo"),
+    *,
+    seed: int = 0,
+    serve: Annotated[bool, Parameter(negative=())] = False,
+    port: int = 8765,
+) -> None:
+    """
+    Parameters
+    ----------
+    serve : bool
+        When the demo is finished, open the page on which its cases and its doubtful labels are reviewed, as "nonet
+        serve" does. A demo that was finished before is opened at once.
+    port : int
+        Port of that page; 0 takes any free one.
+    """
+    from nonet.demonstration import is_finished
+    from nonet.review.serve import import_packages
+
+    out = out.expanduser()
+    if serve:
+        import_packages()  # a missing one is reported before the minutes of the demo
+    if not (serve and is_finished(out, seed=seed)):
+        result = nonet.demo(out, seed=seed, say=(lambda text: None) if is_quiet() else say)
+        if is_quiet():
+            say(f"Report: {result.report}")
+    if serve:
+        nonet.serve(out / "run", cases=[out / "predictions"], port=port)
 
 
 @documented_by("train")

@@ -67,7 +67,7 @@ def serve(
             f"The page has no login yet, so it is not served on {host}.",
             hint="Leave `host` out. From another machine, use a tunnel: ssh -L 8765:localhost:8765 THIS_MACHINE",
         )
-    uvicorn, make_app = _import_packages()
+    uvicorn, make_app = import_packages()
     run, name = Run(run), _reviewer_name(reviewer)
     run.require()
     from nonet.review.access import User
@@ -106,7 +106,8 @@ def serve(
             site.stop()
 
 
-def _import_packages() -> tuple:
+def import_packages() -> tuple:
+    """Return uvicorn and `make_app`; DataError if a package of the page is not installed."""
     try:
         import uvicorn
 
