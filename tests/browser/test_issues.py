@@ -1,32 +1,14 @@
 """The queue of doubtful labels in a real browser: decided by keys, by two people, by a finger."""
 
-import json
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from contextlib import contextmanager
 
 import pytest
 
+from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, press, served, until
 from helpers.issue_runs import make_doubted_run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.end_to_end,
-    pytest.mark.skipif(CHROMIUM is None, reason='there is no Chromium: "apt-get install chromium"'),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        made = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield made
-        made.close()
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture
@@ -35,44 +17,10 @@ def doubted(tmp_path):
 
 
 @contextmanager
-def served(run, reviewer="Ada"):
-    command = [sys.executable, "-m", "nonet", "serve", run.folder, "--port", "0", "--reviewer", reviewer]
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    )
-    try:
-        said = iter(process.stderr.readline, "")
-        yield next(found.group() for line in said if (found := re.search(r"http://\S+", line))), process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@contextmanager
-def opened(browser, address, *, expected=(), **options):
-    """Yield a page on which no error, and no breach of the content security policy, is to happen."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
-    page, said = context.new_page(), []
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-    page.goto(address)
-    page.wait_for_selector("body[data-ready]")
-    yield page
-    context.close()
-    assert [text for text in said if not any(words in text for words in expected)] == []
-
-
-def press(page, *keys):
-    for key in keys:
-        page.keyboard.press(key)
-
-
-def until(page, expression, seconds=20):
-    """Wait for JavaScript to be true; Playwright's own function is stopped by the content security policy."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, expression
-        time.sleep(0.02)
+def opened_queue(browser, address, **options):
+    with opened(browser, f"{address}/issues", **options) as page:
+        page.wait_for_selector("body[data-ready]")
+        yield page
 
 
 def left(page):
@@ -84,17 +32,13 @@ def rank(page):
     return int(re.search(r"no\. (\d+)", page.inner_text("#left")).group(1))
 
 
-def get_json(page, path):
-    return json.loads(page.evaluate("(path) => fetch(path).then((answer) => answer.text())", path))
-
-
 def stored(page):
     issues = get_json(page, "/api/issues?state=decided")["issues"]
     return {one["rank"]: (one["decision"], one["label"], one["note"]) for one in issues}
 
 
 def test_the_queue_is_worked_off_by_keys(browser, doubted):
-    with served(doubted.run) as (address, _), opened(browser, f"{address}/issues") as page:
+    with served(doubted.run.folder) as (address, _), opened_queue(browser, address) as page:
         total = left(page)
         issues = get_json(page, "/api/issues")["issues"]
         assert total == len(issues) == len(doubted.truth)
@@ -132,7 +76,7 @@ def test_the_queue_is_worked_off_by_keys(browser, doubted):
 
 
 def test_filters_are_in_the_address_and_survive_a_reload(browser, doubted):
-    with served(doubted.run) as (address, _), opened(browser, f"{address}/issues") as page:
+    with served(doubted.run.folder) as (address, _), opened_queue(browser, address) as page:
         pair = page.eval_on_selector("[name=pair] option:nth-child(2)", "(one) => one.value")
         expected = get_json(page, "/api/issues")["issues"]
         matching = [one["rank"] for one in expected if f"{one['given']} → {one['suggested']}" == pair]
@@ -156,10 +100,10 @@ def test_filters_are_in_the_address_and_survive_a_reload(browser, doubted):
 
 def test_two_people_do_not_overwrite_each_other(browser, doubted):
     with (
-        served(doubted.run, "Ada") as (ada, _),
-        served(doubted.run, "Ben") as (ben, _),
-        opened(browser, f"{ada}/issues") as first,
-        opened(browser, f"{ben}/issues", expected=["409 (Conflict)"]) as second,
+        served(doubted.run.folder) as (ada, _),
+        served(doubted.run.folder, reviewer="Ben") as (ben, _),
+        opened_queue(browser, ada) as first,
+        opened_queue(browser, ben, expected=["409 (Conflict)"]) as second,
     ):
         total = left(first)
         press(first, "Delete")
@@ -176,8 +120,8 @@ def test_two_people_do_not_overwrite_each_other(browser, doubted):
 @pytest.mark.kill
 def test_what_a_killed_program_had_not_stored_is_shown_as_it_was(browser, doubted):
     with (
-        served(doubted.run) as (address, process),
-        opened(browser, f"{address}/issues", expected=["ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE"]) as page,
+        served(doubted.run.folder) as (address, process),
+        opened_queue(browser, address, expected=["ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE"]) as page,
     ):
         total = left(page)
         press(page, "Space")
@@ -187,21 +131,20 @@ def test_what_a_killed_program_had_not_stored_is_shown_as_it_was(browser, doubte
         press(page, "Enter")
         page.wait_for_selector("text=The program does not answer")
         assert left(page) == total - 1
-    with served(doubted.run) as (address, _), opened(browser, f"{address}/issues") as page:
+    with served(doubted.run.folder) as (address, _), opened_queue(browser, address) as page:
         assert left(page) == total - 1 and rank(page) == 2
 
 
 def test_a_finger_on_a_phone_and_a_mouse_decide(browser, doubted):
-    phone = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True}
-    with served(doubted.run) as (address, _), opened(browser, f"{address}/issues", **phone) as page:
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    with served(doubted.run.folder) as (address, _), opened_queue(browser, address, **PHONE) as page:
+        assert fits(page)
         total = left(page)
         page.tap("[data-decision=drop]")
         page.tap("[data-code=MO]")
         page.tap("#undo")
         until(page, f"document.getElementById('left').textContent.startsWith('{total - 1} ')")
         assert stored(page) == {1: ("drop", "", "")}
-    with served(doubted.run) as (address, _), opened(browser, f"{address}/issues") as page:
+    with served(doubted.run.folder) as (address, _), opened_queue(browser, address) as page:
         page.click("[data-decision=unsure]")
         press(page, "Enter")  # keeps the label: the button that was clicked has not kept the focus
         assert left(page) == total - 3
@@ -212,8 +155,8 @@ def test_missing_images_are_said_on_their_tiles_and_can_be_decided(browser, doub
     first = next(iter(doubted.truth))
     doubted.dataset.image_path(first).unlink()
     with (
-        served(doubted.run) as (address, _),
-        opened(browser, f"{address}/issues", expected=["404 (Not Found)"]) as page,
+        served(doubted.run.folder) as (address, _),
+        opened_queue(browser, address, expected=["404 (Not Found)"]) as page,
     ):
         page.wait_for_selector("#cell .why:not([hidden])")
         press(page, "Delete")

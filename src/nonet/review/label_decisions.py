@@ -263,7 +263,8 @@ def _add(connection: sqlite3.Connection, values: tuple) -> None:
 
 def _as_csv(standing: dict[str, LabelDecision]) -> str:
     rows = []
-    for image_id, one in sorted(standing.items()):
+    for image_id in sorted(standing):
+        one = standing[image_id]
         if one.decision:
             is_unsure = one.decision == "unsure"
             note = f"unsure: {one.note}".removesuffix(": ") if is_unsure else one.note
