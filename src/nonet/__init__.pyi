@@ -26,6 +26,13 @@ from nonet.recipe import load_recipe as load_recipe
 from nonet.report.evaluate import evaluate as evaluate
 from nonet.report.issues import issues as issues
 from nonet.review.serve import serve as serve
+from nonet.review.users import add_user as add_user
+from nonet.review.users import list_users as list_users
+from nonet.review.users import make_token as make_token
+from nonet.review.users import remove_user as remove_user
+from nonet.review.users import revoke_token as revoke_token
+from nonet.review.users import set_password as set_password
+from nonet.review.users import set_role as set_role
 from nonet.robustness import evaluate_robustness as evaluate_robustness
 from nonet.synthetic.dataset import draw_dataset as draw_dataset
 from nonet.training.launch import train as train

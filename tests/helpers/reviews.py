@@ -1,5 +1,6 @@
 """An application of the review page with two small cases, called as a browser on this machine calls it."""
 
+import re
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,10 @@ class Page(NamedTuple):
     run: object
     store: object
     case_id: int
+    headers: dict = HEADERS
 
-    def post(self, what, body=None, headers=HEADERS, case_id=None):
+    def post(self, what, body=None, headers=None, case_id=None):
+        headers = self.headers if headers is None else headers
         return self.client.post(f"/api/cases/{case_id or self.case_id}/{what}", json=body, headers=headers)
 
     def get(self, what, case_id=None):
@@ -32,13 +35,40 @@ class Page(NamedTuple):
         chosen = {str(cells[place]["id"]): cells[place]["version"] for place in places}
         return self.post("decisions", {"cells": chosen, "label": label} | more)
 
+    def log_in(self, name, password=None):
+        """Return the same page for somebody who logs in, as a browser of their own has it."""
+        client = browser(self.client.app)
+        body = {"name": name, "password": password or password_of(name)}
+        answer = client.post("/api/login", json=body, headers=HEADERS)
+        assert answer.status_code == 204, answer.text
+        return self._replace(client=client, headers=HEADERS | {"X-Nonet": token_in(client.get("/").text)})
 
-def open_page(folder: Path, cells, *, classes=CLASSES, reviewer="Ada"):
-    """Add cells to a run in the folder and return a Page of the first case."""
+
+def password_of(name):
+    return f"{name} likes cells"
+
+
+def token_in(text):
+    return re.search(r'name="nonet-token" content="(\w+)"', text).group(1)
+
+
+def browser(app):
     from fastapi.testclient import TestClient
 
+    return TestClient(app, base_url="http://127.0.0.1:8765", raise_server_exceptions=False)
+
+
+def open_page(folder: Path, cells, *, classes=CLASSES, reviewer="Ada", users=(), added_by="", clock=time.time):
+    """Add cells to a run in the folder and return a Page of the first case; with (name, role) of users, people log in.
+
+    Parameters
+    ----------
+    clock : callable
+        By which sessions end.
+    """
     from nonet.artifacts.run import Run
     from nonet.review.access import User
+    from nonet.review.accounts import Accounts
     from nonet.review.app import make_app
     from nonet.review.cases import add_cases
     from nonet.review.site import Site
@@ -46,9 +76,12 @@ def open_page(folder: Path, cells, *, classes=CLASSES, reviewer="Ada"):
 
     run = Run(write_run(folder / "run"))
     store = Store(run.reviews)
-    add_cases(store, run, write_reviewable(folder / "predictions", run.folder, cells, classes))
-    app = make_app(Site(run, store, User(reviewer, "admin"), "run"))
-    client = TestClient(app, base_url="http://127.0.0.1:8765", raise_server_exceptions=False)
+    add_cases(store, run, write_reviewable(folder / "predictions", run.folder, cells, classes), added_by=added_by)
+    accounts = Accounts(run.users, clock=clock) if users else None
+    for name, role in users:
+        accounts.add(name, password_of(name), role)
+    everybody = None if users else User(reviewer, "admin")
+    client = browser(make_app(Site(run, store, everybody, "run", accounts=accounts)))
     return Page(client, run, store, store.cases()[-1].id)
 
 

@@ -211,6 +211,8 @@ class Run:
     """Images that people uploaded; see `nonet.review.uploads`."""
     decisions = InFolder("review/decisions.csv")
     """What people decided on doubtful labels, for `build_dataset`; see `nonet.review.label_decisions`."""
+    users = InFolder("review/users.sqlite")
+    """Who may use the page; see `nonet.review.accounts`."""
 
     def __init__(self, folder: "str | os.PathLike | Run"):
         self.folder: Path = Path(folder.folder if isinstance(folder, Run) else folder).expanduser()

@@ -25,6 +25,7 @@ app = App(
     default_parameter=Parameter(name_transform=option_name),
 )
 data = App(name="data", help="Make and check datasets.")
+users = App(name="users", help="Say who may use the page of a run: names, passwords, roles, API tokens.")
 
 #: Module and function of each command, and its help; that of its options is the docstring of the public function.
 COMMANDS = {
@@ -52,7 +53,7 @@ COMMANDS = {
     "differential:compare": "Compare a count with a person's, cell by cell or case by case: kappa, sensitivity and "
     "specificity, Passing and Bablok, Bland and Altman.",
     "review:serve": "Open the page on which a person checks, corrects and signs the differentials of cases; on this "
-    "machine only.\n\nWhat is decided is stored in RUN/review/reviews.sqlite.",
+    "machine only, unless the run has users.\n\nWhat is decided is stored in RUN/review/reviews.sqlite.",
     "listing:backbones": "List the networks: parameters with the head, input size, licence of the weights, and whether "
     "they are cached.",
     "listing:recipes": "List the recipes, or show one with every setting.",
@@ -70,13 +71,24 @@ DATA_COMMANDS = {
     "DATASET/checks.html and checks.json.",
     "data:folds": 'Write DATASET/folds.csv, to inspect or edit by hand; "nonet train" uses it.',
 }
-for parent, commands in ((app, COMMANDS), (data, DATA_COMMANDS)):
+USER_COMMANDS = {
+    "review:add": "Add a user. From then on, everybody who opens the page logs in.",
+    "review:list_": "List the users, their roles and API tokens.",
+    "review:remove": "Remove a user, who is logged out at once. Decisions and signatures stay.",
+    "review:password": "Give a user another password, and end the user's logins.",
+    "review:role": "Give a user another role, and end the user's logins.",
+    "review:token": 'Make an API token, and print it once. A program that sends "Authorization: Bearer TOKEN" acts as '
+    "the user.",
+    "review:revoke": "Revoke an API token of a user, or all of them and every login.",
+}
+for parent, commands in ((app, COMMANDS), (data, DATA_COMMANDS), (users, USER_COMMANDS)):
     for target, help_text in commands.items():
         if target == "listing:recipes":  # an App, which has its own group of parameters
             parent.command(f"nonet.cli.{target}", help=help_text)
         else:
             parent.command(f"nonet.cli.{target}", help=help_text, group_parameters=Group.create_default_parameters())
 app.command(data)
+app.command(users)
 add_common_options(app)
 app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False  # `main` prints how to continue
 

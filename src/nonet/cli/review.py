@@ -1,12 +1,20 @@
-"""`nonet serve`."""
+"""`nonet serve` and `nonet users`."""
 
+import getpass
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 import nonet
+from nonet.artifacts.storage import storage_error
 from nonet.cli.options import RunFolder, documented_by
+from nonet.cli.output import in_columns, say
+from nonet.errors import DataError
+
+Role = Literal["reader", "reviewer", "admin"]
+_MAX_BYTES = 4096
 
 
 @documented_by("serve")
@@ -19,6 +27,9 @@ def serve(
     reviewer: str | None = None,
     translations: Annotated[list[Path] | None, Parameter(negative=(), consume_multiple=True)] = None,
     accelerator: str = "auto",
+    certificate: Path | None = None,
+    key: Path | None = None,
+    allow_host: Annotated[list[str] | None, Parameter(negative=(), consume_multiple=True)] = None,
 ) -> None:
     nonet.serve(
         run,
@@ -28,4 +39,92 @@ def serve(
         reviewer=reviewer,
         translations=translations or (),
         accelerator=accelerator,
+        certificate=certificate,
+        key=key,
+        allow_host=allow_host or (),
     )
+
+
+@documented_by("add_user")
+def add(run: RunFolder, name: str, *, role: Role = "reviewer", password_file: Path | None = None) -> None:
+    """
+    Parameters
+    ----------
+    password_file : path
+        Text file with the password; - reads standard input. Default: ask for it, twice.
+    """
+    is_first = nonet.list_users(run).empty
+    nonet.add_user(run, name, password=_read_password(password_file), role=role)
+    say(f"{name} can log in as {role}.")
+    if is_first:
+        say("Everybody logs in from now on. A page that is served already asks for it once it is started again.")
+
+
+@documented_by("list_users")
+def list_(run: RunFolder) -> None:
+    users = nonet.list_users(run)
+    say("No users." if users.empty else in_columns(users))
+
+
+@documented_by("remove_user")
+def remove(run: RunFolder, name: str) -> None:
+    nonet.remove_user(run, name)
+    say(f"{name} can no longer log in.")
+
+
+@documented_by("set_password")
+def password(run: RunFolder, name: str, *, password_file: Path | None = None) -> None:
+    """
+    Parameters
+    ----------
+    password_file : path
+        Text file with the password; - reads standard input. Default: ask for it, twice.
+    """
+    nonet.set_password(run, name, password=_read_password(password_file))
+    say(f"{name} has a new password, and is logged out.")
+
+
+@documented_by("set_role")
+def role(run: RunFolder, name: str, role: Role) -> None:
+    nonet.set_role(run, name, role)
+    say(f"{name} has the role {role}, and is logged out.")
+
+
+@documented_by("make_token")
+def token(run: RunFolder, name: str, label: str, *, days: int = 90) -> None:
+    say(nonet.make_token(run, name, label, days=days))
+
+
+@documented_by("revoke_token")
+def revoke(run: RunFolder, name: str, label: str | None = None) -> None:
+    nonet.revoke_token(run, name, label)
+    say(f'The token "{label}" of {name} is revoked.' if label else f"All tokens and logins of {name} are revoked.")
+
+
+def _read_password(file: Path | None) -> str:
+    """Return a password from the terminal or a file: in the words of a command, other users of the machine read it."""
+    if file is None:
+        if not sys.stdin.isatty():
+            raise DataError("The password cannot be asked for: this is not a terminal.", hint="Give `password_file`.")
+        try:
+            words = getpass.getpass("Password: "), getpass.getpass("Again: ")
+        except EOFError as error:
+            raise DataError("No password was given.") from error
+        if words[0] != words[1]:
+            raise DataError("The two passwords differ. Nothing was changed.", hint="Run the same command again.")
+        return words[0]
+    try:
+        if file == Path("-"):
+            data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        else:
+            with file.expanduser().open("rb") as stream:
+                data = stream.read(_MAX_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise storage_error(error, file) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 text.", hint="Store the password as UTF-8, on one line.") from error
+    lines = text.splitlines()
+    if len(data) > _MAX_BYTES or len(lines) != 1 or not lines[0]:
+        raise DataError(f"{file} does not have a password on one line.", hint="Write the password, and nothing else.")
+    return lines[0]

@@ -30,7 +30,7 @@ def demo(
         Port of that page; 0 takes any free one.
     """
     from nonet.demonstration import is_finished
-    from nonet.review.serve import import_packages
+    from nonet.review.packages import import_packages
 
     out = out.expanduser()
     if serve:

@@ -34,14 +34,16 @@ class User:
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
-def get_user(request: Request) -> User:
-    """Return who is asking, as `security` found out."""
+def get_user(request: Request) -> User | None:
+    """Return who is asking, as `security` found out; None for somebody who is not logged in."""
     return request.state.user
 
 
 def _require(role: Role) -> Callable[[Request], User]:
     def check(request: Request) -> User:
         user = get_user(request)
+        if user is None:
+            raise HTTPException(401, "This needs a login.", {"WWW-Authenticate": "Bearer"})
         if not user.may(role):
             raise HTTPException(403, f"This needs the role {role}; {user.name} has the role {user.role}.")
         return user

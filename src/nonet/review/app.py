@@ -23,10 +23,11 @@ from nonet.review.inspection_api import add_inspection
 from nonet.review.issue_pages import add_issues
 from nonet.review.keys import gallery_order
 from nonet.review.languages import COOKIE
+from nonet.review.login import add_login
 from nonet.review.metrics import add_metrics
 from nonet.review.pictures import native, thumbnail
 from nonet.review.predict_api import add_predict
-from nonet.review.records import Cell, NotFoundError, ReviewError, StaleCellError, translatable
+from nonet.review.records import NOT_SAVED, Cell, NotFoundError, ReviewError, StaleCellError
 from nonet.review.results import differential_of
 from nonet.review.run_page import add_run_page
 from nonet.review.security import add_security
@@ -57,6 +58,7 @@ def make_app(site: Site) -> FastAPI:
         responses=EVERYWHERE,
     )
     add_security(app, site)
+    add_login(app, site)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     _add_pages(app, site)
     _add_looks(app, site)
@@ -149,17 +151,14 @@ def _add_errors(app: FastAPI, site: Site) -> None:
         response.headers.update(headers or {})
         return response
 
-    def translated(request: Request, words: str) -> str:
-        return site.languages.choose(request).translations.gettext(words)
-
     @app.exception_handler(NonetError)
     def refused(request: Request, error: NonetError) -> Response:
         status = error.status if isinstance(error, ReviewError) else 507 if isinstance(error, StorageError) else 422
         more = {"cells": [cell_json(cell) for cell in error.cells]} if isinstance(error, StaleCellError) else {}
         message, hint = error.message, error.hint or ""
         if isinstance(error, ReviewError):
-            message = translated(request, error.words).format(**error.values)
-            hint = translated(request, error.what_to_do) if error.what_to_do else ""
+            message = site.translate(request, error.words).format(**error.values)
+            hint = site.translate(request, error.what_to_do) if error.what_to_do else ""
         return answer(request, status, f"{message} {hint}".strip(), **more)
 
     @app.exception_handler(HTTPException)
@@ -168,20 +167,17 @@ def _add_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(404)
     def missing(request: Request, error: Exception) -> Response:
-        return answer(request, 404, translated(request, NotFoundError.words))
+        return answer(request, 404, site.translate(request, NotFoundError.words))
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         if first["loc"][0] == "path":
-            return answer(request, 404, translated(request, NotFoundError.words))
+            return answer(request, 404, site.translate(request, NotFoundError.words))
         place = ".".join(str(part) for part in first["loc"][1:])[:100]
         return answer(request, 422, f"The request cannot be used: {place + ': ' if place else ''}{first['msg']}.")
 
     @app.exception_handler(sqlite3.Error)
     def failed(request: Request, error: sqlite3.Error) -> Response:
         logger.error(f"The reviews cannot be read or written: {error}.")
-        return answer(request, 503, translated(request, _NOT_SAVED))
-
-
-_NOT_SAVED = translatable("The reviews cannot be read or written now, so nothing was saved. Try again.")
+        return answer(request, 503, site.translate(request, NOT_SAVED))

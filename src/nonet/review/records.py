@@ -11,6 +11,9 @@ def translatable(words: str) -> str:
     return words
 
 
+NOT_SAVED = translatable("The reviews cannot be read or written now, so nothing was saved. Try again.")
+
+
 class ReviewError(NonetError):
     """A request that is refused, for a person on the page, in that person's language.
 

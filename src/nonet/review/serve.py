@@ -2,21 +2,28 @@
 
 import getpass
 import logging
-import socket
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run
-from nonet.artifacts.storage import storage_error
 from nonet.errors import DataError, counted
+from nonet.review.listening import (
+    LOOPBACK,
+    host_names,
+    is_loopback,
+    listen,
+    require_certificate,
+    require_host_names,
+)
+from nonet.review.names import require_name
+from nonet.review.packages import import_packages, needing_packages
+
+if TYPE_CHECKING:
+    from nonet.review.accounts import Accounts
 
 logger = logging.getLogger("nonet")
-
-#: Names of this machine to itself.
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_MAX_NAME = 100
 
 
 def serve(
@@ -28,11 +35,15 @@ def serve(
     reviewer: str | None = None,
     translations: Sequence[str | Path] = (),
     accelerator: str = "auto",
+    certificate: str | Path | None = None,
+    key: str | Path | None = None,
+    allow_host: Sequence[str] = (),
 ) -> None:
     """Serve the page on which a person checks, corrects and signs the differentials of cases.
 
-    It runs until it is stopped (Ctrl-C), and can be reached from this machine only. What is decided is stored in
-    RUN/review/reviews.sqlite before the page says so.
+    It runs until it is stopped (Ctrl-C). What is decided is stored in RUN/review/reviews.sqlite before the page says
+    so. If the run has users (see `add_user`), everybody logs in; without users, the page can be reached from this
+    machine only, by everybody who uses it.
 
     Parameters
     ----------
@@ -43,15 +54,20 @@ def serve(
         Folders of "nonet predict" with cases to add. Those added before stay, and need not be given again.
     port : int
         Port to listen on; 0 takes any free one.
-    host : {"127.0.0.1", "localhost", "::1"}
-        Address to listen on. There is no login yet, so only those of this machine are taken.
+    host : str
+        Address to listen on; "0.0.0.0" is all of this machine. Any but "127.0.0.1", "localhost" and "::1" needs users.
     reviewer : str, optional
-        Name under which decisions are stored. Default: the login name of the operating system.
+        Name under which decisions are stored if the run has no users. Default: the login name of the operating system.
     translations : sequence of paths
         Translations of the pages (PO files) besides English and German. The browser's preferred language is shown, or
         the one chosen on the page.
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
         What to predict uploaded images on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
+    certificate, key : str or path, optional
+        PEM files to encrypt the page with (TLS).
+    allow_host : sequence of str
+        Names under which browsers call the page, such as "cells.example.org", besides `host` and, on all addresses, the
+        names of this machine.
 
     Raises
     ------
@@ -62,14 +78,13 @@ def serve(
     StorageError
         If the reviews cannot be stored.
     """
-    if host not in _LOOPBACK:
-        raise DataError(
-            f"The page has no login yet, so it is not served on {host}.",
-            hint="Leave `host` out. From another machine, use a tunnel: ssh -L 8765:localhost:8765 THIS_MACHINE",
-        )
-    uvicorn, make_app = import_packages()
-    run, name = Run(run), _reviewer_name(reviewer)
+    run = Run(run)
     run.require()
+    require_host_names(allow_host)
+    encryption = require_certificate(certificate, key)
+    accounts = _open_accounts(run, host, reviewer)
+    name = None if accounts else _reviewer_name(reviewer)
+    uvicorn, make_app = import_packages()
     from nonet.review.access import User
     from nonet.review.cases import add_cases
     from nonet.review.languages import Languages
@@ -83,13 +98,21 @@ def serve(
         store.classes(EnsembleFile.read(run).classes)
     num_cases = len(store.cases())
     title = run.folder.resolve().name
-    site = Site(run, store, User(name, "admin"), title, languages=languages, accelerator=accelerator)
+    everybody = User(name, "admin") if name else None
+    site = Site(run, store, everybody, title, languages=languages, accelerator=accelerator, accounts=accounts)
     app = make_app(site)
-    with _listen(host, port) as listener:
+    with listen(host, port) as listener:
+        site.hosts = host_names(listener, host, allow_host)
         shown = f"[{host}]" if ":" in host else host
-        address = f"http://{shown}:{listener.getsockname()[1]}"
+        address = f"{'https' if encryption else 'http'}://{shown}:{listener.getsockname()[1]}"
         added = f", {num_new:,} of them new" if num_new else ""
-        logger.info(f"{counted(num_cases, 'case', 'cases')}{added}; decisions are stored under the name {name}.")
+        under = f"the name {name}" if name else "the name of whoever logs in"
+        logger.info(f"{counted(num_cases, 'case', 'cases')}{added}; decisions are stored under {under}.")
+        if not encryption and not is_loopback(listener):
+            logger.warning(
+                "Passwords and cells travel unencrypted, unless a proxy on this machine encrypts them. "
+                "Give `certificate` and `key` to encrypt them here."
+            )
         logger.info(f"Review page: {address} (Ctrl-C stops it)")
         config = uvicorn.Config(
             app,
@@ -98,6 +121,7 @@ def serve(
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=3,
+            **encryption,  # type: ignore[arg-type]
         )
         site.start()
         try:
@@ -106,53 +130,31 @@ def serve(
             site.stop()
 
 
-def import_packages() -> tuple:
-    """Return uvicorn and `make_app`; DataError if a package of the page is not installed."""
-    try:
-        import uvicorn
-
-        from nonet.review.app import make_app
-    except ImportError as error:
-        if error.name is None or error.name.startswith("nonet"):
-            raise
+def _open_accounts(run: Run, host: str, reviewer: str | None) -> "Accounts | None":
+    """Return the users of a run, or None if it has none; DataError if the page cannot be served so."""
+    with needing_packages():
+        from nonet.review.accounts import Accounts
+    accounts = Accounts(run.users) if run.users.exists() else None
+    if accounts is not None and accounts.users():
+        if reviewer is not None:
+            raise DataError(
+                f"{run} has users, so decisions are stored under the name of whoever logs in.",
+                hint="Leave `reviewer` out.",
+            )
+        return accounts
+    if host not in LOOPBACK:
         raise DataError(
-            f"The review page needs the package {error.name}, which is not installed.",
-            hint='Install it: pip install "nonet[review]"',
-        ) from error
-    return uvicorn, make_app
+            f"{run} has no users who could log in, so its page is not served on {host}.",
+            hint=f"Add one: nonet users add {run} NAME",
+        )
+    return None
 
 
 def _reviewer_name(reviewer: str | None) -> str:
+    hint = 'Give `reviewer`, such as "A. Lee".'
     if reviewer is None:
         try:
             reviewer = getpass.getuser()
         except (OSError, KeyError, ImportError) as error:  # no such user in the system's table, as in some containers
-            raise DataError("Your login name is not known.", hint='Give `reviewer`, such as "A. Lee".') from error
-    name = reviewer.strip()
-    if not name or len(name) > _MAX_NAME or any(unicodedata.category(one)[0] == "C" for one in name):
-        raise DataError(
-            f"The reviewer's name must have 1 to {_MAX_NAME} printable characters.",
-            hint='Give `reviewer`, such as "A. Lee".',
-        )
-    return name
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; NonetError if the port cannot be had."""
-    if not 0 <= port <= 65535:
-        raise DataError(f"{port} is not a port.", hint="Give `port` a number from 1024 to 65535, or 0.")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen()  # before the address is said, so that a browser that is quick waits
-    except OSError as error:
-        listener.close()
-        if port:
-            raise DataError(
-                f"Port {port} of {host} cannot be used: {error.strerror or error}.",
-                hint="Another page may be running there. Give another `port`, or 0 for any free one.",
-            ) from error
-        raise storage_error(error, host) from error
-    return listener
+            raise DataError("Your login name is not known.", hint=hint) from error
+    return require_name(reviewer, what="reviewer's name", hint=hint)

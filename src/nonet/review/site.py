@@ -14,6 +14,7 @@ from nonet.differential.groups import NOT_COUNTED
 from nonet.differential.shares import RESEARCH_USE
 from nonet.page.html import html_environment
 from nonet.review.access import User, get_user
+from nonet.review.accounts import Accounts
 from nonet.review.inspections import Inspections
 from nonet.review.languages import Language, Languages
 from nonet.review.predictor import Predictor
@@ -34,13 +35,15 @@ class Site:
     run : Run
     store : Store
         Its reviews.
-    user : User
-        Who everybody is: there is no login.
+    user : User or None
+        Who everybody is, where there is no login.
     title : str
         Of the pages: the name of the run.
     hosts : set of str
         Names under which it may be called, without port.
     languages : Languages
+    accounts : Accounts, optional
+        Who may log in. Without them there is no login.
     accelerator : str
         What to predict on, as for `nonet.load`.
     predictor : Predictor
@@ -53,10 +56,11 @@ class Site:
 
     run: Run
     store: Store
-    user: User
+    user: User | None
     title: str
     hosts: set[str] = field(default_factory=lambda: {"127.0.0.1", "localhost", "::1"})
     languages: Languages = field(default_factory=Languages)
+    accounts: Accounts | None = None
     accelerator: str = "auto"
 
     def __post_init__(self) -> None:
@@ -100,6 +104,8 @@ class Site:
         shared = {
             "title": self.title,
             "user": user,
+            "token": request.state.token,
+            "has_login": self.accounts is not None,
             "research_use": RESEARCH_USE,
             "path": request.url.path,
             "has_issues": self.run.issues.is_file(),
@@ -111,9 +117,14 @@ class Site:
         text = self._environments[language.code].get_template(template).render(shared | values)
         return HTMLResponse(text, status_code=status)
 
-    def labels(self, language: Language, user: User) -> list[dict[str, str]]:
+    def translate(self, request: Request, words: str) -> str:
+        """Return words in the language of a request."""
+        return self.languages.choose(request).translations.gettext(words)
+
+    def labels(self, language: Language, user: User | None) -> list[dict[str, str]]:
         """Return code, name, letter and colour of each label, in the order in which they are offered to a person."""
         translate = language.translations.gettext
+        letters = self.letters.default if user is None else self.letters.of(user.name)
         return [
             {
                 "code": label,
@@ -121,7 +132,7 @@ class Site:
                 "letter": letter,
                 "colour": class_colour(label),
             }
-            for label, letter in self.letters.of(user.name).items()
+            for label, letter in letters.items()
         ]
 
 

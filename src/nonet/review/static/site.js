@@ -1,4 +1,4 @@
-// What every page has: the choice of language.
+// What every page has: the choice of language, and leaving.
 
 import { send } from "./requests.js";
 
@@ -7,3 +7,11 @@ language.addEventListener("change", async () => {
   await send("POST", "/language", { code: language.value });
   location.reload();
 });
+
+document.getElementById("log-out")?.addEventListener("click", async () => {
+  await send("POST", "/api/logout");
+  location.replace("/login");
+});
+
+// A page that the browser kept is asked for again: somebody may have logged out since.
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

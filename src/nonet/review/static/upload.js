@@ -1,7 +1,7 @@
 // Drop files, folders or zip archives on the page of cases: they are sent a few at once, predicted, and shown.
 
 import { element } from "./element.js";
-import { send } from "./requests.js";
+import { send, token } from "./requests.js";
 import { plural, text } from "./words.js";
 
 const AT_ONCE = 3;
@@ -211,7 +211,7 @@ async function sendFile(id, path, file) {
   const address = `/api/uploads/${id}/files?name=${encodeURIComponent(path.slice(-2000))}`;
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await answer(fetch(address, { method: "PUT", headers: { "Content-Type": "application/octet-stream", "X-Nonet": "1" }, body: file }));
+      return await answer(fetch(address, { method: "PUT", headers: { "Content-Type": "application/octet-stream", "X-Nonet": token }, body: file }));
     } catch (error) {
       if (attempt === TRIES) throw error;
       await new Promise((resolve) => setTimeout(resolve, 1000 * attempt));

@@ -1,0 +1,188 @@
+"""Who may use a run's page: the public functions behind "nonet users"."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nonet.artifacts.run import Run
+from nonet.errors import StorageError
+from nonet.review.packages import needing_packages
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nonet.review.accounts import Accounts
+
+
+def add_user(run: str | Path | Run, name: str, *, password: str, role: str = "reviewer") -> None:
+    """Add a user to a run's page. From then on, everybody who opens it logs in.
+
+    Parameters
+    ----------
+    run : str, path or Run
+    name : str
+        Under which decisions are stored, such as "A. Lee". Capitals do not matter when logging in.
+    password : str
+        At least 12 characters. Only its Argon2 hash is stored.
+    role : {"reader", "reviewer", "admin"}
+        A reader looks, a reviewer decides, signs and uploads, an admin also sees what others alone may see.
+
+    Raises
+    ------
+    DataError
+        If the name is taken or cannot be one, or password or role cannot be taken.
+    """
+    with _accounts(run) as accounts:
+        accounts.add(name, password, role)
+
+
+def list_users(run: str | Path | Run) -> "pd.DataFrame":
+    """List the users of a run's page.
+
+    Parameters
+    ----------
+    run : str, path or Run
+
+    Returns
+    -------
+    DataFrame
+        Columns name, role, since, and tokens: the label of each API token and the day it expires.
+    """
+    import pandas as pd
+
+    users = []
+    if Run(run).users.exists():
+        with _accounts(run) as accounts:
+            users = accounts.users()
+    rows = [
+        {
+            "name": user.name,
+            "role": user.role,
+            "since": _day(user.created_at),
+            "tokens": ", ".join(f"{label} (until {_day(at)})" for label, at in user.tokens.items()),
+        }
+        for user in users
+    ]
+    return pd.DataFrame(rows, columns=["name", "role", "since", "tokens"])
+
+
+def remove_user(run: str | Path | Run, name: str) -> None:
+    """Remove a user from a run's page, who is logged out at once. Decisions and signatures stay.
+
+    Parameters
+    ----------
+    run : str, path or Run
+    name : str
+
+    Raises
+    ------
+    DataError
+        If there is no such user, or it is the last admin of several users.
+    """
+    with _accounts(run) as accounts:
+        accounts.remove(name)
+
+
+def set_password(run: str | Path | Run, name: str, *, password: str) -> None:
+    """Give a user another password, and end the user's logins. API tokens stay.
+
+    Parameters
+    ----------
+    run : str, path or Run
+    name : str
+    password : str
+        At least 12 characters.
+
+    Raises
+    ------
+    DataError
+        If there is no such user, or the password cannot be taken.
+    """
+    with _accounts(run) as accounts:
+        accounts.set_password(name, password)
+
+
+def set_role(run: str | Path | Run, name: str, role: str) -> None:
+    """Give a user another role, and end the user's logins.
+
+    Parameters
+    ----------
+    run : str, path or Run
+    name : str
+    role : {"reader", "reviewer", "admin"}
+
+    Raises
+    ------
+    DataError
+        If there is no such user, or it is the last admin of several users.
+    """
+    with _accounts(run) as accounts:
+        accounts.set_role(name, role)
+
+
+def make_token(run: str | Path | Run, name: str, label: str, *, days: int = 90) -> str:
+    """Make an API token, with which a program acts as a user: "Authorization: Bearer TOKEN".
+
+    Parameters
+    ----------
+    run : str, path or Run
+    name : str
+        The user.
+    label : str
+        What the token is for, to recognise it in the list.
+    days : int
+        How long it is valid.
+
+    Returns
+    -------
+    str
+        The token. It cannot be shown again: only its SHA-256 is stored.
+
+    Raises
+    ------
+    DataError
+        If there is no such user, or the user has a token of this label.
+    """
+    with _accounts(run) as accounts:
+        return accounts.add_token(name, label, days=days)
+
+
+def revoke_token(run: str | Path | Run, name: str, label: str | None = None) -> None:
+    """Revoke an API token of a user.
+
+    Parameters
+    ----------
+    run : str, path or Run
+    name : str
+        The user.
+    label : str, optional
+        Of the token. Default: all tokens of the user, and the user's logins.
+
+    Raises
+    ------
+    DataError
+        If there is no such user or token.
+    """
+    with _accounts(run) as accounts:
+        accounts.revoke(name, label)
+
+
+@contextmanager
+def _accounts(run: str | Path | Run) -> "Iterator[Accounts]":
+    run = Run(run)
+    run.require()
+    with needing_packages():
+        from nonet.review.accounts import Accounts
+    try:
+        yield Accounts(run.users)
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"{run.users} cannot be written: {error}.", hint="Check its permissions and disk, then try again."
+        ) from error
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
