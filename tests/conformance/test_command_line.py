@@ -17,9 +17,16 @@ from nonet.inference.submission import require_format
 PUBLIC = {
     **{name: name for name in ("demo", "train", "calibrate", "evaluate", "issues", "table", "score", "predict")},
     **{"fetch": "fetch_source", "build": "build_dataset", "check": "check_dataset"},
+    **{"add": "add_user", "list_": "list_users", "remove": "remove_user", "password": "set_password"},
+    **{"role": "set_role", "token": "make_token", "revoke": "revoke_token", "serve": "serve"},
 }
 #: Parameters of commands that combine several functions, or exist on the command line only.
-OWN = {"evaluate": {"robustness", "options"}, "demo": {"serve", "port"}}
+OWN = {
+    "evaluate": {"robustness", "options"},
+    "demo": {"serve", "port"},
+    "add": {"password_file"},
+    "password": {"password_file"},
+}
 
 
 def load(target):
@@ -27,7 +34,7 @@ def load(target):
     return name, getattr(importlib.import_module(f"nonet.cli.{module}"), name)
 
 
-COMMANDS = dict(map(load, [*cli.COMMANDS, *cli.DATA_COMMANDS]))
+COMMANDS = dict(map(load, [*cli.COMMANDS, *cli.DATA_COMMANDS, *cli.USER_COMMANDS]))
 
 
 @pytest.mark.parametrize("command", PUBLIC)

@@ -121,7 +121,7 @@ def serve(
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=3,
-            **encryption,  # type: ignore[arg-type]
+            **encryption,
         )
         site.start()
         try:

@@ -23,6 +23,7 @@ def add_user(run: str | Path | Run, name: str, *, password: str, role: str = "re
     Parameters
     ----------
     run : str, path or Run
+        The run whose page it is.
     name : str
         Under which decisions are stored, such as "A. Lee". Capitals do not matter when logging in.
     password : str
@@ -45,6 +46,7 @@ def list_users(run: str | Path | Run) -> "pd.DataFrame":
     Parameters
     ----------
     run : str, path or Run
+        The run whose page it is.
 
     Returns
     -------
@@ -75,7 +77,9 @@ def remove_user(run: str | Path | Run, name: str) -> None:
     Parameters
     ----------
     run : str, path or Run
+        The run whose page it is.
     name : str
+        The name of the user.
 
     Raises
     ------
@@ -92,7 +96,9 @@ def set_password(run: str | Path | Run, name: str, *, password: str) -> None:
     Parameters
     ----------
     run : str, path or Run
+        The run whose page it is.
     name : str
+        The name of the user.
     password : str
         At least 12 characters.
 
@@ -111,8 +117,11 @@ def set_role(run: str | Path | Run, name: str, role: str) -> None:
     Parameters
     ----------
     run : str, path or Run
+        The run whose page it is.
     name : str
+        The name of the user.
     role : {"reader", "reviewer", "admin"}
+        The role from now on.
 
     Raises
     ------
@@ -129,8 +138,9 @@ def make_token(run: str | Path | Run, name: str, label: str, *, days: int = 90) 
     Parameters
     ----------
     run : str, path or Run
+        The run whose page it is.
     name : str
-        The user.
+        The name of the user.
     label : str
         What the token is for, to recognise it in the list.
     days : int
@@ -156,8 +166,9 @@ def revoke_token(run: str | Path | Run, name: str, label: str | None = None) -> 
     Parameters
     ----------
     run : str, path or Run
+        The run whose page it is.
     name : str
-        The user.
+        The name of the user.
     label : str, optional
         Of the token. Default: all tokens of the user, and the user's logins.
 

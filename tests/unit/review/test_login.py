@@ -69,7 +69,7 @@ def test_every_route_that_is_not_open_demands_a_role(page):
     for route in listed:
         assert bool(roles_of(route.dependant)) != (route.path in OPEN), route.path
     changing = [route for route in listed if route.methods - {"GET", "HEAD"} and route.path not in OPEN]
-    own = {"/api/logout", "/api/keys"}  # what is one's own, readers change as well
+    own = {"/api/logout", "/api/keys", "/api/predict"}  # what is one's own, or changes nothing
     assert {route.path for route in changing if "reader" in roles_of(route.dependant)} <= own
 
 
