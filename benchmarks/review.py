@@ -347,7 +347,7 @@ def demo_report(rows: list[dict]) -> str:
         "",
         "## The cases of the demo",
         "",
-        "`nonet demo demo`, then `python benchmarks/review.py --demo demo`: the largest cases, from the list of cases to "
+        "`nonet demo demo`, then `python benchmarks/review.py --demo demo`: its largest cases, from the list to "
         "the signature, by keys alone. The demo's networks are tiny and its test images corrupted on purpose, so more "
         "cells have to be corrected than above.",
         "",

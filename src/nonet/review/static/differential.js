@@ -7,6 +7,9 @@ const section = document.querySelector(".sign");
 const message = section.querySelector(".message");
 
 for (const form of section.querySelectorAll("form")) {
+  // Until now the browser itself would have sent the form, to nobody.
+  form.querySelector("button").disabled = false;
+  if (form.dataset.action === "sign") form.querySelector("button").focus();
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = form.querySelector("button");
