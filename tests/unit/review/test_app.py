@@ -95,6 +95,15 @@ def test_a_stale_cell_comes_back_as_it_stands(page):
     assert [(cell["label"], cell["version"]) for cell in answer.json()["cells"]] == [("EO", 1)]
 
 
+def test_a_form_cannot_be_sent_before_its_script_is_there(page):
+    """A browser would send it to nobody by itself, with the comment in the address, and sign nothing."""
+    page.decide([3], "MO")
+    for _ in range(2):
+        text = page.client.get(f"/cases/{page.case_id}/differential").text
+        assert text.count("data-action=") == text.count("<button disabled>") == 1
+        page.sign()
+
+
 def test_a_case_that_was_changed_since_is_not_signed(page):
     page.decide([3], "MO")
     shown = page.client.get(f"/cases/{page.case_id}/differential").text

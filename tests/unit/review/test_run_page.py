@@ -49,12 +49,13 @@ def test_the_report_is_shown_by_itself_and_can_run_nothing(page):
 
 def test_markup_in_a_card_is_text(page):
     links = "[a](javascript:alert(1)) [b](report.html)"
-    card = f"# Card\n\n<script>alert(1)</script>\n\n{links}\n\n| x | y |\n|---|---|\n| 1 | 2 |\n"
+    card = f"# Card\n\n<script>alert(1)</script>\n\n{links}\n\n| x | y |\n|---|---:|\n| 1 | 2 |\n"
     (evaluation_of(page) / "model_card.md").write_text(card)
     text = page.client.get("/run/model_card.md").text
     assert "<script>alert" not in text and "&lt;script&gt;" in text
     assert 'href="javascript' not in text and 'href="report.html"' in text
-    assert "<td>1</td>" in text
+    assert "<td>1</td>" in text and '<td class="num">2</td>' in text
+    assert "style=" not in text, "the policy forbids styles in the page"
     assert 'href="/run/model_card.md"' in page.client.get("/run").text
 
 
