@@ -34,6 +34,7 @@ _HOME = {
     "count": "nonet.differential.count",
     "compare": "nonet.differential.compare",
     "serve": "nonet.review.serve",
+    "backup": "nonet.review.backup",
     "add_user": "nonet.review.users",
     "list_users": "nonet.review.users",
     "remove_user": "nonet.review.users",

@@ -25,6 +25,7 @@ from nonet.recipe import list_recipes as list_recipes
 from nonet.recipe import load_recipe as load_recipe
 from nonet.report.evaluate import evaluate as evaluate
 from nonet.report.issues import issues as issues
+from nonet.review.backup import backup as backup
 from nonet.review.serve import serve as serve
 from nonet.review.users import add_user as add_user
 from nonet.review.users import list_users as list_users

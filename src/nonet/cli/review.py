@@ -1,4 +1,4 @@
-"""`nonet serve` and `nonet users`."""
+"""`nonet serve`, `nonet users` and `nonet backup`."""
 
 import getpass
 import sys
@@ -14,6 +14,7 @@ from nonet.cli.output import in_columns, say
 from nonet.errors import DataError
 
 Role = Literal["reader", "reviewer", "admin"]
+PasswordFile = Annotated[Path | None, Parameter(allow_leading_hyphen=True)]
 _MAX_BYTES = 4096
 
 
@@ -30,6 +31,7 @@ def serve(
     certificate: Path | None = None,
     key: Path | None = None,
     allow_host: Annotated[list[str] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    show_file_names: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     nonet.serve(
         run,
@@ -42,11 +44,17 @@ def serve(
         certificate=certificate,
         key=key,
         allow_host=allow_host or (),
+        show_file_names=show_file_names,
     )
 
 
+@documented_by("backup")
+def backup(run: RunFolder, *, out: Path) -> None:
+    say(nonet.backup(run, out))
+
+
 @documented_by("add_user")
-def add(run: RunFolder, name: str, *, role: Role = "reviewer", password_file: Path | None = None) -> None:
+def add(run: RunFolder, name: str, *, role: Role = "reviewer", password_file: PasswordFile = None) -> None:
     """
     Parameters
     ----------
@@ -73,7 +81,7 @@ def remove(run: RunFolder, name: str) -> None:
 
 
 @documented_by("set_password")
-def password(run: RunFolder, name: str, *, password_file: Path | None = None) -> None:
+def password(run: RunFolder, name: str, *, password_file: PasswordFile = None) -> None:
     """
     Parameters
     ----------

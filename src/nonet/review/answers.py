@@ -48,7 +48,6 @@ class CaseAnswer(BaseModel):
 
     id: int
     name: str
-    source: str
     digest: str
     model: str
     created_at: str

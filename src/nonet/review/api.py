@@ -1,9 +1,10 @@
 """The JSON of the review page: cases, cells, decisions, signatures, differentials."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal, Self
 
-from fastapi import FastAPI, Path, Response
+from fastapi import FastAPI, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nonet.errors import DataError
@@ -92,24 +93,24 @@ def add_api(app: FastAPI, site: Site) -> None:
         return _case_json(store.case(case_id))
 
     @app.get("/api/cases/{case_id}/cells", response_model=list[CellAnswer])
-    def list_cells(case_id: Number, user: Reader) -> list[dict]:
+    def list_cells(request: Request, case_id: Number, user: Reader) -> list[dict]:
         """List the readable cells of a case as they stand."""
         store.case(case_id)
-        return [cell_json(cell) for cell in store.cells(case_id) if cell.predicted]
+        return cells_json(site, request, [cell for cell in store.cells(case_id) if cell.predicted])
 
     @app.post("/api/cases/{case_id}/decisions", response_model=CellsAnswer, responses=_STALE)
-    def decide(case_id: Number, body: Decision, user: Reviewer) -> dict:
+    def decide(request: Request, case_id: Number, body: Decision, user: Reviewer) -> dict:
         """Give cells a label, all of them or none; 409 with the cells that somebody else has changed."""
         if body.label is not None and body.label not in site.letters.default:
             raise DataError(f'"{body.label}" is not a class of this run.')
         versions = {int(cell): version for cell, version in body.cells.items()}
         cells = store.decide(case_id, versions, body.label, who=user.name, kind=body.kind, is_blind=body.is_blind)
-        return {"cells": [cell_json(cell) for cell in cells]}
+        return {"cells": cells_json(site, request, cells)}
 
     @app.post("/api/cases/{case_id}/undo", response_model=CellsAnswer, responses=_STALE)
-    def undo(case_id: Number, user: Reviewer) -> dict:
+    def undo(request: Request, case_id: Number, user: Reviewer) -> dict:
         """Undo the reviewer's last decision in this case that still stands."""
-        return {"cells": [cell_json(cell) for cell in store.undo(case_id, who=user.name)]}
+        return {"cells": cells_json(site, request, store.undo(case_id, who=user.name))}
 
     @app.post("/api/cases/{case_id}/sign", response_model=CaseAnswer, responses=CHANGES)
     def sign(case_id: Number, body: Signature, user: Reviewer) -> dict:
@@ -122,10 +123,14 @@ def add_api(app: FastAPI, site: Site) -> None:
         return _case_json(store.reopen(case_id, who=user.name, reason=body.comment))
 
     @app.get("/api/cases/{case_id}/history", response_model=list[HistoryAnswer], response_model_exclude_unset=True)
-    def history(case_id: Number, user: Reader) -> list[dict]:
+    def history(request: Request, case_id: Number, user: Reader) -> list[dict]:
         """Return every decision and signature of a case, oldest first."""
         store.case(case_id)
-        return store.history(case_id)
+        name = site.image_names(request, case_id)
+        return [
+            row | {"image": name(row["position"], row["image"])} if "image" in row else row
+            for row in store.history(case_id)
+        ]
 
     @app.get("/api/cases/{case_id}/differential.{kind}", response_class=Response, responses={200: _FILES})
     def get_differential(case_id: Number, kind: Literal["csv", "json", "fhir"], user: Reader) -> Response:
@@ -152,13 +157,20 @@ def add_api(app: FastAPI, site: Site) -> None:
         return site.letters.reset(user.name)
 
 
-def cell_json(cell: Cell) -> dict:
-    """Return a cell as the gallery takes it."""
+def cells_json(site: Site, request: Request, cells: Sequence[Cell]) -> list[dict]:
+    """Return cells of one case as the gallery takes them, with the names that who is asking may see."""
+    if not cells:
+        return []
+    name = site.image_names(request, cells[0].case_id)
+    return [_cell_json(cell, name(cell.position, cell.image)) for cell in cells]
+
+
+def _cell_json(cell: Cell, image: str) -> dict:
     shown = {name: cell.facts.get(name) for name in ("confidence", "proba", "set", "best", "agreement", "note")}
     return shown | {
         "id": cell.id,
         "version": cell.version,
-        "image": cell.image,
+        "image": image,
         "sha256": cell.sha256,
         "label": cell.label,
         "predicted": cell.predicted,

@@ -15,9 +15,9 @@ import nonet
 from nonet.cells import UNIDENTIFIED, class_colour
 from nonet.differential.count import file_name
 from nonet.errors import NonetError, StorageError
-from nonet.review.access import Reader
+from nonet.review.access import Reader, get_user
 from nonet.review.answers import EVERYWHERE
-from nonet.review.api import Number, add_api, cell_json
+from nonet.review.api import Number, add_api, cells_json
 from nonet.review.history import in_words
 from nonet.review.inspection_api import add_inspection
 from nonet.review.issue_pages import add_issues
@@ -80,7 +80,7 @@ def _add_pages(app: FastAPI, site: Site) -> None:
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def show_cases(request: Request, user: Reader, search: str = "") -> HTMLResponse:
         uploads = [each for each in site.uploads.all() if each.owner == user.name and each.state != "done"]
-        problem = site.predictor.problem if site.predictor.has_failed else None
+        problem = site.without_paths(site.predictor.problem or "") if site.predictor.has_failed else None
         shown: dict[str, Any] = {"search": search, "uploads": uploads, "upload_problem": problem}
         return site.page(request, "cases.html.j2", cases=store.cases(search), **shown)
 
@@ -154,8 +154,11 @@ def _add_errors(app: FastAPI, site: Site) -> None:
     @app.exception_handler(NonetError)
     def refused(request: Request, error: NonetError) -> Response:
         status = error.status if isinstance(error, ReviewError) else 507 if isinstance(error, StorageError) else 422
-        more = {"cells": [cell_json(cell) for cell in error.cells]} if isinstance(error, StaleCellError) else {}
+        more = {"cells": cells_json(site, request, error.cells)} if isinstance(error, StaleCellError) else {}
         message, hint = error.message, error.hint or ""
+        if isinstance(error, StorageError) and not site.shows_all_names(get_user(request)):
+            logger.error(message)
+            message, hint = site.translate(request, NOT_SAVED), ""  # without the path
         if isinstance(error, ReviewError):
             message = site.translate(request, error.words).format(**error.values)
             hint = site.translate(request, error.what_to_do) if error.what_to_do else ""

@@ -134,7 +134,11 @@ def add_issues(app: FastAPI, site: Site) -> None:
 def _add_page(app: FastAPI, site: Site, queue: IssueQueue) -> None:
     @app.get("/issues", response_class=HTMLResponse, include_in_schema=False)
     def show_issues(request: Request, user: Reader, chosen: _Filter) -> HTMLResponse:
-        values: dict[str, Any] = {"chosen": chosen, "run": str(site.run), "may_decide": user.may("reviewer")}
+        values: dict[str, Any] = {
+            "chosen": chosen,
+            "run": site.without_paths(str(site.run)),
+            "may_decide": user.may("reviewer"),
+        }
         try:
             found = queue.load()
         except NoIssuesError:
@@ -144,8 +148,12 @@ def _add_page(app: FastAPI, site: Site, queue: IssueQueue) -> None:
         translate = language.translations.gettext
         classes = [label for label in site.labels(language, user) if label["code"] in queue.classes]
         lineages = {key: translate(words) for key, words in LINEAGES.items()}
-        values |= {"classes": classes, "lineage_names": lineages, "decisions": str(site.run.decisions)}
-        notes = _notes(queue, found, translate)
+        values |= {
+            "classes": classes,
+            "lineage_names": lineages,
+            "decisions": site.without_paths(str(site.run.decisions)),
+        }
+        notes = [site.without_paths(note) for note in _notes(queue, found, translate)]
         return site.page(request, "issues.html.j2", found=found, notes=notes, **values)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from PIL import Image
 from nonet.data.images.decode import load_rgb
 from nonet.data.images.files import read_file
 from nonet.errors import DataError
+from nonet.review.records import ChangedImageError, MissingImageError
+
+logger = logging.getLogger("nonet")
 
 THUMBNAIL_PX = 160
 _QUALITY = 88
@@ -56,10 +60,16 @@ def native(path: str, sha256: str) -> bytes:
 
 def pixels_of(path: str, sha256: str) -> np.ndarray:
     """Return the pixels of a cell, uint8 (height, width, 3); parameters and errors are those of `thumbnail`."""
-    data = read_file(Path(path))
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError("The image has changed since it was predicted.", hint="Predict it again as another case.")
-    return load_rgb(data)
+    try:
+        data = read_file(Path(path))
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ChangedImageError
+        return load_rgb(data)
+    except ChangedImageError:
+        raise
+    except DataError as error:  # its words name a path of this machine
+        logger.warning(f"A cell cannot be shown: {error.message}")
+        raise MissingImageError from error
 
 
 def _encode(picture: Image.Image, kind: str, **options: int) -> bytes:

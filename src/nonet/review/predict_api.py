@@ -36,7 +36,7 @@ def add_predict(app: FastAPI, site: Site) -> None:
     def readyz() -> dict[str, str]:
         """Say that the networks can predict; 503 with the reason while they cannot."""
         if predictor.problem is not None:
-            raise HTTPException(503, predictor.problem)
+            raise HTTPException(503, site.without_paths(predictor.problem))
         return {"status": "ready"}
 
     @app.post("/api/predict", responses=describe(408, 411, 413, 429), openapi_extra=FILE_BODY)

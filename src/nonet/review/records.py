@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nonet.errors import NonetError
+from nonet.errors import DataError, NonetError
 
 
 def translatable(words: str) -> str:
@@ -88,6 +88,19 @@ class NotFoundError(ReviewError):
 
     status = 404
     words = translatable("This page does not exist.")
+
+
+class ChangedImageError(ReviewError, DataError):
+    """The image is not the one that was predicted."""
+
+    words = translatable("The image has changed since it was predicted.")
+    what_to_do = translatable("Predict it again as another case.")
+
+
+class MissingImageError(ReviewError, DataError):
+    """The image cannot be read; the log of the program says why, and where it is."""
+
+    words = translatable("The file of this image is missing or damaged.")
 
 
 @dataclass(frozen=True)

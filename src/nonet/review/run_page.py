@@ -37,7 +37,7 @@ def add_run_page(app: FastAPI, site: Site) -> None:
         return site.page(
             request,
             "run.html.j2",
-            about=_about(run),
+            about=_about(site),
             version=nonet.__version__,
             recipe=_text(run.recipe),
             has_report=_report(run).is_file(),
@@ -63,14 +63,14 @@ def _card(run: Run, name: str) -> Path:
     return run.evaluation / f"{name}.md"
 
 
-def _about(run: Run) -> dict:
+def _about(site: Site) -> dict:
     """Return what provenance.json and ensemble.json say; parts that cannot be read are said so."""
     about: dict = {"problems": [], "provenance": None, "ensemble": None}
     for name, reader in (("provenance", read_provenance), ("ensemble", EnsembleFile.read)):
         try:
-            about[name] = reader(run)
+            about[name] = reader(site.run)
         except NonetError as error:
-            about["problems"].append(error.message)
+            about["problems"].append(site.without_paths(error.message))
     return about
 
 

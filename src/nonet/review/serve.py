@@ -38,6 +38,7 @@ def serve(
     certificate: str | Path | None = None,
     key: str | Path | None = None,
     allow_host: Sequence[str] = (),
+    show_file_names: bool = False,
 ) -> None:
     """Serve the page on which a person checks, corrects and signs the differentials of cases.
 
@@ -68,6 +69,9 @@ def serve(
     allow_host : sequence of str
         Names under which browsers call the page, such as "cells.example.org", besides `host` and, on all addresses, the
         names of this machine.
+    show_file_names : bool
+        Show the names of image files to everybody who logs in, not only to admins and to whoever uploaded them. Names
+        of files often name patients.
 
     Raises
     ------
@@ -100,6 +104,7 @@ def serve(
     title = run.folder.resolve().name
     everybody = User(name, "admin") if name else None
     site = Site(run, store, everybody, title, languages=languages, accelerator=accelerator, accounts=accounts)
+    site.show_file_names = show_file_names
     app = make_app(site)
     with listen(host, port) as listener:
         site.hosts = host_names(listener, host, allow_host)

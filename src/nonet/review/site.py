@@ -1,5 +1,7 @@
 """What every part of the page shares: the run, the reviews, the classes, and the templates in each language."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,13 @@ from nonet.review.inspections import Inspections
 from nonet.review.languages import Language, Languages
 from nonet.review.predictor import Predictor
 from nonet.review.preferences import Letters
+from nonet.review.records import translatable
 from nonet.review.store import Store
 from nonet.review.upload_prediction import UploadPrediction
 from nonet.review.uploads import Uploads
 
+_PATH = re.compile(r"(?<![\w./:])/(?:[^\s/]+/)*([^\s/]+)")
+_CELL = translatable("cell {num}")
 HERE = Path(__file__).parent
 
 
@@ -44,6 +49,8 @@ class Site:
     languages : Languages
     accounts : Accounts, optional
         Who may log in. Without them there is no login.
+    show_file_names : bool
+        Whether, with a login, everybody sees the names of image files.
     accelerator : str
         What to predict on, as for `nonet.load`.
     predictor : Predictor
@@ -61,6 +68,7 @@ class Site:
     hosts: set[str] = field(default_factory=lambda: {"127.0.0.1", "localhost", "::1"})
     languages: Languages = field(default_factory=Languages)
     accounts: Accounts | None = None
+    show_file_names: bool = False
     accelerator: str = "auto"
 
     def __post_init__(self) -> None:
@@ -116,6 +124,29 @@ class Site:
         }
         text = self._environments[language.code].get_template(template).render(shared | values)
         return HTMLResponse(text, status_code=status)
+
+    def shows_all_names(self, user: User | None) -> bool:
+        """Return whether a person sees every file name; names of files may name patients."""
+        return self.accounts is None or self.show_file_names or (user is not None and user.may("admin"))
+
+    def without_paths(self, text: str) -> str:
+        """Return a message of the library as those who log in may read it: with names instead of whole paths."""
+        if self.accounts is None:
+            return text
+        for folder in (self.run.folder.resolve(), self.run.folder):
+            text = text.replace(str(folder), self.title)
+        return _PATH.sub(r"\1", text)
+
+    def image_names(self, request: Request, case_id: int) -> Callable[[int, str], str]:
+        """Return a function of a cell's position and its file's name, that returns the name for who is asking.
+
+        Whoever added the case sees its file names; others see "cell 12".
+        """
+        user = get_user(request)
+        if self.shows_all_names(user) or (user is not None and user.name == self.store.case(case_id).added_by):
+            return lambda position, image: image
+        words = self.translate(request, _CELL)
+        return lambda position, image: words.format(num=position + 1)
 
     def translate(self, request: Request, words: str) -> str:
         """Return words in the language of a request."""

@@ -48,7 +48,7 @@ def add_uploads(app: FastAPI, site: Site) -> None:
     def begin_upload(body: NewUpload, user: Reviewer) -> UploadAnswer:
         """Begin an upload; one of the same case that you began, and that still takes files, is continued."""
         if site.predictor.has_failed:
-            raise HTTPException(503, site.predictor.problem)
+            raise HTTPException(503, site.without_paths(site.predictor.problem or ""))
         return _answer(uploads.begin(body.case, user.name), site)
 
     @app.get("/api/uploads/{upload_id}")
@@ -81,7 +81,7 @@ def add_uploads(app: FastAPI, site: Site) -> None:
     def predict_upload(upload_id: UploadId, user: Reviewer) -> UploadAnswer:
         """End an upload: its images are predicted, and become a case."""
         if site.predictor.has_failed:
-            raise HTTPException(503, site.predictor.problem)
+            raise HTTPException(503, site.without_paths(site.predictor.problem or ""))
         upload = uploads.get(upload_id, user)
         if uploads.close(upload):
             site.upload_prediction.put(upload)
@@ -110,7 +110,7 @@ def _answer(upload: Upload, site: Site) -> UploadAnswer:
         num_refused=upload.num_refused,
         refused=[RefusedFile(**vars(each)) for each in upload.refused],
         case_id=upload.case_id,
-        reason=reason,
+        reason=site.without_paths(reason),
     )
 
 

@@ -1,6 +1,6 @@
 // Sign and reopen: the only changes on the page of the differential.
 
-import { send } from "./requests.js";
+import { isLoggedOut, offerLogin, send } from "./requests.js";
 import { text } from "./words.js";
 
 const section = document.querySelector(".sign");
@@ -24,6 +24,7 @@ for (const form of section.querySelectorAll("form")) {
         return;
       }
       message.textContent = (await response.json()).detail;
+      if (isLoggedOut(response)) offerLogin(message);
     } catch {
       message.textContent = text("The program does not answer. Nothing was saved; try again.");
     }

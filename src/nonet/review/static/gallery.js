@@ -3,16 +3,21 @@
 import { element } from "./element.js";
 import { makePanel } from "./panel.js";
 import { addPointer } from "./pointer.js";
+import { offerLogin } from "./requests.js";
 import { makeSaver } from "./saving.js";
 import { plural, text } from "./words.js";
 
 const gallery = document.getElementById("gallery");
 const { case: caseId, unidentified: UNIDENTIFIED } = gallery.dataset;
-const isSigned = gallery.dataset.signed === "1";
+const { locked } = gallery.dataset; // why nothing can be changed, or ""
 const labels = JSON.parse(gallery.dataset.labels);
 const order = JSON.parse(gallery.dataset.order);
 const byLabel = new Map(labels.map((label) => [label.code, label]));
 const byLetter = new Map(labels.filter((label) => label.letter).map((label) => [label.letter, label.code]));
+const WHY = {
+  signed: () => text("The case is signed. Reopen it on its differential to change it."),
+  reader: () => text("You can look at these cells. To decide on them, one needs the role of a reviewer."),
+};
 const BLIND = ""; // the section of cells whose suggestion is hidden
 
 const cells = new Map(); // id → cell as it is shown, with its tile, and `stored`: as the program has it
@@ -29,7 +34,7 @@ const panel = makePanel(byLabel, { isBlind: () => isBlind });
 const saver = makeSaver(caseId, {
   cells,
   show: (cell, { label, decided }) => change(cell, label, decided),
-  problem: (words) => { isLeaving = false; say(words); },
+  problem: (words, isLoggedOut) => { isLeaving = false; say(words); if (isLoggedOut) offerLogin(document.getElementById("message")); },
   waiting: (num) => {
     numWaiting = num;
     count();
@@ -56,7 +61,7 @@ function makeSection(code) {
   const accept = element("button", "accept", "");
   accept.type = "button";
   accept.addEventListener("click", () => acceptRest(code));
-  if (code !== BLIND && code !== UNIDENTIFIED && !isSigned) head.append(accept);
+  if (code !== BLIND && code !== UNIDENTIFIED && !locked) head.append(accept);
   const grid = element("div", "grid");
   grid.setAttribute("role", "listbox");
   grid.setAttribute("aria-multiselectable", "true");
@@ -78,7 +83,7 @@ function makeTile(cell) {
   tile.setAttribute("role", "option");
   tile.setAttribute("aria-selected", "false");
   tile.tabIndex = -1;
-  tile.draggable = !isSigned;
+  tile.draggable = !locked;
   const image = element("img");
   image.alt = "";
   image.loading = "lazy";
@@ -263,7 +268,7 @@ function chosen() {
 // --- Deciding ----------------------------------------------------------------------------------------------------
 
 function decide(ids, label, kind) {
-  if (isSigned) return say(text("The case is signed. Reopen it on its differential to change it."));
+  if (locked) return say(WHY[locked]());
   if (!ids.length) return undefined;
   const next = kind === "accept" ? null : nextAfter(ids);
   const blind = isBlind && ids.some((id) => !cells.get(id).decided);
@@ -313,7 +318,7 @@ function jump(step) {
 }
 
 function undo() {
-  if (isSigned) return say(text("The case is signed. Reopen it on its differential to change it."));
+  if (locked) return say(WHY[locked]());
   return saver.submit("undo", [], null, (undone) => {
     if (!undone.length) return say(text("Nothing is left to undo."));
     return requestAnimationFrame(() => focus(undone[0].id));
@@ -404,7 +409,7 @@ async function start() {
   const response = await fetch(`/api/cases/${caseId}/cells`);
   if (!response.ok) return say(text("The cells could not be loaded. Reload the page."));
   [BLIND, ...order].forEach(makeSection);
-  if (!isSigned) makeMoves();
+  if (!locked) makeMoves();
   const loaded = (await response.json()).map((cell) => ({ ...cell, pending: 0, stored: { ...cell } }));
   const rank = (cell) => order.indexOf(codeOf(cell)); // as shown: pictures are loaded in the order in which tiles are made
   loaded.sort((a, b) => rank(a) - rank(b) || compare(a, b));

@@ -4,7 +4,7 @@
 // is stored. Where a decision is refused or does not arrive, the item goes back to what is stored, and decisions on it
 // that are still waiting are dropped: the reviewer made them without knowing how it stands.
 
-import { send } from "./requests.js";
+import { isLoggedOut, send } from "./requests.js";
 import { text } from "./words.js";
 
 export function makeIssueSaver({ show, problem, waiting, undone, recount }) {
@@ -31,7 +31,7 @@ export function makeIssueSaver({ show, problem, waiting, undone, recount }) {
         if (!entry.item.pending) show(entry.item, entry.item.stored);
       } else if (answer.isLost) drop(null);
       waiting(queue.length);
-      if (!answer.ok) { problem(answer.detail); recount(); }
+      if (!answer.ok) { problem(answer.detail, answer.isLoggedOut); recount(); }
       else if (!entry.item) undone(answer);
     }
     isRunning = false;
@@ -42,7 +42,7 @@ export function makeIssueSaver({ show, problem, waiting, undone, recount }) {
     try {
       const response = await send("POST", path, item && { ...body, version: item.stored.version });
       const answer = await response.json();
-      return { ok: response.ok, ...answer, detail: answer.detail ?? text("This was not saved.") };
+      return { ...answer, ok: response.ok, isLost: isLoggedOut(response), isLoggedOut: isLoggedOut(response), detail: answer.detail ?? text("This was not saved.") };
     } catch {
       return { ok: false, isLost: true, detail: text("The program does not answer. What it had not stored is shown as it was.") };
     }

@@ -3,6 +3,7 @@
 
 import { element } from "./element.js";
 import { makeIssueSaver } from "./issue_saving.js";
+import { offerLogin } from "./requests.js";
 import { makeIssueView } from "./issue_view.js";
 import { plural, text } from "./words.js";
 
@@ -26,7 +27,7 @@ let [num, numLeft, numWaiting] = [0, 0, 0];
 
 const saver = makeIssueSaver({
   show: (item, facts) => { change(item, facts); if (items[here] === item) render(); },
-  problem: say,
+  problem: (words, isLoggedOut) => { say(words); if (isLoggedOut) offerLogin(document.getElementById("message")); },
   waiting: (waiting) => { numWaiting = waiting; count(); },
   undone: (answer) => {
     if (!answer.image_id) return say(text("Nothing is left to undo."));

@@ -7,6 +7,7 @@ const form = document.getElementById("login");
 const message = form.querySelector(".message");
 const button = form.querySelector("button");
 
+button.disabled = false; // until now the browser itself would have sent the form, to nobody
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const { username, password } = form.elements;

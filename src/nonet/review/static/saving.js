@@ -4,7 +4,7 @@
 // is stored. Where a decision is refused or does not arrive, the cell goes back to what is stored, and decisions on the
 // same cell that are still waiting are dropped: the reviewer made them without knowing how the cell stands.
 
-import { send } from "./requests.js";
+import { isLoggedOut, send } from "./requests.js";
 import { text } from "./words.js";
 
 export function makeSaver(caseId, { cells, show, problem, waiting }) {
@@ -29,7 +29,7 @@ export function makeSaver(caseId, { cells, show, problem, waiting }) {
       if (answer.ok) entry.done?.(answer.cells ?? []);
       else drop(answer.isLost ? null : new Set([...entry.ids, ...(answer.cells ?? []).map((one) => one.id)]));
       for (const id of new Set([...entry.ids, ...(answer.cells ?? []).map((one) => one.id)])) settle(id);
-      if (!answer.ok) problem(answer.detail);
+      if (!answer.ok) problem(answer.detail, answer.isLoggedOut);
       waiting(queue.length);
     }
     isRunning = false;
@@ -40,7 +40,9 @@ export function makeSaver(caseId, { cells, show, problem, waiting }) {
     try {
       const response = await send("POST", `/api/cases/${caseId}/${action}`, body ? { cells: versions, ...body } : undefined);
       const answer = await response.json();
-      return { ok: response.ok, cells: answer.cells, detail: answer.detail ?? text("This was not saved.") };
+      // Under another login nothing of this page is stored, so all that waits goes back to how it stood.
+      const isLost = isLoggedOut(response);
+      return { ok: response.ok, isLost, isLoggedOut: isLost, cells: answer.cells, detail: answer.detail ?? text("This was not saved.") };
     } catch {
       return { ok: false, isLost: true, detail: text("The program does not answer. What it had not stored is shown as it was.") };
     }
