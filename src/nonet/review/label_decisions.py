@@ -164,6 +164,9 @@ class LabelDecisions(Database):
 
         What was decided on the page later stays: only what was not yet in the file becomes a decision.
         """
+        written = list(written)
+        if not written:
+            return 0
         with self.transaction() as connection:
             known = {
                 tuple(row)
@@ -198,15 +201,16 @@ class LabelDecisions(Database):
         """
         with self.transaction() as connection:  # no other process writes the file meanwhile
             standing = _standing(connection)
-            if not standing:
+            text, found = _as_csv(standing), _digest_of(self.file)
+            digest = _digest(text.encode())
+            row = connection.execute("SELECT value FROM facts WHERE name = ?", (_WRITTEN,)).fetchone()
+            last = row["value"] if row else None
+            if not standing or found == digest == last:
                 return
-            text = _as_csv(standing)
-            digest, found = _digest(text.encode()), _digest_of(self.file)
+            if found not in ("", digest, last):
+                aside = set_aside(self.file, "edited")
+                logger.warning(f"{self.file} was edited. It is kept as {aside.name}; the page does not read it.")
             if found != digest:
-                row = connection.execute("SELECT value FROM facts WHERE name = ?", (_WRITTEN,)).fetchone()
-                if found and (row is None or found != row["value"]):
-                    aside = set_aside(self.file, "edited")
-                    logger.warning(f"{self.file} was edited. It is kept as {aside.name}; the page does not read it.")
                 write_text(self.file, text)
             connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_WRITTEN, digest))
 
