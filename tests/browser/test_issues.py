@@ -33,6 +33,8 @@ def rank(page):
 
 
 def stored(page):
+    """Return what the program has stored, once nothing is under way."""
+    left(page)
     issues = get_json(page, "/api/issues?state=decided")["issues"]
     return {one["rank"]: (one["decision"], one["label"], one["note"]) for one in issues}
 
