@@ -85,6 +85,10 @@ def open_page(folder: Path, cells, *, classes=CLASSES, reviewer="Ada", users=(),
     return Page(client, run, store, store.cases()[-1].id)
 
 
+#: As a program sends them, whatever the port.
+PROGRAM = {"X-Nonet": "1"}
+
+
 class Predicting(NamedTuple):
     """A client of a page whose networks can predict, and the site behind it."""
 
@@ -93,13 +97,13 @@ class Predicting(NamedTuple):
 
     def begin(self, case="7"):
         """Begin an upload and return its id."""
-        answer = self.client.post("/api/uploads", json={"case": case}, headers=HEADERS)
+        answer = self.client.post("/api/uploads", json={"case": case}, headers=PROGRAM)
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
 
     def send(self, number, name, data):
         """Send a file."""
-        return self.client.put(f"/api/uploads/{number}/files", params={"name": name}, content=data, headers=HEADERS)
+        return self.client.put(f"/api/uploads/{number}/files", params={"name": name}, content=data, headers=PROGRAM)
 
     def status(self, number):
         """Return an upload as it stands."""
@@ -107,7 +111,7 @@ class Predicting(NamedTuple):
 
     def finish(self, number, seconds=120):
         """Have an upload predicted, wait until it is, and return it as it stands then."""
-        answer = self.client.post(f"/api/uploads/{number}/predict", headers=HEADERS)
+        answer = self.client.post(f"/api/uploads/{number}/predict", headers=PROGRAM)
         assert answer.status_code == 200, answer.text
         end = time.monotonic() + seconds
         while (found := self.status(number))["state"] == "predicting":
@@ -117,7 +121,7 @@ class Predicting(NamedTuple):
 
     def predict(self, data, **headers):
         """Predict one image."""
-        return self.client.post("/api/predict", content=data, headers=HEADERS | headers)
+        return self.client.post("/api/predict", content=data, headers=PROGRAM | headers)
 
 
 def make_site(run, *, user="Ada", role="admin"):
@@ -146,6 +150,7 @@ def predicting(run, *, start=True, **options):
         site.start()
         assert site.predictor.wait(60), site.predictor.problem
     try:
-        yield Predicting(TestClient(make_app(site), base_url="http://127.0.0.1:8765"), site)
+        with TestClient(make_app(site), base_url="http://127.0.0.1:8765") as client:  # one event loop for all
+            yield Predicting(client, site)
     finally:
         site.stop()

@@ -130,7 +130,7 @@ def unpack(file: Path) -> Iterator[tuple[str, bytes | str]]:
             if len(infos) > MAX_MEMBERS:
                 raise DataError(TOO_MANY)
             _require_apart(infos, archive.start_dir)
-            left = min(MAX_UNPACKED_BYTES, max(MAX_RATIO * size, MAX_FILE_BYTES))
+            left = min(MAX_UNPACKED_BYTES, max(MAX_RATIO * size, 10 * MAX_FILE_BYTES))
             for info in infos:
                 if info.is_dir() or any(is_leftover(part) for part in info.filename.split("/")):
                     continue

@@ -1,16 +1,34 @@
 """Uploads: files in, a case out; what is kept of them, what is refused, and what a kill leaves."""
 
+import contextlib
 import io
+import json
+import logging
+import os
+import re
 import shutil
+import subprocess
+import sys
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from unittest import mock
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from helpers.networks import with_random_weights
 from helpers.odd_images import as_file
-from helpers.reviews import predicting
+from helpers.processes import small_files
+from helpers.reviews import HEADERS, PROGRAM, Predicting, predicting
+from nonet.data.images.decode import load_rgb
+from nonet.errors import DataError
+from nonet.inference.folder import PredictionFolder
+from nonet.review import upload_files, uploads
+from nonet.review.access import User
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +79,344 @@ def test_files_and_a_zip_become_a_case_of_what_the_ensemble_says(page):
         )
         shown = page.client.get(f"/cells/{cell['id']}/image").content
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(shown))), picture(place))
+
+
+def test_what_cannot_be_used_is_listed_with_its_reason_and_spoils_nothing(page):
+    number = page.begin()
+    files = {
+        "a.png": as_file(picture(0)),
+        "notes.txt": b"hello",
+        "../up.png": as_file(picture(1)),
+        "cut.png": b"\x89PNG",
+    }
+    answer = page.send(number, "x.zip", zipped(files)).json()
+    assert answer["num_images"] == 1
+    assert [each["name"] for each in answer["refused"]] == ["x.zip/notes.txt", "x.zip/up.png", "x.zip/cut.png"]
+    assert page.send(number, "<b>.svg", b"<svg><script/></svg>").json()["refused"][0]["name"] == "<b>.svg"
+    assert page.send(number, "bad.zip", b"PK\x03\x04" + bytes(50)).json()["refused"] == [
+        {"name": "bad.zip", "reason": upload_files.NOT_READ}
+    ]
+    assert page.send(number, "empty.png", b"").json()["num_images"] == 0
+    found = page.status(number)
+    assert (found["num_images"], found["num_refused"], len(found["refused"])) == (1, 6, 6)
+    assert page.finish(number)["state"] == "done"
+
+
+def test_a_file_that_is_sent_twice_is_stored_once(page):
+    number = page.begin()
+    data = as_file(picture(0))
+    assert page.send(number, "a.png", data).json()["num_images"] == 1
+    assert page.send(number, "a.png", data).json()["num_images"] == 0
+    assert page.send(number, "a.zip", zipped({"a.png": data})).json()["num_images"] == 1, (
+        "in the archive it has a folder"
+    )
+    assert page.send(number, "a.zip", zipped({"a.png": data})).json()["num_images"] == 0
+    for _ in range(2):
+        page.send(number, "notes.txt", b"hello")
+    found = page.status(number)
+    assert (found["num_images"], found["num_refused"]) == (2, 1)
+
+
+def test_files_sent_at_once_all_arrive(page):
+    number = page.begin()
+    with ThreadPoolExecutor(8) as pool:
+        answers = [*pool.map(lambda k: page.send(number, f"{k % 20}.png", as_file(picture(k % 20, 20))), range(40))]
+    assert {answer.status_code for answer in answers} == {200}
+    assert sum(answer.json()["num_images"] for answer in answers) == 20
+    done = page.finish(number)
+    cells = page.client.get(f"/api/cases/{done['case_id']}/cells").json()
+    assert sorted(cell["image"] for cell in cells) == sorted(f"{k}.png" for k in range(20))
+
+
+@pytest.mark.parametrize("case", ["007", "NA", "null", "=1+1", "1e5", "'x'", 'a,b"c', "Ж" * 200, "<script>"])
+def test_any_name_of_a_case_stays_as_it_is(page, case):
+    number = page.begin(f"  {case}\n")
+    page.send(number, "=a.png", as_file(picture(0, 20)))
+    page.send(number, "b\",'.png", as_file(picture(1, 20)))
+    done = page.finish(number)
+    assert page.client.get(f"/api/cases/{done['case_id']}").json()["name"] == case
+    cells = page.client.get(f"/api/cases/{done['case_id']}/cells").json()
+    assert [cell["image"] for cell in cells] == ["=a.png", "b\",'.png"]
+
+
+@pytest.mark.parametrize("case", ["", " ", "\n", "x" * 201, "all images"])
+def test_a_name_that_cannot_be_that_of_a_case_is_refused(page, case):
+    assert page.client.post("/api/uploads", json={"case": case}, headers=HEADERS).status_code == 422
+
+
+def test_a_name_is_taken_by_an_open_upload_of_another_and_by_a_case(page, run):
+    number = page.begin("7")
+    assert page.begin("7") == number, "one's own is continued"
+    page.site.user = User("Bob", "reviewer")
+    assert page.client.post("/api/uploads", json={"case": "7"}, headers=HEADERS).status_code == 409
+    page.site.user = User("Ada", "reviewer")
+    page.send(number, "a.png", as_file(picture(0)))
+    page.finish(number)
+    assert page.client.post("/api/uploads", json={"case": "7"}, headers=HEADERS).status_code == 409
+
+
+def test_uploads_of_others_do_not_exist_and_readers_cannot_upload(run):
+    with predicting(run, start=False, role="reviewer") as page:
+        number = page.begin()
+        assert [each["id"] for each in page.client.get("/api/uploads").json()] == [number]
+        page.site.user = User("Bob", "reviewer")
+        assert page.client.get("/api/uploads").json() == []
+        for answer in (
+            page.client.get(f"/api/uploads/{number}"),
+            page.send(number, "a.png", as_file(picture(0))),
+            page.client.post(f"/api/uploads/{number}/predict", headers=HEADERS),
+            page.client.delete(f"/api/uploads/{number}", headers=HEADERS),
+        ):
+            assert answer.status_code == 404
+        page.site.user = User("Cy", "reader")
+        assert page.client.post("/api/uploads", json={"case": "8"}, headers=HEADERS).status_code == 403
+        assert 'id="upload"' not in page.client.get("/").text
+        page.site.user = User("Root", "admin")
+        assert page.client.get(f"/api/uploads/{number}").status_code == 200
+
+
+@pytest.mark.parametrize("number", ["0" * 32, "../../etc", "x", "A" * 32])
+def test_an_upload_that_does_not_exist(page, number):
+    assert page.client.get(f"/api/uploads/{number}").status_code == 404
+    assert page.send(number, "a.png", b"x").status_code in (404, 405)
+
+
+def test_what_is_closed_stays_closed(page):
+    number = page.begin()
+    assert page.client.post(f"/api/uploads/{number}/predict", headers=HEADERS).status_code == 409, "no image"
+    page.send(number, "a.png", as_file(picture(0)))
+    page.finish(number)
+    assert page.send(number, "b.png", as_file(picture(1))).status_code == 409
+    assert page.client.post(f"/api/uploads/{number}/predict", headers=HEADERS).status_code == 409
+    assert page.client.delete(f"/api/uploads/{number}", headers=HEADERS).status_code == 409
+
+
+def test_a_deleted_upload_is_gone(page, run):
+    number = page.begin()
+    page.send(number, "a.png", as_file(picture(0)))
+    assert page.client.delete(f"/api/uploads/{number}", headers=HEADERS).status_code == 204
+    assert page.client.get(f"/api/uploads/{number}").status_code == 404
+    assert not (run / "review" / "uploads" / number).exists()
+    assert page.begin() != number
+
+
+def test_limits(page, run, monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_OPEN", 2)
+    monkeypatch.setattr(uploads, "MAX_IMAGES", 3)
+    monkeypatch.setattr(uploads, "MAX_LISTED", 2)
+    number = page.begin()
+    page.begin("8")
+    assert page.client.post("/api/uploads", json={"case": "9"}, headers=HEADERS).status_code == 409
+    files = {f"{k}.png": as_file(picture(k, 20)) for k in range(8)}
+    answer = page.send(number, "a.zip", zipped(files)).json()
+    assert (answer["num_images"], len(answer["refused"])) == (3, 5)
+    found = page.status(number)
+    assert (found["num_images"], found["num_refused"], len(found["refused"])) == (3, 5, 2)
+    assert len([*(run / "review" / "uploads" / number / "images").iterdir()]) == 3
+
+
+def test_files_that_are_too_large_are_refused(page, monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_FILE_BYTES", 5000)
+    number = page.begin()
+    large = as_file(picture(0, 60), "BMP")
+    assert page.send(number, "a.bmp", large).json()["refused"] == [{"name": "a.bmp", "reason": upload_files.TOO_LARGE}]
+    assert page.send(number, "b.png", as_file(picture(0, 20))).json()["num_images"] == 1
+    headers = HEADERS | {"Content-Length": str(upload_files.MAX_ZIP_BYTES + 1)}
+    answer = page.client.put(f"/api/uploads/{number}/files?name=a", content=b"x", headers=headers)
+    assert answer.status_code == 413
+    headers = HEADERS | {"Content-Length": "2000000"}
+    answer = page.client.post("/api/uploads", content=b"x", headers=headers)
+    assert answer.status_code == 413
+
+
+def test_a_full_disk_is_said_in_words(page, monkeypatch):
+    number = page.begin()
+    monkeypatch.setattr(uploads, "MIN_FREE_BYTES", 2**62)
+    answer = page.send(number, "a.png", as_file(picture(0)))
+    assert answer.status_code == 507 and "1 GB" in answer.json()["detail"]
+    assert page.client.post("/api/uploads", json={"case": "8"}, headers=HEADERS).status_code == 507
+    monkeypatch.undo()
+    with small_files(1000):
+        answer = page.send(number, "a.png", as_file(picture(0)))
+    assert answer.status_code == 507
+    assert page.send(number, "a.png", as_file(picture(0))).json()["num_images"] == 1
+    assert page.finish(number)["num_images"] == 1
+
+
+def test_an_upload_goes_on_after_a_restart(run):
+    with predicting(run, start=False) as page:
+        number = page.begin()
+        page.send(number, "a.png", as_file(picture(0)))
+        page.send(number, "notes.txt", b"hello")
+    folder = run / "review" / "uploads" / number
+    (folder / "arriving" / "half").write_bytes(b"x")
+    (folder / "images" / "00002.png").write_bytes(b"half")  # its line was not written
+    (folder / "images" / ".nonet-tmp.00003.png").write_bytes(b"half")
+    with (folder / "files.jsonl").open("ab") as stream:
+        stream.write(b'{"number": 2, "na')
+    with predicting(run) as page:
+        found = page.status(number)
+        assert (found["state"], found["num_images"], found["num_refused"]) == ("receiving", 1, 1)
+        assert [file.name for file in (folder / "images").iterdir()] == ["00001.png"]
+        assert [*(folder / "arriving").iterdir()] == []
+        assert 'data-action="continue"' in page.client.get("/").text
+        assert page.send(number, "a.png", as_file(picture(0))).json()["num_images"] == 0
+        assert page.send(number, "b.png", as_file(picture(1))).json()["num_images"] == 1
+        assert page.finish(number)["num_images"] == 2
+
+
+def test_abandoned_uploads_are_removed_at_the_start_and_others_stay(run, caplog):
+    with predicting(run, start=False) as page:
+        old, new = page.begin("old"), page.begin("new")
+        page.send(old, "a.png", as_file(picture(0)))
+    folder = run / "review" / "uploads"
+    facts = json.loads((folder / old / "upload.json").read_text())
+    (folder / old / "upload.json").write_text(json.dumps(facts | {"changed_at": "2020-01-01T00:00:00.000+00:00"}))
+    with predicting(run) as page:
+        assert page.status(old)["state"] == "receiving", "a file came later"
+    os.utime(folder / old / "files.jsonl", (10**9, 10**9))
+    with caplog.at_level(logging.INFO, logger="nonet"), predicting(run) as page:
+        assert [each["id"] for each in page.client.get("/api/uploads").json()] == [new]
+    assert 'Removed the upload of case "old"' in caplog.text
+    assert not (folder / old).exists() and (folder / new).exists()
+
+
+def test_damaged_folders_stop_nothing(run, caplog):
+    with predicting(run, start=False) as page:
+        number = page.begin()
+    folder = run / "review" / "uploads"
+    (folder / number / "upload.json").write_text("{")
+    (folder / ("a" * 32)).mkdir()  # killed before upload.json was there
+    (folder / "mine").mkdir()
+    with predicting(run, start=False) as page:
+        assert page.client.get("/api/uploads").json() == []
+    assert "damaged" in caplog.text
+    assert sorted(each.name for each in folder.iterdir()) == sorted(["mine", number])
+
+
+def test_a_run_that_cannot_be_loaded_is_still_good_for_reviewing(run):
+    weights = next(run.rglob("weights.safetensors"))
+    with predicting(run, start=False) as page:
+        number = page.begin()
+        page.send(number, "a.png", as_file(picture(0)))
+        page.site.uploads.close(page.site.uploads.get(number, page.site.user))
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])
+    with predicting(run, start=False) as page:
+        page.site.start()
+        assert not page.site.predictor.wait(60)
+        assert page.client.get("/").status_code == 200
+        assert "weights.safetensors" in page.client.get("/").text
+        for answer in (
+            page.client.get("/readyz"),
+            page.predict(as_file(picture(0))),
+            page.client.post("/api/uploads", json={"case": "8"}, headers=HEADERS),
+        ):
+            assert answer.status_code == 503 and "weights.safetensors" in answer.json()["detail"]
+        assert page.status(number)["state"] == "failed"
+    weights.write_bytes(whole)
+    with predicting(run) as page:
+        end = time.monotonic() + 60
+        while page.status(number)["state"] != "done":
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+def test_a_failed_prediction_says_why_and_can_be_tried_again(page, monkeypatch):
+    number = page.begin()
+    page.send(number, "a.png", as_file(picture(0)))
+
+    def fail(*about):
+        raise DataError("The device is on fire.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(page.site.predictor, "predict_folder", fail)
+        found = page.finish(number)
+    assert (found["state"], found["reason"]) == ("failed", "The device is on fire.")
+    assert "on fire" in page.client.get("/").text
+    assert page.finish(number)["state"] == "done"
+
+
+@contextmanager
+def served(run):
+    """Run `nonet serve` in a process of its own; yield it and a client."""
+    command = [
+        sys.executable,
+        "-m",
+        "nonet",
+        "serve",
+        str(run),
+        "--port",
+        "0",
+        "--accelerator",
+        "cpu",
+        "--reviewer",
+        "Ada",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        said = iter(process.stderr.readline, "")
+        address = next(found.group() for line in said if (found := re.search(r"http://\S+", line)))
+        with httpx.Client(base_url=address, timeout=60) as client:
+            yield process, Predicting(client, None)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.kill
+def test_what_was_acknowledged_survives_a_kill(run):
+    """Killed while four clients send; each file that was acknowledged is there, and sending all again adds the rest."""
+    files = {f"{k}.png": as_file(picture(k, 60)) for k in range(60)}
+    acknowledged = []
+    with served(run) as (process, page):
+        number = page.begin()
+
+        def send(name):
+            with contextlib.suppress(httpx.HTTPError):
+                if page.send(number, name, files[name]).status_code == 200:
+                    acknowledged.append(name)
+                    if len(acknowledged) == 20:
+                        process.kill()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(send, files))
+    assert 20 <= len(acknowledged) < 60
+    with predicting(run) as page:
+        images = page.site.uploads.get(number, page.site.user).images
+        assert {name for name, _ in images} >= set(acknowledged)
+        for image in images.values():
+            pixels = load_rgb(run / "review" / "uploads" / number / "images" / f"{image.number:05d}.png")
+            assert np.array_equal(pixels, load_rgb(files[image.name]))
+        for name, data in files.items():
+            assert page.send(number, name, data).status_code == 200
+        done = page.finish(number)
+        assert (done["state"], done["num_images"]) == ("done", 60)
+        cells = page.client.get(f"/api/cases/{done['case_id']}/cells").json()
+        assert sorted(cell["image"] for cell in cells) == sorted(files)
+
+
+@pytest.mark.kill
+def test_a_prediction_goes_on_after_a_kill_where_it_was(run):
+    folder = run / "review" / "uploads"
+    with served(run) as (process, page):
+        number = page.begin()
+        page.send(number, "a.zip", zipped({f"{k}.png": as_file(picture(k, 200)) for k in range(250)}))
+        page.client.post(f"/api/uploads/{number}/predict", headers=PROGRAM)
+        parts = folder / number / "predictions" / "parts"
+        end = time.monotonic() + 90
+        while not any(parts.glob("[0-9]*.parquet")):
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+    first = parts / "000000.parquet"
+    assert first.exists(), "killed in the middle"
+    with predicting(run, start=False) as page:
+        assert page.status(number)["state"] == "predicting"
+        seen = []
+        begin = PredictionFolder.chunks_left
+        with mock.patch.object(PredictionFolder, "chunks_left", lambda *about: seen.append(begin(*about)) or seen[-1]):
+            page.site.start()
+            done = page.finish(number)
+        assert (done["state"], done["num_images"]) == ("done", 250)
+        assert all(chunk.number > 0 for chunk in seen[0]), "the first part is not predicted again"
