@@ -20,7 +20,10 @@ Number = Annotated[int, Path(ge=1, le=_LARGEST)]
 _STALE = CHANGES | {409: {"model": Conflict, "description": "Somebody else has changed cells, or the case is signed."}}
 _FILES = {
     "description": "The file.",
-    "content": {kind.split(";")[0]: {"schema": {"type": "string"}} for kind in MEDIA_TYPES.values()},
+    "content": {
+        kind.split(";")[0]: {"schema": {"type": "object" if "json" in kind else "string"}}
+        for kind in MEDIA_TYPES.values()
+    },
 }
 
 

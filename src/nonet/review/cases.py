@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,9 @@ _MODEL_KEYS = ("weights", "recipe", "members", "ensemble", "views")
 _ENSEMBLE_KEYS = {"temperature", "class_priors", "calibration", "rejection", "nucleus"}
 
 
-def add_cases(store: Store, run: Run, folder: Path, *, added_by: str = "") -> int:
+def add_cases(
+    store: Store, run: Run, folder: Path, *, added_by: str = "", notes: Mapping[str, str] | None = None
+) -> int:
     """Add the cases of a folder of predictions to the store; those that are there already stay as they are.
 
     Parameters
@@ -39,6 +42,8 @@ def add_cases(store: Store, run: Run, folder: Path, *, added_by: str = "") -> in
         Of "nonet predict".
     added_by : str
         The user who uploaded them; "" for cases that "nonet serve" was given.
+    notes : mapping of str to str, optional
+        Image → what was unusual about the file that its pixels came from.
 
     Returns
     -------
@@ -58,6 +63,9 @@ def add_cases(store: Store, run: Run, folder: Path, *, added_by: str = "") -> in
     table = table.assign(
         path=_image_paths(folder, table), case=table["case"].replace(NO_CASE, folder.resolve().name or NO_CASE)
     )
+    if notes:
+        known = [[notes.get(image, ""), note] for image, note in zip(table["image"], table["note"])]
+        table = table.assign(note=["; ".join(dict.fromkeys(filter(None, each))) for each in known])
     num_new = 0
     for name, part in table.groupby("case", sort=False):
         num_new += _add_case(store, str(name), part, classes, folder, model, added_by)

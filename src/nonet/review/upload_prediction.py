@@ -69,7 +69,8 @@ class UploadPrediction:
 
     def _predict(self, upload: Upload) -> None:
         self._predictor.predict_folder(upload.table, upload.predictions)
-        add_cases(self._store, self._run, upload.predictions, added_by=upload.owner)
+        notes = dict(zip(upload.shown_names(), (image.note for image in upload.in_order()), strict=True))
+        add_cases(self._store, self._run, upload.predictions, added_by=upload.owner, notes=notes)
         case = self._store.find_case(upload.case)
         assert case is not None
         self._uploads.finish(upload, case.id)

@@ -197,6 +197,14 @@ class Upload:
         """The folder of its predictions."""
         return self.folder / "predictions"
 
+    def in_order(self) -> list[Image]:
+        """Return its images by number."""
+        return sorted(self.images.values(), key=lambda each: each.number)
+
+    def shown_names(self) -> list[str]:
+        """Return the name that each image is shown under, different ones for all, in that order."""
+        return display_names([each.name for each in self.in_order()])
+
     def picture(self, number: int) -> Path:
         """Return the file of an image."""
         return self.folder / "images" / f"{number:05d}.png"
@@ -383,14 +391,8 @@ class Uploads:
                 raise StillReceivingError
             if not upload.images:
                 raise NoImagesError
-            images = sorted(upload.images.values(), key=lambda each: each.number)
-            table = pd.DataFrame(
-                {
-                    "path": [f"images/{each.number:05d}.png" for each in images],
-                    "image": display_names([each.name for each in images]),
-                    "case": upload.case,
-                }
-            )
+            paths = [f"images/{each.number:05d}.png" for each in upload.in_order()]
+            table = pd.DataFrame({"path": paths, "image": upload.shown_names(), "case": upload.case})
             with writing_to(upload.table):
                 if upload.state == "failed":  # whatever it left may be why
                     shutil.rmtree(upload.predictions, ignore_errors=True)

@@ -59,7 +59,7 @@ def test_an_image_is_answered_as_in_predictions_csv(page, tmp_path):
 
 
 def test_a_note_says_what_is_unusual(page):
-    assert "small" in page.predict(as_file(picture(0, 8))).json()["note"]
+    assert "small" in page.predict(as_file(picture(0, 7))).json()["note"]
 
 
 def test_images_that_arrive_together_are_predicted_together_and_alike(page):

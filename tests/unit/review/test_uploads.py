@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from helpers.networks import with_random_weights
-from helpers.odd_images import as_file
+from helpers.odd_images import as_file, as_png16
 from helpers.processes import small_files
 from helpers.reviews import HEADERS, PROGRAM, Predicting, predicting
 from nonet.data.images.decode import load_rgb
@@ -126,6 +126,16 @@ def test_files_sent_at_once_all_arrive(page):
     done = page.finish(number)
     cells = page.client.get(f"/api/cases/{done['case_id']}/cells").json()
     assert sorted(cell["image"] for cell in cells) == sorted(f"{k}.png" for k in range(20))
+
+
+def test_what_was_unusual_about_a_file_is_noted_though_only_its_pixels_are_kept(page):
+    number = page.begin()
+    page.send(number, "deep.png", as_png16(np.arange(60 * 80 * 3, dtype=np.uint16).reshape(60, 80, 3), 2))
+    page.send(number, "flat.png", as_file(np.zeros((7, 50, 3), dtype=np.uint8)))
+    done = page.finish(number)
+    deep, flat = page.client.get(f"/api/cases/{done['case_id']}/cells").json()
+    assert "16" in deep["note"] or "values" in deep["note"]
+    assert flat["note"].count("small") == 1
 
 
 @pytest.mark.parametrize("case", ["007", "NA", "null", "=1+1", "1e5", "'x'", 'a,b"c', "Ж" * 200, "<script>"])
