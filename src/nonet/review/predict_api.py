@@ -13,7 +13,7 @@ from nonet.differential.shares import RESEARCH_USE
 from nonet.review.access import Reader
 from nonet.review.answers import PredictionAnswer, describe
 from nonet.review.bodies import FILE_BODY, read_body
-from nonet.review.predictor import BusyError, NotReadyError, Predictor
+from nonet.review.predictor import BusyError, Predictor
 from nonet.review.site import Site
 from nonet.review.upload_files import MAX_FILE_BYTES, MAX_PIXELS
 from nonet.workers import num_processors
@@ -52,8 +52,6 @@ def add_predict(app: FastAPI, site: Site) -> None:
                     lambda: predictor.prepare(data, max_pixels=MAX_PIXELS), limiter=limiter
                 )
                 row = await asyncio.wrap_future(predictor.submit(prepared))
-        except NotReadyError as error:
-            raise HTTPException(503, error.message) from error
         except BusyError as error:
             raise HTTPException(429, error.message, {"Retry-After": str(error.retry_after_s)}) from error
         return _answer(row, predictor)

@@ -277,7 +277,7 @@ class Predictor:
                 self._predict(tasks)
         with self._changed:
             for task in self._tasks:
-                task.future.set_exception(NotReadyError("The program ends."))
+                task.future.set_exception(NotReadyError(problem="The program ends."))
 
     def _load(self) -> None:
         from nonet.inference.load import load
@@ -306,7 +306,8 @@ class Predictor:
             logger.exception("Images could not be predicted.")
             for task in tasks:
                 if not task.future.done():
-                    task.future.set_exception(NotReadyError(f"The image could not be predicted now: {error}."))
+                    problem = f"The image could not be predicted now: {error}."
+                    task.future.set_exception(NotReadyError(problem=problem))
         seconds = (time.monotonic() - began) / len(tasks)
         self._seconds_per_image += _SMOOTHING * (seconds - self._seconds_per_image)
         self.on_batch(len(tasks))
