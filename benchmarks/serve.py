@@ -2,9 +2,9 @@
 
     python benchmarks/serve.py
 
-Draws 300 cells, trains recipe `demo` on them for two epochs, starts `nonet serve`, and lets fifty clients predict single images and
-decide on cells for a bounded time. A client that is told to wait (429) waits as long as it is told and tries again.
-Writes benchmarks/serve.md. Takes about three minutes.
+Draws 300 cells, trains recipe `demo` on them for two epochs, starts `nonet serve`, and lets fifty clients predict
+single images and decide on cells for a bounded time. A client that is told to wait (429) waits as long as it is told
+and tries again. Writes benchmarks/serve.md. Takes about three minutes.
 """
 
 import argparse
