@@ -31,6 +31,8 @@ HEADERS = {"X-Nonet": "1"}
 SIZE_PX, NUM_CELLS, NUM_FILES = 96, 300, 40
 #: Of the clients, those that review; the others predict.
 NUM_REVIEWERS = 10
+#: Images sent at the same moment afterwards: more than may wait.
+BURST = 200
 
 
 def main() -> None:
@@ -82,7 +84,7 @@ async def measure(run: Path, folder: Path, arguments: argparse.Namespace) -> lis
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         address = next(found.group() for line in process.stderr if (found := re.search(r"http://\S+", line)))
-        limits = httpx.Limits(max_connections=arguments.clients + 5)
+        limits = httpx.Limits(max_connections=arguments.clients + BURST)
         async with httpx.AsyncClient(base_url=address, headers=HEADERS, timeout=300, limits=limits) as client:
             healthy, ready = [await until(client, path) - began for path in ("/healthz", "/readyz")]
             loaded = memory(process)
@@ -94,7 +96,9 @@ async def measure(run: Path, folder: Path, arguments: argparse.Namespace) -> lis
             started = time.perf_counter()
             await asyncio.gather(*reviewers, *others)
             seconds = time.perf_counter() - started
-        return rows_of(seen, seconds, healthy, ready, loaded, memory(process))
+            burst = Seen()
+            await asyncio.gather(*[predict(client, files, number, 0, burst) for number in range(BURST)])
+        return rows_of(seen, burst, seconds, healthy, ready, loaded, memory(process))
     finally:
         process.kill()
         process.communicate()
@@ -132,9 +136,10 @@ async def upload(client: httpx.AsyncClient, files: list[bytes]) -> tuple[int, li
 
 
 async def predict(client: httpx.AsyncClient, files: list[bytes], number: int, end: float, seen: Seen) -> None:
-    """Predict image after image; time each from its first try to its answer."""
-    while time.perf_counter() < end:
-        began, tries = time.perf_counter(), 0
+    """Predict image after image, at least one; time each from its first try to its answer."""
+    is_first = True
+    while is_first or time.perf_counter() < end:
+        is_first, began, tries = False, time.perf_counter(), 0
         while True:
             answer = await client.post("/api/predict", content=files[number % len(files)])
             if answer.status_code != 429:
@@ -174,12 +179,14 @@ def memory(process: subprocess.Popen) -> float:
     return psutil.Process(process.pid).memory_info().rss / 1e6
 
 
-def rows_of(seen: Seen, seconds: float, healthy: float, ready: float, loaded: float, after: float) -> list:
-    tries = len(seen.predictions) + seen.num_busy
-
+def rows_of(seen: Seen, burst: Seen, seconds: float, healthy: float, ready: float, loaded: float, after: float) -> list:
     def times(values: list[float]) -> str:
         middle, high = 1000 * np.quantile(values, (0.5, 0.99))
-        return f"{middle:.0f} / {high:.0f} ms"
+        return f"{middle:,.0f} / {high:,.0f} ms"
+
+    def busy(seen: Seen) -> str:
+        tries = len(seen.predictions) + seen.num_busy
+        return f"{seen.num_busy:,} of {tries:,} ({seen.num_busy / tries:.0%}), after which {seen.num_retried:,} images"
 
     return [
         ("start to /healthz", f"{healthy:.1f} s"),
@@ -187,9 +194,11 @@ def rows_of(seen: Seen, seconds: float, healthy: float, ready: float, loaded: fl
         (f"predict one image, {len(seen.predictions):,} times: p50 / p99", times(seen.predictions)),
         ("images predicted per second", f"{len(seen.predictions) / seconds:.0f}"),
         (f"decide on one cell meanwhile, {len(seen.decisions):,} times: p50 / p99", times(seen.decisions)),
-        ("answers 429", f"{seen.num_busy:,} of {tries:,} ({seen.num_busy / tries:.1%})"),
-        ("images that were told to wait, and then predicted", f"{seen.num_retried:,}"),
-        ("other errors", f"{seen.num_errors:,}"),
+        ("answers 429", f"{busy(seen)} were predicted"),
+        (f"{BURST} images at the same moment: p50 / p99", times(burst.predictions)),
+        ("answers 429 to these", f"{busy(burst)} were predicted"),
+        (f"images of these {BURST} that were predicted in the end", f"{len(burst.predictions):,}"),
+        ("other errors", f"{seen.num_errors + burst.num_errors:,}"),
         ("memory once loaded, and at the end", f"{loaded:,.0f} and {after:,.0f} MB"),
     ]
 

@@ -184,6 +184,9 @@ def _add_pictures(app: FastAPI, queue: IssueQueue) -> None:
         return Response(data, media_type="image/jpeg", headers=headers)
 
 
+_CSV = {"description": "The file.", "content": {"text/csv": {"schema": {"type": "string"}}}}
+
+
 def _add_json(app: FastAPI, site: Site, queue: IssueQueue) -> None:
     def decided(stands: LabelDecision) -> Decided:
         issue = queue.load().issues.get(stands.image_id)
@@ -202,7 +205,7 @@ def _add_json(app: FastAPI, site: Site, queue: IssueQueue) -> None:
         rows, num, num_left = queue.select(chosen, after=after, limit=limit)
         return DoubtfulLabels(issues=[_as_json(*row, sums) for row in rows], num=num, num_left=num_left)
 
-    @app.get("/api/issues/decisions.csv")
+    @app.get("/api/issues/decisions.csv", response_class=Response, responses={200: _CSV})
     def get_decisions(user: Reader) -> Response:
         """Return all decisions that stand, as `nonet data build --decisions` takes them."""
         headers = {"Content-Disposition": 'attachment; filename="decisions.csv"'}

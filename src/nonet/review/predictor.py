@@ -31,7 +31,7 @@ logger = logging.getLogger("nonet")
 
 #: Single images that are predicted together, and that may wait.
 BATCH_SIZE = 64
-MAX_WAITING = 256
+MAX_WAITING = 128
 _MAX_RETRY_S = 60
 _SMOOTHING = 0.2  # of the time that an image takes
 
