@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.metrics import f1_score
 
 from nonet.artifacts.csv_files import read_csv
-from nonet.artifacts.run import now, write_json
+from nonet.artifacts.run import Run, now, write_json
 from nonet.artifacts.storage import FolderKind, prepare_folder, read_json
 from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds, write_folds
@@ -26,6 +27,8 @@ from nonet.synthetic.dataset import draw_dataset
 from nonet.training.launch import train
 
 NUM_TRAINING_IMAGES, NUM_TEST_IMAGES, NUM_PATIENTS = 1200, 400, 24
+#: Share of the training images whose label is wrong: that of a neighbouring class.
+LABEL_ERROR_RATE = 0.03
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,14 @@ def demo(
     out = Path(out).expanduser()
     requested = _requested(seed, num_training_images, num_test_images)
     _require_same(out, requested)
-    say("1. Draw: thirteen classes; every patient has its own stain, illumination and focus.")
+    say(
+        "1. Draw: thirteen classes; every patient has its own stain, illumination and focus. "
+        f"{LABEL_ERROR_RATE:.0%} of the training labels are wrong."
+    )
     drawn = {
-        "training": _draw(out / "drawn" / "training", num_training_images, seed=2 * seed, corrupt=False),
+        "training": _draw(
+            out / "drawn" / "training", num_training_images, seed=2 * seed, label_error_rate=LABEL_ERROR_RATE
+        ),
         "test": _draw(out / "drawn" / "test", num_test_images, seed=2 * seed + 1, corrupt=True),
     }
     say("2. Check: a manifest of every image; unreadable images are listed.")
@@ -104,6 +112,7 @@ def demo(
     say("6. Evaluate: each cell is scored by members that never saw its patient.")
     table = evaluate(run)
     say(format_table(table))
+    say(_label_issues(run, drawn["training"]))
     say("7. Predict the corrupted test set, which has other patients, and compare with the true labels.")
     predictions = predict(run, drawn["test"] / "images.csv", out=out / "predictions")
     scores = _score(predictions.table(), pd.read_csv(drawn["test"] / "truth.csv"))
@@ -145,16 +154,15 @@ def _require_same(out: Path, requested: dict[str, int]) -> None:
     write_json(file, requested)
 
 
-def _draw(folder: Path, num_images: int, *, seed: int, corrupt: bool) -> Path:
-    requested = {"num_images": num_images, "num_patients": NUM_PATIENTS, "seed": seed, "corrupt": corrupt}
+def _draw(folder: Path, num_images: int, *, seed: int, corrupt: bool = False, label_error_rate: float = 0.0) -> Path:
+    requested: dict[str, Any] = {"num_images": num_images, "num_patients": NUM_PATIENTS, "seed": seed}
+    requested |= {"corrupt": corrupt, "label_error_rate": label_error_rate}
     marker = folder / "phantom.json"
     if (folder / "truth.csv").exists() and marker.exists():
         drawn = read_json(marker)
         if all(drawn.get(key) == value for key, value in requested.items()):
             return folder  # drawn by an earlier call
-    return draw_dataset(
-        folder, num_images=num_images, num_patients=NUM_PATIENTS, size_px=96, seed=seed, corrupt=corrupt
-    )
+    return draw_dataset(folder, **requested, size_px=96)
 
 
 def _denoising(drawn: Path, recipe: Recipe) -> str:
@@ -188,6 +196,20 @@ def _fold(dataset: Dataset, recipe: Recipe) -> str:
     table = read_csv(path).merge(dataset.manifest, on="image_id")
     counts = table.groupby("fold").agg(images=("image_id", "size"), patients=("patient", "nunique")).reset_index()
     return "\n".join([f"{path}:", counts.to_string(index=False), *notes])
+
+
+def _label_issues(run: Run, drawn: Path) -> str:
+    """Say how many of the wrong labels that were drawn are among the label issues, and among the worst of these."""
+    if not run.issues.is_file():
+        return "Label issues: none are listed, as the networks are not shown to be better than chance."
+    truth = pd.read_csv(drawn / "truth.csv").set_index("path")["label_error"].astype(bool)
+    issues = read_csv(run.issues)
+    is_wrong = truth.reindex(issues["path"].map(lambda path: f"images/{Path(path).name}")).to_numpy(dtype=bool)
+    num_wrong = int(truth.sum())
+    return (
+        f"Label issues: {len(issues):,} of {len(truth):,} labels are doubted. {is_wrong.sum()} of the {num_wrong} wrong "
+        f"labels are among them, {is_wrong[:num_wrong].sum()} among the worst {num_wrong}."
+    )
 
 
 def _score(predicted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:

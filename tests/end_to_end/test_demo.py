@@ -1,10 +1,13 @@
 """The demo, with few cells and one epoch: its story, its report, and going on where it was."""
 
 import json
+import re
 
+import pandas as pd
 import pytest
 
 import nonet
+from helpers.issue_runs import make_doubted_run
 from nonet import demonstration
 from nonet.cli import training
 
@@ -43,6 +46,17 @@ def test_a_demo_is_finished_once_it_says_so_and_its_results_are_there(tmp_path):
     assert not demonstration.is_finished(tmp_path)
 
 
+def test_wrong_labels_among_the_issues_are_counted(tmp_path):
+    doubted = make_doubted_run(tmp_path)
+    listed = pd.read_csv(doubted.run.issues)
+    truth = pd.read_csv(tmp_path / "cells" / "truth.csv")
+    num_wrong = int(truth["label_error"].sum())
+    said = demonstration._label_issues(doubted.run, tmp_path / "cells")
+    assert [int(number) for number in re.findall(r"\d+", said)] == [
+        len(listed), len(truth), len(listed), num_wrong, len(listed), num_wrong,
+    ]  # fmt: skip
+
+
 def test_the_demo_tells_its_story_and_again_without_doing_it_again(tmp_path, monkeypatch):
     numbers = {"num_training_images": 150, "num_test_images": 40}
     settings = ["train.epochs=1", "models.image_size_px=32"]
@@ -55,6 +69,10 @@ def test_the_demo_tells_its_story_and_again_without_doing_it_again(tmp_path, mon
         assert f"\n{step}. " in f"\n{story}"
     assert "13 classes" in story
     assert "40 images" in story
+    truth = pd.read_csv(tmp_path / "demo" / "drawn" / "training" / "truth.csv")
+    is_wrong = truth["true_label"] != truth["given_label"]
+    assert 3 <= is_wrong.sum() <= 6, "3 % of 150 labels"
+    assert "Label issues: none" in story, "one epoch does not beat chance"
     made = [*tmp_path.rglob("weights.safetensors"), *tmp_path.rglob("predictions.csv"), *tmp_path.rglob("*.png")]
     assert len([p for p in made if p.suffix == ".safetensors"]) == 9
     before = {p: p.stat().st_mtime_ns for p in made}
