@@ -207,8 +207,8 @@ def _label_issues(run: Run, drawn: Path) -> str:
     is_wrong = truth.reindex(issues["path"].map(lambda path: f"images/{Path(path).name}")).to_numpy(dtype=bool)
     num_wrong = int(truth.sum())
     return (
-        f"Label issues: {len(issues):,} of {len(truth):,} labels are doubted. {is_wrong.sum()} of the {num_wrong} wrong "
-        f"labels are among them, {is_wrong[:num_wrong].sum()} among the worst {num_wrong}."
+        f"Label issues: {len(issues):,} of {len(truth):,} labels are doubted. {is_wrong.sum()} of the {num_wrong} "
+        f"wrong labels are among them, {is_wrong[:num_wrong].sum()} among the worst {num_wrong}."
     )
 
 
