@@ -16,7 +16,7 @@ const byLabel = new Map(labels.map((label) => [label.code, label]));
 const byLetter = new Map(labels.filter((label) => label.letter).map((label) => [label.letter, label.code]));
 const WHY = {
   signed: () => text("The case is signed. Reopen it on its differential to change it."),
-  reader: () => text("You can look at these cells. To decide on them, one needs the role of a reviewer."),
+  reader: () => text("As a reader, you can look at these cells, but not change them."),
 };
 const BLIND = ""; // the section of cells whose suggestion is hidden
 
