@@ -235,3 +235,15 @@ def test_control_characters_of_a_case_are_escaped(folder):
 def test_cases_that_contradict_each_other_are_refused(folder, options):
     with pytest.raises(DataError, match="case"):
         find_inputs([folder], **options)
+
+
+def test_a_table_may_name_its_images(tmp_path):
+    for name in ("1.png", "2.png", "3.png"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "list.csv").write_text("path,image,case\n1.png,slide A/7,a\n2.png,,a\n3.png,=x,b\n")
+    found = find_inputs([tmp_path / "list.csv"])
+    assert [(one.name, one.path.name, one.case) for one in found] == [
+        ("slide A/7", "1.png", "a"),
+        ("2.png", "2.png", "a"),
+        ("=x", "3.png", "b"),
+    ]
