@@ -61,7 +61,7 @@ pictures: demo  ## draw the pictures of docs/images again
 	$(BIN)/python docs/make_contact_sheet.py
 	$(BIN)/python docs/make_result.py
 
-screenshots: $(READY)  ## take the pictures of the review page again; needs Chromium
+screenshots: demo  ## take the pictures of the review page again; needs Chromium
 	$(BIN)/python docs/make_screenshots.py
 
 clean:  ## remove the environment, the demo and the documentation that was built

@@ -151,7 +151,6 @@ def _add_page(app: FastAPI, site: Site, queue: IssueQueue) -> None:
         values |= {
             "classes": classes,
             "lineage_names": lineages,
-            "decisions": site.without_paths(str(site.run.decisions)),
         }
         notes = [site.without_paths(note) for note in _notes(queue, found, translate)]
         return site.page(request, "issues.html.j2", found=found, notes=notes, **values)
