@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from nonet.artifacts.run import Run
-from nonet.page.figures import in_house_style
+from nonet.page.figures import with_page_style
 from nonet.report.figures import confusion_figure
 
 OUT = Path(__file__).parent / "images" / "result.png"
@@ -21,7 +21,7 @@ DPI = 150
 def picture(run: Run) -> Image.Image:
     """Return both confusion matrices of an evaluated run, side by side."""
     confusion = pd.read_csv(run.evaluation / "confusion.csv", index_col=0)
-    halves = [in_house_style(_drawn, confusion, by_row=by_row) for by_row in (False, True)]
+    halves = [with_page_style(_drawn, confusion, by_row=by_row) for by_row in (False, True)]
     sheet = Image.new("RGB", (sum(half.width for half in halves), max(half.height for half in halves)), "white")
     left = 0
     for half in halves:

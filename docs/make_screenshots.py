@@ -3,8 +3,8 @@
 python docs/make_screenshots.py         # docs/images/pages/ and docs/reference/pages.md, after `make demo`
 python docs/make_screenshots.py DEMO    # with the demo in another folder
 
-Every page, light and dark, at the width of a desk and of a phone. All cells are drawn: those of the demo, whose networks
-answer in the panel, and a case of 400 cells as in benchmarks/review.py.
+Every page, light and dark, at the width of a desk and of a phone. All cells are drawn: those of the demo, whose
+networks answer in the panel, and a case of 400 cells as in benchmarks/review.py.
 """
 
 import io
