@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+import nonet
 from helpers.browsing import NEEDS_BROWSER, PHONE, fits, press, served
 from helpers.issue_runs import make_doubted_run
-from helpers.prediction_folders import write_reviewable
+from helpers.prediction_folders import write_reviewable, write_run
 
 pytestmark = NEEDS_BROWSER
 axe = pytest.importorskip("axe_playwright_python", reason="the package axe-playwright-python is not installed")
@@ -31,6 +32,20 @@ def problems(page):
     page.evaluate(SCRIPT.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run().then((result) => result.violations)")
     return [(one["id"], one["nodes"][0]["html"][:150]) for one in found if one["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_on_which_one_logs_in_has_none(browser, tmp_path, scheme):
+    run = write_run(tmp_path / "run")
+    write_reviewable(tmp_path / "predictions", run, [("a.png", "7", "SNE")])
+    nonet.add_user(run, "Ada", password="a long password for tests")
+    with served(run, "--cases", tmp_path / "predictions", reviewer=None) as (address, _):
+        for options in (PHONE, {}):
+            page = browser.new_page(color_scheme=scheme, bypass_csp=True, **options)
+            page.goto(address)
+            assert "/login" in page.url
+            assert (problems(page), fits(page)) == ([], True)
+            page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
