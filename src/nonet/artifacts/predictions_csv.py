@@ -15,6 +15,8 @@ TEXT_COLUMNS = ("image", "case", "label", "best", "reason", "set", "note", "prio
 _HINT = 'Undo the change; or run the same "nonet predict" again, which keeps this file under another name.'
 #: Prefix of the columns of probabilities.
 PREFIX = "p_"
+#: Images that are predicted and stored together, as one file of "parts".
+CHUNK_SIZE = 64
 
 
 def read_predictions(file: Path) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from nonet.artifacts.integrity import file_facts, read_checked_parquet, read_sealed, require_whole, write_sealed
+from nonet.artifacts.predictions_csv import CHUNK_SIZE
 from nonet.artifacts.run import now, remove_leftovers, set_aside, written_whole
 from nonet.artifacts.storage import (
     TEMPORARY,
@@ -34,7 +35,6 @@ from nonet.inference.inputs import Input
 
 logger = logging.getLogger("nonet")
 
-CHUNK_SIZE = 64
 _FOLDER = FolderKind(
     "prediction",
     main="plan.json",

@@ -16,12 +16,12 @@ from scipy.special import softmax
 
 from nonet.artifacts.csv_files import to_csv
 from nonet.artifacts.oof import logit_columns
-from nonet.artifacts.predictions_csv import NAME, PREFIX, read_predictions
+from nonet.artifacts.predictions_csv import CHUNK_SIZE, NAME, PREFIX, read_predictions
 from nonet.artifacts.run import written_whole
 from nonet.calibration.labels import NOT_NOW, UNREADABLE
 from nonet.calibration.priors import MIN_IMAGES_TO_ADAPT, estimate_priors, log_ratio
 from nonet.errors import DataError, RunError
-from nonet.inference.folder import CHUNK_SIZE, PredictionFolder
+from nonet.inference.folder import PredictionFolder
 from nonet.inference.inputs import Input
 
 if TYPE_CHECKING:

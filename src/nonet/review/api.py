@@ -4,19 +4,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal, Self
 
-from fastapi import FastAPI, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi import FastAPI, Request, Response
+from pydantic import Field, model_validator
 
 from nonet.errors import DataError
 from nonet.review.access import Reader, Reviewer
 from nonet.review.answers import CHANGES, CaseAnswer, CellAnswer, CellsAnswer, Conflict, HistoryAnswer
+from nonet.review.bodies import JsonBody, Number, Version
 from nonet.review.records import Case, Cell
 from nonet.review.results import MEDIA_TYPES, export
 from nonet.review.site import Site
 
-_LARGEST = 2**53  # the largest integer that JavaScript and SQLite both hold exactly
-#: A number in the address of a page.
-Number = Annotated[int, Path(ge=1, le=_LARGEST)]
 _STALE = CHANGES | {409: {"model": Conflict, "description": "Somebody else has changed cells, or the case is signed."}}
 _FILES = {
     "description": "The file.",
@@ -27,15 +25,11 @@ _FILES = {
 }
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Decision(_Body):
+class Decision(JsonBody):
     """Cells and the label that they get; without a label they keep theirs."""
 
     cells: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,14}$")], Annotated[int, Field(ge=0, le=_LARGEST)]],
+        dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,14}$")], Version],
         Field(min_length=1, max_length=10_000),
     ]
     """Cell → the version that the reviewer saw."""
@@ -50,21 +44,21 @@ class Decision(_Body):
         return self
 
 
-class Signature(_Body):
+class Signature(JsonBody):
     """A signature under a case as the reviewer saw it."""
 
-    version: Annotated[int, Field(ge=0, le=_LARGEST)]
+    version: Version
     comment: Annotated[str, Field(max_length=2000)] = ""
 
 
-class Key(_Body):
+class Key(JsonBody):
     """Another letter for a label."""
 
     label: Annotated[str, Field(max_length=200)]
     letter: Annotated[str, Field(max_length=4)]
 
 
-class Reopening(_Body):
+class Reopening(JsonBody):
     """The reason for reopening a case."""
 
     comment: Annotated[str, Field(max_length=2000)]
@@ -78,12 +72,18 @@ def add_api(app: FastAPI, site: Site) -> None:
     app : FastAPI
     site : Site
     """
-    store = site.store
+    _add_cases(app, site)
+    _add_decisions(app, site)
+    _add_keys(app, site)
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
         """Say that the program runs."""
         return {"status": "ok"}
+
+
+def _add_cases(app: FastAPI, site: Site) -> None:
+    store = site.store
 
     @app.get("/api/cases", response_model=list[CaseAnswer])
     def list_cases(user: Reader, search: str = "") -> list[dict]:
@@ -100,6 +100,27 @@ def add_api(app: FastAPI, site: Site) -> None:
         """List the readable cells of a case as they stand."""
         store.case(case_id)
         return cells_json(site, request, [cell for cell in store.cells(case_id) if cell.predicted])
+
+    @app.get("/api/cases/{case_id}/history", response_model=list[HistoryAnswer], response_model_exclude_unset=True)
+    def history(request: Request, case_id: Number, user: Reader) -> list[dict]:
+        """Return every decision and signature of a case, oldest first."""
+        store.case(case_id)
+        name = site.image_names(request, case_id)
+        return [
+            row | {"image": name(row["position"], row["image"])} if "image" in row else row
+            for row in store.history(case_id)
+        ]
+
+    @app.get("/api/cases/{case_id}/differential.{kind}", response_class=Response, responses={200: _FILES})
+    def get_differential(case_id: Number, kind: Literal["csv", "json", "fhir"], user: Reader) -> Response:
+        """Return the differential as reviewed: CSV, JSON or HL7 FHIR R4B."""
+        text, file = export(store.case(case_id), store.cells(case_id), site.classes, kind)
+        headers = {"Content-Disposition": f'attachment; filename="{file}"'}
+        return Response(text, media_type=MEDIA_TYPES[kind], headers=headers)
+
+
+def _add_decisions(app: FastAPI, site: Site) -> None:
+    store = site.store
 
     @app.post("/api/cases/{case_id}/decisions", response_model=CellsAnswer, responses=_STALE)
     def decide(request: Request, case_id: Number, body: Decision, user: Reviewer) -> dict:
@@ -125,23 +146,8 @@ def add_api(app: FastAPI, site: Site) -> None:
         """Open a signed case again, for a reason."""
         return _case_json(store.reopen(case_id, who=user.name, reason=body.comment))
 
-    @app.get("/api/cases/{case_id}/history", response_model=list[HistoryAnswer], response_model_exclude_unset=True)
-    def history(request: Request, case_id: Number, user: Reader) -> list[dict]:
-        """Return every decision and signature of a case, oldest first."""
-        store.case(case_id)
-        name = site.image_names(request, case_id)
-        return [
-            row | {"image": name(row["position"], row["image"])} if "image" in row else row
-            for row in store.history(case_id)
-        ]
 
-    @app.get("/api/cases/{case_id}/differential.{kind}", response_class=Response, responses={200: _FILES})
-    def get_differential(case_id: Number, kind: Literal["csv", "json", "fhir"], user: Reader) -> Response:
-        """Return the differential as reviewed: CSV, JSON or HL7 FHIR R4B."""
-        text, file = export(store.case(case_id), store.cells(case_id), site.classes, kind)
-        headers = {"Content-Disposition": f'attachment; filename="{file}"'}
-        return Response(text, media_type=MEDIA_TYPES[kind], headers=headers)
-
+def _add_keys(app: FastAPI, site: Site) -> None:
     @app.get("/api/keys")
     def get_keys(user: Reader) -> dict[str, str]:
         """Return the letter of each label, as this person chose them."""

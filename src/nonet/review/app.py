@@ -17,7 +17,8 @@ from nonet.differential.count import file_name
 from nonet.errors import NonetError, StorageError
 from nonet.review.access import Reader, get_user
 from nonet.review.answers import EVERYWHERE
-from nonet.review.api import Number, add_api, cells_json
+from nonet.review.api import add_api, cells_json
+from nonet.review.bodies import Number
 from nonet.review.history import in_words
 from nonet.review.inspection_api import add_inspection
 from nonet.review.issue_pages import add_issues
@@ -25,9 +26,9 @@ from nonet.review.keys import gallery_order
 from nonet.review.languages import COOKIE
 from nonet.review.login import add_login
 from nonet.review.metrics import add_metrics
-from nonet.review.pictures import native, thumbnail
+from nonet.review.pictures import as_answer, native, thumbnail
 from nonet.review.predict_api import add_predict
-from nonet.review.records import NOT_SAVED, Cell, NotFoundError, ReviewError, StaleCellError
+from nonet.review.records import NOT_SAVED, NotFoundError, ReviewError, StaleCellError
 from nonet.review.results import differential_of
 from nonet.review.run_page import add_run_page
 from nonet.review.security import add_security
@@ -127,17 +128,13 @@ def _add_looks(app: FastAPI, site: Site) -> None:
 def _add_pictures(app: FastAPI, site: Site) -> None:
     @app.get("/cells/{cell_id}/thumbnail", include_in_schema=False)
     def show_thumbnail(cell_id: Number, user: Reader) -> Response:
-        return _picture(site.store.cell(cell_id), thumbnail, "image/jpeg")
+        cell = site.store.cell(cell_id)
+        return as_answer(thumbnail(cell.path, cell.sha256), "image/jpeg")
 
     @app.get("/cells/{cell_id}/image", include_in_schema=False)
     def show_image(cell_id: Number, user: Reader) -> Response:
-        return _picture(site.store.cell(cell_id), native, "image/png")
-
-
-def _picture(cell: Cell, encode: Any, media_type: str) -> Response:
-    """Return a picture; the page's address of it contains its checksum, so a browser may keep it."""
-    headers = {"Cache-Control": "private, max-age=86400"}
-    return Response(encode(cell.path, cell.sha256), media_type=media_type, headers=headers)
+        cell = site.store.cell(cell_id)
+        return as_answer(native(cell.path, cell.sha256), "image/png")
 
 
 def _add_errors(app: FastAPI, site: Site) -> None:

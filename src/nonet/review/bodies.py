@@ -1,14 +1,22 @@
-"""Bodies that are files: how they are described, and how they are read as a stream."""
+"""What requests carry: JSON of a known form, and files that are read as a stream."""
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import HTTPException, Request
+from fastapi import Path as InPath
+from pydantic import BaseModel, ConfigDict, Field
 
 from nonet.artifacts.storage import writing_to
 
+#: The largest integer that JavaScript and SQLite both hold exactly.
+LARGEST = 2**53
+#: A number in the address of a page.
+Number = Annotated[int, InPath(ge=1, le=LARGEST)]
+#: The version of something, as the person saw it; 0 before its first change.
+Version = Annotated[int, Field(ge=0, le=LARGEST)]
 #: A body that does not arrive: the connection would hold its place for ever.
 _BODY_TIMEOUT_S = 600
 _BLOCK_BYTES = 1 << 20
@@ -19,6 +27,12 @@ FILE_BODY: dict[str, Any] = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
+
+
+class JsonBody(BaseModel):
+    """A body in which every field is known and of its type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:

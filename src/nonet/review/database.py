@@ -7,6 +7,7 @@ somebody was told is saved.
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from nonet.errors import StorageError
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10.0
+
+
+def now() -> str:
+    """Return the time as it is stored: ISO 8601, UTC, with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Database:

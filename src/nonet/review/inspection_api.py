@@ -6,8 +6,8 @@ from fastapi import FastAPI, Path, Response
 from pydantic import BaseModel
 
 from nonet.review.access import Reader
-from nonet.review.api import Number
-from nonet.review.pictures import thumbnail
+from nonet.review.bodies import Number
+from nonet.review.pictures import as_answer, thumbnail
 from nonet.review.records import Cell, NotFoundError
 from nonet.review.site import Site
 
@@ -66,12 +66,8 @@ def add_inspection(app: FastAPI, site: Site) -> None:
 
     @app.get("/cells/{cell_id}/heat", include_in_schema=False)
     def show_heat(cell_id: Number, user: Reader) -> Response:
-        return _private(inspections.heat(readable(cell_id)), "image/png")
+        return as_answer(inspections.heat(readable(cell_id)), "image/png")
 
     @app.get("/cells/{cell_id}/nearest/{place}", include_in_schema=False)
     def show_nearest(cell_id: Number, place: Annotated[int, Path(ge=0, le=9)], user: Reader) -> Response:
-        return _private(thumbnail(*inspections.picture_of(readable(cell_id), place)), "image/jpeg")
-
-
-def _private(picture: bytes, media_type: str) -> Response:
-    return Response(picture, media_type=media_type, headers={"Cache-Control": "private, max-age=86400"})
+        return as_answer(thumbnail(*inspections.picture_of(readable(cell_id), place)), "image/jpeg")

@@ -6,20 +6,20 @@ from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from nonet.cells import GRANULOPOIESIS, LYMPHOPOIESIS, MONOCYTOPOIESIS, UNSETTLED
 from nonet.errors import DataError
 from nonet.review.access import Reader, Reviewer
 from nonet.review.answers import CHANGES
+from nonet.review.bodies import LARGEST, JsonBody, Version
 from nonet.review.label_decisions import LabelDecision, StaleDecisionError
 from nonet.review.label_issues import Filter, Issue, IssueList, IssueQueue, NoIssuesError, NoPictureError, State
-from nonet.review.pictures import enlarged, thumbnail
+from nonet.review.pictures import as_answer, enlarged, thumbnail
 from nonet.review.records import translatable
 from nonet.review.site import Site
 
 _MOST = 500  # issues in one answer
-_LARGEST = 2**53  # the largest integer that JavaScript and SQLite both hold exactly
 _Text = Annotated[str, Query(max_length=1000)]
 LINEAGES = {
     UNSETTLED: translatable("blasts"),
@@ -37,16 +37,14 @@ _NOT_UNDERSTOOD = translatable(
 _EDITED = translatable("decisions.csv was edited. It was kept as {files}; this page does not read it.")
 
 
-class NewDecision(BaseModel):
+class NewDecision(JsonBody):
     """What a reviewer decides on a doubtful label."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     decision: Literal["keep", "relabel", "unsure", "drop"]
     label: Annotated[str, Field(max_length=200)] = ""
     """The new class of "relabel"."""
     note: Annotated[str, Field(max_length=2000)] = ""
-    version: Annotated[int, Field(ge=0, le=_LARGEST)]
+    version: Version
     """Of the image, as the reviewer saw it."""
 
 
@@ -179,8 +177,7 @@ def _add_pictures(app: FastAPI, queue: IssueQueue) -> None:
             data = thumbnail(path, sha256) if size == "small" else enlarged(path, sha256)
         except DataError as error:  # its words name a path of this machine
             raise NoPictureError from error
-        headers = {"Cache-Control": "private, max-age=86400"}  # the address contains the checksum
-        return Response(data, media_type="image/jpeg", headers=headers)
+        return as_answer(data, "image/jpeg")
 
 
 _CSV = {"description": "The file.", "content": {"text/csv": {"schema": {"type": "string"}}}}
@@ -196,7 +193,7 @@ def _add_json(app: FastAPI, site: Site, queue: IssueQueue) -> None:
     def list_issues(
         user: Reader,
         chosen: _Filter,
-        after: Annotated[int, Query(ge=0, le=_LARGEST)] = 0,
+        after: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
         limit: Annotated[int, Query(ge=1, le=_MOST)] = 100,
     ) -> DoubtfulLabels:
         """List doubtful labels of a greater rank than `after`, worst first."""
@@ -236,7 +233,7 @@ def _add_json(app: FastAPI, site: Site, queue: IssueQueue) -> None:
 
     @app.exception_handler(StaleDecisionError)
     def stale(request: Request, error: StaleDecisionError) -> Response:
-        words = site.languages.choose(request).translations.gettext(error.words).format(**error.values)
+        words = site.translate(request, error.words).format(**error.values)
         return JSONResponse({"detail": words} | decided(error.stands).model_dump(), status_code=409)
 
 

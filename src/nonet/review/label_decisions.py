@@ -10,7 +10,6 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,7 @@ import pandas as pd
 from nonet.artifacts.csv_files import to_csv
 from nonet.artifacts.run import Run, set_aside, write_text
 from nonet.artifacts.storage import writing_to
-from nonet.review.database import Database
+from nonet.review.database import Database, now
 from nonet.review.records import ReviewError, translatable
 
 logger = logging.getLogger("nonet")
@@ -257,11 +256,10 @@ def _standing(connection: sqlite3.Connection) -> dict[str, LabelDecision]:
 
 
 def _add(connection: sqlite3.Connection, values: tuple) -> None:
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
     connection.execute(
         "INSERT INTO label_decisions (at, who, image_id, sha256, given, decision, label, note, undoes) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (at, *values),
+        (now(), *values),
     )
 
 

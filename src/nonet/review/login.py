@@ -8,10 +8,11 @@ import anyio
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from nonet.review.access import Reader, get_user
 from nonet.review.accounts import LONGEST_S, Accounts
+from nonet.review.bodies import JsonBody
 from nonet.review.limits import LoginLimit
 from nonet.review.names import name_key
 from nonet.review.records import translatable
@@ -23,10 +24,8 @@ _WRONG = translatable("Name or password is wrong.")
 _TOO_MANY = translatable("Too many failed logins. Try again in {minutes} minutes.")
 
 
-class Credentials(BaseModel):
+class Credentials(JsonBody):
     """A name and its password."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Annotated[str, Field(max_length=200)]
     password: Annotated[str, Field(max_length=1000)]

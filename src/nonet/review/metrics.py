@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from nonet.review.access import Reader
 from nonet.review.predictor import BATCH_SIZE
 from nonet.review.site import Site
-from nonet.review.uploads import State, Upload
+from nonet.review.upload_folder import State, Upload
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 120)

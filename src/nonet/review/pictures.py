@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from fastapi import Response
 from PIL import Image
 
 from nonet.data.images.decode import load_rgb
@@ -70,6 +71,11 @@ def pixels_of(path: str, sha256: str) -> np.ndarray:
     except DataError as error:  # its words name a path of this machine
         logger.warning(f"A cell cannot be shown: {error.message}")
         raise MissingImageError from error
+
+
+def as_answer(picture: bytes, media_type: str) -> Response:
+    """Return a picture as the answer to a request; its address contains a checksum, so a browser may keep it a day."""
+    return Response(picture, media_type=media_type, headers={"Cache-Control": "private, max-age=86400"})
 
 
 def _encode(picture: Image.Image, kind: str, **options: int) -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import FastAPI, HTTPException, Request
 
 import nonet
@@ -16,7 +16,6 @@ from nonet.review.bodies import FILE_BODY, read_body
 from nonet.review.predictor import BusyError, Predictor
 from nonet.review.site import Site
 from nonet.review.upload_files import MAX_FILE_BYTES, MAX_PIXELS
-from nonet.workers import num_processors
 
 _NUMBERS = ("confidence", "agreement", "spread", "ood_percentile")
 
@@ -30,7 +29,6 @@ def add_predict(app: FastAPI, site: Site) -> None:
     site : Site
     """
     predictor = site.predictor
-    limiter = CapacityLimiter(num_processors())  # images that are decoded at once: each may need much memory
 
     @app.get("/readyz", responses=describe(503))
     def readyz() -> dict[str, str]:
@@ -49,7 +47,7 @@ def add_predict(app: FastAPI, site: Site) -> None:
             with predictor.place():
                 data = await read_body(request, MAX_FILE_BYTES)
                 prepared = await to_thread.run_sync(
-                    lambda: predictor.prepare(data, max_pixels=MAX_PIXELS), limiter=limiter
+                    lambda: predictor.prepare(data, max_pixels=MAX_PIXELS), limiter=site.decoding
                 )
                 row = await asyncio.wrap_future(predictor.submit(prepared))
         except BusyError as error:

@@ -4,7 +4,7 @@ import getpass
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run
@@ -22,8 +22,17 @@ from nonet.review.packages import import_packages, needing_packages
 
 if TYPE_CHECKING:
     from nonet.review.accounts import Accounts
+    from nonet.review.store import Store
 
 logger = logging.getLogger("nonet")
+
+#: For uvicorn, whose requests are not logged, and whose name is not sent.
+_QUIETLY: dict[str, Any] = {
+    "log_config": None,
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+}
 
 
 def serve(
@@ -90,49 +99,53 @@ def serve(
     name = None if accounts else _reviewer_name(reviewer)
     uvicorn, make_app = import_packages()
     from nonet.review.access import User
-    from nonet.review.cases import add_cases
     from nonet.review.languages import Languages
     from nonet.review.site import Site
-    from nonet.review.store import Store
 
     languages = Languages([Path(file).expanduser() for file in translations])
-    store = Store(run.reviews)
-    num_new = sum(add_cases(store, run, Path(folder).expanduser()) for folder in cases)
-    if not store.classes():
-        store.classes(EnsembleFile.read(run).classes)
-    num_cases = len(store.cases())
-    title = run.folder.resolve().name
-    everybody = User(name, "admin") if name else None
-    site = Site(run, store, everybody, title, languages=languages, accelerator=accelerator, accounts=accounts)
-    site.show_file_names = show_file_names
+    under = f"the name {name}" if name else "the name of whoever logs in"
+    site = Site(
+        run,
+        _open_store(run, cases, under),
+        User(name, "admin") if name else None,
+        run.folder.resolve().name,
+        languages=languages,
+        accounts=accounts,
+        show_file_names=show_file_names,
+        accelerator=accelerator,
+    )
     app = make_app(site)
     with listen(host, port) as listener:
         site.hosts = host_names(listener, host, allow_host)
         shown = f"[{host}]" if ":" in host else host
         address = f"{'https' if encryption else 'http'}://{shown}:{listener.getsockname()[1]}"
-        added = f", {num_new:,} of them new" if num_new else ""
-        under = f"the name {name}" if name else "the name of whoever logs in"
-        logger.info(f"{counted(num_cases, 'case', 'cases')}{added}; decisions are stored under {under}.")
         if not encryption and not is_loopback(listener):
             logger.warning(
                 "Passwords and cells travel unencrypted, unless a proxy on this machine encrypts them. "
                 "Give `certificate` and `key` to encrypt them here."
             )
         logger.info(f"Review page: {address} (Ctrl-C stops it)")
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=3,
-            **encryption,
-        )
+        config = uvicorn.Config(app, **_QUIETLY, timeout_graceful_shutdown=3, **encryption)
         site.start()
         try:
             uvicorn.Server(config).run(sockets=[listener])
         finally:
             site.stop()
+
+
+def _open_store(run: Run, cases: Sequence[str | Path], under: str) -> "Store":
+    """Return the reviews of a run with the cases of these folders, and say how many there are."""
+    from nonet.review.cases import add_cases
+    from nonet.review.store import Store
+
+    store = Store(run.reviews)
+    num_new = sum(add_cases(store, run, Path(folder).expanduser()) for folder in cases)
+    if not store.classes():
+        store.classes(EnsembleFile.read(run).classes)
+    added = f", {num_new:,} of them new" if num_new else ""
+    num_cases = counted(len(store.cases()), "case", "cases")
+    logger.info(f"{num_cases}{added}; decisions are stored under {under}.")
+    return store
 
 
 def _open_accounts(run: Run, host: str, reviewer: str | None) -> "Accounts | None":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
@@ -25,6 +26,7 @@ from nonet.review.records import translatable
 from nonet.review.store import Store
 from nonet.review.upload_prediction import UploadPrediction
 from nonet.review.uploads import Uploads
+from nonet.workers import num_processors
 
 _PATH = re.compile(r"(?<![\w./:])/(?:[^\s/]+/)*([^\s/]+)")
 _CELL = translatable("cell {num}")
@@ -57,6 +59,8 @@ class Site:
         Its networks, which `start` loads.
     inspections : Inspections
         What these say of single cells.
+    decoding : CapacityLimiter
+        Limits how many images are decoded at once: each may need much memory.
     uploads, upload_prediction : Uploads, UploadPrediction
         Images that people uploaded, and what makes them cases.
     """
@@ -74,6 +78,7 @@ class Site:
     def __post_init__(self) -> None:
         self.predictor = Predictor(self.run, accelerator=self.accelerator)
         self.inspections = Inspections(self.run, self.predictor)
+        self.decoding = CapacityLimiter(num_processors())
         self.uploads = Uploads(self.run.uploads, self.store)
         self.upload_prediction = UploadPrediction(self.uploads, self.predictor, self.store, self.run)
         self.classes = self.store.classes()

@@ -6,12 +6,11 @@ Two people may review at once: a decision on a cell that somebody else changed i
 import json
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nonet.errors import DataError
-from nonet.review.database import Database
+from nonet.review.database import Database, now
 from nonet.review.records import (
     Case,
     Cell,
@@ -94,7 +93,7 @@ class Store(Database):
                 return stored["id"]
             case_id = connection.execute(
                 "INSERT INTO cases (name, source, digest, model, created_at, added_by) VALUES (?, ?, ?, ?, ?, ?)",
-                (name, source, digest, model, _now(), added_by),
+                (name, source, digest, model, now(), added_by),
             ).lastrowid
             connection.executemany(
                 "INSERT INTO cells (case_id, position, image, path, sha256, predicted, reason, facts, label) "
@@ -313,10 +312,6 @@ _CASES = (
 )
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
 def _as_cell(row: sqlite3.Row) -> Cell:
     return Cell(**dict(row) | {"facts": json.loads(row["facts"])})
 
@@ -381,7 +376,7 @@ def _add_decision(
     connection.execute(
         "INSERT INTO decisions (batch, at, who, cell_id, sha256, from_label, to_label, kind, undoes, is_blind, model) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (batch, _now(), who, cell.id, cell.sha256, cell.label, label, kind, undoes, int(is_blind), model),
+        (batch, now(), who, cell.id, cell.sha256, cell.label, label, kind, undoes, int(is_blind), model),
     )
     connection.execute("UPDATE cells SET label = ?, version = version + 1 WHERE id = ?", (label, cell.id))
 
@@ -389,5 +384,5 @@ def _add_decision(
 def _add_signature(connection: sqlite3.Connection, who: str, case_id: int, action: str, comment: str) -> None:
     connection.execute(
         "INSERT INTO signatures (batch, at, who, case_id, action, comment) VALUES (?, ?, ?, ?, ?, ?)",
-        (_next_batch(connection), _now(), who, case_id, action, comment),
+        (_next_batch(connection), now(), who, case_id, action, comment),
     )

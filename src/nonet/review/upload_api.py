@@ -2,28 +2,25 @@
 
 from typing import Annotated
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from nonet.artifacts.predictions_csv import CHUNK_SIZE
 from nonet.review.access import Reviewer
 from nonet.review.answers import CHANGES, ReceivedAnswer, RefusedFile, UploadAnswer, describe
-from nonet.review.bodies import FILE_BODY, write_body
+from nonet.review.bodies import FILE_BODY, JsonBody, write_body
 from nonet.review.site import Site
 from nonet.review.upload_files import MAX_ZIP_BYTES
-from nonet.review.uploads import Upload
-from nonet.workers import num_processors
+from nonet.review.upload_folder import Upload
 
-#: Images of a part that `predict` writes at once.
-_CHUNK = 64
 _MAX_LISTED_UPLOADS = 100
 UploadId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
-class NewUpload(BaseModel):
+class NewUpload(JsonBody):
     """The case that the files of an upload will be."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     case: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -35,8 +32,12 @@ def add_uploads(app: FastAPI, site: Site) -> None:
     app : FastAPI
     site : Site
     """
+    _add_files(app, site)
     uploads = site.uploads
-    limiter = CapacityLimiter(num_processors())  # images that are decoded at once: each may need much memory
+
+    def require_predictor() -> None:
+        if site.predictor.has_failed:
+            raise HTTPException(503, site.without_paths(site.predictor.problem or ""))
 
     @app.get("/api/uploads")
     def list_uploads(user: Reviewer) -> list[UploadAnswer]:
@@ -47,14 +48,32 @@ def add_uploads(app: FastAPI, site: Site) -> None:
     @app.post("/api/uploads", responses=CHANGES, status_code=201)
     def begin_upload(body: NewUpload, user: Reviewer) -> UploadAnswer:
         """Begin an upload; one of the same case that you began, and that still takes files, is continued."""
-        if site.predictor.has_failed:
-            raise HTTPException(503, site.without_paths(site.predictor.problem or ""))
+        require_predictor()
         return _answer(uploads.begin(body.case, user.name), site)
 
     @app.get("/api/uploads/{upload_id}")
     def get_upload(upload_id: UploadId, user: Reviewer) -> UploadAnswer:
         """Return an upload and how far it has come."""
         return _answer(uploads.get(upload_id, user), site)
+
+    @app.post("/api/uploads/{upload_id}/predict", responses=CHANGES)
+    def predict_upload(upload_id: UploadId, user: Reviewer) -> UploadAnswer:
+        """End an upload: its images are predicted, and become a case."""
+        require_predictor()
+        upload = uploads.get(upload_id, user)
+        if uploads.close(upload):
+            site.upload_prediction.put(upload)
+        return _answer(upload, site)
+
+    @app.delete("/api/uploads/{upload_id}", status_code=204, responses=CHANGES)
+    def delete_upload(upload_id: UploadId, user: Reviewer) -> Response:
+        """Delete an upload that is not being predicted, and has not become a case."""
+        uploads.delete(uploads.get(upload_id, user))
+        return Response(status_code=204)
+
+
+def _add_files(app: FastAPI, site: Site) -> None:
+    uploads = site.uploads
 
     @app.put("/api/uploads/{upload_id}/files", responses=CHANGES | describe(408), openapi_extra=FILE_BODY)
     async def send_file(
@@ -74,24 +93,8 @@ def add_uploads(app: FastAPI, site: Site) -> None:
             size = await write_body(request, file, MAX_ZIP_BYTES)
             if size != length:
                 raise HTTPException(422, "The file did not arrive whole.")
-            num_images, refused = await to_thread.run_sync(uploads.add, upload, name, file, limiter=limiter)
+            num_images, refused = await to_thread.run_sync(uploads.add, upload, name, file, limiter=site.decoding)
         return ReceivedAnswer(num_images=num_images, refused=[RefusedFile(**vars(each)) for each in refused])
-
-    @app.post("/api/uploads/{upload_id}/predict", responses=CHANGES)
-    def predict_upload(upload_id: UploadId, user: Reviewer) -> UploadAnswer:
-        """End an upload: its images are predicted, and become a case."""
-        if site.predictor.has_failed:
-            raise HTTPException(503, site.without_paths(site.predictor.problem or ""))
-        upload = uploads.get(upload_id, user)
-        if uploads.close(upload):
-            site.upload_prediction.put(upload)
-        return _answer(upload, site)
-
-    @app.delete("/api/uploads/{upload_id}", status_code=204, responses=CHANGES)
-    def delete_upload(upload_id: UploadId, user: Reviewer) -> Response:
-        """Delete an upload that is not being predicted, and has not become a case."""
-        uploads.delete(uploads.get(upload_id, user))
-        return Response(status_code=204)
 
 
 def _answer(upload: Upload, site: Site) -> UploadAnswer:
@@ -118,4 +121,4 @@ def _num_predicted(upload: Upload) -> int:
     if upload.state == "done":
         return len(upload.images)
     parts = len([*(upload.predictions / "parts").glob("[0-9]*.parquet")])
-    return min(len(upload.images), parts * _CHUNK)
+    return min(len(upload.images), parts * CHUNK_SIZE)

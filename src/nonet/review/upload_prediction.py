@@ -10,7 +10,8 @@ from nonet.errors import NonetError
 from nonet.review.cases import add_cases
 from nonet.review.predictor import Predictor, StoppedError
 from nonet.review.store import Store
-from nonet.review.uploads import Upload, Uploads
+from nonet.review.upload_folder import Upload
+from nonet.review.uploads import Uploads
 
 logger = logging.getLogger("nonet")
 
