@@ -2,6 +2,7 @@
 
 import getpass
 import logging
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,20 +118,25 @@ def serve(
     app = make_app(site)
     with listen(host, port) as listener:
         site.hosts = host_names(listener, host, allow_host)
-        shown = f"[{host}]" if ":" in host else host
-        address = f"{'https' if encryption else 'http'}://{shown}:{listener.getsockname()[1]}"
-        if not encryption and not is_loopback(listener):
-            logger.warning(
-                "Passwords and cells travel unencrypted, unless a proxy on this machine encrypts them. "
-                "Give `certificate` and `key` to encrypt them here."
-            )
-        logger.info(f"Review page: {address} (Ctrl-C stops it)")
+        _announce(listener, host, is_encrypted=bool(encryption))
         config = uvicorn.Config(app, **_QUIETLY, timeout_graceful_shutdown=3, **encryption)
         site.start()
         try:
             uvicorn.Server(config).run(sockets=[listener])
         finally:
             site.stop()
+
+
+def _announce(listener: socket.socket, host: str, *, is_encrypted: bool) -> None:
+    """Say where the page is, and what others on the way could read."""
+    if not is_encrypted and not is_loopback(listener):
+        logger.warning(
+            "Passwords and cells travel unencrypted, unless a proxy on this machine encrypts them. "
+            "Give `certificate` and `key` to encrypt them here."
+        )
+    shown = f"[{host}]" if ":" in host else host
+    address = f"{'https' if is_encrypted else 'http'}://{shown}:{listener.getsockname()[1]}"
+    logger.info(f"Review page: {address} (Ctrl-C stops it)")
 
 
 def _open_store(run: Run, cases: Sequence[str | Path], under: str) -> "Store":

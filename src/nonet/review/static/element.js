@@ -5,3 +5,9 @@ export function element(name, className, text) {
   if (text !== undefined) made.textContent = text;
   return made;
 }
+
+// Give an element the colour of a class; grey where the class is not known.
+export function coloured(made, colour) {
+  made.style.setProperty("--label", colour ?? "#8a9099");
+  return made;
+}

@@ -1,9 +1,10 @@
 // The gallery: cells by class, moved by one key each. What a key does is painted at once; `saving.js` stores it.
 
-import { element } from "./element.js";
+import { follow } from "./arrows.js";
+import { coloured, element } from "./element.js";
+import { say } from "./message.js";
 import { makePanel } from "./panel.js";
 import { addPointer } from "./pointer.js";
-import { offerLogin } from "./requests.js";
 import { makeSaver } from "./saving.js";
 import { plural, text } from "./words.js";
 
@@ -31,10 +32,14 @@ let isLeaving = false; // for the differential, once all is saved
 const nextPage = document.getElementById("next");
 
 const panel = makePanel(byLabel, { isBlind: () => isBlind });
-const saver = makeSaver(caseId, {
-  cells,
+const saver = makeSaver({
+  read(answer) {
+    const told = (answer.cells ?? []).filter((one) => cells.has(one.id));
+    for (const { id, label, decided, version } of told) cells.get(id).stored = { label, decided, version };
+    return told.map((one) => cells.get(one.id));
+  },
   show: (cell, { label, decided }) => change(cell, label, decided),
-  problem: (words, isLoggedOut) => { isLeaving = false; say(words); if (isLoggedOut) offerLogin(document.getElementById("message")); },
+  problem: (words, isLoggedOut) => { isLeaving = false; say(words, isLoggedOut); },
   waiting: (num) => {
     numWaiting = num;
     count();
@@ -50,10 +55,8 @@ function makeSection(code) {
   made.hidden = true;
   made.dataset.code = code;
   const head = element("h2", "head");
-  const swatch = element("span", "swatch");
-  swatch.style.setProperty("--label", label.colour ?? "#8a9099");
   const number = element("span", "count", "0");
-  if (code !== BLIND) head.append(swatch);
+  if (code !== BLIND) head.append(coloured(element("span", "swatch"), label.colour));
   if (code !== BLIND && code !== UNIDENTIFIED) head.append(element("span", "code", code));
   head.append(element("span", "name", label.name));
   if (label.letter) head.append(element("kbd", "", label.letter.toUpperCase()));
@@ -108,7 +111,7 @@ function refresh(cell) {
   const mark = cell.tile.lastChild;
   const guess = suggestion(cell);
   mark.textContent = isHidden ? "" : guess ? `${letterOf(guess)}?` : cell.label === UNIDENTIFIED ? "?" : letterOf(cell.label);
-  mark.style.setProperty("--label", label?.colour ?? "#8a9099");
+  coloured(mark, label?.colour);
   const share = cell.confidence === null || cell.confidence === undefined ? "" : `, ${Math.round(100 * cell.confidence)} %`;
   const words = [label?.name ?? cell.label];
   if (guess) words.push(text("perhaps {name}", { name: `${byLabel.get(guess)?.name ?? guess}${share}` }));
@@ -217,38 +220,6 @@ function selectTo(id) {
   focus(id, { select: true });
 }
 
-// The tile before or after another, across classes; null at the ends.
-function beside(tile, step) {
-  const sibling = step > 0 ? tile.nextElementSibling : tile.previousElementSibling;
-  if (sibling) return sibling;
-  const next = (section) => (step > 0 ? section.nextElementSibling : section.previousElementSibling);
-  let section = next(tile.closest("section"));
-  while (section?.hidden) section = next(section);
-  const tiles = section?.querySelector(".grid").children;
-  return tiles?.[step > 0 ? 0 : tiles.length - 1] ?? null;
-}
-
-function neighbour(key) {
-  if (current === null) return null;
-  const { tile } = cells.get(current);
-  if (key === "Home") return idOf(tile.parentElement.firstElementChild);
-  if (key === "End") return idOf(tile.parentElement.lastElementChild);
-  const step = key === "ArrowRight" || key === "ArrowDown" ? 1 : -1;
-  if (key === "ArrowLeft" || key === "ArrowRight") return idOf(beside(tile, step) ?? tile);
-  // Up and down: the nearest tile of the next row, also across classes.
-  const here = tile.getBoundingClientRect();
-  let [best, least, row] = [tile, Infinity, null];
-  for (let other = beside(tile, step); other; other = beside(other, step)) {
-    const there = other.getBoundingClientRect();
-    if (Math.abs(there.top - here.top) < 2) continue;
-    row ??= there.top;
-    if (Math.abs(there.top - row) > 2) break;
-    const distance = Math.abs(there.left - here.left);
-    if (distance < least) [best, least] = [other, distance];
-  }
-  return idOf(best);
-}
-
 // The cell that gets the focus once these are decided: the next in the class, else the next class with cells left.
 function nextAfter(ids) {
   const gone = new Set(ids);
@@ -276,7 +247,9 @@ function decide(ids, label, kind) {
   for (const id of ids) change(cells.get(id), label ?? cells.get(id).label, true);
   if (next !== null) focus(next);
   count();
-  return saver.submit("decisions", ids, { label, kind, is_blind: blind });
+  const decided = ids.map((id) => cells.get(id));
+  const versions = () => Object.fromEntries(decided.map((cell) => [cell.id, cell.stored.version]));
+  return saver.submit(decided, () => [`/api/cases/${caseId}/decisions`, { cells: versions(), label, kind, is_blind: blind }]);
 }
 
 const move = (label) => decide(chosen(), label, "move");
@@ -319,19 +292,10 @@ function jump(step) {
 
 function undo() {
   if (locked) return say(WHY[locked]());
-  return saver.submit("undo", [], null, (undone) => {
+  return saver.submit([], () => [`/api/cases/${caseId}/undo`], ({ cells: undone }) => {
     if (!undone.length) return say(text("Nothing is left to undo."));
     return requestAnimationFrame(() => focus(undone[0].id));
   });
-}
-
-let hiding;
-function say(words) {
-  const message = document.getElementById("message");
-  message.textContent = words;
-  message.hidden = false;
-  clearTimeout(hiding);
-  hiding = setTimeout(() => { message.hidden = true; }, 6000);
 }
 
 // --- Keys, pointer, controls -------------------------------------------------------------------------------------
@@ -342,7 +306,7 @@ function onKey(event) {
   if (key === "Escape") { clearSelection(); focus(current); return true; }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=range], textarea")) return false;
   if (/^(Arrow|Home|End)/.test(key)) {
-    const id = neighbour(key);
+    const id = current === null ? null : idOf(follow(key, cells.get(current).tile));
     if (id !== null) { if (event.shiftKey) selectTo(id); else focus(id); }
   } else if (key === "PageDown" || key === "PageUp") jump(key === "PageDown" ? 1 : -1);
   else if (key === " " && !onControl) agree();
@@ -397,7 +361,7 @@ function makeMoves() {
     const button = element("button", "", text);
     button.type = "button";
     button.title = title;
-    button.style.setProperty("--label", colour);
+    coloured(button, colour);
     button.addEventListener("click", action);
     moves.append(button);
   };

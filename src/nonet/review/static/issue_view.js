@@ -1,6 +1,7 @@
 // One doubtful label: the cell, both classes with their probabilities, and the cells of both that look most like it.
 
-import { element } from "./element.js";
+import { makeBar } from "./bars.js";
+import { coloured, element } from "./element.js";
 import { text } from "./words.js";
 
 export function makeIssueView(classes) {
@@ -10,25 +11,8 @@ export function makeIssueView(classes) {
   let shown = null;
   let preloaded = [];
 
-  function percent(share) {
-    if (share === null) return "–";
-    return `${share > 0.99 && share < 1 ? ">99" : share < 0.01 && share > 0 ? "<1" : Math.round(100 * share)} %`;
-  }
-
-  function swatch(code) {
-    const made = element("span", "swatch");
-    made.style.setProperty("--label", byCode.get(code)?.colour ?? "#8a9099");
-    return made;
-  }
-
-  function bar(code, share) {
-    const made = element("span", "bar-of");
-    made.style.setProperty("--label", byCode.get(code)?.colour ?? "#8a9099");
-    made.style.width = `${Math.max(100 * (share ?? 0), 0.5)}%`;
-    const track = element("span", "track");
-    track.append(made);
-    return [element("span", "code", code), track, element("span", "num", percent(share))];
-  }
+  const colour = (code) => byCode.get(code)?.colour;
+  const bar = (code, share) => makeBar(code, colour(code), share);
 
   function picture(figure, address, words) {
     const image = figure.querySelector("img");
@@ -53,7 +37,7 @@ export function makeIssueView(classes) {
   function showNeighbours(which, code, neighbours) {
     const section = find(`near-${which}`);
     const words = which === "given" ? text("Given: {label}", { label: name(code) }) : text("Suggested: {label}", { label: name(code) });
-    section.querySelector("h3").replaceChildren(swatch(code), words);
+    section.querySelector("h3").replaceChildren(coloured(element("span", "swatch"), colour(code)), words);
     const tiles = neighbours.map((one) => tile(one, code));
     section.querySelector(".strip").replaceChildren(...(tiles.length ? tiles : [element("p", "note", text("No similar cell of this class is listed."))]));
   }

@@ -1,10 +1,10 @@
 // Doubtful labels, one cell at a time, worst first. What a key decides is painted at once, and the next cell with it;
 // the program stores one decision after another.
 
-import { element } from "./element.js";
-import { makeIssueSaver } from "./issue_saving.js";
-import { offerLogin } from "./requests.js";
+import { coloured, element } from "./element.js";
 import { makeIssueView } from "./issue_view.js";
+import { say } from "./message.js";
+import { makeSaver } from "./saving.js";
 import { plural, text } from "./words.js";
 
 const PAGE = 60; // issues in one request
@@ -25,25 +25,15 @@ let loading = null;
 let round = 0; // grows with each change of the filters, so that late answers to earlier ones are dropped
 let [num, numLeft, numWaiting] = [0, 0, 0];
 
-const saver = makeIssueSaver({
-  show: (item, facts) => { change(item, facts); if (items[here] === item) render(); },
-  problem: (words, isLoggedOut) => { say(words); if (isLoggedOut) offerLogin(document.getElementById("message")); },
-  waiting: (waiting) => { numWaiting = waiting; count(); },
-  undone: (answer) => {
-    if (!answer.image_id) return say(text("Nothing is left to undo."));
-    if (!answer.issue) return say(text("Undone. The image is not in the list any more."));
-    let item = items.find((one) => one.image_id === answer.image_id);
-    if (item) change(item, answer.issue);
-    else {
-      item = makeItem(answer.issue);
-      const place = items.findIndex((one) => one.rank > item.rank);
-      items.splice(place < 0 ? items.length : place, 0, item);
-      recount();
-    }
+const saver = makeSaver({
+  read(answer, [item]) {
+    if (!item || !answer.issue) return [];
     item.stored = answer.issue;
-    return go(items.indexOf(item));
+    return [item];
   },
-  recount,
+  show: (item, facts) => { change(item, facts); if (items[here] === item) render(); },
+  problem: (words, isLoggedOut) => { say(words, isLoggedOut); recount(); },
+  waiting: (waiting) => { numWaiting = waiting; count(); },
 });
 
 const makeItem = (issue) => ({ ...issue, stored: issue, pending: 0 });
@@ -130,15 +120,6 @@ function count() {
   document.getElementById("done").value = num ? 1 - numLeft / num : 0;
 }
 
-let hiding;
-function say(words) {
-  const message = document.getElementById("message");
-  message.textContent = words;
-  message.hidden = false;
-  clearTimeout(hiding);
-  hiding = setTimeout(() => { message.hidden = true; }, 8000);
-}
-
 // --- Deciding ----------------------------------------------------------------------------------------------------
 
 function change(item, facts) {
@@ -154,8 +135,24 @@ function decide(decision, label = "") {
   if (decision === "relabel" && label === item.given) [decision, label] = ["keep", ""];
   const body = { decision, label, note: note.value.trim() };
   change(item, { ...body, who: "", at: "" });
-  saver.decide(item, body);
+  const path = `/api/issues/${encodeURIComponent(item.image_id)}/decision`;
+  saver.submit([item], () => [path, { ...body, version: item.stored.version }]);
   return next();
+}
+
+function showUndone(answer) {
+  if (!answer.image_id) return say(text("Nothing is left to undo."));
+  if (!answer.issue) return say(text("Undone. The image is not in the list any more."));
+  let item = items.find((one) => one.image_id === answer.image_id);
+  if (item) change(item, answer.issue);
+  else {
+    item = makeItem(answer.issue);
+    const place = items.findIndex((one) => one.rank > item.rank);
+    items.splice(place < 0 ? items.length : place, 0, item);
+    recount();
+  }
+  item.stored = answer.issue;
+  return go(items.indexOf(item));
 }
 
 // The next undecided one, also from the beginning again; what is not loaded yet is waited for.
@@ -177,7 +174,7 @@ async function step(by) {
 }
 
 const agree = () => { const item = items[here]; if (item) decide("relabel", item.suggested); };
-const undo = () => { if (mayDecide) saver.undo(); };
+const undo = () => { if (mayDecide) saver.submit([], () => ["/api/issues/undo"], showUndone); };
 const toggleKeys = (isShown) => {
   const keys = document.getElementById("keys");
   keys.hidden = !(isShown ?? keys.hidden);
@@ -229,7 +226,7 @@ for (const one of mayDecide ? classes : []) {
   button.type = "button";
   button.title = one.name;
   button.dataset.code = one.code;
-  button.style.setProperty("--label", one.colour);
+  coloured(button, one.colour);
   if (one.letter) button.append(element("kbd", "", one.letter.toUpperCase()), " ");
   button.append(one.code);
   onClick(button, () => decide("relabel", one.code));

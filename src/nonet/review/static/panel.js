@@ -1,5 +1,6 @@
 // The panel of one cell beside the gallery: its own size, brightness and contrast, and what the ensemble thought of it.
 
+import { makeBar } from "./bars.js";
 import { element } from "./element.js";
 import { makeInspection } from "./inspection.js";
 import { text } from "./words.js";
@@ -50,15 +51,7 @@ export function makePanel(byLabel, { isBlind }) {
     add(text("note"), cell.note);
     const likely = Object.entries(cell.proba ?? {}).sort((a, b) => b[1] - a[1]).slice(0, MOST_BARS);
     const bars = element("div", "bars");
-    for (const [code, share] of likely) {
-      const bar = element("span", "bar-of");
-      bar.style.setProperty("--label", byLabel.get(code)?.colour ?? "#8a9099");
-      bar.style.width = `${Math.max(100 * share, 0.5)}%`;
-      const track = element("span", "track");
-      track.append(bar);
-      const percent = share > 0.99 && share < 1 ? ">99" : share < 0.01 && share > 0 ? "<1" : Math.round(100 * share);
-      bars.append(element("span", "code", code), track, element("span", "num", `${percent} %`));
-    }
+    for (const [code, share] of likely) bars.append(...makeBar(code, byLabel.get(code)?.colour, share));
     return [lines, bars];
   }
 
