@@ -68,7 +68,7 @@ def test_the_queue_is_worked_off_by_keys(browser, doubted):
         assert left(page) == total - 4
         assert stored(page)[4] == ("keep", "", "two nuclei, zoom later")
         press(page, *["Enter"] * (total - 4))
-        page.wait_for_selector("text=Every label was decided.")
+        page.wait_for_selector("text=Every label has been decided.")
         assert left(page) == 0
         press(page, "Enter", "Space", "x", ".")
         assert len(stored(page)) == total

@@ -25,7 +25,7 @@ app = App(
     default_parameter=Parameter(name_transform=option_name),
 )
 data = App(name="data", help="Make and check datasets.")
-users = App(name="users", help="Say who may use the page of a run: names, passwords, roles, API tokens.")
+users = App(name="users", help="Manage who may use the page of a run: names, passwords, roles, API tokens.")
 
 #: Module and function of each command, and its help; that of its options is the docstring of the public function.
 COMMANDS = {
@@ -77,8 +77,8 @@ USER_COMMANDS = {
     "review:add": "Add a user. From then on, everybody who opens the page logs in.",
     "review:list_": "List the users, their roles and API tokens.",
     "review:remove": "Remove a user, who is logged out at once. Decisions and signatures stay.",
-    "review:password": "Give a user another password, and end the user's logins.",
-    "review:role": "Give a user another role, and end the user's logins.",
+    "review:password": "Change a user's password, and end the user's logins.",
+    "review:role": "Change a user's role, and end the user's logins.",
     "review:token": 'Make an API token, and print it once. A program that sends "Authorization: Bearer TOKEN" acts as '
     "the user.",
     "review:revoke": "Revoke an API token of a user, or all of them and every login.",

@@ -65,7 +65,7 @@ def add(run: RunFolder, name: str, *, role: Role = "reviewer", password_file: Pa
     nonet.add_user(run, name, password=_read_password(password_file), role=role)
     say(f"{name} can log in as {role}.")
     if is_first:
-        say("Everybody logs in from now on. A page that is served already asks for it once it is started again.")
+        say("Everybody logs in from now on. A page that is already running asks for it once it is restarted.")
 
 
 @documented_by("list_users")

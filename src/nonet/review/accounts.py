@@ -26,7 +26,7 @@ from nonet.review.access import ROLES, Role, User
 from nonet.review.database import Database
 from nonet.review.names import name_key, require_name
 
-#: A session ends when it was not used for so long, and so long after the login in any case.
+#: A session ends after this long without use, and this long after the login in any case.
 IDLE_S = 8 * 3600
 LONGEST_S = 7 * 24 * 3600
 _DAY_S = 24 * 3600
@@ -117,7 +117,7 @@ class Accounts(Database):
         Raises
         ------
         DataError
-            If the name is taken or cannot be one, or password or role cannot be taken.
+            If the name is taken or not allowed, the password is too short or too long, or the role does not exist.
         """
         name, role = require_name(name), _require_role(role)
         hashed = self._hash(password, name)
@@ -246,7 +246,7 @@ class Accounts(Database):
         Raises
         ------
         DataError
-            If there is no such user or token.
+            If the user or the token does not exist.
         """
         with self.transaction() as connection:
             row = _find(connection, name)
@@ -274,7 +274,7 @@ class Accounts(Database):
                 hint="Several words that have nothing to do with each other make a good one.",
             )
         if name_key(password) == name_key(name):
-            raise DataError("The password must not be the name.", hint="Choose another password.")
+            raise DataError("The password must differ from the name.", hint="Choose another password.")
         return self._hasher.hash(given)
 
     def _now(self) -> int:

@@ -91,7 +91,7 @@ class PredictionAnswer(BaseModel):
     label: str
     """A class; "unidentified"; or "" where the networks gave no finite number."""
     reason: str
-    """Why there is no class."""
+    """Why it has no class; "" for one that has."""
     best: str
     """The most probable class, however doubtful."""
     confidence: float | None

@@ -26,7 +26,7 @@ def backup(run: str | Path | Run, out: str | Path) -> str:
     run : str, path or Run
         The run whose page it is.
     out : str or path
-        The zip file to write. It has what the users of the run may not all see: keep it as safe as the run.
+        The zip file to write. It holds file names and password hashes: keep it as safe as the run.
 
     Returns
     -------

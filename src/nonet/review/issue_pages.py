@@ -34,7 +34,7 @@ _UNKNOWN = translatable("Rows of issues.csv that name an image or a class which 
 _NOT_UNDERSTOOD = translatable(
     "issues.csv has decisions that cannot be used (keep, drop, or relabel with a label), in line {lines}."
 )
-_EDITED = translatable("decisions.csv was edited. It was kept as {files}; this page does not read it.")
+_EDITED = translatable("decisions.csv was edited. The edited file was kept as {files}; this page does not read it.")
 
 
 class NewDecision(JsonBody):

@@ -196,7 +196,7 @@ class IssueQueue:
             return self._images
 
     def issue(self, image_id: str) -> Issue:
-        """Return the issue of an image; NotFoundError if there is none."""
+        """Return the issue of an image; NotFoundError if it is not an issue."""
         issue = self.load().issues.get(image_id)
         if issue is None:
             raise NotFoundError

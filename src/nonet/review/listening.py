@@ -30,7 +30,7 @@ def listen(host: str, port: int) -> socket.socket:
     Raises
     ------
     DataError
-        If the port cannot be had.
+        If the port cannot be used.
     """
     if not 0 <= port <= 65535:
         raise DataError(f"{port} is not a port.", hint="Give `port` a number from 1024 to 65535, or 0.")

@@ -59,7 +59,7 @@ class UnfinishedCaseError(ReviewError):
 
     status = 409
     words = translatable("Unidentified cells: {num}.")
-    what_to_do = translatable("Give each a class, or mark it as no white cell, then sign.")
+    what_to_do = translatable("Give each a class, or mark it as not a white cell, then sign.")
 
 
 class StaleCaseError(ReviewError):
@@ -80,7 +80,7 @@ class NotSignedError(ReviewError):
 class NoReasonError(ReviewError):
     """The case cannot be reopened: no reason is given."""
 
-    words = translatable("A signed case is only reopened with a reason.")
+    words = translatable("A signed case cannot be reopened without a reason.")
 
 
 class NotFoundError(ReviewError):

@@ -34,7 +34,7 @@ MAX_BODY_BYTES = 1_000_000
 #: What those who are not logged in can open, besides /static.
 OPEN = frozenset({"/login", "/api/login", "/texts.js", "/labels.css", "/language", "/healthz", "/readyz"})
 _SAFE = {"GET", "HEAD", "OPTIONS"}
-_LOG_IN = translatable("You are not logged in, or no longer. Log in, then try again.")
+_LOG_IN = translatable("You are not logged in, or your login has ended. Log in, then try again.")
 _OTHER_LOGIN = translatable("Somebody else has logged in since this page was opened. Reload it, then try again.")
 _POLICY = "; ".join(
     [
@@ -66,7 +66,7 @@ class _Caller:
     user : User or None
         None for somebody who is not logged in.
     token : str
-        What changes must carry; "" if there is no session.
+        What changes must carry; "" without a session.
     is_program : bool
         Whether it has an API token, which no browser sends of its own accord.
     """

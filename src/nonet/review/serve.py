@@ -53,8 +53,8 @@ def serve(
     """Serve the page on which a person checks, corrects and signs the differentials of cases.
 
     It runs until it is stopped (Ctrl-C). What is decided is stored in RUN/review/reviews.sqlite before the page says
-    so. If the run has users (see `add_user`), everybody logs in; without users, the page can be reached from this
-    machine only, by everybody who uses it.
+    so. If the run has users (see `add_user`), everybody logs in; without users, only this machine can reach the page,
+    and everybody who uses it can.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ def serve(
     port : int
         Port to listen on; 0 takes any free one.
     host : str
-        Address to listen on; "0.0.0.0" is all of this machine. Any but "127.0.0.1", "localhost" and "::1" needs users.
+        Address to listen on; "0.0.0.0" is every address of this machine. All but "127.0.0.1", "localhost" and "::1"
+        need users.
     reviewer : str, optional
         Name under which decisions are stored if the run has no users. Default: the login name of the operating system.
     translations : sequence of paths
@@ -74,8 +75,10 @@ def serve(
         the one chosen on the page.
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
         What to predict uploaded images on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
-    certificate, key : str or path, optional
-        PEM files to encrypt the page with (TLS).
+    certificate : str or path, optional
+        PEM file of the certificate to encrypt the page with (TLS).
+    key : str or path, optional
+        PEM file of the certificate's key, itself not encrypted.
     allow_host : sequence of str
         Names under which browsers call the page, such as "cells.example.org", besides `host` and, on all addresses, the
         names of this machine.
@@ -86,7 +89,7 @@ def serve(
     Raises
     ------
     RunError
-        If it is not a run, another run predicted the cases, or there are none and the run is not fully trained.
+        If it is not a run, another run predicted the cases, or it has no cases and is not fully trained.
     DataError
         If a package is missing, or the port is in use.
     StorageError

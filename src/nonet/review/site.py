@@ -43,14 +43,14 @@ class Site:
     store : Store
         Its reviews.
     user : User or None
-        Who everybody is, where there is no login.
+        Who everybody is where nobody logs in.
     title : str
         Of the pages: the name of the run.
     hosts : set of str
         Names under which it may be called, without port.
     languages : Languages
     accounts : Accounts, optional
-        Who may log in. Without them there is no login.
+        Who may log in; None where nobody does.
     show_file_names : bool
         Whether, with a login, everybody sees the names of image files.
     accelerator : str

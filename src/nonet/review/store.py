@@ -124,7 +124,7 @@ class Store(Database):
         Raises
         ------
         NotFoundError
-            If there is none.
+            If it does not exist.
         """
         with self.connect() as connection:
             return _case(connection, case_id)
@@ -136,7 +136,7 @@ class Store(Database):
         return [_as_cell(row) for row in rows]
 
     def cell(self, cell_id: int) -> Cell:
-        """Return a cell; NotFoundError if there is none."""
+        """Return a cell; NotFoundError if it does not exist."""
         with self.connect() as connection:
             return _cell(connection, cell_id)
 
@@ -299,7 +299,7 @@ class Store(Database):
         return sorted(rows, key=lambda row: row["batch"])
 
 
-#: Of a decision: it is none that undoes another, and was not undone.
+#: Of a decision: it does not undo another, and was not undone.
 _STANDS = "kind != 'undo' AND NOT EXISTS (SELECT 1 FROM decisions AS later WHERE later.undoes = decisions.id)"
 _CELLS = (
     f"SELECT cells.*, (SELECT count(*) FROM decisions WHERE cell_id = cells.id AND {_STANDS}) AS num_decisions "

@@ -40,11 +40,11 @@ MAX_NAME = 200  # characters
 _BLOCK_BYTES = 1 << 20
 
 TOO_LARGE = translatable("The file is too large: an image may have 20 MB, a zip archive 500 MB.")
-OUTSIDE = translatable("The name is that of a place outside the archive.")
+OUTSIDE = translatable("The name points outside the archive.")
 ENCRYPTED = translatable("The file is encrypted.")
 LINK = translatable("The file is a link or a device.")
 NESTED = translatable("An archive within an archive is not opened.")
-METHOD = translatable("The file is packed in a way that is not read; use an ordinary zip.")
+METHOD = translatable("The file is compressed by a method that is not supported; use an ordinary zip.")
 DAMAGED = translatable("The file is damaged within the archive.")
 BOMB = translatable("The archive unpacks to far more than its size; the rest of it was not read.")
 NOT_READ = translatable("The archive is damaged.")

@@ -52,7 +52,7 @@ _FULL = translatable("The case has 10,000 images already.")
 class BadCaseNameError(ReviewError):
     """The name of a case cannot be used."""
 
-    words = translatable("The name of a case has 1 to 200 characters.")
+    words = translatable("The name of a case must have 1 to 200 characters.")
 
 
 class CaseExistsError(ReviewError):
@@ -96,7 +96,7 @@ class NoSpaceError(ReviewError):
     """The disk is nearly full."""
 
     status = 507
-    words = translatable("Less than 1 GB is free on the disk that holds the run, so no file is taken.")
+    words = translatable("Less than 1 GB is free on the disk that holds the run, so no files are accepted.")
 
 
 class Uploads:

@@ -29,12 +29,12 @@ def add_user(run: str | Path | Run, name: str, *, password: str, role: str = "re
     password : str
         At least 12 characters. Only its Argon2 hash is stored.
     role : {"reader", "reviewer", "admin"}
-        A reader looks, a reviewer decides, signs and uploads, an admin also sees what others alone may see.
+        A reader looks; a reviewer also decides, signs and uploads; an admin also sees every file name and upload.
 
     Raises
     ------
     DataError
-        If the name is taken or cannot be one, or password or role cannot be taken.
+        If the name is taken or not allowed, the password is too short or too long, or the role does not exist.
     """
     with _accounts(run) as accounts:
         accounts.add(name, password, role)
@@ -84,14 +84,14 @@ def remove_user(run: str | Path | Run, name: str) -> None:
     Raises
     ------
     DataError
-        If there is no such user, or it is the last admin of several users.
+        If the user does not exist, or is the last admin of several users.
     """
     with _accounts(run) as accounts:
         accounts.remove(name)
 
 
 def set_password(run: str | Path | Run, name: str, *, password: str) -> None:
-    """Give a user another password, and end the user's logins. API tokens stay.
+    """Change a user's password, and end the user's logins. API tokens stay.
 
     Parameters
     ----------
@@ -105,14 +105,14 @@ def set_password(run: str | Path | Run, name: str, *, password: str) -> None:
     Raises
     ------
     DataError
-        If there is no such user, or the password cannot be taken.
+        If the user does not exist, or the password is too short or too long, or is the name.
     """
     with _accounts(run) as accounts:
         accounts.set_password(name, password)
 
 
 def set_role(run: str | Path | Run, name: str, role: str) -> None:
-    """Give a user another role, and end the user's logins.
+    """Change a user's role, and end the user's logins.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def set_role(run: str | Path | Run, name: str, role: str) -> None:
     Raises
     ------
     DataError
-        If there is no such user, or it is the last admin of several users.
+        If the user does not exist, or is the last admin of several users.
     """
     with _accounts(run) as accounts:
         accounts.set_role(name, role)
@@ -154,7 +154,7 @@ def make_token(run: str | Path | Run, name: str, label: str, *, days: int = 90) 
     Raises
     ------
     DataError
-        If there is no such user, or the user has a token of this label.
+        If the user does not exist, or has a token of this label already.
     """
     with _accounts(run) as accounts:
         return accounts.add_token(name, label, days=days)
@@ -175,7 +175,7 @@ def revoke_token(run: str | Path | Run, name: str, label: str | None = None) -> 
     Raises
     ------
     DataError
-        If there is no such user or token.
+        If the user or the token does not exist.
     """
     with _accounts(run) as accounts:
         accounts.revoke(name, label)

@@ -11,7 +11,7 @@ function beside(tile, step) {
   return tiles?.[step > 0 ? 0 : tiles.length - 1] ?? null;
 }
 
-// The tile that a key leads to from another; this one itself where there is nowhere to go.
+// The tile that a key leads to from another; itself at the ends.
 export function follow(key, tile) {
   if (key === "Home") return tile.parentElement.firstElementChild;
   if (key === "End") return tile.parentElement.lastElementChild;

@@ -256,17 +256,17 @@ const move = (label) => decide(chosen(), label, "move");
 
 function agree() {
   const ids = chosen();
-  if (isBlind) return say(text("The suggestion is hidden, so there is nothing to agree with: give a letter."));
+  if (isBlind) return say(text("The suggestion is hidden, so there is nothing to agree with: press a letter."));
   const guesses = new Set(ids.map((id) => suggestion(cells.get(id))));
   const isNamed = ids.every((id) => cells.get(id).label !== UNIDENTIFIED);
   if (isNamed) return decide(ids, null, "agree");
-  if (guesses.size !== 1 || guesses.has("")) return say(text("There is no suggestion to agree with: give a letter."));
+  if (guesses.size !== 1 || guesses.has("")) return say(text("There is no suggestion to agree with: press a letter."));
   return decide(ids, [...guesses][0], "agree");
 }
 
 function acceptRest(code) {
   if (code === UNIDENTIFIED) return say(text("Unidentified cells need a class each: a letter, or Space to take the suggestion."));
-  if (code === BLIND) return say(text("The suggestion is hidden, so there is nothing to accept: give letters."));
+  if (code === BLIND) return say(text("The suggestion is hidden, so there is nothing to accept: press letters."));
   const { grid } = sections.get(code);
   const ids = [...grid.children].filter(isLeft).map(idOf);
   if (ids.length) decide(ids, null, "accept");
@@ -279,7 +279,7 @@ function jumpToLeft(grid) {
   const end = tiles.indexOf(grid.lastElementChild);
   const next = tiles.slice(end + 1).find(isLeft) ?? tiles.find(isLeft);
   if (next) return focus(idOf(next));
-  say(text("Every cell was looked at."));
+  say(text("Every cell has been looked at."));
   return nextPage.focus();
 }
 

@@ -107,7 +107,7 @@ function render() {
     view.show(item);
     view.preload(items.slice(here + 1).filter((one) => !one.decision).slice(0, 4));
   } else if (isWhole) {
-    empty.textContent = !num || filters.elements.state.value === "decided" ? text("Nothing matches these filters.") : text("Every label was decided.");
+    empty.textContent = !num || filters.elements.state.value === "decided" ? text("Nothing matches these filters.") : text("Every label has been decided.");
   }
   count();
 }
@@ -142,7 +142,7 @@ function decide(decision, label = "") {
 
 function showUndone(answer) {
   if (!answer.image_id) return say(text("Nothing is left to undo."));
-  if (!answer.issue) return say(text("Undone. The image is not in the list any more."));
+  if (!answer.issue) return say(text("Undone. The image is no longer in the list."));
   let item = items.find((one) => one.image_id === answer.image_id);
   if (item) change(item, answer.issue);
   else {

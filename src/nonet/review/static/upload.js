@@ -168,7 +168,7 @@ function progress() {
     list(files, num = files.length) {
       refused.hidden = !num;
       if (!num) return;
-      refused.querySelector("summary").textContent = plural(num, "{num} file was not taken", "{num} files were not taken");
+      refused.querySelector("summary").textContent = plural(num, "{num} file was not accepted", "{num} files were not accepted");
       const lines = files.slice(0, MOST_SHOWN).map((file) => {
         const line = element("li");
         line.append(element("b", "", file.name), ` ${text(file.reason)}`);
