@@ -1,16 +1,13 @@
 """Images on the page of cases in a real browser: dropped or chosen, sent, predicted, and shown in the gallery."""
 
 import base64
-import io
 import shutil
-import zipfile
 
-import numpy as np
 import pytest
 
 from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, served, until
 from helpers.networks import with_random_weights
-from helpers.odd_images import as_file
+from helpers.odd_images import as_file, noise, zipped
 
 pytestmark = NEEDS_BROWSER
 #: Drops files, [name, base64], onto the page.
@@ -36,16 +33,8 @@ def run(trained, tmp_path):
     return shutil.copytree(trained.folder, tmp_path / "run")
 
 
-def cell(seed, side=40):
-    return as_file(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8))
-
-
-def zipped(files):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return stream.getvalue()
+def cell(seed):
+    return as_file(noise(seed))
 
 
 def drop(page, files):

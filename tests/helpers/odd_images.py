@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zipfile
 import zlib
 
 import numpy as np
@@ -24,6 +25,20 @@ def as_file(pixels, kind="PNG", **options):
     buffer = io.BytesIO()
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def noise(seed, side=40):
+    """Return pixels of a picture that no other seed has."""
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def zipped(files, **options):
+    """Return a zip archive's bytes, of name → content."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, **options) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
     return buffer.getvalue()
 
 

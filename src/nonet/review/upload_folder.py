@@ -189,7 +189,7 @@ def remove(folder: Path) -> None:
 
 
 def read_upload(folder: Path) -> Upload | None:
-    """Return the upload in a folder as it was acknowledged, and remove what is half-written; None if it cannot be read as one."""
+    """Return the upload in a folder as it was acknowledged, without what is half-written; None if it is not one."""
     file = folder / "upload.json"
     if not file.exists():  # killed while it was begun or deleted
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,20 +4,14 @@ import threading
 
 import pytest
 
+from helpers.clocks import Clock
 from nonet.review import limits
 from nonet.review.limits import MAX_OF_ADDRESS, MAX_OF_NAME, WINDOW_S, LoginLimit
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1000)
 
 
 @pytest.fixture

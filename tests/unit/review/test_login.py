@@ -3,6 +3,7 @@
 import pytest
 from fastapi.routing import APIRoute
 
+from helpers.clocks import Clock
 from helpers.reviews import HEADERS, browser, open_page, password_of
 from nonet.review.access import ROLES
 from nonet.review.accounts import IDLE_S, LONGEST_S
@@ -13,13 +14,6 @@ from nonet.review.security import OPEN
 USERS = (("Ada", "admin"), ("Ben", "reviewer"), ("Rea", "reader"))
 CELLS = [("a.png", "7", "SNE"), ("b.png", "7", "LY")]
 HTML = {"Accept": "text/html"}
-
-
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import nonet
 from helpers.networks import with_random_weights
-from helpers.odd_images import as_file
+from helpers.odd_images import as_file, noise
 from helpers.reviews import HEADERS, predicting
 from nonet.differential.shares import RESEARCH_USE
 from nonet.review import predictor as module
@@ -30,17 +29,13 @@ def page(tiny_run, tmp_path_factory):
         yield made
 
 
-def picture(seed, side=40):
-    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
-
-
 def metric(page, name):
     text = page.client.get("/metrics").text
     return float(re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)[1])
 
 
 def test_an_image_is_answered_as_in_predictions_csv(page, tmp_path):
-    (tmp_path / "a.png").write_bytes(as_file(picture(0)))
+    (tmp_path / "a.png").write_bytes(as_file(noise(0)))
     run = page.site.run
     table = nonet.predict(run, tmp_path / "a.png", out=tmp_path / "out", accelerator="cpu").table()
     row = table.iloc[0]
@@ -59,12 +54,12 @@ def test_an_image_is_answered_as_in_predictions_csv(page, tmp_path):
 
 
 def test_a_note_says_what_is_unusual(page):
-    assert "small" in page.predict(as_file(picture(0, 7))).json()["note"]
+    assert "small" in page.predict(as_file(noise(0, 7))).json()["note"]
 
 
 def test_images_that_arrive_together_are_predicted_together_and_alike(page):
     """While a turn is held elsewhere, all gather; they are as the ensemble says, whatever the batch."""
-    files = [as_file(picture(seed)) for seed in range(30)]
+    files = [as_file(noise(seed)) for seed in range(30)]
     before = metric(page, "nonet_batch_images_count"), metric(page, "nonet_batch_images_sum")
     with ThreadPoolExecutor(30) as pool:
         with page.site.predictor._turns:
@@ -75,7 +70,7 @@ def test_images_that_arrive_together_are_predicted_together_and_alike(page):
                 time.sleep(0.01)
         answers = [one.result().json() for one in waiting]
     ensemble = page.site.predictor._ensemble
-    proba = ensemble.predict_proba([picture(seed) for seed in range(30)])
+    proba = ensemble.predict_proba([noise(seed) for seed in range(30)])
     for answer, expected in zip(answers, proba):
         assert list(answer["proba"].values()) == pytest.approx(expected, abs=1e-5)
     assert metric(page, "nonet_batch_images_sum") - before[1] == 30
@@ -87,7 +82,7 @@ def test_if_too_many_wait_the_answer_says_when_to_try_again(page, monkeypatch):
     monkeypatch.setattr(module, "MAX_WAITING", 3)
     with ThreadPoolExecutor(8) as pool:
         with page.site.predictor._turns:
-            waiting = [pool.submit(page.predict, as_file(picture(0))) for _ in range(8)]
+            waiting = [pool.submit(page.predict, as_file(noise(0))) for _ in range(8)]
             end = time.monotonic() + 60
             while sum(one.done() for one in waiting) < 5:
                 assert time.monotonic() < end
@@ -96,10 +91,10 @@ def test_if_too_many_wait_the_answer_says_when_to_try_again(page, monkeypatch):
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert 1 <= int(refused.headers["retry-after"]) <= 60
-    assert page.predict(as_file(picture(0))).status_code == 200
+    assert page.predict(as_file(noise(0))).status_code == 200
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"<svg/>", as_file(picture(0))[:50], b"PK\x03\x04" + bytes(50)])
+@pytest.mark.parametrize("data", [b"", b"hello", b"<svg/>", as_file(noise(0))[:50], b"PK\x03\x04" + bytes(50)])
 def test_what_is_not_an_image_is_refused_with_the_reason(page, data):
     answer = page.predict(data)
     assert answer.status_code == 422
@@ -118,40 +113,38 @@ def test_what_is_too_large_is_refused(page, monkeypatch):
 def test_a_reader_may_predict_and_a_page_of_another_site_may_not(page):
     page.site.user = User("Cy", "reader")
     try:
-        assert page.predict(as_file(picture(0))).status_code == 200
+        assert page.predict(as_file(noise(0))).status_code == 200
     finally:
         page.site.user = User("Ada", "admin")
-    assert page.client.post("/api/predict", content=as_file(picture(0))).status_code == 403
-    assert page.predict(as_file(picture(0)), Origin="http://evil.example").status_code == 403
+    assert page.client.post("/api/predict", content=as_file(noise(0))).status_code == 403
+    assert page.predict(as_file(noise(0)), Origin="http://evil.example").status_code == 403
 
 
 def test_the_device_may_fail_once(page, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(page.site.predictor._ensemble, "score_prepared", lambda *about: 1 / 0)
-        assert page.predict(as_file(picture(0))).status_code == 503
-    assert page.predict(as_file(picture(0))).status_code == 200
+        assert page.predict(as_file(noise(0))).status_code == 503
+    assert page.predict(as_file(noise(0))).status_code == 200
 
 
 def test_whoever_waits_gets_the_next_turn():
-    """A thread that takes turn after turn, as a large upload does, lets another in after each."""
-    turns, taken, stop = Turns(), [], threading.Event()
+    """A thread that takes turn after turn, as a large upload does, lets in whoever waits before it gets another."""
+    turns, taken = Turns(), []
 
-    def work(name):
-        while not stop.is_set():
-            with turns:
-                taken.append(name)
+    def take():
+        with turns:
+            taken.append("single")
+
+    for _ in range(50):
+        waiting = threading.Thread(target=take)
+        with turns:
+            waiting.start()
+            while not turns._queue.locked():
                 time.sleep(0.001)
-
-    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
-    for thread in threads:
-        thread.start()
-    while len(taken) < 200:
-        time.sleep(0.01)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    later = "".join(taken[20:180])
-    assert "aaaa" not in later and "bbbb" not in later
+        with turns:
+            taken.append("upload")
+        waiting.join()
+    assert taken == ["single", "upload"] * 50
 
 
 def test_readiness_and_metrics(page):
@@ -174,4 +167,4 @@ def test_until_the_networks_are_loaded_the_page_is_there_and_says_so(page, tmp_p
         assert other.client.get("/healthz").status_code == 200
         assert other.client.get("/").status_code == 200
         assert other.client.get("/readyz").status_code == 503
-        assert other.predict(as_file(picture(0))).status_code == 503
+        assert other.predict(as_file(noise(0))).status_code == 503

@@ -1,4 +1,4 @@
-"""`nonet serve`: what it refuses before it listens, how quickly it starts, and that it needs no torch."""
+"""`nonet serve`: what it refuses before it listens, and that the page is there before torch is."""
 
 import getpass
 import json
@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
@@ -210,7 +209,7 @@ def test_the_command_line_takes_the_same_and_refuses_the_same(refused, nonet, ru
 
 
 @pytest.mark.slow
-def test_it_answers_within_seconds_and_loads_no_torch(run, predictions):
+def test_it_answers_before_torch_is_loaded(run, predictions):
     code = (
         "import sys, uvicorn, nonet, logging\n"
         "logging.basicConfig(level=logging.INFO)\n"
@@ -221,13 +220,11 @@ def test_it_answers_within_seconds_and_loads_no_torch(run, predictions):
         "uvicorn.Server = Server\n"
         f"nonet.serve({str(run)!r}, cases=[{str(predictions)!r}], port=0)\n"
     )
-    began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         address = next(found.group() for line in process.stderr if (found := re.search(r"http://\S+", line)))
         with urllib.request.urlopen(f"{address}/healthz", timeout=10) as answer:
             assert answer.read() == b'{"status":"ok"}'
-        assert time.monotonic() - began < 20, "5 s on an idle machine"
         assert process.stdout.readline() == "\n"
     finally:
         process.kill()

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from unittest import mock
@@ -21,7 +20,7 @@ import pytest
 from PIL import Image
 
 from helpers.networks import with_random_weights
-from helpers.odd_images import as_file, as_png16
+from helpers.odd_images import as_file, as_png16, noise, zipped
 from helpers.processes import small_files
 from helpers.reviews import HEADERS, PROGRAM, Predicting, predicting
 from nonet.data.images.decode import load_rgb
@@ -33,7 +32,7 @@ from nonet.review.access import User
 
 @pytest.fixture(scope="module")
 def trained(tiny_run, tmp_path_factory):
-    """A run whose networks tell images apart. Shared: copy it before opening its page."""
+    """Shared: copy it before opening its page."""
     return with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run")
 
 
@@ -48,22 +47,10 @@ def page(run):
         yield made
 
 
-def picture(seed, side=40):
-    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
-
-
-def zipped(files, **options):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, **options) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return stream.getvalue()
-
-
 def test_files_and_a_zip_become_a_case_of_what_the_ensemble_says(page):
     number = page.begin("Müller <7>")
-    assert page.send(number, "a.png", as_file(picture(0))).json() == {"num_images": 1, "refused": []}
-    archive = zipped({"slide/b.png": as_file(picture(1)), "slide/c.bmp": as_file(picture(2), "BMP")})
+    assert page.send(number, "a.png", as_file(noise(0))).json() == {"num_images": 1, "refused": []}
+    archive = zipped({"slide/b.png": as_file(noise(1)), "slide/c.bmp": as_file(noise(2), "BMP")})
     assert page.send(number, "slides.zip", archive).json() == {"num_images": 2, "refused": []}
     done = page.finish(number)
     assert (done["state"], done["num_images"], done["num_predicted"]) == ("done", 3, 3)
@@ -72,21 +59,21 @@ def test_files_and_a_zip_become_a_case_of_what_the_ensemble_says(page):
     case = page.client.get(f"/api/cases/{done['case_id']}").json()
     assert (case["name"], case["num_cells"], case["added_by"]) == ("Müller <7>", 3, "Ada")
     ensemble = page.site.predictor._ensemble
-    assert [cell["predicted"] for cell in cells] == ensemble.predict([picture(k) for k in range(3)])
+    assert [cell["predicted"] for cell in cells] == ensemble.predict([noise(k) for k in range(3)])
     for place, cell in enumerate(cells):
         assert cell["proba"] == pytest.approx(
-            dict(zip(ensemble.classes, ensemble.predict_proba([picture(place)])[0])), abs=1e-5
+            dict(zip(ensemble.classes, ensemble.predict_proba([noise(place)])[0])), abs=1e-5
         )
         shown = page.client.get(f"/cells/{cell['id']}/image").content
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(shown))), picture(place))
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(shown))), noise(place))
 
 
 def test_what_cannot_be_used_is_listed_with_its_reason_and_spoils_nothing(page):
     number = page.begin()
     files = {
-        "a.png": as_file(picture(0)),
+        "a.png": as_file(noise(0)),
         "notes.txt": b"hello",
-        "../up.png": as_file(picture(1)),
+        "../up.png": as_file(noise(1)),
         "cut.png": b"\x89PNG",
     }
     answer = page.send(number, "x.zip", zipped(files)).json()
@@ -104,7 +91,7 @@ def test_what_cannot_be_used_is_listed_with_its_reason_and_spoils_nothing(page):
 
 def test_a_file_that_is_sent_twice_is_stored_once(page):
     number = page.begin()
-    data = as_file(picture(0))
+    data = as_file(noise(0))
     assert page.send(number, "a.png", data).json()["num_images"] == 1
     assert page.send(number, "a.png", data).json()["num_images"] == 0
     assert page.send(number, "a.zip", zipped({"a.png": data})).json()["num_images"] == 1, (
@@ -120,7 +107,7 @@ def test_a_file_that_is_sent_twice_is_stored_once(page):
 def test_files_sent_at_once_all_arrive(page):
     number = page.begin()
     with ThreadPoolExecutor(8) as pool:
-        answers = [*pool.map(lambda k: page.send(number, f"{k % 20}.png", as_file(picture(k % 20, 20))), range(40))]
+        answers = [*pool.map(lambda k: page.send(number, f"{k % 20}.png", as_file(noise(k % 20, 20))), range(40))]
     assert {answer.status_code for answer in answers} == {200}
     assert sum(answer.json()["num_images"] for answer in answers) == 20
     done = page.finish(number)
@@ -141,8 +128,8 @@ def test_what_was_unusual_about_a_file_is_noted_though_only_its_pixels_are_kept(
 @pytest.mark.parametrize("case", ["007", "NA", "null", "=1+1", "1e5", "'x'", 'a,b"c', "Ж" * 200, "<script>"])
 def test_any_name_of_a_case_stays_as_it_is(page, case):
     number = page.begin(f"  {case}\n")
-    page.send(number, "=a.png", as_file(picture(0, 20)))
-    page.send(number, "b\",'.png", as_file(picture(1, 20)))
+    page.send(number, "=a.png", as_file(noise(0, 20)))
+    page.send(number, "b\",'.png", as_file(noise(1, 20)))
     done = page.finish(number)
     assert page.client.get(f"/api/cases/{done['case_id']}").json()["name"] == case
     cells = page.client.get(f"/api/cases/{done['case_id']}/cells").json()
@@ -160,7 +147,7 @@ def test_a_name_is_taken_by_an_open_upload_of_another_and_by_a_case(page, run):
     page.site.user = User("Bob", "reviewer")
     assert page.client.post("/api/uploads", json={"case": "7"}, headers=HEADERS).status_code == 409
     page.site.user = User("Ada", "reviewer")
-    page.send(number, "a.png", as_file(picture(0)))
+    page.send(number, "a.png", as_file(noise(0)))
     page.finish(number)
     assert page.client.post("/api/uploads", json={"case": "7"}, headers=HEADERS).status_code == 409
 
@@ -173,7 +160,7 @@ def test_uploads_of_others_do_not_exist_and_readers_cannot_upload(run):
         assert page.client.get("/api/uploads").json() == []
         for answer in (
             page.client.get(f"/api/uploads/{number}"),
-            page.send(number, "a.png", as_file(picture(0))),
+            page.send(number, "a.png", as_file(noise(0))),
             page.client.post(f"/api/uploads/{number}/predict", headers=HEADERS),
             page.client.delete(f"/api/uploads/{number}", headers=HEADERS),
         ):
@@ -194,16 +181,16 @@ def test_an_upload_that_does_not_exist(page, number):
 def test_what_is_closed_stays_closed(page):
     number = page.begin()
     assert page.client.post(f"/api/uploads/{number}/predict", headers=HEADERS).status_code == 409, "no image"
-    page.send(number, "a.png", as_file(picture(0)))
+    page.send(number, "a.png", as_file(noise(0)))
     page.finish(number)
-    assert page.send(number, "b.png", as_file(picture(1))).status_code == 409
+    assert page.send(number, "b.png", as_file(noise(1))).status_code == 409
     assert page.client.post(f"/api/uploads/{number}/predict", headers=HEADERS).status_code == 409
     assert page.client.delete(f"/api/uploads/{number}", headers=HEADERS).status_code == 409
 
 
 def test_a_deleted_upload_is_gone(page, run):
     number = page.begin()
-    page.send(number, "a.png", as_file(picture(0)))
+    page.send(number, "a.png", as_file(noise(0)))
     assert page.client.delete(f"/api/uploads/{number}", headers=HEADERS).status_code == 204
     assert page.client.get(f"/api/uploads/{number}").status_code == 404
     assert not (run / "review" / "uploads" / number).exists()
@@ -217,7 +204,7 @@ def test_limits(page, run, monkeypatch):
     number = page.begin()
     page.begin("8")
     assert page.client.post("/api/uploads", json={"case": "9"}, headers=HEADERS).status_code == 409
-    files = {f"{k}.png": as_file(picture(k, 20)) for k in range(8)}
+    files = {f"{k}.png": as_file(noise(k, 20)) for k in range(8)}
     answer = page.send(number, "a.zip", zipped(files)).json()
     assert (answer["num_images"], len(answer["refused"])) == (3, 5)
     found = page.status(number)
@@ -228,9 +215,9 @@ def test_limits(page, run, monkeypatch):
 def test_files_that_are_too_large_are_refused(page, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_FILE_BYTES", 5000)
     number = page.begin()
-    large = as_file(picture(0, 60), "BMP")
+    large = as_file(noise(0, 60), "BMP")
     assert page.send(number, "a.bmp", large).json()["refused"] == [{"name": "a.bmp", "reason": upload_files.TOO_LARGE}]
-    assert page.send(number, "b.png", as_file(picture(0, 20))).json()["num_images"] == 1
+    assert page.send(number, "b.png", as_file(noise(0, 20))).json()["num_images"] == 1
     headers = HEADERS | {"Content-Length": str(upload_files.MAX_ZIP_BYTES + 1)}
     answer = page.client.put(f"/api/uploads/{number}/files?name=a", content=b"x", headers=headers)
     assert answer.status_code == 413
@@ -242,21 +229,21 @@ def test_files_that_are_too_large_are_refused(page, monkeypatch):
 def test_a_full_disk_is_said_in_words(page, monkeypatch):
     number = page.begin()
     monkeypatch.setattr(uploads, "MIN_FREE_BYTES", 2**62)
-    answer = page.send(number, "a.png", as_file(picture(0)))
+    answer = page.send(number, "a.png", as_file(noise(0)))
     assert answer.status_code == 507 and "1 GB" in answer.json()["detail"]
     assert page.client.post("/api/uploads", json={"case": "8"}, headers=HEADERS).status_code == 507
     monkeypatch.undo()
     with small_files(1000):
-        answer = page.send(number, "a.png", as_file(picture(0)))
+        answer = page.send(number, "a.png", as_file(noise(0)))
     assert answer.status_code == 507
-    assert page.send(number, "a.png", as_file(picture(0))).json()["num_images"] == 1
+    assert page.send(number, "a.png", as_file(noise(0))).json()["num_images"] == 1
     assert page.finish(number)["num_images"] == 1
 
 
 def test_an_upload_goes_on_after_a_restart(run):
     with predicting(run, start=False) as page:
         number = page.begin()
-        page.send(number, "a.png", as_file(picture(0)))
+        page.send(number, "a.png", as_file(noise(0)))
         page.send(number, "notes.txt", b"hello")
     folder = run / "review" / "uploads" / number
     (folder / "arriving" / "half").write_bytes(b"x")
@@ -270,15 +257,15 @@ def test_an_upload_goes_on_after_a_restart(run):
         assert [file.name for file in (folder / "images").iterdir()] == ["00001.png"]
         assert [*(folder / "arriving").iterdir()] == []
         assert 'data-action="continue"' in page.client.get("/").text
-        assert page.send(number, "a.png", as_file(picture(0))).json()["num_images"] == 0
-        assert page.send(number, "b.png", as_file(picture(1))).json()["num_images"] == 1
+        assert page.send(number, "a.png", as_file(noise(0))).json()["num_images"] == 0
+        assert page.send(number, "b.png", as_file(noise(1))).json()["num_images"] == 1
         assert page.finish(number)["num_images"] == 2
 
 
 def test_abandoned_uploads_are_removed_at_the_start_and_others_stay(run, caplog):
     with predicting(run, start=False) as page:
         old, new = page.begin("old"), page.begin("new")
-        page.send(old, "a.png", as_file(picture(0)))
+        page.send(old, "a.png", as_file(noise(0)))
     folder = run / "review" / "uploads"
     facts = json.loads((folder / old / "upload.json").read_text())
     (folder / old / "upload.json").write_text(json.dumps(facts | {"changed_at": "2020-01-01T00:00:00.000+00:00"}))
@@ -308,7 +295,7 @@ def test_a_run_that_cannot_be_loaded_is_still_good_for_reviewing(run):
     weights = next(run.rglob("weights.safetensors"))
     with predicting(run, start=False) as page:
         number = page.begin()
-        page.send(number, "a.png", as_file(picture(0)))
+        page.send(number, "a.png", as_file(noise(0)))
         page.site.uploads.close(page.site.uploads.get(number, page.site.user))
     whole = weights.read_bytes()
     weights.write_bytes(whole[:100])
@@ -319,7 +306,7 @@ def test_a_run_that_cannot_be_loaded_is_still_good_for_reviewing(run):
         assert "weights.safetensors" in page.client.get("/").text
         for answer in (
             page.client.get("/readyz"),
-            page.predict(as_file(picture(0))),
+            page.predict(as_file(noise(0))),
             page.client.post("/api/uploads", json={"case": "8"}, headers=HEADERS),
         ):
             assert answer.status_code == 503 and "weights.safetensors" in answer.json()["detail"]
@@ -334,7 +321,7 @@ def test_a_run_that_cannot_be_loaded_is_still_good_for_reviewing(run):
 
 def test_a_failed_prediction_says_why_and_can_be_tried_again(page, monkeypatch):
     number = page.begin()
-    page.send(number, "a.png", as_file(picture(0)))
+    page.send(number, "a.png", as_file(noise(0)))
 
     def fail(*about):
         raise DataError("The device is on fire.")
@@ -377,7 +364,7 @@ def served(run):
 @pytest.mark.kill
 def test_what_was_acknowledged_survives_a_kill(run):
     """Killed while four clients send; each file that was acknowledged is there, and sending all again adds the rest."""
-    files = {f"{k}.png": as_file(picture(k, 60)) for k in range(60)}
+    files = {f"{k}.png": as_file(noise(k, 60)) for k in range(60)}
     acknowledged = []
     with served(run) as (process, page):
         number = page.begin()
@@ -411,7 +398,7 @@ def test_a_prediction_goes_on_after_a_kill_where_it_was(run):
     folder = run / "review" / "uploads"
     with served(run) as (process, page):
         number = page.begin()
-        page.send(number, "a.zip", zipped({f"{k}.png": as_file(picture(k, 200)) for k in range(250)}))
+        page.send(number, "a.zip", zipped({f"{k}.png": as_file(noise(k, 200)) for k in range(250)}))
         page.client.post(f"/api/uploads/{number}/predict", headers=PROGRAM)
         parts = folder / number / "predictions" / "parts"
         end = time.monotonic() + 90
