@@ -54,7 +54,7 @@ COMMANDS = {
     "specificity, Passing and Bablok, Bland and Altman.",
     "review:serve": "Open the page on which a person checks, corrects and signs the differentials of cases; on this "
     "machine only, unless the run has users.\n\nWhat is decided is stored in RUN/review/reviews.sqlite.",
-    "review:backup": "Copy all that is in RUN/review into one zip file, also while people review.\n\nTo restore it, "
+    "review:backup": "Copy all that is in RUN/review into one zip file, even while people review.\n\nTo restore it, "
     "stop the page, move RUN/review away if it is there, and extract the file in RUN.",
     "listing:backbones": "List the networks: parameters with the head, input size, licence of the weights, and whether "
     "they are cached.",
