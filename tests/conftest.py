@@ -65,3 +65,11 @@ def tiny_run(tiny_dataset, make_recipe, tmp_path_factory):
     from nonet.training.launch import train
 
     return train(make_recipe(), tiny_dataset, out=tmp_path_factory.mktemp("runs") / "tiny", accelerator="cpu")
+
+
+@pytest.fixture(scope="session")
+def random_run(tiny_run, tmp_path_factory):
+    """`tiny_run` with weights that tell images apart. Shared: copy it before changing anything in it."""
+    from helpers.networks import with_random_weights
+
+    return with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run")

@@ -6,7 +6,6 @@ import shutil
 import pytest
 
 from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, served, until
-from helpers.networks import with_random_weights
 from helpers.odd_images import as_file, noise, zipped
 
 pytestmark = NEEDS_BROWSER
@@ -23,14 +22,9 @@ DROP = """(files) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def trained(tiny_run, tmp_path_factory):
-    return with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run")
-
-
 @pytest.fixture
-def run(trained, tmp_path):
-    return shutil.copytree(trained.folder, tmp_path / "run")
+def run(random_run, tmp_path):
+    return shutil.copytree(random_run.folder, tmp_path / "run")
 
 
 def cell(seed):

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from helpers.networks import with_random_weights
 from nonet.artifacts.run import Run
 from nonet.data.images.decode import load_rgb
 from nonet.errors import DamagedError, DataError, NonetError, RecipeError, RunError
@@ -20,11 +19,6 @@ from nonet.evaluation.run_data import read_run
 from nonet.inference.load import load, parse_views
 from nonet.recipe import Predict
 from nonet.training.repair import set_aside_damaged_ensemble
-
-
-@pytest.fixture(scope="module")
-def random_run(tiny_run, tmp_path_factory):
-    return with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run")
 
 
 @pytest.fixture(scope="module")

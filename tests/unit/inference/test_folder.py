@@ -11,7 +11,6 @@ from filelock import FileLock
 
 import nonet.data.images.decode
 from helpers.folders import everything_in
-from helpers.networks import with_random_weights
 from nonet.errors import DataError, RunError, StorageError, UnreadableNowError
 from nonet.inference.folder import CHUNK_SIZE
 from nonet.inference.load import load
@@ -21,8 +20,8 @@ NUM_IMAGES = CHUNK_SIZE + 6
 
 
 @pytest.fixture(scope="module")
-def ensemble(tiny_run, tmp_path_factory):
-    return load(with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run"), accelerator="cpu")
+def ensemble(random_run):
+    return load(random_run, accelerator="cpu")
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ import pytest
 from scipy.special import softmax
 
 import nonet
-from helpers.networks import with_random_weights
 from nonet.inference.inspection import inspect
 from nonet.models.views import get_views
 
 
 @pytest.fixture(scope="module")
-def ensemble(tiny_run, tmp_path_factory):
-    return nonet.load(with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run"), accelerator="cpu")
+def ensemble(random_run):
+    return nonet.load(random_run, accelerator="cpu")
 
 
 def pixels(seed=0, shape=(40, 52)):

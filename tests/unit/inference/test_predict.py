@@ -15,7 +15,6 @@ import safetensors.torch
 from PIL import Image
 from scipy.special import softmax
 
-from helpers.networks import with_random_weights
 from helpers.sealing import seal
 from nonet.calibration.priors import estimate_priors
 from nonet.errors import DataError, RunError
@@ -27,8 +26,8 @@ from nonet.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run, tmp_path_factory):
-    return with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run")
+def run(random_run):
+    return random_run
 
 
 @pytest.fixture(scope="module")

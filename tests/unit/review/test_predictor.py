@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import nonet
-from helpers.networks import with_random_weights
 from helpers.odd_images import as_file, noise
 from helpers.reviews import HEADERS, predicting
 from nonet.differential.shares import RESEARCH_USE
@@ -22,10 +21,9 @@ from nonet.review.predictor import Turns
 
 
 @pytest.fixture(scope="module")
-def page(tiny_run, tmp_path_factory):
+def page(random_run, tmp_path_factory):
     """A page whose networks tell images apart. Shared: what is changed in it is changed back."""
-    run = with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run")
-    with predicting(run.folder) as made:
+    with predicting(shutil.copytree(random_run.folder, tmp_path_factory.mktemp("page") / "run")) as made:
         yield made
 
 

@@ -5,10 +5,7 @@ import io
 import json
 import logging
 import os
-import re
 import shutil
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.networks import with_random_weights
+from helpers import browsing
 from helpers.odd_images import as_file, as_png16, noise, zipped
 from helpers.processes import small_files
 from helpers.reviews import HEADERS, PROGRAM, Predicting, predicting
@@ -30,15 +27,9 @@ from nonet.review import upload_files, uploads
 from nonet.review.access import User
 
 
-@pytest.fixture(scope="module")
-def trained(tiny_run, tmp_path_factory):
-    """Shared: copy it before opening its page."""
-    return with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run")
-
-
 @pytest.fixture
-def run(trained, tmp_path):
-    return shutil.copytree(trained.folder, tmp_path / "run")
+def run(random_run, tmp_path):
+    return shutil.copytree(random_run.folder, tmp_path / "run")
 
 
 @pytest.fixture
@@ -337,28 +328,11 @@ def test_a_failed_prediction_says_why_and_can_be_tried_again(page, monkeypatch):
 @contextmanager
 def served(run):
     """Run `nonet serve` in a process of its own; yield it and a client."""
-    command = [
-        sys.executable,
-        "-m",
-        "nonet",
-        "serve",
-        str(run),
-        "--port",
-        "0",
-        "--accelerator",
-        "cpu",
-        "--reviewer",
-        "Ada",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        said = iter(process.stderr.readline, "")
-        address = next(found.group() for line in said if (found := re.search(r"http://\S+", line)))
-        with httpx.Client(base_url=address, timeout=60) as client:
-            yield process, Predicting(client, None)
-    finally:
-        process.kill()
-        process.communicate()
+    with (
+        browsing.served(run, "--accelerator", "cpu") as (address, process),
+        httpx.Client(base_url=address, timeout=60) as client,
+    ):
+        yield process, Predicting(client, None)
 
 
 @pytest.mark.kill

@@ -36,7 +36,7 @@ def typed(monkeypatch):
 
 def test_from_adding_a_user_to_removing_the_last(nonet, run, file):
     said = nonet("users", "add", run, "Ada", "--role", "admin", "--password-file", file)[1]
-    assert "Ada can log in as admin" in said and "started again" in said
+    assert "Ada can log in as admin" in said and "restarted" in said
     said = nonet("users", "add", run, "Ben", "--password-file", file)[1]
     assert said == "Ben can log in as reviewer.\n"
     token = nonet("users", "token", run, "ben", "laptop", "--days", "7")[1].strip()
