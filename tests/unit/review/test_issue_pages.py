@@ -52,7 +52,7 @@ def test_the_page_is_linked_and_names_the_classes_filters_and_the_command(doubte
     assert 'href="/issues"' in cases
     text = page.client.get("/issues?state=all").text
     assert "style=" not in text and "<script>" not in text
-    assert "--decisions" in text and str(doubted.run.decisions) in text
+    assert "--decisions decisions.csv" in text and "/api/issues/decisions.csv" in text
     assert text.count("<option") > 8
     assert 'value="all" selected' in text
 
