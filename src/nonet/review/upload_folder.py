@@ -195,11 +195,14 @@ def read_upload(folder: Path) -> Upload | None:
         shutil.rmtree(folder, ignore_errors=True)
         return None
     facts = read_json(file)
-    if facts.get("state") not in get_args(State):
-        logger.warning(f"{file} is damaged; this upload is left as it is.")
+    try:
+        if facts.get("state") not in get_args(State):
+            raise ValueError
+        upload = Upload(folder, **facts)
+        _read_files(upload)
+    except (KeyError, TypeError, ValueError):  # edited, or damaged by the disk: nonet writes both files whole
+        logger.warning(f"{file} or files.jsonl is damaged; this upload is left as it is.")
         return None
-    upload = Upload(folder, **facts)
-    _read_files(upload)
     (folder / "arriving").mkdir(exist_ok=True)
     for leftover in (*folder.glob(f"{TEMPORARY}*"), *folder.glob(f"images/{TEMPORARY}*"), *folder.glob("arriving/*")):
         leftover.unlink(missing_ok=True)

@@ -269,11 +269,13 @@ def test_abandoned_uploads_are_removed_at_the_start_and_others_stay(run, caplog)
     assert not (folder / old).exists() and (folder / new).exists()
 
 
-def test_damaged_folders_stop_nothing(run, caplog):
+@pytest.mark.parametrize("file", ["upload.json", "files.jsonl"])
+@pytest.mark.parametrize("text", ["{\n", '{"state": "receiving", "unknown": 1}\n', "[1]\n", "\x00\n"])
+def test_damaged_folders_stop_nothing(run, caplog, file, text):
     with predicting(run, start=False) as page:
         number = page.begin()
     folder = run / "review" / "uploads"
-    (folder / number / "upload.json").write_text("{")
+    (folder / number / file).write_text(text)
     (folder / ("a" * 32)).mkdir()  # killed before upload.json was there
     (folder / "mine").mkdir()
     with predicting(run, start=False) as page:
