@@ -145,10 +145,9 @@ def _refuse_change(request: Request, site: Site, caller: _Caller, *, is_open: bo
             return _ask_to_log_in(request, site)
         if not is_open and caller.token and not hmac.compare_digest(given.encode(), caller.token.encode()):
             return _answer(403, site.translate(request, _OTHER_LOGIN))
-    length = request.headers.get("content-length")
-    if length is None and "transfer-encoding" in request.headers:
+    if "transfer-encoding" in request.headers:  # whatever length is given beside it, more may follow
         return _answer(411, "The length of the request is missing.")
-    length = length or "0"
+    length = request.headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()) or int(length[:20]) > _max_bytes(request.url.path):
         return _answer(413, "The request is too large.")
     return None

@@ -53,6 +53,8 @@ def test_oversized_and_unmeasured_requests_are_refused(page):
     assert page.client.post(path, content=b"x" * 1_000_001, headers=HEADERS).status_code == 413
     assert page.client.post(path, content=iter([b"{}"]), headers=HEADERS).status_code == 411
     assert page.client.post(path, content=b"{}", headers=HEADERS | {"Content-Length": "x"}).status_code == 413
+    both = {"Content-Length": "2", "Transfer-Encoding": "chunked"}  # as many bytes as it likes would follow
+    assert page.client.post(path, content=b"{}", headers=HEADERS | both).status_code == 411
     assert page.post("reopen", {"comment": "x" * 2001}).status_code == 422
 
 
