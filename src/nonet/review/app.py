@@ -10,6 +10,7 @@ from fastapi import Body, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.requests import ClientDisconnect
 
 import nonet
 from nonet.cells import UNIDENTIFIED, class_colour
@@ -28,6 +29,7 @@ from nonet.review.login import add_login
 from nonet.review.metrics import add_metrics
 from nonet.review.pictures import as_answer, native, thumbnail
 from nonet.review.predict_api import add_predict
+from nonet.review.predictor import NotReadyError
 from nonet.review.records import NOT_SAVED, NotFoundError, ReviewError, StaleCellError
 from nonet.review.results import differential_of
 from nonet.review.run_page import add_run_page
@@ -152,13 +154,15 @@ def _add_errors(app: FastAPI, site: Site) -> None:
     def refused(request: Request, error: NonetError) -> Response:
         status = error.status if isinstance(error, ReviewError) else 507 if isinstance(error, StorageError) else 422
         more = {"cells": cells_json(site, request, error.cells)} if isinstance(error, StaleCellError) else {}
-        message, hint = error.message, error.hint or ""
+        message, hint = site.without_paths(error.message), site.without_paths(error.hint or "")
         if isinstance(error, StorageError) and not site.shows_all_names(get_user(request)):
             logger.error(message)
             message, hint = site.translate(request, NOT_SAVED), ""  # without the path
         if isinstance(error, ReviewError):
             message = site.translate(request, error.words).format(**error.values)
             hint = site.translate(request, error.what_to_do) if error.what_to_do else ""
+        if isinstance(error, NotReadyError):  # its words are the library's
+            message = site.without_paths(message)
         return answer(request, status, f"{message} {hint}".strip(), **more)
 
     @app.exception_handler(HTTPException)
@@ -176,6 +180,10 @@ def _add_errors(app: FastAPI, site: Site) -> None:
             return answer(request, 404, site.translate(request, NotFoundError.words))
         place = ".".join(str(part) for part in first["loc"][1:])[:100]
         return answer(request, 422, f"The request cannot be used: {place + ': ' if place else ''}{first['msg']}.")
+
+    @app.exception_handler(ClientDisconnect)
+    def gone(request: Request, error: ClientDisconnect) -> Response:
+        return answer(request, 400, "The request did not arrive whole.")  # nobody reads it, and it is no fault
 
     @app.exception_handler(sqlite3.Error)
     def failed(request: Request, error: sqlite3.Error) -> Response:

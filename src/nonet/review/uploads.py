@@ -19,7 +19,7 @@ from nonet.artifacts.storage import TEMPORARY, writing_to
 from nonet.artifacts.system_files import is_leftover
 from nonet.data.images.file_kinds import HEAD_BYTES
 from nonet.differential.count import NO_CASE
-from nonet.errors import DataError, printable
+from nonet.errors import DataError, StorageError, printable
 from nonet.review import upload_folder as folders
 from nonet.review.access import User
 from nonet.review.database import now
@@ -206,9 +206,12 @@ class Uploads:
         refused : list of Refusal
             What was not taken.
         """
-        with file.open("rb") as stream:
-            head = stream.read(HEAD_BYTES)
-        size = file.stat().st_size
+        try:
+            with file.open("rb") as stream:
+                head = stream.read(HEAD_BYTES)
+            size = file.stat().st_size
+        except FileNotFoundError as error:  # the upload was deleted while the file arrived
+            raise NotFoundError from error
         if size > (MAX_ZIP_BYTES if is_zip(head) else MAX_FILE_BYTES):
             return 0, [self.refuse(upload, name, TOO_LARGE)]
         if not is_zip(head):
@@ -300,7 +303,11 @@ class Uploads:
         """Note why an upload could not be predicted."""
         logger.error(f'The upload of case "{printable(upload.case)}" could not be predicted: {reason}')
         with upload.lock:
-            self._change(upload, state="failed", reason=reason)
+            try:
+                self._change(upload, state="failed", reason=reason)
+            except StorageError as error:  # known until the program ends; the next start predicts it again
+                logger.error(error.message)
+                upload.state, upload.reason = "failed", reason
 
     def delete(self, upload: Upload) -> None:
         """Remove an upload that is not being predicted, and has not become a case.
@@ -329,9 +336,13 @@ class Uploads:
                 self.delete(upload)
 
     def _change(self, upload: Upload, **values: Any) -> None:
-        for name, value in values.items():
-            setattr(upload, name, value)
-        folders.save(upload)
+        before = {name: getattr(upload, name) for name in values}
+        vars(upload).update(values)
+        try:
+            folders.save(upload)
+        except StorageError:
+            vars(upload).update(before)  # what is not on disk has not happened: it can be tried again
+            raise
 
 
 def _require_receiving(upload: Upload) -> None:

@@ -1,5 +1,6 @@
 """Uploads: files in, a case out; what is kept of them, what is refused, and what a kill leaves."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -21,10 +22,11 @@ from helpers.odd_images import as_file, as_png16, noise, zipped
 from helpers.processes import small_files
 from helpers.reviews import HEADERS, PROGRAM, Predicting, predicting
 from nonet.data.images.decode import load_rgb
-from nonet.errors import DataError
+from nonet.errors import DataError, StorageError
 from nonet.inference.folder import PredictionFolder
 from nonet.review import upload_files, uploads
 from nonet.review.access import User
+from nonet.review.records import NotFoundError
 
 
 @pytest.fixture
@@ -188,6 +190,35 @@ def test_a_deleted_upload_is_gone(page, run):
     assert page.begin() != number
 
 
+def test_an_upload_that_is_deleted_while_a_file_arrives(page):
+    upload = page.site.uploads.get(page.begin(), page.site.user)
+    with pytest.raises(NotFoundError), page.site.uploads.arriving(upload) as file:
+        file.write_bytes(as_file(picture(0)))
+        assert page.client.delete(f"/api/uploads/{upload.id}", headers=HEADERS).status_code == 204
+        page.site.uploads.add(upload, "a.png", file)
+    assert not upload.folder.exists()
+
+
+def test_a_connection_that_ends_within_a_file_is_no_fault_of_the_program(page):
+    number = page.begin()
+    sent, arriving = [], [{"type": "http.request", "body": b"abc", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive():
+        return arriving.pop(0) if len(arriving) > 1 else arriving[0]
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(name.lower().encode(), value.encode()) for name, value in PROGRAM.items()]
+    headers += [(b"host", b"127.0.0.1:8765"), (b"content-length", b"5000")]
+    place = {"path": f"/api/uploads/{number}/files", "query_string": b"name=a.png", "root_path": ""}
+    scope = {"type": "http", "method": "PUT", "scheme": "http", "headers": headers, "http_version": "1.1"} | place
+    asyncio.run(page.client.app(scope, receive, send))
+    assert all(message.get("status", 400) < 500 for message in sent)
+    assert page.send(number, "a.png", as_file(picture(0))).json()["num_images"] == 1
+    assert page.finish(number)["num_images"] == 1, "nothing counts as arriving still"
+
+
 def test_limits(page, run, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_OPEN", 2)
     monkeypatch.setattr(uploads, "MAX_IMAGES", 3)
@@ -229,6 +260,29 @@ def test_a_full_disk_is_said_in_words(page, monkeypatch):
     assert answer.status_code == 507
     assert page.send(number, "a.png", as_file(noise(0))).json()["num_images"] == 1
     assert page.finish(number)["num_images"] == 1
+
+
+def test_a_disk_that_is_full_when_a_state_changes_holds_up_nothing_for_good(page, monkeypatch):
+    numbers = [page.begin(case) for case in ("7", "8")]
+    for number in numbers:
+        page.send(number, "a.png", as_file(picture(0)))
+
+    def full(*about):
+        raise StorageError("No space left on device.")
+
+    def fail(*about):
+        patched.setattr(uploads.folders, "save", full)
+        raise DataError("The device is on fire.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(uploads.folders, "save", full)
+        assert page.client.post(f"/api/uploads/{numbers[0]}/predict", headers=PROGRAM).status_code == 507
+        assert page.status(numbers[0])["state"] == "receiving"
+    with monkeypatch.context() as patched:
+        patched.setattr(page.site.predictor, "predict_folder", fail)
+        assert page.finish(numbers[0], seconds=30)["state"] == "failed"
+    for number in numbers:
+        assert page.finish(number, seconds=30)["state"] == "done"
 
 
 def test_an_upload_goes_on_after_a_restart(run):

@@ -7,8 +7,10 @@ import sys
 import pytest
 
 from helpers.prediction_folders import write_run
+from helpers.reviews import open_page
 from nonet.artifacts.run import Run
 from nonet.review.accounts import Accounts
+from nonet.review.predictor import Predictor
 
 GOOD = "correct horse battery"
 
@@ -109,3 +111,18 @@ def test_a_disk_that_fails_is_a_message(refused, run, file):
     run.users.parent.mkdir()
     run.users.mkdir()
     assert "users.sqlite" in refused("users", "add", run, "Ada", "--password-file", file)
+
+
+def test_errors_show_no_place_of_the_machine_to_those_who_log_in(tmp_path, monkeypatch):
+    page = open_page(tmp_path, [("a.png", "7", "SNE")], users=[("Ada", "admin"), ("Rea", "reader")])
+    page.run.issues.parent.mkdir(parents=True, exist_ok=True)
+    page.run.issues.write_text("a,b\n1,2\n")
+    client = page.log_in("Rea").client
+    answer = client.get("/api/issues")
+    assert answer.status_code == 422 and "issues.csv" in answer.text
+    assert str(tmp_path) not in answer.text
+    monkeypatch.setattr(Predictor, "problem", f"{page.run.folder}/weights.safetensors is damaged.")
+    cell = page.store.cells(page.case_id)[0].id
+    for answer in (client.get(f"/api/cells/{cell}/inspection"), client.get("/readyz")):
+        assert answer.status_code == 503 and "weights.safetensors" in answer.text
+        assert str(tmp_path) not in answer.text
