@@ -177,7 +177,7 @@ _WORDS = {
     413: "The request is too large.",
     421: "The page is not served under this name.",
     422: "The request cannot be used.",
-    429: "Too many images are waiting; Retry-After says when to try again.",
+    429: "Too many images are waiting; Retry-After, if there is one, says when to try again.",
     503: "It cannot be done now.",
     507: "The disk is full.",
 }

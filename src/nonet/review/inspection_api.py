@@ -6,6 +6,7 @@ from fastapi import FastAPI, Path, Response
 from pydantic import BaseModel
 
 from nonet.review.access import Reader
+from nonet.review.answers import describe
 from nonet.review.bodies import Number
 from nonet.review.pictures import as_answer, thumbnail
 from nonet.review.records import Cell, NotFoundError
@@ -54,7 +55,7 @@ def add_inspection(app: FastAPI, site: Site) -> None:
             raise NotFoundError
         return cell
 
-    @app.get("/api/cells/{cell_id}/inspection")
+    @app.get("/api/cells/{cell_id}/inspection", responses=describe(429))
     def inspect(cell_id: Number, user: Reader) -> InspectionAnswer:
         """Return what each network calls a cell, and the labelled cells most like it; 503 while networks are loaded."""
         cell = readable(cell_id)

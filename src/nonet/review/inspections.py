@@ -17,7 +17,7 @@ from nonet.evaluation.neighbours import LabelledCell, LabelledCells
 from nonet.evaluation.run_data import read_run
 from nonet.review.pictures import pixels_of
 from nonet.review.predictor import Predictor
-from nonet.review.records import Cell, NotFoundError
+from nonet.review.records import Cell, NotFoundError, ReviewError, translatable
 
 if TYPE_CHECKING:
     from nonet.inference.inspection import Inspection
@@ -25,8 +25,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nonet")
 
 _CACHED = 64
+#: Questions that wait for the networks: each holds a thread of the program, and the other pages need some as well.
+_MAX_WAITING = 16
 _HEAT_RGB = (255, 90, 0)
 _MOST_OPAQUE = 150  # of 255: the cell stays visible
+
+
+class BusyNetworksError(ReviewError):
+    """Too many questions wait for the networks."""
+
+    status = 429
+    words = translatable("Too many cells are being looked at now. Try again in a moment.")
 
 
 class Vote(NamedTuple):
@@ -58,7 +67,8 @@ class Inspections:
 
     def __init__(self, run: Run, predictor: Predictor):
         self._run, self._predictor = run, predictor
-        self._reading = threading.Lock()
+        self._reading, self._looking = threading.Lock(), threading.Lock()
+        self._places = threading.BoundedSemaphore(_MAX_WAITING)
         self._inspect = lru_cache(maxsize=_CACHED)(self._inspect_file)
 
     def votes(self, cell: Cell) -> list[Vote]:
@@ -76,6 +86,8 @@ class Inspections:
         ------
         NotReadyError
             If the networks are not loaded.
+        BusyNetworksError
+            If too many questions wait.
         DataError
             If the image cannot be read, or is not the one that was predicted.
         """
@@ -119,7 +131,13 @@ class Inspections:
         return str(file), sha256
 
     def _look(self, cell: Cell) -> "Inspection":
-        return self._inspect(cell.path, cell.sha256, str(cell.facts.get("best") or ""), self._predictor.model)
+        if not self._places.acquire(blocking=False):
+            raise BusyNetworksError
+        try:
+            with self._looking:  # one after another: who asks for the same cell finds it, rather than has it done again
+                return self._inspect(cell.path, cell.sha256, str(cell.facts.get("best") or ""), self._predictor.model)
+        finally:
+            self._places.release()
 
     def _inspect_file(self, path: str, sha256: str, best: str, model: str) -> "Inspection":
         return self._predictor.inspect(pixels_of(path, sha256), best)

@@ -2,6 +2,10 @@
 
 import io
 import shutil
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -62,3 +66,26 @@ def test_before_the_networks_are_loaded_the_answer_says_so(tmp_path):
         assert page.client.get(path).status_code == 503, path
     assert page.client.get(f"/api/cells/{second.id}/inspection").status_code == 404, "an unreadable image"
     assert page.client.get("/api/cells/999/inspection").status_code == 404
+
+
+def test_many_questions_at_once_leave_room_for_the_other_pages(looked_at, monkeypatch):
+    page, _, cell = looked_at
+    inspect, asked, goes_on = page.site.predictor.inspect, [], threading.Event()
+
+    def wait(*about):
+        asked.append(about)
+        assert goes_on.wait(60)
+        return inspect(*about)
+
+    monkeypatch.setattr(page.site.predictor, "inspect", wait)
+    page.site.inspections._inspect.cache_clear()
+    with ThreadPoolExecutor(30) as pool:
+        answers = [pool.submit(page.client.get, f"/cells/{cell['id']}/heat") for _ in range(30)]
+        try:
+            refused = {each.result().status_code for each in islice(as_completed(answers, timeout=30), 10)}
+            assert refused == {429}
+            assert page.client.get("/healthz").status_code == 200
+        finally:
+            goes_on.set()
+    assert Counter(each.result().status_code for each in answers)[200] == 16
+    assert len(asked) == 1, "the same cell is looked at once, however many ask"

@@ -5,7 +5,7 @@ import { element } from "./element.js";
 import { text } from "./words.js";
 
 const WAIT_MS = 250;
-const [AGAIN_MS, MOST_TIMES] = [3000, 20]; // while the networks are being loaded
+const [AGAIN_MS, MOST_TIMES] = [3000, 20]; // while the networks are being loaded, or are busy
 
 export function makeInspection(byLabel) {
   const place = document.getElementById("networks");
@@ -38,7 +38,7 @@ export function makeInspection(byLabel) {
     if (shown !== cell.id) return;
     if (!response.ok) {
       place.replaceChildren(element("p", "note", text(answer.detail)));
-      if (response.status === 503 && times < MOST_TIMES) timer = setTimeout(() => ask(cell, times + 1), AGAIN_MS);
+      if ([429, 503].includes(response.status) && times < MOST_TIMES) timer = setTimeout(() => ask(cell, times + 1), AGAIN_MS);
       return;
     }
     place.replaceChildren(...describe(cell, answer));
