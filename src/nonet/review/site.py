@@ -10,6 +10,7 @@ from anyio import CapacityLimiter
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
+from markupsafe import escape
 
 from nonet.artifacts.run import Run
 from nonet.cells import class_colour, class_name
@@ -175,5 +176,10 @@ class Site:
 def _environment(language: Language) -> Environment:
     made = html_environment(HERE / "templates")
     made.add_extension("jinja2.ext.i18n")
-    made.install_gettext_translations(language.translations, newstyle=True)  # type: ignore[attr-defined]
+    words = language.translations  # of a translator: text, in which "<" and "&" are nothing but letters
+    made.install_gettext_callables(  # type: ignore[attr-defined]
+        lambda one: escape(words.gettext(one)),
+        lambda one, many, num: escape(words.ngettext(one, many, num)),
+        newstyle=True,
+    )
     return made

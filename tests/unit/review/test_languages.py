@@ -3,14 +3,18 @@
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
 
-from helpers.reviews import HEADERS, open_page
+from helpers.reviews import HEADERS, browser, open_page
 from nonet.cells import CELLS
 from nonet.errors import DataError
+from nonet.review.access import User
+from nonet.review.app import make_app
 from nonet.review.languages import FOLDER, Languages, read_language
+from nonet.review.site import Site
 
 HEAD = 'msgid ""\nmsgstr ""\n"Language: {}\\n"\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
 
@@ -118,3 +122,13 @@ def test_a_missing_or_binary_file_is_named(tmp_path, content):
         file.write_bytes(content)
     with pytest.raises(NonetError, match=r"fr\.po"):
         Languages([file])
+
+
+def test_a_translation_is_text_whatever_letters_it_has(tmp_path):
+    file = tmp_path / "fr.po"
+    file.write_text(HEAD.format("fr") + 'msgid "Cases"\nmsgstr "Cas <b>& \'plus\'"\n', encoding="utf-8")
+    page = open_page(tmp_path, [("a.png", "7", "SNE")])
+    site = Site(page.run, page.store, User("Ada", "admin"), "run", languages=Languages([file]))
+    shown = browser(make_app(site)).get("/", headers={"Accept-Language": "fr"}).text
+    assert "Cas <b>" not in shown
+    assert "Cas <b>& 'plus'" in unescape(shown)
