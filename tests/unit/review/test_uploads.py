@@ -193,7 +193,7 @@ def test_a_deleted_upload_is_gone(page, run):
 def test_an_upload_that_is_deleted_while_a_file_arrives(page):
     upload = page.site.uploads.get(page.begin(), page.site.user)
     with pytest.raises(NotFoundError), page.site.uploads.arriving(upload) as file:
-        file.write_bytes(as_file(picture(0)))
+        file.write_bytes(as_file(noise(0)))
         assert page.client.delete(f"/api/uploads/{upload.id}", headers=HEADERS).status_code == 204
         page.site.uploads.add(upload, "a.png", file)
     assert not upload.folder.exists()
@@ -215,7 +215,7 @@ def test_a_connection_that_ends_within_a_file_is_no_fault_of_the_program(page):
     scope = {"type": "http", "method": "PUT", "scheme": "http", "headers": headers, "http_version": "1.1"} | place
     asyncio.run(page.client.app(scope, receive, send))
     assert all(message.get("status", 400) < 500 for message in sent)
-    assert page.send(number, "a.png", as_file(picture(0))).json()["num_images"] == 1
+    assert page.send(number, "a.png", as_file(noise(0))).json()["num_images"] == 1
     assert page.finish(number)["num_images"] == 1, "nothing counts as arriving still"
 
 
@@ -265,7 +265,7 @@ def test_a_full_disk_is_said_in_words(page, monkeypatch):
 def test_a_disk_that_is_full_when_a_state_changes_holds_up_nothing_for_good(page, monkeypatch):
     numbers = [page.begin(case) for case in ("7", "8")]
     for number in numbers:
-        page.send(number, "a.png", as_file(picture(0)))
+        page.send(number, "a.png", as_file(noise(0)))
 
     def full(*about):
         raise StorageError("No space left on device.")
