@@ -147,6 +147,7 @@ def predicting(run, *, start=True, **options):
 
     site = make_site(run, **options)
     if start:
+        site.predictor.want()
         site.start()
         assert site.predictor.wait(60), site.predictor.problem
     try:

@@ -33,6 +33,8 @@ logger = logging.getLogger("nonet")
 BATCH_SIZE = 64
 MAX_WAITING = 128
 _MAX_RETRY_S = 60
+#: The networks are loaded once no page was asked for this long, at the latest so long after the start.
+_QUIET_S, _LATEST_S = 1.0, 15.0
 _SMOOTHING = 0.2  # of the time that an image takes
 
 
@@ -102,7 +104,8 @@ class Predictor:
         self.run, self.accelerator = run, accelerator
         self.model = ""
         self.on_batch: Callable[[int], None] = lambda num: None
-        self._loaded, self._stopping = threading.Event(), threading.Event()
+        self._wanted, self._loaded, self._stopping = threading.Event(), threading.Event(), threading.Event()
+        self._last_request = time.monotonic()
         self._problem: str | None = None
         self._turns = Turns()
         self._tasks: list[_Task] = []
@@ -111,14 +114,28 @@ class Predictor:
         self._seconds_per_image = 0.05
         self._thread: threading.Thread | None = None
 
+    def note_request(self) -> None:
+        """Note that a page was asked for."""
+        self._last_request = time.monotonic()
+
+    def want(self) -> None:
+        """Load the networks without waiting for a quiet moment."""
+        self._wanted.set()
+
+    def _require_ready(self) -> None:
+        self.want()
+        if self.problem is not None:
+            raise NotReadyError(problem=self.problem)
+
     def start(self) -> None:
-        """Load the networks, and then predict, in a thread of its own; returns at once."""
+        """Load the networks in a quiet moment, and then predict, in a thread of its own; returns at once."""
         self._thread = threading.Thread(target=self._work, name="predictor", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread, and let a folder that is being predicted stop at its next pass."""
         self._stopping.set()
+        self._wanted.set()
         with self._changed:
             self._changed.notify_all()
         if self._thread is not None:
@@ -172,8 +189,7 @@ class Predictor:
         BusyError
             If all places are taken.
         """
-        if self.problem is not None:
-            raise NotReadyError(problem=self.problem)
+        self._require_ready()
         with self._changed:
             if self._num_admitted >= MAX_WAITING:
                 seconds = self._num_admitted * self._seconds_per_image
@@ -238,8 +254,7 @@ class Predictor:
         NotReadyError
             If the networks cannot predict.
         """
-        if self.problem is not None:
-            raise NotReadyError(problem=self.problem)
+        self._require_ready()
         from nonet.inference.inspection import inspect
 
         with self._turns:
@@ -261,7 +276,16 @@ class Predictor:
         ensemble.turn = _Passes(self._turns, self._stopping)
         predict(ensemble, images, out=out)
 
+    def _wait_for_quiet(self) -> None:
+        """Wait until no page is being asked for: loading takes a core for seconds, and people look first."""
+        latest = time.monotonic() + _LATEST_S
+        while not self.is_stopping and time.monotonic() < latest:
+            left_s = self._last_request + _QUIET_S - time.monotonic()
+            if left_s <= 0 or self._wanted.wait(left_s):
+                return
+
     def _work(self) -> None:
+        self._wait_for_quiet()
         try:
             self._load()
         except NonetError as error:

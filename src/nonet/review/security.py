@@ -33,6 +33,8 @@ HEADER = "x-nonet"
 MAX_BODY_BYTES = 1_000_000
 #: What those who are not logged in can open, besides /static.
 OPEN = frozenset({"/login", "/api/login", "/texts.js", "/labels.css", "/language", "/healthz", "/readyz"})
+#: What programs ask all the time.
+_PROBES = {"/healthz", "/readyz", "/metrics"}
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _LOG_IN = translatable("You are not logged in, or your login has ended. Log in, then try again.")
 _OTHER_LOGIN = translatable("Somebody else has logged in since this page was opened. Reload it, then try again.")
@@ -87,6 +89,8 @@ def add_security(app: FastAPI, site: Site) -> None:
 
     @app.middleware("http")
     async def check(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.url.path not in _PROBES:
+            site.predictor.note_request()
         response = await _check(request, site) or await call_next(request)
         for header, value in _HEADERS.items():
             response.headers.setdefault(header, value)

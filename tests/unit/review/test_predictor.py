@@ -166,3 +166,25 @@ def test_until_the_networks_are_loaded_the_page_is_there_and_says_so(page, tmp_p
         assert other.client.get("/").status_code == 200
         assert other.client.get("/readyz").status_code == 503
         assert other.predict(as_file(noise(0))).status_code == 503
+
+
+def test_networks_are_loaded_in_a_quiet_moment_or_when_somebody_asks_them(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_QUIET_S", 1000)
+    monkeypatch.setattr(module, "_LATEST_S", 1000)
+    run = shutil.copytree(page.site.run.folder, tmp_path / "run")
+    with predicting(run, start=False) as other:
+        other.site.predictor.start()
+        assert other.client.get("/").status_code == 200
+        assert not other.site.predictor.wait(0.5), "a page was asked for a moment ago"
+        assert other.predict(as_file(noise(0))).status_code == 503
+        assert other.site.predictor.wait(60)
+        assert other.predict(as_file(noise(0))).status_code == 200
+
+
+def test_networks_are_loaded_in_the_end_however_busy_the_page_is(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_QUIET_S", 1000)
+    monkeypatch.setattr(module, "_LATEST_S", 0)
+    run = shutil.copytree(page.site.run.folder, tmp_path / "run")
+    with predicting(run, start=False) as other:
+        other.site.predictor.start()
+        assert other.site.predictor.wait(60)
