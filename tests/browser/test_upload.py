@@ -3,9 +3,10 @@
 import base64
 import shutil
 
+import pandas as pd
 import pytest
 
-from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, served, until
+from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, press, served, until
 from helpers.odd_images import as_file, noise, zipped
 
 pytestmark = NEEDS_BROWSER
@@ -41,8 +42,22 @@ def images_shown(page):
     return sorted(cell["image"] for cell in get_json(page, f"/api/cases/{number}/cells"))
 
 
-def test_a_zip_and_loose_files_that_are_dropped_become_a_case(browser, run):
-    with served(run) as (address, _), opened(browser, address) as page:
+def label_and_sign(page):
+    """Give every unidentified cell a class, accept all others, and sign: by keys alone."""
+    for _ in range(20):
+        if page.evaluate("document.activeElement.id === 'next'"):
+            break
+        is_unidentified = page.evaluate("document.activeElement.closest('section').dataset.code === 'unidentified'")
+        press(page, "s" if is_unidentified else "Enter")
+    until(page, "!document.getElementById('left').textContent.includes('saving')")
+    press(page, "Enter")
+    page.wait_for_selector(".sign button:focus")
+    press(page, "Enter")
+    page.wait_for_selector("text=Signed by Ada")
+
+
+def test_a_zip_and_loose_files_that_are_dropped_become_a_case_that_is_signed(browser, run):
+    with served(run) as (address, _), opened(browser, address, accept_downloads=True) as page:
         assert "Drop images" in page.inner_text("#no-cases")
         archive = zipped({f"slide/{k}.png": cell(k) for k in range(5)})
         drop(page, {"slides.zip": archive, "a.png": cell(10), "b.png": cell(11), ".DS_Store": b"x"})
@@ -51,9 +66,15 @@ def test_a_zip_and_loose_files_that_are_dropped_become_a_case(browser, run):
         page.fill("#case", "Müller <7>")
         page.press("#case", "Enter")
         assert images_shown(page) == ["0.png", "1.png", "2.png", "3.png", "4.png", "a.png", "b.png"]
-        assert page.query_selector_all(".tile")
+        assert len(page.query_selector_all(".tile")) == 7
+        label_and_sign(page)
+        with page.expect_download() as download:
+            page.click("text=CSV")
+        counted = pd.read_csv(download.value.path()).query("part == 'class'")
+        assert counted["count"].sum() == 7 and set(counted["status"]) == {"final"}
         page.goto(address)
         assert page.inner_text(".cases tbody th") == "Müller <7>"
+        assert "signed by Ada" in page.inner_text(".cases tbody")
         assert page.query_selector(".unfinished") is None
 
 
