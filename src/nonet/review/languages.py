@@ -76,8 +76,17 @@ class Languages:
         chosen = request.cookies.get(COOKIE, "")
         if chosen in self.by_code:
             return self.by_code[chosen]
-        preferred = [part.split(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")]
+        preferred = _by_preference(request.headers.get("accept-language", ""))
         return self.by_code[negotiate_locale(preferred, [*self.by_code], sep="-") or "en"]
+
+
+def _by_preference(header: str) -> list[str]:
+    """Return the languages of an Accept-Language header, the most wanted first; those with weight 0 are left out."""
+    weights = {}
+    for part in header.split(","):
+        code, _, weight = part.partition(";q=")
+        weights[code.strip()] = float(weight) if re.fullmatch(r"[01](\.\d{0,3})?", weight.strip()) else 1.0
+    return sorted((code for code, weight in weights.items() if weight), key=lambda code: -weights[code])
 
 
 def read_language(file: Path) -> Language:

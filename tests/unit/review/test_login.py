@@ -84,6 +84,11 @@ def test_everything_else_is_closed_to_those_who_are_not_logged_in(page):
     assert "b.png" not in page.client.get("/login").text
 
 
+def test_the_form_cannot_be_sent_before_its_script_is_there(page):
+    """A browser would send it by itself, without the header that logging in needs."""
+    assert page.client.get("/login").text.count("<button disabled>") == 1
+
+
 def test_a_person_logs_in_decides_and_logs_out(page):
     ben = page.log_in("Ben")
     assert "Ben" in ben.client.get("/").text and "Log out" in ben.client.get("/").text
