@@ -30,7 +30,7 @@ from skimage.restoration import estimate_sigma as scikit_image_sigma
 
 from nonet.cells import CLASSES
 from nonet.data.preprocess.cache import prepare_images, worker_pool
-from nonet.data.preprocess.crops import Crop
+from nonet.data.preprocess.crop import Crop
 from nonet.data.preprocess.denoise import denoise, estimate_sigma, non_local_means, patch_distance_px, warm_up
 from nonet.recipe import Denoise
 from nonet.synthetic.dataset import draw_cell

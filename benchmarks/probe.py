@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 import nonet
 from nonet.artifacts.run import written_whole
 from nonet.data.preprocess.cache import prepare_images
-from nonet.data.preprocess.crops import Crop
+from nonet.data.preprocess.crop import Crop
 from nonet.evaluation.oof import align_oof
 from nonet.evaluation.tables import format_table, table_1
 from nonet.models.backbones import get_backbone, load_pretrained, make_backbone

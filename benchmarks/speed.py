@@ -24,7 +24,7 @@ from machine import machine_in_words
 
 import nonet
 from nonet.data.preprocess.cache import prepare_images
-from nonet.data.preprocess.crops import Crop
+from nonet.data.preprocess.crop import Crop
 from nonet.recipe import load_recipe
 from nonet.synthetic.dataset import draw_dataset
 

@@ -8,7 +8,8 @@ import importlib
 
 __version__ = "0.1.0"
 
-_HOME = {
+#: Public name → its module.
+HOMES = {
     "build_dataset": "nonet.data.build",
     "check_dataset": "nonet.data.verify",
     "Dataset": "nonet.data.manifest",
@@ -48,7 +49,7 @@ _HOME = {
     "NonetError": "nonet.errors",
 }
 
-__all__ = [*_HOME, "__version__"]
+__all__ = [*HOMES, "__version__"]
 
 
 def __dir__() -> list[str]:
@@ -56,6 +57,6 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in HOMES:
         raise AttributeError(f"module 'nonet' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return getattr(importlib.import_module(HOMES[name]), name)

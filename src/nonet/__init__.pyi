@@ -39,4 +39,5 @@ from nonet.synthetic.dataset import draw_dataset as draw_dataset
 from nonet.training.launch import train as train
 
 __version__: Final[str]
+HOMES: Final[dict[str, str]]
 __all__: list[str]

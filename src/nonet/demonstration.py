@@ -15,7 +15,8 @@ from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds, write_folds
 from nonet.data.images.decode import load_rgb
 from nonet.data.manifest import Dataset
-from nonet.data.preprocess.crops import Crop, prepare_crops
+from nonet.data.preprocess.crop import Crop
+from nonet.data.preprocess.crops import prepare_crops
 from nonet.data.preprocess.denoise import estimate_sigma
 from nonet.data.verify import check_dataset
 from nonet.errors import RunError

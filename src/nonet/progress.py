@@ -1,12 +1,15 @@
 """Progress on standard error: a bar on a terminal; otherwise, as in a log file, a plain line every 30 seconds."""
 
 import contextlib
+import functools
+import logging
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 30.0
 _LINE = "{desc}: {n_fmt} of {total_fmt}{unit} ({percentage:.0f} %), {elapsed}, {remaining} left{postfix}"
@@ -52,17 +55,32 @@ class _Lines:
         self._stream.flush()
 
 
-class _Bar(tqdm):
-    """A bar that an interrupt while it is being made leaves without a traceback."""
+class AboveBars(logging.StreamHandler):
+    """Writes log lines above the bars that are on the screen, so that they do not cut through them."""
 
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # of a bar that has no position yet
-            super().__del__()
+    def emit(self, record: logging.LogRecord) -> None:
+        bars = sys.modules.get("tqdm.std")  # before the first bar it is not imported, as that takes a while
+        with contextlib.nullcontext() if bars is None else bars.tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
+@functools.cache
+def _bar_class() -> "type[tqdm]":
+    from tqdm import tqdm  # here, as many commands end before they show a bar
+
+    class Bar(tqdm):
+        """A bar that an interrupt while it is being made leaves without a traceback."""
+
+        def __del__(self) -> None:
+            with contextlib.suppress(AttributeError):  # of a bar that has no position yet
+                super().__del__()
+
+    return Bar
 
 
 def progress(
     iterable: Iterable | None = None, *, total: int | None = None, description: str, unit: str, **options: Any
-) -> tqdm:
+) -> "tqdm":
     """Return a tqdm bar: smooth on a terminal, a line every 30 seconds in a file.
 
     Parameters
@@ -94,7 +112,7 @@ def progress(
             "delay": SECONDS_BETWEEN_LINES,  # shorter work needs no line
             "bar_format": _LINE if known else _LINE_WITHOUT_TOTAL,
         }
-    return _Bar(iterable, total=total, desc=description, unit=f" {unit}", **options)
+    return _bar_class()(iterable, total=total, desc=description, unit=f" {unit}", **options)
 
 
 def progress_if_slow(batches: Iterable, description: str | None) -> Iterable:

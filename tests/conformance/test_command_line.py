@@ -102,7 +102,8 @@ def test_no_message_of_the_library_names_an_option():
 
 
 def test_a_parameter_of_two_names_is_explained_for_each():
-    def public_like(a, b):
+    @documented_by()
+    def command(a, b):
         """Summary.
 
         Parameters
@@ -111,11 +112,4 @@ def test_a_parameter_of_two_names_is_explained_for_each():
             Both, like `a`.
         """
 
-    nonet.__dict__["public_like"] = public_like
-    try:
-
-        @documented_by("public_like")
-        def command(a, b): ...
-    finally:
-        del nonet.__dict__["public_like"]
     assert "a : int\n    Both, like --a.\nb : int\n    Both, like --a." in command.__doc__

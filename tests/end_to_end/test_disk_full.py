@@ -70,7 +70,7 @@ def test_folds_from_the_command_line(dataset, monkeypatch):
 
 def test_prepared_images(dataset):
     from nonet.data.preprocess.cache import prepare_images
-    from nonet.data.preprocess.crops import Crop
+    from nonet.data.preprocess.crop import Crop
     from nonet.recipe import Denoise
 
     options = {"crops": [Crop(16)], "denoise": Denoise(enabled=False), "cache_dir": dataset.folder / "cache"}

@@ -54,7 +54,7 @@ from pathlib import Path
 
 from nonet.cli.ending import run_for_exit_status
 from nonet.data.preprocess.cache import prepare_images
-from nonet.data.preprocess.crops import Crop
+from nonet.data.preprocess.crop import Crop
 from nonet.recipe import load_recipe
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ import sys
 
 import pytest
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nonet import progress as module
-from nonet.progress import hide_progress, progress, progress_if_slow
+from nonet.progress import AboveBars, hide_progress, progress, progress_if_slow
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
@@ -66,10 +65,10 @@ def test_progress_can_be_hidden(written):
 
 def test_a_log_line_is_a_line_of_its_own_in_a_file(written):
     log = logging.getLogger("nonet")
-    handler = logging.StreamHandler()
+    handler = AboveBars()
     log.addHandler(handler)
     try:
-        with logging_redirect_tqdm(loggers=[log]), progress(total=9, description="members", unit="members") as bar:
+        with progress(total=9, description="members", unit="members") as bar:
             bar.update()
             log.warning("a warning")
             bar.update()

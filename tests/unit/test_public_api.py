@@ -38,7 +38,7 @@ def test_this_would_see_torch_if_it_were_loaded():
         "import nonet; nonet.evaluate, nonet.issues, nonet.find_label_issues",
         "import nonet.report.evaluate, nonet.report.report",
         "import nonet; nonet.build_dataset, nonet.check_dataset, nonet.draw_dataset, nonet.load_recipe, nonet.Run",
-        "import nonet.inference.inputs",  # what worker processes import
+        "import nonet.inference.prepared_input",  # what worker processes import
     ],
 )
 def test_data_and_evaluation_need_no_torch(statement):

@@ -4,11 +4,12 @@ import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from nonet.artifacts.run import written_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Characters that begin a formula in spreadsheets; see OWASP, "CSV Injection".
 _SIGNS = r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"  # the last four are full-width ones
@@ -22,7 +23,7 @@ def is_formula(text: object) -> bool:
     return isinstance(text, str) and bool(re.match(_SIGNS, text)) and not _NUMBER.fullmatch(text)
 
 
-def quote(table: pd.DataFrame) -> pd.DataFrame:
+def quote(table: "pd.DataFrame") -> "pd.DataFrame":
     """Return a table with an apostrophe before each text, in cells and header, that would be a formula.
 
     Text that already begins with apostrophes before such a character gets one more, so that `unquote` restores it.
@@ -38,12 +39,12 @@ def quote(table: pd.DataFrame) -> pd.DataFrame:
     return _map_text(table, lambda text: f"'{text}" if _is_to_quote(text) else text)
 
 
-def unquote(table: pd.DataFrame) -> pd.DataFrame:
+def unquote(table: "pd.DataFrame") -> "pd.DataFrame":
     """Return a table without the apostrophes added by `quote`."""
     return _map_text(table, lambda text: text[1:] if _QUOTED.match(text) else text)
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a quoted table atomically, without its index: all of it or nothing.
 
     Parameters
@@ -55,7 +56,7 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         to_csv(table, temporary)
 
 
-def to_csv(table: pd.DataFrame, file: Any, **options: Any) -> None:
+def to_csv(table: "pd.DataFrame", file: Any, **options: Any) -> None:
     """Write a quoted table to a file or path, without its index.
 
     Parameters
@@ -72,7 +73,7 @@ def to_csv(table: pd.DataFrame, file: Any, **options: Any) -> None:
     quoted.to_csv(file, index=False, lineterminator="\n", **options)
 
 
-def read_csv(file: Any, **options: Any) -> pd.DataFrame:
+def read_csv(file: Any, **options: Any) -> "pd.DataFrame":
     """Read what `write_csv` wrote.
 
     Parameters
@@ -85,6 +86,8 @@ def read_csv(file: Any, **options: Any) -> pd.DataFrame:
     -------
     DataFrame
     """
+    import pandas as pd
+
     return unquote(pd.read_csv(file, **options))
 
 
@@ -92,7 +95,9 @@ def _is_to_quote(text: str) -> bool:
     return bool(_FORMULA.match(text)) and not _NUMBER.fullmatch(text)
 
 
-def _map_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+def _map_text(table: "pd.DataFrame", change: Callable[[str], str]) -> "pd.DataFrame":
+    import pandas as pd
+
     def cell(value: object) -> object:
         return change(value) if isinstance(value, str) else value
 

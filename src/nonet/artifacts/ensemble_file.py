@@ -3,16 +3,19 @@
 The only module that knows the file's layout. `nonet.calibration` fits the numbers.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self, overload
+from typing import TYPE_CHECKING, Annotated, Any, Self, overload
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nonet.artifacts.integrity import read_json, read_provenance
 from nonet.artifacts.run import FORMAT_VERSION, Run, write_json
 from nonet.errors import DamagedError, RunError
 from nonet.settings import Calibrate, Probability, format_value
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: (architecture, fold) → weight; a member that is not listed has none.
 Weights = Mapping[tuple[str, int], float]
@@ -69,7 +72,7 @@ class RejectionSection(_Section):
     @field_validator("quantiles")
     @classmethod
     def _never_fall(cls, value: list[float] | None) -> list[float] | None:
-        if value is not None and not (np.diff(value) >= 0).all():
+        if value is not None and not all(after - before >= 0 for before, after in itertools.pairwise(value)):
             raise ValueError("each must be a number, and at least the one before")
         return value
 
@@ -183,11 +186,13 @@ class EnsembleFile(_Section):
         return {(member.architecture, member.fold): float(member.weight) for member in self.members}
 
     @overload
-    def array(self, values: PerClass) -> np.ndarray: ...
+    def array(self, values: PerClass) -> "np.ndarray": ...
     @overload
     def array(self, values: None) -> None: ...
-    def array(self, values: PerClass | None) -> np.ndarray | None:
+    def array(self, values: PerClass | None) -> "np.ndarray | None":
         """Return a table of numbers per class as float64 (classes,), in the order of the classes."""
+        import numpy as np
+
         return None if values is None else np.array([float(values[code]) for code in self.classes])
 
     def _require_members_in(self, provenance: Mapping) -> None:
@@ -202,7 +207,7 @@ class EnsembleFile(_Section):
                 raise ValueError(f"the run has no member {architecture}, fold {fold}")
 
 
-def per_class(classes: Sequence[str], values: np.ndarray | None) -> dict[str, float] | None:
+def per_class(classes: Sequence[str], values: "np.ndarray | None") -> dict[str, float] | None:
     """Return numbers (classes,) as the file stores them: class → number; None for None."""
     return None if values is None else {code: float(value) for code, value in zip(classes, values, strict=True)}
 

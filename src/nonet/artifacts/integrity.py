@@ -13,11 +13,13 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nonet.artifacts.run import FORMAT_VERSION, Member, Run, file_sha256, repair_hint, write_json
 from nonet.errors import DamagedError, NonetError, RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What readers of JSON, TOML, CSV, Parquet and npz raise for invalid or unexpected content.
 UNPARSABLE = (
@@ -200,8 +202,10 @@ def require_whole(path: Path, stored: object, *, hint: str) -> None:
     raise DamagedError(f"{path} is damaged, was edited, or belongs to another run or member.", hint=hint)
 
 
-def read_checked_parquet(path: Path) -> pd.DataFrame:
+def read_checked_parquet(path: Path) -> "pd.DataFrame":
     """Read a Parquet file that was written with `write_page_checksum`; a damaged one is a DamagedError."""
+    import pandas as pd
+
     with reading(path, hint="Run the same command again: it writes this file again."):
         return pd.read_parquet(path, page_checksum_verification=True)
 

@@ -2,12 +2,14 @@
 
 import csv
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.integrity import reading
 from nonet.errors import DamagedError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAME = "predictions.csv"
 #: Columns with text; all others are numbers.
@@ -19,7 +21,7 @@ PREFIX = "p_"
 CHUNK_SIZE = 64
 
 
-def read_predictions(file: Path) -> pd.DataFrame:
+def read_predictions(file: Path) -> "pd.DataFrame":
     """Read predictions.csv.
 
     Parameters
@@ -36,6 +38,8 @@ def read_predictions(file: Path) -> pd.DataFrame:
     DamagedError
         If it is missing, is not such a table, or a line is cut short.
     """
+    import pandas as pd
+
     with reading(file, hint=_HINT):
         _require_whole_lines(file)
         numbers = [name for name in pd.read_csv(file, nrows=0) if name not in TEXT_COLUMNS]
@@ -63,6 +67,6 @@ def _require_whole_lines(file: Path) -> None:
             raise ValueError(f"line {reader.line_num}: {error}") from error
 
 
-def predicted_classes(table: pd.DataFrame) -> list[str]:
+def predicted_classes(table: "pd.DataFrame") -> list[str]:
     """Return the classes of the run, from the columns of probabilities."""
     return [name.removeprefix(PREFIX) for name in map(str, table.columns) if name.startswith(PREFIX)]

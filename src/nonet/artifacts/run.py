@@ -14,12 +14,10 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 from nonet.artifacts.storage import TEMPORARY, writing_to
 from nonet.errors import DamagedError, NonetError, RunError
-from nonet.workers import num_processors
 
 FORMAT_VERSION = 1
 MAKE_ONE = 'Make one with "nonet train RECIPE DATASET --out RUN".'
@@ -260,6 +258,10 @@ class Run:
 
 def software_and_machine() -> dict:
     """Return what determines a run's numbers besides recipe and data: versions of packages, system, processors."""
+    from importlib import metadata  # here, as every command imports this module
+
+    from nonet.workers import num_processors
+
     versions = {}
     for package in ["nonet", "torch", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn", "numba", "pillow"]:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from nonet.artifacts.system_files import is_leftover
 from nonet.errors import RunError, StorageError
 
@@ -122,6 +120,8 @@ def exclusive_lock(lock: Path, message: str, hint: str) -> Iterator[None]:
     RunError
         If another process holds the lock.
     """
+    from filelock import Timeout  # here, as every command imports this module, and few lock anything
+
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(_lock(lock, timeout=0))
@@ -137,6 +137,8 @@ def waiting_lock(lock: Path) -> contextlib.AbstractContextManager:
 
 @contextlib.contextmanager
 def _lock(path: Path, *, timeout: float) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(FileLock(path, timeout=timeout))

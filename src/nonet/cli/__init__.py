@@ -7,14 +7,13 @@ import logging
 import sys
 
 from cyclopts import App, CycloptsError, Group, Parameter
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 import nonet
 from nonet.cli.common import add_common_options
 from nonet.cli.ending import run_for_exit_status
 from nonet.cli.options import option_name, with_options
 from nonet.errors import NonetError, did_you_mean, printable
-from nonet.recipe import RECIPE_FOLDER
+from nonet.progress import AboveBars
 
 logger = logging.getLogger("nonet")
 
@@ -97,7 +96,7 @@ app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False  
 
 def main() -> None:
     """Run the command line; an error that the user can act on is a message, not a traceback."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = AboveBars(sys.stderr)
     handler.setFormatter(LogFormatter("%(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -113,8 +112,7 @@ class LogFormatter(logging.Formatter):
 
 def _run_command() -> None:
     try:
-        with logging_redirect_tqdm(loggers=[logger]):  # a log line does not cut through a progress bar
-            app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
+        app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise _usage_error(error) from error
 
@@ -136,6 +134,6 @@ def _usage_error(error: CycloptsError) -> NonetError:
     elif type(error).__name__ == "UnusedCliTokensError" and unused:
         message = f'"{command}" does not take {" ".join(unused)}.'
         if chain == ["recipes"]:
-            names = ["show", *(path.stem for path in RECIPE_FOLDER.glob("*.toml"))]
+            names = ["show", *nonet.list_recipes()]
             message = f"{message} {did_you_mean(unused[0], names)}".rstrip()
     return NonetError(message, hint=f'Help: "{command} --help"')

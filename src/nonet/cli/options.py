@@ -1,9 +1,12 @@
 """Options of the command line: their names, types and help come from the parameters of the public functions.
 
 Messages of the library name parameters in backticks ("Give another `out`."); here they become options ("--out").
-Folders are checked while the command line is parsed: a wrong one is reported before anything heavy is imported.
+Folders are checked while the command line is parsed: a wrong one is reported before anything heavy is imported. For the
+same reason docstrings are read from the source files of the public functions, which are not imported for them.
 """
 
+import ast
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable
@@ -48,15 +51,24 @@ def documented_by(*public: str) -> Callable[[Command], Command]:
     """
 
     def document(command: Command) -> Command:
-        sources = [*(getattr(nonet, name) for name in public), command]
+        docstrings = [*map(_public_docstring, public), inspect.getdoc(command) or ""]
         known = set(inspect.signature(command).parameters)
-        sections = [_SECTION.search((inspect.getdoc(source) or "") + "\n") for source in sources]
+        sections = [_SECTION.search(f"{docstring}\n") for docstring in docstrings]
         entries = "".join(_one_name_each(section.group(1).rstrip("\n") + "\n") for section in sections if section)
         words = _PARAMETER.sub(lambda match: _option(match) if match.group(1) in known else match.group(0), entries)
         command.__doc__ = f"Options.\n\nParameters\n----------\n{words}"
         return command
 
     return document
+
+
+def _public_docstring(name: str) -> str:
+    """Return the docstring of one of nonet's public functions, without importing the function's module."""
+    spec = importlib.util.find_spec(nonet.HOMES[name])
+    assert spec is not None and spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return ast.get_docstring(function) or ""
 
 
 def _one_name_each(entries: str) -> str:

@@ -18,7 +18,7 @@ from nonet.page.figures import FAINT, INK, svg_text, with_page_style
 from nonet.page.html import html_environment, inline
 
 if TYPE_CHECKING:
-    from nonet.differential.compare import Comparison
+    from nonet.differential.comparison import Comparison
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _COLUMNS = 4

@@ -1,36 +1,20 @@
-"""`nonet count`: the differential of each case of a prediction, as tables, JSON, a page to print, and FHIR."""
+"""`nonet count`: the differential of each case of a prediction, as tables, JSON, a page to print, and FHIR.
 
-import hashlib
-import logging
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+What can be wrong with a call is checked before pandas and SciPy are imported, which takes seconds.
+"""
+
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pandas as pd
-
-from nonet.artifacts.confusions import NAME, REJECTED, KnownConfusions
-from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.predictions_csv import NAME as PREDICTIONS
-from nonet.artifacts.predictions_csv import predicted_classes, read_predictions
-from nonet.artifacts.run import now, write_json, write_text
-from nonet.artifacts.storage import FolderKind, prepare_folder, read_json, require_usable_folder
-from nonet.cells import UNIDENTIFIED
-from nonet.differential.fhir import make_bundle, require_fhir
-from nonet.differential.page import render_page
-from nonet.differential.shares import RESEARCH_USE, Differential, count_case
-from nonet.differential.tables import to_dict, to_table
-from nonet.errors import DataError, printable
-from nonet.evaluation.bootstrap import require_confidence
-from nonet.page.numbers import percent, percent_range
-from nonet.progress import progress
+from nonet.artifacts.storage import FolderKind, require_usable_folder
+from nonet.errors import DataError
+from nonet.evaluation.interval_options import require_confidence
 
-logger = logging.getLogger("nonet")
+if TYPE_CHECKING:
+    from nonet.differential.counting import Differentials
 
-#: The case of images that have none.
-NO_CASE = "all images"
-_FOLDER = FolderKind(
+FOLDER = FolderKind(
     "differential",
     main="differential.json",
     keys={"cases", "format_version"},
@@ -46,50 +30,13 @@ class HasFolder(Protocol):
         """The folder of predictions."""
 
 
-@dataclass(frozen=True)
-class Differentials:
-    """The result of `nonet.count`.
-
-    Attributes
-    ----------
-    folder : Path
-        With differential.csv, differential.json, differential.html and, where requested, fhir/.
-    cases : list of Differential
-        In the order of the predictions.
-    notes : list of str
-        What holds for all of them.
-    """
-
-    folder: Path
-    cases: list[Differential]
-    notes: list[str]
-
-    def table(self) -> pd.DataFrame:
-        """Return the content of differential.csv.
-
-        Returns
-        -------
-        DataFrame
-            A row per case and class, group of classes, cell counted per 100 white cells, and kind of image that is not
-            counted. Columns case, part, key, name, count, of (white cells counted), percent, low, high, and
-            corrected_percent, corrected_low, corrected_high; NaN where there is none.
-        """
-        return to_table(self.cases)
-
-    def __str__(self) -> str:
-        texts = [_terminal_text(case) for case in self.cases]
-        return "\n\n".join(
-            [*texts, "\n".join([*self.notes, f"Page: {self.folder / 'differential.html'}", RESEARCH_USE])]
-        )
-
-
 def count(
     predictions: str | Path | HasFolder,
     *,
     out: str | Path | None = None,
     confidence: float = 0.95,
     fhir: bool = False,
-) -> Differentials:
+) -> "Differentials":
     """Count the cells of each case of a prediction, with exact intervals, and write the differentials.
 
     Shares refer to the white cells that have a class: what is unidentified, of an unknown type or unreadable is counted
@@ -123,30 +70,13 @@ def count(
         If `out` holds other files.
     """
     require_confidence(confidence)
-    if fhir:
-        require_fhir()
     source = get_folder(predictions)
     folder = source / "differential" if out is None else Path(out).expanduser()
-    require_usable_folder(folder, _FOLDER)
-    table, classes = open_predictions(source)
-    known = _known_confusions(source, classes)
-    notes = list(_notes(source, len(table), known))
-    parts = list(table.groupby("case", sort=False))
-    cases = [
-        count_case(str(name), part["label"], part["reason"], classes, known=known, confidence=confidence)
-        for name, part in progress(parts, description="counting", unit="cases")
-    ]
-    made = Differentials(folder, cases, notes)
-    prepare_folder(folder, _FOLDER)
-    for name in read_json(folder / _FOLDER.main).get("fhir", []):  # of an earlier count, which may have had other cases
-        (folder / "fhir" / Path(name).name).unlink(missing_ok=True)
-    write_csv(folder / "differential.csv", made.table())
-    write_text(folder / "differential.html", render_page(made.cases, made.notes, title=source.resolve().name))
-    files = [f"{file_name(case.case)}.json" for case in cases if case.num_counted] if fhir else []
-    write_json(folder / _FOLDER.main, _as_json(made, files))
-    if fhir:
-        _write_fhir(made)
-    return made
+    require_usable_folder(folder, FOLDER)
+    require_predictions(source)
+    from nonet.differential.counting import count_cases
+
+    return count_cases(source, folder, confidence=confidence, fhir=fhir)
 
 
 def get_folder(predictions: str | Path | HasFolder) -> Path:
@@ -154,105 +84,11 @@ def get_folder(predictions: str | Path | HasFolder) -> Path:
     return Path(predictions if isinstance(predictions, (str, Path)) else predictions.folder).expanduser()
 
 
-def _notes(folder: Path, num_rows: int, known: KnownConfusions | None) -> Iterator[str]:
-    predicted = read_json(folder / "plan.json").get("num_images")
-    if predicted not in (None, num_rows):
-        yield f"predictions.csv has {num_rows:,} rows, but {predicted:,} images were predicted: it was changed since."
-    if known is None:
-        yield "The ensemble's confusions are not known, so nothing is corrected for them."
-
-
-def open_predictions(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Read the predictions of a folder and check them.
-
-    Returns
-    -------
-    table : DataFrame
-        predictions.csv with a case in each row.
-    classes : list of str
-        Of the run.
-
-    Raises
-    ------
-    DataError
-        If there are none, a column is missing, or a label is not one of the classes.
-    """
+def require_predictions(folder: Path) -> Path:
+    """Return the path of a folder's predictions.csv; DataError if there is none."""
     file = folder / PREDICTIONS
     if not file.is_file():
         raise DataError(
             f"{folder} has no {PREDICTIONS}.", hint='Give a folder that "nonet predict RUN CELLS --out FOLDER" wrote.'
         )
-    table = read_predictions(file)
-    classes = predicted_classes(table)
-    missing = [name for name in ("image", "label", "reason", "case") if name not in table]
-    if missing or not classes:
-        raise DataError(f"{file} has no column {missing[0] if missing else 'p_…'}.", hint='Run "nonet predict" again.')
-    if table.empty:
-        raise DataError(f"{file} has a header line and no rows.", hint='Run "nonet predict" again.')
-    unknown = table[~table["label"].isin([*classes, UNIDENTIFIED, ""])]
-    if len(unknown):
-        row = unknown.iloc[0]
-        raise DataError(
-            f'{file}: {len(unknown):,} labels are none of the classes, first "{row["label"]}" of image {row["image"]}.',
-            hint=f"The classes are {', '.join(classes)}.",
-        )
-    return table.assign(case=table["case"].where(table["case"] != "", NO_CASE)), classes
-
-
-def _known_confusions(folder: Path, classes: list[str]) -> KnownConfusions | None:
-    file = folder / NAME
-    return KnownConfusions.read(file, classes, [*classes, UNIDENTIFIED, REJECTED]) if file.is_file() else None
-
-
-def _as_json(made: Differentials, files: list[str]) -> dict:
-    return {
-        "format_version": 1,
-        "notice": RESEARCH_USE,
-        "written": now(),
-        "notes": made.notes,
-        "fhir": files,
-        "cases": [to_dict(case) for case in made.cases],
-    }
-
-
-def _terminal_text(case: Differential) -> str:
-    """Return a case as a table for the terminal; classes without a cell are left out."""
-    head = f"{case.case}: {case.num_counted:,} white cells counted of {case.num_images:,} images"
-    apart = "".join(f"; {num:,} {reason}" for reason, num in case.apart.items())
-    rows = []
-    for share in [*(each for each in case.classes if each.count), *case.groups]:
-        row = {"": share.key if share in case.classes else "", "name": share.name, "cells": f"{share.count:,}"}
-        row |= {"share": percent(share.share, 1), "interval": percent_range(share.low, share.high, 1)}
-        if case.is_corrected:
-            row["corrected"] = percent(share.corrected, 1)
-            row[" "] = percent_range(share.corrected_low, share.corrected_high, 1)
-        rows.append(row)
-    rows += [
-        {
-            "": share.key,
-            "name": f"{share.name}s per 100",
-            "cells": f"{share.count:,}",
-            "share": f"{100 * share.share:.1f}",
-        }
-        for share in case.per_100
-    ]
-    table = pd.DataFrame(rows).fillna("").to_string(index=False) if case.num_counted else ""
-    return "\n".join(line for line in [printable(head + apart), table, *case.notes] if line)
-
-
-def _write_fhir(made: Differentials) -> None:
-    for case in made.cases:
-        if case.num_counted:
-            write_text(made.folder / "fhir" / f"{file_name(case.case)}.json", make_bundle(case))
-        else:
-            logger.warning(
-                f'Case "{printable(case.case)}" has no white cell with a class, so no FHIR was written for it.'
-            )
-
-
-def file_name(case: str) -> str:
-    """Return a name that any file system takes; different ones for different cases, whose letter case may not count."""
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", case).strip("-")[:60]
-    if plain == case.upper():
-        return plain
-    return f"{plain or 'case'}-{hashlib.sha256(case.encode()).hexdigest()[:8]}"
+    return file

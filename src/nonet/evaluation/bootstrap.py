@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from nonet.errors import DataError
+from nonet.evaluation.interval_options import require_interval_options
 from nonet.evaluation.metrics import SCORES
 
 _NUMBERS_PER_CHUNK = 4_000_000  # bounds the memory at some 200 MB, whatever the number of groups or classes
@@ -119,14 +120,6 @@ def confusions_by_group(
     return GroupConfusions(counts.tocsr(), shape)
 
 
-def require_confidence(confidence: float) -> None:
-    """Raise DataError if the confidence of intervals is out of range."""
-    if not 0 < confidence < 1:
-        raise DataError(
-            f"The intervals' confidence is {confidence}; it must lie between 0 and 1.", hint="0.95 is usual."
-        )
-
-
 @dataclass(frozen=True)
 class Bootstrap:
     """A percentile bootstrap over groups; every score computed by one `Bootstrap` uses the same resamples.
@@ -155,12 +148,7 @@ class Bootstrap:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_resamples < 1:
-            raise DataError(
-                f"The bootstrap's number of resamples is {self.num_resamples}; it must be at least 1.",
-                hint="2000 give steady 95 % intervals.",
-            )
-        require_confidence(self.confidence)
+        require_interval_options(self.num_resamples, self.confidence)
 
     def scores(self, confusions: GroupSums | npt.ArrayLike, scores: Scores = SCORES) -> dict[str, np.ndarray]:
         """Compute scores on resamples of the groups, the same resamples for every row.

@@ -13,7 +13,8 @@ from nonet.data.images.decode import load_rgb
 from nonet.data.images.files import read_file
 from nonet.data.preprocess.cache import CHECK
 from nonet.data.preprocess.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from nonet.data.preprocess.crops import Crop, prepare_crops
+from nonet.data.preprocess.crop import Crop
+from nonet.data.preprocess.crops import prepare_crops
 from nonet.errors import DataError, choose_from
 from nonet.recipe import Denoise
 

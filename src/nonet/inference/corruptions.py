@@ -24,7 +24,8 @@ from nonet.artifacts.storage import TEMPORARY
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.cache import MIN_IMAGES_FOR_WORKERS, worker_pool
 from nonet.data.preprocess.corruptions import CORRUPTIONS
-from nonet.data.preprocess.crops import VERSION, Crop
+from nonet.data.preprocess.crop import Crop
+from nonet.data.preprocess.crops import VERSION
 from nonet.data.run_images import open_dataset_of
 from nonet.errors import DamagedError
 from nonet.inference.corrupted_images import (

@@ -20,7 +20,8 @@ from nonet.calibration.labels import NO_NUCLEUS, UNKNOWN_CELL_TYPE, label_images
 from nonet.calibration.nucleus_rule import NucleusRule
 from nonet.calibration.ood import MemberScore, Rejection
 from nonet.data.images.nucleus import any_nucleus
-from nonet.data.preprocess.crops import Crop, PreparedCrops, prepare_crops
+from nonet.data.preprocess.crop import Crop
+from nonet.data.preprocess.crops import PreparedCrops, prepare_crops
 from nonet.errors import DamagedError, DataError, RunError
 from nonet.inference.load import parse_views
 from nonet.models.backbones import get_crop

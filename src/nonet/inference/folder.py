@@ -15,8 +15,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nonet.artifacts.integrity import file_facts, read_checked_parquet, read_sealed, require_whole, write_sealed
 from nonet.artifacts.predictions_csv import CHUNK_SIZE
@@ -32,6 +31,9 @@ from nonet.artifacts.storage import (
 from nonet.data.images.files import FINAL
 from nonet.errors import DamagedError, RunError, StorageError
 from nonet.inference.inputs import Input
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger("nonet")
 
@@ -233,7 +235,7 @@ class PredictionFolder:
             return None
         return table["retry"].to_numpy().nonzero()[0].tolist() if len(table) == num_rows else None
 
-    def read_part(self, number: int) -> pd.DataFrame:
+    def read_part(self, number: int) -> "pd.DataFrame":
         """Return a chunk's table.
 
         Raises
@@ -243,8 +245,10 @@ class PredictionFolder:
         """
         return read_checked_parquet(self.part(number))
 
-    def write_part(self, chunk: Chunk, table: pd.DataFrame) -> None:
+    def write_part(self, chunk: Chunk, table: "pd.DataFrame") -> None:
         """Write a chunk's table, or replace the rows of it that were predicted again."""
+        import pandas as pd
+
         if chunk.is_retry:
             rows = [row - chunk.number * CHUNK_SIZE for row in chunk.rows]
             before = self.read_part(chunk.number).drop(index=rows)

@@ -1,4 +1,7 @@
-"""The images that `predict` accepts: files, folders, globs, a dataset, a table of paths. No torch here."""
+"""The images that `predict` accepts: files, folders, globs, a dataset, a table of paths.
+
+Pandas is imported for tables and datasets only, so that a path that does not exist is an error at once.
+"""
 
 import glob
 import logging
@@ -7,23 +10,19 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal, get_args
 
 from nonet.artifacts.system_files import is_leftover
 from nonet.data.images.file_kinds import WORKBOOK, as_text, detect_file_kind, read_head, unpack_hint
 from nonet.data.images.formats import FORMATS_IN_WORDS, IMAGE_SUFFIXES, is_named_as_image, looks_like_picture
-from nonet.data.images.nucleus import any_nucleus
-from nonet.data.manifest import Dataset
-from nonet.data.preprocess.crops import Crop, PreparedCrops, prepare_crops
 from nonet.data.sources.columns import plain_names
 from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_link, is_there, valid_unicode
 from nonet.data.sources.splits import parse_split
-from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import Entry, walk
 from nonet.errors import DataError, did_you_mean, printable
-from nonet.recipe import Denoise
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger("nonet")
 
@@ -227,6 +226,8 @@ def _require_no_split(item: str, split: str | None) -> None:
 
 
 def _list_dataset(folder: Path, split: str | None) -> list[Input]:
+    from nonet.data.manifest import Dataset
+
     dataset = Dataset.open(folder)
     rows = dataset.manifest
     if split is not None:
@@ -240,7 +241,7 @@ def _list_dataset(folder: Path, split: str | None) -> list[Input]:
     return [Input(*each, each[1].parent.name) for each in zip(rows["image_id"], paths, cases)]
 
 
-def _read_cases(table: pd.DataFrame) -> list[str]:
+def _read_cases(table: "pd.DataFrame") -> list[str]:
     """Return the case of each row: column "case", or else "patient"; "" where unknown."""
     column = next((name for name in ("case", "patient") if name in table), None)
     if column is None:
@@ -254,6 +255,10 @@ def _list_table(path: Path, split: str | None) -> list[Input]:
     if path.name == "manifest.parquet":
         return _list_dataset(path.parent, split)
     _require_no_split(str(path), split)
+    import pandas as pd
+
+    from nonet.data.sources.tables import read_table
+
     try:
         table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_table(path)
     except (OSError, ValueError) as error:
@@ -277,39 +282,3 @@ def _list_table(path: Path, split: str | None) -> list[Input]:
         Input(name, file, case, file.absolute().parent.name)
         for name, file, case in zip(shown, files, _read_cases(table))
     ]
-
-
-class PreparedInput(NamedTuple):
-    """An image as the members see it.
-
-    Attributes
-    ----------
-    crops : PreparedCrops
-        Crop → uint8 (size, size, 3).
-    nucleus : bool
-        Whether anything in them could be a nucleus.
-    """
-
-    crops: PreparedCrops
-    nucleus: bool
-
-
-def prepare_or_error(task: tuple[Path, list[Crop], Denoise]) -> PreparedInput | DataError:
-    """Prepare one image for the members, or return the error that says why it cannot be read.
-
-    Runs in worker processes, which import this module: without torch they start in a fraction of the time.
-
-    Parameters
-    ----------
-    task : tuple of (Path, list of Crop, Denoise)
-
-    Returns
-    -------
-    PreparedInput or DataError
-    """
-    path, crops, denoise = task
-    try:
-        prepared = prepare_crops(path, crops, denoise)
-        return PreparedInput(prepared, any_nucleus(prepared.values()))
-    except DataError as error:
-        return error

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy.special import softmax
 
-from nonet.data.preprocess.crops import Crop
+from nonet.data.preprocess.crop import Crop
 from nonet.inference.ensemble import Ensemble, LoadedMember
 from nonet.models.grad_cam import grad_cam
 from nonet.models.views import View, to_device

@@ -1,6 +1,6 @@
 """`predict`: new images in, predictions.csv out; a stream, so memory does not grow with the number of images.
 
-Run, images and options are checked before torch is imported, which takes many seconds.
+Run, images and options are checked before torch and pandas are imported, which takes seconds.
 """
 
 import hashlib
@@ -10,25 +10,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-from scipy.special import softmax
-
-from nonet.artifacts.oof import logit_columns
 from nonet.artifacts.run import Run, now
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.folder import PredictionFolder, file_state, plan_images, state_digest
-from nonet.inference.inputs import CaseFrom, Input, PreparedInput, find_inputs
+from nonet.inference.inputs import CaseFrom, Input, find_inputs
 from nonet.inference.load import OpenedRun, open_run, parse_views
-from nonet.inference.reader import Reader
-from nonet.inference.results import Predictions, estimate_folder_priors, join, record_priors, require_adaptable
 from nonet.inference.submission import read_submission_ids, require_class, require_format, require_ids, write_submission
 from nonet.models.accelerators import require_devices
 from nonet.progress import progress
 from nonet.recipe import Predict
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from nonet.inference.ensemble import Ensemble
+    from nonet.inference.prepared_input import PreparedInput
+    from nonet.inference.results import Predictions
     from nonet.models.views import View
 
 logger = logging.getLogger("nonet")
@@ -49,7 +46,7 @@ def predict(
     adapt_priors: bool = False,
     accelerator: str = "auto",
     num_workers: int | None = None,
-) -> Predictions:
+) -> "Predictions":
     """Predict images with a run's ensemble and write predictions.csv and logits.parquet.
 
     An unreadable image is a row with its error.
@@ -120,6 +117,7 @@ def predict(
     if submission_ids is not None:
         require_ids(submission_ids, [one.name for one in inputs])
     ensemble = opened.load(accelerator) if isinstance(opened, OpenedRun) else opened
+    from nonet.inference.results import Predictions, require_adaptable
     from nonet.models.views import get_views
 
     if not ensemble.rejection.is_fitted:
@@ -151,6 +149,8 @@ def _predict_remaining(
     num_workers: int | None,
 ) -> dict:
     """Predict the images that an earlier call left, write the results, and return the counts."""
+    from nonet.inference.results import estimate_folder_priors, join, record_priors
+
     folder.begin(plan)
     _predict_chunks(folder, inputs, ensemble, views, num_workers)
     priors = estimate_folder_priors(folder, len(inputs), ensemble) if plan["adapt_priors"] else None
@@ -214,6 +214,8 @@ def _predict_chunks(
     folder: PredictionFolder, inputs: list[Input], ensemble: "Ensemble", views: "list[View]", num_workers: int | None
 ) -> None:
     """Predict the chunks that have no part yet, and the images of finished parts that are to be retried."""
+    from nonet.inference.reader import Reader
+
     chunks = folder.chunks_left(len(inputs))
     num_left = sum(len(chunk.rows) for chunk in chunks)
     bar = progress(total=len(inputs), initial=len(inputs) - num_left, description="predicting", unit="images")
@@ -227,9 +229,9 @@ def _predict_chunks(
 def predict_chunk(
     ensemble: "Ensemble",
     chunk: Sequence[Input],
-    prepared: Sequence[PreparedInput | DataError],
+    prepared: "Sequence[PreparedInput | DataError]",
     views: "Sequence[View]",
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Run the networks on images that are predicted together.
 
     Parameters
@@ -248,6 +250,12 @@ def predict_chunk(
         image, spread, agreement, ood_percentile, nucleus, note, error, retry, logit_…. Numbers are NaN for images that
         could not be read; `retry` says whether a later attempt may succeed.
     """
+    import numpy as np
+    import pandas as pd
+    from scipy.special import softmax
+
+    from nonet.artifacts.oof import logit_columns
+
     classes, n = ensemble.classes, len(chunk)
     crops = {i: one.crops for i, one in enumerate(prepared) if not isinstance(one, DataError)}
     readable = list(crops)

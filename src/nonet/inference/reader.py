@@ -7,9 +7,10 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 
 from nonet.data.preprocess.cache import worker_pool
-from nonet.data.preprocess.crops import Crop
+from nonet.data.preprocess.crop import Crop
 from nonet.errors import DataError, UnreadableNowError
-from nonet.inference.inputs import Input, PreparedInput, prepare_or_error
+from nonet.inference.inputs import Input
+from nonet.inference.prepared_input import PreparedInput, prepare_or_error
 from nonet.workers import GUARD, NoWorkersError, Workers, worker_count
 
 logger = logging.getLogger("nonet")

@@ -3,10 +3,8 @@
 import logging
 from pathlib import Path, PurePosixPath
 
-from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.run import write_text
 from nonet.cells import UNIDENTIFIED
-from nonet.data.sources.tables import read_table
 from nonet.errors import DataError, did_you_mean
 
 logger = logging.getLogger("nonet")
@@ -74,6 +72,8 @@ def read_submission_ids(path: str | Path) -> list[str]:
         raise DataError(
             f"The sample submission {path} does not exist.", hint="Give the challenge's table: phase2_test.csv."
         )
+    from nonet.data.sources.tables import read_table  # which imports pandas
+
     table = read_table(path)
     if "ID" not in table.columns:
         raise DataError(
@@ -157,6 +157,8 @@ def write_submission(
     DataError
         If an ID has no image, more than one, or an image that could not be read.
     """
+    from nonet.artifacts.csv_files import read_csv
+
     table = read_csv(predictions, usecols=["image", "label", "best", "error"], dtype=str, keep_default_na=False)
     chosen = table.iloc[_find_rows(ids, table["image"].tolist())]
     unreadable = chosen[~chosen["best"].isin(classes)]

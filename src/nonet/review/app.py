@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 import nonet
 from nonet.cells import UNIDENTIFIED, class_colour
-from nonet.differential.count import file_name
+from nonet.differential.counting import file_name
 from nonet.errors import NonetError, StorageError
 from nonet.review.access import Reader, get_user
 from nonet.review.answers import EVERYWHERE

@@ -13,7 +13,7 @@ from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import UNPARSABLE, read_sealed
 from nonet.artifacts.predictions_csv import PREFIX
 from nonet.artifacts.run import Run, file_sha256
-from nonet.differential.count import NO_CASE, open_predictions
+from nonet.differential.counting import NO_CASE, open_predictions
 from nonet.errors import DataError, NonetError, RunError, counted, printable
 from nonet.progress import progress
 from nonet.review.records import NewCell

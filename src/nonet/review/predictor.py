@@ -24,8 +24,8 @@ from nonet.review.records import ReviewError, translatable
 if TYPE_CHECKING:
     import numpy as np
 
-    from nonet.inference.inputs import PreparedInput
     from nonet.inference.inspection import Inspection
+    from nonet.inference.prepared_input import PreparedInput
 
 logger = logging.getLogger("nonet")
 
@@ -222,7 +222,7 @@ class Predictor:
         from nonet.data.images.decode import read_image
         from nonet.data.images.nucleus import any_nucleus
         from nonet.data.preprocess.crops import PreparedCrops, prepare_crops
-        from nonet.inference.inputs import PreparedInput
+        from nonet.inference.prepared_input import PreparedInput
 
         read = read_image(data, max_pixels=max_pixels, name="The image")
         crops = prepare_crops(read.pixels, self._ensemble.crops, self._ensemble.recipe.denoise)

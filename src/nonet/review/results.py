@@ -8,7 +8,7 @@ from datetime import datetime
 
 from nonet.artifacts.csv_files import to_csv
 from nonet.cells import UNIDENTIFIED
-from nonet.differential.count import file_name
+from nonet.differential.counting import file_name
 from nonet.differential.fhir import Status, make_bundle
 from nonet.differential.groups import NOT_COUNTED
 from nonet.differential.shares import RESEARCH_USE, Differential, count_case

@@ -18,7 +18,7 @@ import pandas as pd
 from nonet.artifacts.storage import TEMPORARY, writing_to
 from nonet.artifacts.system_files import is_leftover
 from nonet.data.images.file_kinds import HEAD_BYTES
-from nonet.differential.count import NO_CASE
+from nonet.differential.counting import NO_CASE
 from nonet.errors import DataError, StorageError, printable
 from nonet.review import upload_folder as folders
 from nonet.review.access import User

@@ -23,7 +23,7 @@ from nonet.data.dataset_record import summarise_dataset
 from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.cache import PreparedImages, prepare_images
-from nonet.data.preprocess.crops import Crop
+from nonet.data.preprocess.crop import Crop
 from nonet.errors import DataError, RecipeError
 from nonet.models.backbones import get_crop
 from nonet.recipe import Recipe, differing_settings, load_recipe

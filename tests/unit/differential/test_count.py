@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import binomtest
 
 from helpers.prediction_folders import CLASSES, write_confusions, write_predictions
-from nonet.differential.count import NO_CASE, count
+from nonet.differential.count import count
+from nonet.differential.counting import NO_CASE
 from nonet.errors import DamagedError, DataError, StorageError
 
 CASE = ["SNE"] * 50 + ["BNE"] * 5 + ["LY"] * 30 + ["MO"] * 10 + ["PMY", "MMY", "MMY", "BL"] + ["ERB"] * 6

@@ -17,7 +17,8 @@ from sklearn.metrics import (
 from helpers.layouts import draw
 from nonet.data.build import build_dataset
 from nonet.errors import DataError
-from nonet.evaluation.score import match_names, score
+from nonet.evaluation.matching import match_names
+from nonet.evaluation.score import score
 
 CLASSES = ["BL", "EO", "LY", "MO", "SNE"]
 

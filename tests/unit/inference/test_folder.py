@@ -176,7 +176,7 @@ def test_a_prediction_stopped_half_way_tries_again_what_could_not_be_read(ensemb
     names, errors = read
     errors["002.png"] = UnreadableNowError("002.png could not be read now: Permission denied.")
     with monkeypatch.context() as patch:
-        patch.setattr(importlib.import_module("nonet.inference.predict"), "join", stop)
+        patch.setattr(importlib.import_module("nonet.inference.results"), "join", stop)
         with pytest.raises(KeyboardInterrupt):
             predict(ensemble, cells, out=tmp_path / "out")
     names.clear()

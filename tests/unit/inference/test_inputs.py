@@ -10,9 +10,10 @@ import pytest
 
 from helpers.odd_images import RGB, as_file
 from nonet.data.build import build_dataset
-from nonet.data.preprocess.crops import Crop
+from nonet.data.preprocess.crop import Crop
 from nonet.errors import DataError
-from nonet.inference.inputs import find_inputs, prepare_or_error
+from nonet.inference.inputs import find_inputs
+from nonet.inference.prepared_input import prepare_or_error
 from nonet.recipe import Denoise
 
 FTYP_HEIC = b"\0\0\0\x18ftypheic" + bytes(50)

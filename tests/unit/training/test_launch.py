@@ -90,7 +90,8 @@ def test_each_image_is_predicted_by_the_member_that_never_saw_it(tiny_run, tiny_
 
 
 def test_the_logits_kept_are_those_of_the_weights_kept(tiny_run, tiny_dataset, make_recipe):
-    from nonet.data.preprocess.crops import Crop, prepare_crops
+    from nonet.data.preprocess.crop import Crop
+    from nonet.data.preprocess.crops import prepare_crops
 
     recipe = make_recipe()
     network, _ = make_classifier("vit_mini", recipe.models, 3)

@@ -13,7 +13,8 @@ from nonet.data.checks.shortcuts import ORDER
 from nonet.data.folds import spread_over_patients
 from nonet.data.images.decode import load_rgb
 from nonet.data.manifest import Dataset
-from nonet.data.preprocess.crops import Crop, prepare_crops
+from nonet.data.preprocess.crop import Crop
+from nonet.data.preprocess.crops import prepare_crops
 from nonet.errors import DataError
 from nonet.page.figures import class_counts_figure, sample_figure, svg_text, with_page_style
 from nonet.page.html import html_environment, inline

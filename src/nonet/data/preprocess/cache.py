@@ -17,7 +17,8 @@ import numpy as np
 
 from nonet.artifacts.storage import waiting_lock, writing_to
 from nonet.data.images.files import read_file
-from nonet.data.preprocess.crops import VERSION, Crop, prepare_crops
+from nonet.data.preprocess.crop import Crop
+from nonet.data.preprocess.crops import VERSION, prepare_crops
 from nonet.data.preprocess.denoise import warm_up
 from nonet.errors import DataError, UnreadableNowError
 from nonet.progress import progress, progress_if_slow

@@ -7,9 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from nonet.data.images.decode import read_image
 from nonet.data.images.formats import IMAGE_SUFFIXES
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.packed import as_png, files_fingerprint
@@ -138,6 +135,10 @@ class BoxedImages:
 
     def images(self, paths: Collection[str]) -> Iterator[tuple[str, bytes | DataError]]:
         """Yield each crop as a PNG file; each field is opened once. See `Packed.images`."""
+        import numpy as np
+
+        from nonet.data.images.decode import read_image
+
         wanted: dict[Path, list[str]] = {}
         for path in paths:
             wanted.setdefault(self.places[path][0], []).append(path)

@@ -3,10 +3,12 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nonet.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 USED = ("path", "label", "patient", "source", "split", "evaluate", "sha256")
 REQUIRED = ("path", "label")
@@ -77,7 +79,7 @@ def parse_columns(given: str | Mapping[str, str] | list[str] | None) -> dict[str
     return columns
 
 
-def choose_columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+def choose_columns(path: Path, table: "pd.DataFrame", given: Mapping[str, str]) -> "tuple[pd.DataFrame, list[str]]":
     """Rename the columns of a table to nonet's names.
 
     Parameters

@@ -3,8 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nonet.data.images.formats import IMAGE_SUFFIXES
 from nonet.data.sources.base import Source
@@ -15,6 +14,9 @@ from nonet.data.sources.splits import TEST, VAL, read_split
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.vocabulary import is_missing_value
 from nonet.errors import DataError, counted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def _read(
@@ -40,13 +42,15 @@ def _read(
     table["evaluate"] = _parse_evaluate(path, table["evaluate"])
     words = table["split"]
     splits = [read_split(word, f"{path}, line {line}") for line, word in words.items()]
+    import pandas as pd  # a table that is missing or damaged is refused before
+
     table["split"] = pd.Series(splits, index=table.index, dtype=object)
     listing.notes += _split_notes(path, words, table["split"])
     _list_rows(listing, path, table)
     return listing
 
 
-def _list_rows(listing: Listing, path: Path, table: pd.DataFrame) -> None:
+def _list_rows(listing: Listing, path: Path, table: "pd.DataFrame") -> None:
     finder, respelt = FileFinder(listing.root, IMAGE_SUFFIXES), []
     for line, row in zip(table.index, table.to_dict("records")):
         where = f"line {line} of {path.name}"
@@ -87,7 +91,7 @@ def _spelling_notes(path: Path, respelt: list[tuple[str, str, str]]) -> Iterator
         yield f"{path.name}: {paths} found under another spelling ({how}), {first}{written} as {within}."
 
 
-def _split_notes(path: Path, words: pd.Series, splits: pd.Series) -> Iterator[str]:
+def _split_notes(path: Path, words: "pd.Series", splits: "pd.Series") -> Iterator[str]:
     """Describe how splits were read, where that is not obvious, and how each is used."""
     counts, num_without = splits.value_counts(), int(splits.isna().sum())
     if counts.empty:
@@ -106,7 +110,7 @@ def _split_notes(path: Path, words: pd.Series, splits: pd.Series) -> Iterator[st
         yield f"{path.name}: {images} no split: trained on and scored like those of train."
 
 
-def _parse_evaluate(path: Path, values: pd.Series) -> pd.Series:
+def _parse_evaluate(path: Path, values: "pd.Series") -> "pd.Series":
     """Parse the column evaluate, whether an image takes part in the scores; True where it is empty."""
     words = values.str.casefold().mask(values.map(is_missing_value), "")
     wrong = values[~words.isin(EVALUATE)]

@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, TypeAlias
-
-import pandas as pd
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from nonet.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What a source knows about an image, with the default of each column.
 ROW: dict[str, object] = {
@@ -215,7 +216,7 @@ class Listing:
             else:
                 self.add(path=path, label=meaning.label, source=source, opt_in_reason=reason, **columns)
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """Return the rows as a table.
 
         Returns
@@ -223,5 +224,7 @@ class Listing:
         DataFrame
             With all columns of ROW.
         """
+        import pandas as pd
+
         table = pd.DataFrame(self.rows, columns=list(ROW)).astype(object)
         return table.astype({"patient_is_standin": bool, "evaluate": bool})

@@ -9,15 +9,17 @@ import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
 from nonet.artifacts.integrity import UNPARSABLE
 from nonet.data.images.formats import IMAGE_SUFFIXES
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BATCH_SIZE = 64  # images in memory; a crop of 368 x 368 px takes about 30 kB as JPEG
 
@@ -38,7 +40,7 @@ def files_fingerprint(files: Collection[Path]) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
-def as_png(pixels: np.ndarray) -> bytes:
+def as_png(pixels: "np.ndarray") -> bytes:
     """Encode pixels as a PNG file, which is lossless.
 
     Parameters
@@ -234,6 +236,8 @@ def read_arrays(file: Path, array: str, rows: dict[int, str]) -> Iterator[tuple[
     path : str
     data : bytes
     """
+    import numpy as np
+
     with zipfile.ZipFile(file) as archive, archive.open(f"{array}.npy") as stream:
         shape, _, dtype = _npy_header(stream)
         num_bytes = math.prod(shape[1:]) * dtype.itemsize
@@ -245,14 +249,16 @@ def read_arrays(file: Path, array: str, rows: dict[int, str]) -> Iterator[tuple[
                 yield rows[index], as_png(np.frombuffer(data, dtype=dtype).reshape(shape[1:]))
 
 
-def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _npy_header(stream: IO[bytes]) -> "tuple[tuple[int, ...], bool, np.dtype]":
     """Read the header of an array: its shape, whether it is in Fortran order, and its type."""
+    import numpy as np
+
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return read(stream)
 
 
-def npz_arrays(file: Path, names: list[str]) -> dict[str, np.ndarray]:
+def npz_arrays(file: Path, names: list[str]) -> "dict[str, np.ndarray]":
     """Read small arrays of an npz: labels, not images.
 
     Parameters
@@ -270,6 +276,8 @@ def npz_arrays(file: Path, names: list[str]) -> dict[str, np.ndarray]:
     DataError
         When the file is not an npz, is cut short, or lacks one of the arrays.
     """
+    import numpy as np
+
     try:
         with np.load(file, allow_pickle=False) as arrays:
             missing = [name for name in names if name not in arrays.files]
@@ -280,7 +288,7 @@ def npz_arrays(file: Path, names: list[str]) -> dict[str, np.ndarray]:
         raise DataError(f"{file} cannot be read as npz: {error}.", hint="Download it again.") from error
 
 
-def npz_shape(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
+def npz_shape(file: Path, name: str) -> "tuple[tuple[int, ...], np.dtype]":
     """Return shape and type of an array of images in an npz without reading it.
 
     Parameters
@@ -298,6 +306,8 @@ def npz_shape(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
     DataError
         When the array is missing, or does not have rows of uint8.
     """
+    import numpy as np
+
     try:
         with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as stream:
             shape, fortran, dtype = _npy_header(stream)

@@ -5,11 +5,13 @@ import csv
 import io
 import re
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nonet.data.images.file_kinds import WORKBOOK, detect_file_kind, unpack_hint
 from nonet.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # UTF-32 first: its mark starts with that of UTF-16.
 _MARKS = (
@@ -25,7 +27,7 @@ _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # a blank may be p
 _MAX_CELL = 2**31 - 1  # some tables store images as text, in a column that nonet does not use
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> "pd.DataFrame":
     """Read a comma-separated file as text.
 
     Blanks and quotation marks around values, columns without a name, and repeated header lines (as in concatenated
@@ -81,16 +83,28 @@ def read_table(path: Path) -> pd.DataFrame:
             f"{path}, line {reader.line_num + skipped}, is not CSV: {error}.",
             hint='Double the quotation marks within a value: "5"" left".',
         ) from error
+    import pandas as pd  # a table that is missing or damaged is refused before
+
     table = pd.DataFrame(rows, columns=header, index=lines, dtype=object)
     return table.loc[:, [name != "" for name in header]]
 
 
-def _read_text(path: Path) -> str:
+def require_table(path: Path) -> None:
+    """Raise DataError if there is no file of this path; what is in it is not read."""
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder, not a table.", hint=f"Give its CSV file, or write folder:{path}.")
-        if path.exists() and not path.is_file():
+        if not path.exists():
+            raise DataError(f"{path} does not exist.", hint="Check the path.")
+        if not path.is_file():
             raise DataError(f"{path} is not a regular file.", hint="Save the table as a file first.")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        require_table(path)
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error

@@ -2,9 +2,7 @@
 
 import re
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nonet.cells import CLASSES
 from nonet.data.images.formats import is_named_as_image
@@ -13,6 +11,9 @@ from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.tables import read_table
 from nonet.data.sources.walk import walk
 from nonet.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Folder of images, table, split in the manifest.
 PARTS = (
@@ -60,7 +61,7 @@ def _read(path: Path, name: str | None) -> Listing:
     return listing
 
 
-def _read_labels(root: Path, folder: str, table_name: str, split: str) -> pd.DataFrame | None:
+def _read_labels(root: Path, folder: str, table_name: str, split: str) -> "pd.DataFrame | None":
     """Read ID and labels; None where there is no table of the test part."""
     places = [root / table_name, (root / folder).parent / table_name, root / folder / table_name]
     file = next((place for place in places if place.is_file()), None)
@@ -75,7 +76,7 @@ def _read_labels(root: Path, folder: str, table_name: str, split: str) -> pd.Dat
     return table
 
 
-def _list_part(listing: Listing, folder: str, table: pd.DataFrame | None, source: str, split: str) -> None:
+def _list_part(listing: Listing, folder: str, table: "pd.DataFrame | None", source: str, split: str) -> None:
     files = set()
     for entry in walk(listing.root / folder):
         if entry.problem is not None:
@@ -108,6 +109,8 @@ def _file_name(ID: str, files: set[str]) -> str:
 
 def _standins(names: list[str], folder: str) -> list[str | None]:
     """Return a stand-in patient for each file by its number; None for names without a number."""
+    import numpy as np
+
     matches = [re.search(r"\d+$", Path(name).stem) for name in names]
     numbers = np.array([int(match.group()) if match else -1 for match in matches], dtype=np.int64)
     known = np.unique(numbers[numbers >= 0])

@@ -14,7 +14,8 @@ from helpers.processes import kill_at_work
 from nonet.data.images.decode import load_rgb, read_image
 from nonet.data.preprocess import cache, crops
 from nonet.data.preprocess.cache import CHUNK_SIZE, image_checksums, prepare_images
-from nonet.data.preprocess.crops import Crop, crop_centre, prepare_crops
+from nonet.data.preprocess.crop import Crop
+from nonet.data.preprocess.crops import crop_centre, prepare_crops
 from nonet.data.preprocess.denoise import denoise, estimate_sigma
 from nonet.data.preprocess.stain import normalise_colours
 from nonet.errors import DataError
