@@ -28,7 +28,8 @@ from nonet.data.preprocess.cache import prepare_images
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, confusions_by_group
 from nonet.evaluation.metrics import balanced_accuracy_score, macro_f1_score
 from nonet.evaluation.oof import ENSEMBLE
-from nonet.models.views import batches, get_views, no_views, to_device
+from nonet.models.tensors import see, to_device
+from nonet.models.views import batches, get_views, no_views
 from nonet.progress import progress
 from nonet.training.refit import C, fit_linear_head
 
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "afterwards.md")
     arguments = parser.parse_args()
     dataset = nonet.Dataset.open(arguments.dataset)
-    ensembles = [nonet.load(folder, accelerator="cpu") for folder in arguments.runs]
+    ensembles = [nonet.load(folder, accelerator="cpu", backend="torch") for folder in arguments.runs]
     for ensemble in ensembles:
         if ensemble.recipe.models.refit_head:
             parser.error(f"the heads of {ensemble.run} are refitted: train with --set models.refit_head=false")
@@ -70,7 +71,7 @@ def measured(ensemble, dataset, work: Path) -> str:
     folds = pd.read_csv(run.folds, dtype={"image_id": str})
     table = folds.merge(pd.read_parquet(run.manifest), on="image_id", validate="one_to_one")
     images = "".join(table["sha256"])
-    work = work / f"{run.folder.name}-{digest(images, *(member.file for member in ensemble.members))}"
+    work = work / f"{run.folder.name}-{digest(images, *(member.member.weights for member in ensemble.members))}"
     extract(ensemble, dataset, table, work)
     held_out = table[table["fold"].notna()].reset_index(drop=True)
     true = held_out["label"].map(ensemble.classes.index).to_numpy()
@@ -114,7 +115,7 @@ def extract(ensemble, dataset, table: pd.DataFrame, work: Path) -> None:
         }
         for file, (rows, of_image) in files.items():
             if not file.exists():
-                features = features_over_views(member.network, images[member.crop], rows, of_image)
+                features = features_over_views(member.network.module, images[member.crop], rows, of_image)
                 with written_whole(file) as path:
                     np.save(path, features)
 
@@ -125,7 +126,7 @@ def features_over_views(network, images, rows: np.ndarray, views: list) -> np.nd
     parts = []
     for batch in batches(rows, 128):
         shown = to_device(images[batch], torch.device("cpu"))
-        parts.append((sum(network.features(view(shown)).float() for view in views) / len(views)).numpy())
+        parts.append((sum(network.features(see(shown, view)).float() for view in views) / len(views)).numpy())
     return np.concatenate(parts)
 
 

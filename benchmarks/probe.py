@@ -25,7 +25,8 @@ from nonet.data.preprocess.crop import Crop
 from nonet.evaluation.oof import align_oof
 from nonet.evaluation.tables import format_table, table_1
 from nonet.models.backbones import get_backbone, load_pretrained, make_backbone
-from nonet.models.views import batches, to_device
+from nonet.models.tensors import to_device
+from nonet.models.views import batches
 from nonet.progress import progress
 from nonet.recipe import Denoise
 

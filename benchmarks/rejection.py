@@ -29,7 +29,8 @@ from nonet.data.images.decode import load_rgb
 from nonet.data.preprocess.cache import prepare_images
 from nonet.data.preprocess.crops import prepare_crops
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP
-from nonet.models.views import batches, to_device
+from nonet.models.tensors import to_device
+from nonet.models.views import batches
 from nonet.progress import progress
 
 HERE = Path(__file__).parent
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=HERE / "rejection.md")
     arguments = parser.parse_args()
-    ensemble = nonet.load(arguments.run, accelerator="cpu")
+    ensemble = nonet.load(arguments.run, accelerator="cpu", backend="torch")
     table = list_images(arguments.manifest, Run(arguments.run), ensemble.classes)
     extract(ensemble, table, arguments.manifest.parent, arguments.work)
     rows, scores, logits = score_rows(ensemble, table, arguments.work)
@@ -96,7 +97,7 @@ def features_of_members(ensemble, table: pd.DataFrame, work: Path) -> dict[str, 
     """Return the cache file of each member's features."""
     images = table[["path", "sha256", "made"]].to_csv(index=False)
     return {
-        member.name: work / f"{member.name.replace('/', '-')}-{digest(member.file, images)}.npz"
+        member.name: work / f"{member.name.replace('/', '-')}-{digest(member.member.weights, images)}.npz"
         for member in ensemble.members
     }
 
@@ -130,8 +131,8 @@ def _forward(member, stores: tuple) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     with torch.inference_mode():
         for store in stores:
             for rows in batches(np.arange(len(store)), 64):
-                features = member.network.features(to_device(store[rows], torch.device("cpu")))
-                yield features.numpy(), member.network.head(features).numpy()
+                features = member.network.module.features(to_device(store[rows], torch.device("cpu")))
+                yield features.numpy(), member.network.module.head(features).numpy()
 
 
 def candidates(features, logits, labels, train: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from nonet.errors import DataError, RunError
 from nonet.inference.ensemble import Ensemble
 from nonet.inference.load import load
 from nonet.inference.predict import predict
-from nonet.models.views import to_device
+from nonet.models.tensors import to_device
 from nonet.recipe import load_recipe
 from nonet.report.evaluate import evaluate
 from nonet.training.launch import train

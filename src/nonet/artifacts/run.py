@@ -209,6 +209,8 @@ class Run:
     """Images that people uploaded; see `nonet.review.uploads`."""
     decisions = InFolder("review/decisions.csv")
     """What people decided on doubtful labels, for `build_dataset`; see `nonet.review.label_decisions`."""
+    compiled = InFolder("compiled")
+    """Networks in the form of a backend; see `nonet.inference.backends.compiled`."""
     users = InFolder("review/users.sqlite")
     """Who may use the page; see `nonet.review.accounts`."""
 

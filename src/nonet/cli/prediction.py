@@ -11,6 +11,7 @@ from nonet.artifacts.run import Run
 from nonet.cli.options import Accelerator, documented_by
 from nonet.cli.output import say
 from nonet.errors import NonetError
+from nonet.inference.backends.choice import BackendName
 
 
 @documented_by("predict")
@@ -27,6 +28,7 @@ def predict(
     unreadable_label: str | None = None,
     adapt_priors: Annotated[bool, Parameter(negative=())] = False,
     accelerator: Accelerator = "auto",
+    backend: BackendName = "auto",
     num_workers: int | None = None,
 ) -> None:
     """
@@ -55,6 +57,7 @@ def predict(
         unreadable_label=unreadable_label,
         adapt_priors=adapt_priors,
         accelerator=accelerator,
+        backend=backend,
         num_workers=num_workers,
     )
     say(predictions)

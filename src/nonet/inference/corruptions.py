@@ -36,6 +36,7 @@ from nonet.inference.corrupted_images import (
     image_seed,
 )
 from nonet.models.accelerators import require_devices
+from nonet.models.views import View, get_views
 from nonet.progress import progress
 from nonet.recipe import Predict, Recipe, load_recipe
 from nonet.settings import NO_VIEWS
@@ -43,7 +44,6 @@ from nonet.workers import map_in_order, worker_count
 
 if TYPE_CHECKING:
     from nonet.inference.ensemble import Ensemble
-    from nonet.models.views import View
 
 logger = logging.getLogger("nonet")
 
@@ -117,8 +117,6 @@ def score_corruptions(
     if not chunks:
         logger.info("Every variant is scored already: %s", folder)
         return folder
-    from nonet.models.views import get_views  # only now: torch takes many seconds to import
-
     views_of_sets = {name: get_views(settings) for name, settings in sets.items()}
     members = [(name, fold) for name, fold in members if fold in set(images["fold"])]
     ensembles = _ensembles(run, recipe, classes, members, accelerator)
@@ -134,7 +132,7 @@ def _score(
     chunks: list[_Chunk],
     tasks: Iterator[list[CorruptionTask]],
     ensembles: dict[int, "Ensemble"],
-    view_sets: dict[str, "list[View]"],
+    view_sets: dict[str, list[View]],
     num_workers: int | None,
 ) -> None:
     """Corrupt, prepare and score chunk by chunk; write the tables of a corruption after its last chunk."""
@@ -284,7 +282,7 @@ def _logits(
     as_is: dict[Crop, np.ndarray],
     denoised: dict[Crop, np.ndarray],
     changed: np.ndarray,
-    views: "list[View]",
+    views: list[View],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return logits (members, n, classes), not denoised and denoised; unchanged images are run once."""
     plain = ensemble.member_logits(as_is, views)

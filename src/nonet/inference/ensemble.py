@@ -1,20 +1,20 @@
 """The trained ensemble: images in; logits, probabilities or class names out."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import safetensors
-import safetensors.torch
-import torch
 from scipy.special import softmax
 
 from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.artifacts.integrity import read_done, require_whole
-from nonet.artifacts.run import Run, repair_hint
+from nonet.artifacts.run import Member, Run, repair_hint
 from nonet.calibration.calibrator import Calibration
 from nonet.calibration.labels import NO_NUCLEUS, UNKNOWN_CELL_TYPE, label_images, list_prediction_sets
 from nonet.calibration.nucleus_rule import NucleusRule
@@ -22,15 +22,19 @@ from nonet.calibration.ood import MemberScore, Rejection
 from nonet.data.images.nucleus import any_nucleus
 from nonet.data.preprocess.crop import Crop
 from nonet.data.preprocess.crops import PreparedCrops, prepare_crops
-from nonet.errors import DamagedError, DataError, RunError
+from nonet.errors import DataError, RunError
+from nonet.inference.backends.choice import Network, choose_backend, make_backend
 from nonet.inference.load import parse_views
 from nonet.models.backbones import get_crop
-from nonet.models.device import keep_freed_memory, make_fabric
-from nonet.models.network import make_classifier
-from nonet.models.views import View, batches, get_views, logits_and_features, logits_over_views, to_device
+from nonet.models.views import View, batches, get_views
 from nonet.recipe import Recipe
 
+if TYPE_CHECKING:
+    from nonet.inference.backends.pytorch import TorchNetwork
+
 BATCH_SIZE = 64
+#: Blocks of images that each thread of a backend passes through networks before others get their turn.
+_BLOCKS_PER_TURN = 4
 #: One file, or several files or arrays of pixels.
 Images = str | Path | Sequence[str | Path | np.ndarray]
 
@@ -41,12 +45,10 @@ class LoadedMember:
 
     Attributes
     ----------
-    name : str
-        ARCHITECTURE/fold-K.
-    file : Path
-        Its weights.
-    network : torch.nn.Module
-        On the device, in evaluation mode.
+    member : Member
+        Its files.
+    network : Network
+        As the backend runs it.
     crop : Crop
         What it sees of an image.
     weight : float
@@ -55,12 +57,16 @@ class LoadedMember:
         Its out-of-distribution score; None if nothing is rejected.
     """
 
-    name: str
-    file: Path
-    network: torch.nn.Module
+    member: Member
+    network: Network
     crop: Crop
     weight: float
     ood: MemberScore | None = None
+
+    @property
+    def name(self) -> str:
+        """ARCHITECTURE/fold-K."""
+        return self.member.name
 
 
 @dataclass(frozen=True)
@@ -95,44 +101,55 @@ class Ensemble:
         The run's settings.
     calibration, rejection, nucleus : Calibration, Rejection, NucleusRule
         How logits become labels; see `nonet.calibration`.
+    backend : str
+        Key of `nonet.inference.backends.choice.BACKENDS`: what runs the networks.
     members : list of LoadedMember
         Those with non-zero weight.
     turn : context manager
         Entered for each pass of a member, so that several threads can take turns on one device. By default nothing.
     """
 
-    def __init__(self, run: Run, recipe: Recipe, ensemble: EnsembleFile, *, accelerator: str = "auto"):
+    def __init__(
+        self, run: Run, recipe: Recipe, ensemble: EnsembleFile, *, accelerator: str = "auto", backend: str = "auto"
+    ):
         self.run, self.recipe = run, recipe
         self.file, self.classes = ensemble, ensemble.classes
         self.calibration = Calibration.from_ensemble(ensemble)
         self.rejection = Rejection.from_ensemble(ensemble)
         self.nucleus = NucleusRule.from_ensemble(ensemble)
-        self.fabric = make_fabric(accelerator=accelerator, precision=recipe.train.precision)
-        keep_freed_memory()
-        self.members = [self._load(entry) for entry in ensemble.members if entry.weight > 0]
+        self.accelerator, self.backend = accelerator, choose_backend(backend, accelerator)
+        self._engine = make_backend(self.backend, run, recipe, len(self.classes), accelerator)
+        self.members = self._load([entry for entry in ensemble.members if entry.weight > 0])
         self.crops = sorted({member.crop for member in self.members})
         self.turn: AbstractContextManager = nullcontext()
 
-    def _load(self, entry: MemberEntry) -> LoadedMember:
-        member = self.run.member(entry.architecture, entry.fold)
+    def _load(self, entries: list[MemberEntry]) -> list[LoadedMember]:
+        members = [self.run.member(entry.architecture, entry.fold) for entry in entries]
+        scores = [self._check(member) for member in members]
+        return [
+            LoadedMember(member, network, get_crop(member.architecture, self.recipe.models), entry.weight, score)
+            for member, network, entry, score in zip(members, self._engine.load(members), entries, scores, strict=True)
+        ]
+
+    def _check(self, member: Member) -> MemberScore | None:
+        """Check a member's files, and return its out-of-distribution score; None if nothing is rejected."""
         done, hint = read_done(member), repair_hint(self.run)
         require_whole(member.weights, done["files"].get(member.weights.name), hint=hint)
-        models = self.recipe.models
-        network, _ = make_classifier(member.architecture, models, len(self.classes), trained=True)
-        try:
-            network.load_state_dict(safetensors.torch.load_file(member.weights))
-        except (RuntimeError, safetensors.SafetensorError) as error:
-            raise DamagedError(
-                f"{member.weights} does not contain the weights of {member.name}: {str(error).splitlines()[0]}",
-                hint=hint,
-            ) from error
-        network = network.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        ood = None
-        if self.rejection.is_fitted:
-            require_whole(member.ood, done["files"].get(member.ood.name), hint=hint)
-            ood = MemberScore.read(member.ood)
-        crop = get_crop(member.architecture, models)
-        return LoadedMember(member.name, member.weights, network, crop, entry.weight, ood)
+        if not self.rejection.is_fitted:
+            return None
+        require_whole(member.ood, done["files"].get(member.ood.name), hint=hint)
+        return MemberScore.read(member.ood)
+
+    @cached_property
+    def torch_networks(self) -> "dict[str, TorchNetwork]":
+        """Each member's network in PyTorch, for what needs gradients, by its name; loaded when first used."""
+        if self.backend == "torch":
+            return {member.name: member.network for member in self.members}  # type: ignore[misc]
+        from nonet.inference.backends.pytorch import TorchBackend
+
+        backend = TorchBackend(self.run, self.recipe, len(self.classes), self.accelerator)
+        networks = backend.load([member.member for member in self.members])
+        return {member.name: network for member, network in zip(self.members, networks, strict=True)}
 
     @property
     def member_weights(self) -> np.ndarray:
@@ -187,23 +204,33 @@ class Ensemble:
         scores : ndarray of float64, shape (num_members, n)
             Out-of-distribution scores, `MemberScore.score`; NaN if nothing is rejected.
         """
-        logits, scores = [], []
-        for member in self.members:
-            parts = [self._run_member(member, batch, views) for batch in batches(prepared[member.crop], BATCH_SIZE)]
-            logits.append(np.concatenate([part for part, _ in parts]))
-            scores.append(np.concatenate([part for _, part in parts]))
-        return np.stack(logits), np.stack(scores)
+        parts = self._run(
+            [
+                (member, block, views)
+                for member in self.members
+                for block in batches(prepared[member.crop], self._engine.block_size)
+            ]
+        )
+        logits = np.concatenate([part for part, _ in parts])
+        scores = np.concatenate([part for _, part in parts])
+        return logits.reshape(len(self.members), -1, logits.shape[1]), scores.reshape(len(self.members), -1)
 
-    def _run_member(
-        self, member: LoadedMember, images: np.ndarray, views: Sequence[View]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        with self.turn:
-            pixels = to_device(images, self.fabric.device)
-            with self.fabric.autocast():
-                if member.ood is None:
-                    return logits_over_views(member.network, pixels, views).cpu().numpy(), np.full(len(images), np.nan)
-                logits, features = (each.cpu().numpy() for each in logits_and_features(member.network, pixels, views))
-        return logits, member.ood.score(features)
+    def _run(self, tasks: list[tuple[LoadedMember, np.ndarray, Sequence[View]]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Run members on blocks of images, several at once where the backend wants threads; each turn is short."""
+        num_threads = self._engine.num_threads
+        if num_threads == 1:
+            results = []
+            for task in tasks:
+                with self.turn:
+                    results.append(_run_member(*task))
+            return results
+        results = []
+        with ThreadPoolExecutor(num_threads) as pool:
+            per_turn = num_threads * _BLOCKS_PER_TURN
+            for start in range(0, len(tasks), per_turn):
+                with self.turn:
+                    results += pool.map(_run_member, *zip(*tasks[start : start + per_turn]))
+        return results
 
     def score_prepared(self, images: Sequence[PreparedCrops], views: Sequence[View]) -> Scores:
         """Score images that `prepare` prepared: the step that all predictions share.
@@ -388,3 +415,9 @@ class Ensemble:
             ood_percentile.append(scores.ood_percentile)
             nucleus.extend(any_nucleus(crops.values()) for crops in prepared)
         return np.concatenate(logits), np.concatenate(ood_percentile), np.array(nucleus, dtype=bool)
+
+
+def _run_member(member: LoadedMember, images: np.ndarray, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits (n, num_classes) and out-of-distribution scores (n,) of a member."""
+    logits, features = member.network.run(images, views)
+    return logits, np.full(len(images), np.nan) if member.ood is None else member.ood.score(features)

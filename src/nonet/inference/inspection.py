@@ -9,7 +9,8 @@ from scipy.special import softmax
 from nonet.data.preprocess.crop import Crop
 from nonet.inference.ensemble import Ensemble, LoadedMember
 from nonet.models.grad_cam import grad_cam
-from nonet.models.views import View, to_device
+from nonet.models.tensors import to_device
+from nonet.models.views import View
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ def inspect(ensemble: Ensemble, pixels: np.ndarray, code: str, views: list[View]
     heat = np.zeros(pixels.shape[:2], dtype=np.float32)
     features = {}
     for member, weight in zip(ensemble.members, ensemble.member_weights):
-        seen = to_device(np.array(prepared[member.crop])[None], ensemble.fabric.device)
-        maps, features[member.name] = grad_cam(member.network, seen, ensemble.classes.index(code))
+        network = ensemble.torch_networks[member.name]
+        seen = to_device(np.array(prepared[member.crop])[None], network.device)
+        maps, features[member.name] = grad_cam(network.module, seen, ensemble.classes.index(code))
         heat += np.float32(weight) * _over_image(maps, member, pixels.shape[:2])
     top = float(heat.max())
     return Inspection(

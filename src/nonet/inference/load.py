@@ -9,6 +9,7 @@ from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import require_unchanged
 from nonet.artifacts.run import Run, repair_hint
 from nonet.errors import DamagedError, RecipeError, RunError, did_you_mean
+from nonet.inference.backends.choice import choose_backend
 from nonet.models.accelerators import require_devices
 from nonet.recipe import Predict, Recipe, load_recipe
 
@@ -39,16 +40,16 @@ class OpenedRun:
         """Class codes, in the column order of the logits."""
         return self.ensemble.classes
 
-    def load(self, accelerator: str) -> "Ensemble":
-        """Load the networks onto an accelerator, named as for `nonet.load`."""
-        from nonet.inference.ensemble import Ensemble  # only now: torch takes many seconds to import
+    def load(self, accelerator: str, backend: str) -> "Ensemble":
+        """Load the networks onto an accelerator and a backend, named as for `nonet.load`."""
+        from nonet.inference.ensemble import Ensemble
 
         if all(member.reason for member in self.ensemble.members if member.weight > 0):
             logger.warning(f"All networks of {self.run} died in training, so its predictions are worthless.")
-        return Ensemble(self.run, self.recipe, self.ensemble, accelerator=accelerator)
+        return Ensemble(self.run, self.recipe, self.ensemble, accelerator=accelerator, backend=backend)
 
 
-def load(run: str | Path | Run, *, accelerator: str = "auto") -> "Ensemble":
+def load(run: str | Path | Run, *, accelerator: str = "auto", backend: str = "auto") -> "Ensemble":
     """Load a run's ensemble.
 
     Parameters
@@ -57,6 +58,8 @@ def load(run: str | Path | Run, *, accelerator: str = "auto") -> "Ensemble":
         A trained run.
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
         What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
+    backend : {"auto", "torch", "openvino"}
+        What runs the networks: "auto" is OpenVINO on a CPU and PyTorch on a GPU.
 
     Returns
     -------
@@ -65,10 +68,11 @@ def load(run: str | Path | Run, *, accelerator: str = "auto") -> "Ensemble":
     Raises
     ------
     RunError
-        If there is no run, it is not fully trained, or this machine lacks the accelerator.
+        If there is no run, it is not fully trained, or this machine lacks the accelerator or the backend.
     """
     require_devices(accelerator)
-    return open_run(run).load(accelerator)
+    choose_backend(backend, accelerator)
+    return open_run(run).load(accelerator, backend)
 
 
 def open_run(run: str | Path | Run) -> OpenedRun:

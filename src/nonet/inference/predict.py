@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nonet.artifacts.run import Run, now
 from nonet.errors import DataError, UnreadableNowError
+from nonet.inference.backends.choice import choose_backend
 from nonet.inference.folder import PredictionFolder, file_state, plan_images, state_digest
 from nonet.inference.inputs import CaseFrom, Input, find_inputs
 from nonet.inference.load import OpenedRun, open_run, parse_views
@@ -45,6 +46,7 @@ def predict(
     unreadable_label: str | None = None,
     adapt_priors: bool = False,
     accelerator: str = "auto",
+    backend: str = "auto",
     num_workers: int | None = None,
 ) -> "Predictions":
     """Predict images with a run's ensemble and write predictions.csv and logits.parquet.
@@ -81,6 +83,9 @@ def predict(
         of another mix of classes that look alike; on the next patients of one hospital it made predictions worse.
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
         What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
+    backend : {"auto", "torch", "openvino"}
+        What runs the networks: "auto" is OpenVINO on a CPU and PyTorch on a GPU. Ignored for an Ensemble, which is
+        loaded already.
     num_workers : int, optional
         Number of processes that read and denoise images. Default: one per core if there are enough images.
 
@@ -107,6 +112,7 @@ def predict(
     folder = PredictionFolder(out)
     folder.require_usable(submission=format == "wbcbench")
     require_devices(accelerator)
+    choose_backend(backend, accelerator)
     opened = open_run(run) if isinstance(run, (str, Path, Run)) else run
     if unreadable_label is not None:
         require_class(unreadable_label, opened.classes)
@@ -116,7 +122,7 @@ def predict(
     inputs = find_inputs(given, split=split, case=case, case_from=case_from)
     if submission_ids is not None:
         require_ids(submission_ids, [one.name for one in inputs])
-    ensemble = opened.load(accelerator) if isinstance(opened, OpenedRun) else opened
+    ensemble = opened.load(accelerator, backend) if isinstance(opened, OpenedRun) else opened
     from nonet.inference.results import Predictions, require_adaptable
     from nonet.models.views import get_views
 
@@ -181,8 +187,9 @@ def describe_model(ensemble: "Ensemble", settings: Predict) -> dict:
     """
     weights = hashlib.sha256()
     for member in ensemble.members:
-        path = os.fsencode(member.file.absolute()).hex()
-        weights.update(f"{member.name}\0{path} {file_state(member.file)}\0".encode())
+        file = member.member.weights
+        path = os.fsencode(file.absolute()).hex()
+        weights.update(f"{member.name}\0{path} {file_state(file)}\0".encode())
     return {
         "run": str(ensemble.run.folder.resolve()),
         "weights": weights.hexdigest(),

@@ -1,21 +1,55 @@
 """Views: flipped and rotated versions of an image, over which logits are averaged (test-time augmentation, TTA).
 
-Training uses the same ones for out-of-fold logits as prediction does for new images.
+Training uses the same ones for out-of-fold logits as prediction does for new images. No torch here: a view is what to
+do, and `nonet.models.tensors` does it to tensors.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import nn
 
-from nonet.models.device import preferred_memory_format
-from nonet.models.network import Classifier
 from nonet.recipe import Predict
 
-#: From images (n, 3, s, s) to images of the same shape.
-View = Callable[[torch.Tensor], torch.Tensor]
+
+@dataclass(frozen=True)
+class View:
+    """One version of an image: turned, then flipped. By default the image as it is.
+
+    Attributes
+    ----------
+    quarter_turns : int
+        Counter-clockwise, by 90° each.
+    angle_rad : float
+        A further turn about the centre, by any angle.
+    flip : bool
+        Whether left and right are exchanged.
+    """
+
+    quarter_turns: int = 0
+    angle_rad: float = 0.0
+    flip: bool = False
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether pixels only change places."""
+        return self.angle_rad == 0
+
+    def of_pixels(self, images: np.ndarray) -> np.ndarray:
+        """Return this view of images, without copying them; only for exact views.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, s, s, 3)
+
+        Returns
+        -------
+        ndarray, shape (n, s, s, 3)
+        """
+        assert self.is_exact, "a turn by any angle mixes pixels: nonet.models.tensors does that"
+        images = np.rot90(images, self.quarter_turns, (1, 2)) if self.quarter_turns else images
+        return images[:, :, ::-1] if self.flip else images
 
 
 def no_views() -> list[View]:
@@ -25,7 +59,7 @@ def no_views() -> list[View]:
     -------
     list of View
     """
-    return [lambda images: images]
+    return [View()]
 
 
 def dihedral_views() -> list[View]:
@@ -35,15 +69,7 @@ def dihedral_views() -> list[View]:
     -------
     list of View
     """
-
-    def view(turns: int, flip: bool) -> View:
-        def apply(images: torch.Tensor) -> torch.Tensor:
-            images = torch.rot90(images, turns, (2, 3)) if turns else images
-            return images.flip(3) if flip else images
-
-        return apply
-
-    return [view(turns, flip) for flip in (False, True) for turns in range(4)]
+    return [View(quarter_turns=turns, flip=flip) for flip in (False, True) for turns in range(4)]
 
 
 def random_views(num_views: int, seed: int) -> list[View]:
@@ -63,42 +89,8 @@ def random_views(num_views: int, seed: int) -> list[View]:
     list of View
     """
     generator = np.random.default_rng(seed)
-
-    def view(angle_rad: float, flip: bool) -> View:
-        def apply(images: torch.Tensor) -> torch.Tensor:
-            angle = torch.full((len(images),), angle_rad, device=images.device)
-            sign = torch.full((len(images),), -1.0 if flip else 1.0, device=images.device)
-            return rotate_and_flip(images, angle, sign, torch.ones_like(sign))
-
-        return apply
-
     drawn = [(generator.uniform(-math.pi, math.pi), bool(generator.integers(2))) for _ in range(num_views - 1)]
-    return no_views() + [view(angle, flip) for angle, flip in drawn]
-
-
-def rotate_and_flip(
-    images: torch.Tensor, angle_rad: torch.Tensor, flip_x: torch.Tensor, flip_y: torch.Tensor
-) -> torch.Tensor:
-    """Rotate and flip each image about its centre, mirroring at the border.
-
-    Parameters
-    ----------
-    images : Tensor of float, shape (n, c, s, s)
-    angle_rad : Tensor of float, shape (n,)
-        In radians.
-    flip_x, flip_y : Tensor of float, shape (n,)
-        -1 flips, +1 does not.
-
-    Returns
-    -------
-    Tensor of float, shape (n, c, s, s)
-    """
-    cos, sin = torch.cos(angle_rad), torch.sin(angle_rad)
-    zero = torch.zeros_like(cos)
-    rows = [torch.stack([cos * flip_x, -sin * flip_y, zero], 1), torch.stack([sin * flip_x, cos * flip_y, zero], 1)]
-    theta = torch.stack(rows, 1).to(images.dtype)
-    grid = nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return no_views() + [View(angle_rad=angle, flip=flip) for angle, flip in drawn]
 
 
 def get_views(settings: Predict) -> list[View]:
@@ -136,74 +128,3 @@ def batches(array: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
     """
     for start in range(0, len(array), batch_size):
         yield array[start : start + batch_size]
-
-
-def to_device(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Copy images to a device, in the memory format in which convolutions are fast there.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (n, s, s, 3)
-    device : torch.device
-
-    Returns
-    -------
-    Tensor of float32, shape (n, 3, s, s)
-        In 0–255.
-    """
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device, non_blocking=True).permute(0, 3, 1, 2)
-    return tensor.to(torch.float32, memory_format=preferred_memory_format(device))
-
-
-@torch.inference_mode()
-def logits_over_views(network: nn.Module, images: torch.Tensor, views: Sequence[View]) -> torch.Tensor:
-    """Average logits over views.
-
-    Parameters
-    ----------
-    network : nn.Module
-        In evaluation mode.
-    images : Tensor of float32, shape (n, 3, s, s)
-        In 0–255.
-    views : sequence of View
-        At least one.
-
-    Returns
-    -------
-    Tensor of float32, shape (n, classes)
-    """
-    total = network(views[0](images)).float()
-    for view in views[1:]:
-        total = total + network(view(images)).float()
-    return total / len(views)
-
-
-@torch.inference_mode()
-def logits_and_features(
-    network: Classifier, images: torch.Tensor, views: Sequence[View]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Average logits over views, and return the features of the first view as well.
-
-    Features are computed in single precision even under autocast, as those are that the out-of-distribution score was
-    fitted to.
-
-    Parameters
-    ----------
-    network : Classifier
-        In evaluation mode.
-    images : Tensor of float32, shape (n, 3, s, s)
-        In 0–255.
-    views : sequence of View
-        The unchanged image comes first.
-
-    Returns
-    -------
-    logits : Tensor of float32, shape (n, classes)
-    features : Tensor of float32, shape (n, num_features)
-    """
-    with torch.autocast(images.device.type, enabled=False):
-        features = network.features(views[0](images))
-    total = network.head(features).float()
-    for view in views[1:]:
-        total = total + network(view(images)).float()
-    return total / len(views), features.float()

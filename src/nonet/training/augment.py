@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from nonet.data.preprocess.corruptions import change_light, gaussian_kernel, line_kernel
 from nonet.data.preprocess.stain import stain_matrix
-from nonet.models.views import rotate_and_flip
+from nonet.models.tensors import rotate_and_flip
 from nonet.recipe import Augment
 
 

@@ -5,7 +5,8 @@ import torch
 
 from nonet.data.preprocess.cache import PreparedImages
 from nonet.models.network import Classifier
-from nonet.models.views import batches, to_device
+from nonet.models.tensors import to_device
+from nonet.models.views import batches
 from nonet.progress import progress_if_slow
 
 

@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from nonet.artifacts.run import Member, write_text
 from nonet.models.network import Classifier, make_classifier
-from nonet.models.views import no_views, to_device
+from nonet.models.tensors import to_device
+from nonet.models.views import no_views
 from nonet.progress import progress
 from nonet.recipe import Recipe
 from nonet.training.augment import Draws, augment, mix

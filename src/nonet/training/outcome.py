@@ -22,7 +22,8 @@ from nonet.calibration.ood import fit_member_score
 from nonet.data.folds import patient_or_image
 from nonet.data.images.nucleus import shows_nucleus
 from nonet.models.network import Classifier, make_head
-from nonet.models.views import View, batches, get_views, logits_over_views, no_views, to_device
+from nonet.models.tensors import logits_over_views, to_device
+from nonet.models.views import View, batches, get_views, no_views
 from nonet.recipe import Recipe
 from nonet.training.distributed import compute_distributed
 from nonet.training.features import compute_features

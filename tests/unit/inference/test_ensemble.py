@@ -17,6 +17,7 @@ from nonet.data.images.decode import load_rgb
 from nonet.errors import DamagedError, DataError, NonetError, RecipeError, RunError
 from nonet.evaluation.run_data import read_run
 from nonet.inference.load import load, parse_views
+from nonet.models.views import no_views
 from nonet.recipe import Predict
 from nonet.training.repair import set_aside_damaged_ensemble
 
@@ -100,7 +101,7 @@ def test_the_average_is_that_of_members_and_views(ensemble, paths):
             for turns in range(4):
                 image = torch.from_numpy(np.rot90(flipped, turns).copy()).permute(2, 0, 1)[None]
                 with torch.inference_mode():
-                    by_hand.append(member.network(image)[0].numpy())
+                    by_hand.append(ensemble.torch_networks[member.name].module(image)[0].numpy())
     assert np.allclose(ensemble.predict_logits(paths[:1], views="dihedral")[0], np.mean(by_hand, 0), atol=1e-5)
 
 
@@ -195,7 +196,7 @@ def test_an_unreadable_image_is_named(ensemble, paths, tmp_path):
 def test_a_member_of_weight_zero_is_left_out(run_copy, tiny_run, ensemble, paths):
     prepared = [ensemble.prepare(path) for path in paths[:5]]
     stacked = {crop: np.stack([one[crop] for one in prepared]) for crop in ensemble.crops}
-    first, second = ensemble.member_logits(stacked, [lambda images: images])
+    first, second = ensemble.member_logits(stacked, no_views())
     weigh(run_copy, 0, 1)
     shutil.rmtree(run_copy / "members" / "vit_mini" / "fold-0")  # not even read
     assert np.allclose(load(run_copy, accelerator="cpu").predict_logits(paths[:5], views=1), second, atol=1e-5)
@@ -205,7 +206,7 @@ def test_a_member_of_weight_zero_is_left_out(run_copy, tiny_run, ensemble, paths
 def test_weights_weigh(run_copy, ensemble, paths):
     prepared = [ensemble.prepare(path) for path in paths[:5]]
     stacked = {crop: np.stack([one[crop] for one in prepared]) for crop in ensemble.crops}
-    first, second = ensemble.member_logits(stacked, [lambda images: images])
+    first, second = ensemble.member_logits(stacked, no_views())
     weigh(run_copy, 3, 1)
     weighed = load(run_copy, accelerator="cpu").predict_logits(paths[:5], views=1)
     assert np.allclose(weighed, 0.75 * first + 0.25 * second, atol=1e-5)

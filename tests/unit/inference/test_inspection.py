@@ -42,7 +42,7 @@ def test_the_map_lies_over_the_image_and_tells_its_parts_apart(ensemble):
 def test_features_are_those_of_each_member(ensemble):
     found = inspect(ensemble, pixels(), ensemble.classes[0], get_views(ensemble.recipe.predict))
     assert set(found.features) == set(found.members)
-    widths = {member.name: (member.network.num_features,) for member in ensemble.members}
+    widths = {member.name: (ensemble.torch_networks[member.name].module.num_features,) for member in ensemble.members}
     assert {name: feature.shape for name, feature in found.features.items()} == widths
 
 

@@ -22,6 +22,7 @@ from nonet.inference.folder import CHUNK_SIZE
 from nonet.inference.load import load
 from nonet.inference.predict import predict
 from nonet.models.network import make_classifier
+from nonet.models.views import no_views
 from nonet.recipe import load_recipe
 
 
@@ -147,7 +148,7 @@ def test_adapting_to_the_mix_of_the_sample_is_done_on_request_and_marked(run, en
 def test_spread_and_agreement_are_between_members(ensemble, cells, tmp_path):
     table = predict(ensemble, cells / "000.png", out=tmp_path / "out", views=1).table()
     prepared = {size: np.stack([image]) for size, image in ensemble.prepare(cells / "000.png").items()}
-    logits = ensemble.member_logits(prepared, [lambda images: images])[:, 0]
+    logits = ensemble.member_logits(prepared, no_views())[:, 0]
     proba = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     k = ensemble.classes.index(table["label"][0])
     assert table["spread"][0] == pytest.approx(proba[:, k].std(), abs=1e-5)

@@ -5,16 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from nonet.models.views import (
-    batches,
-    dihedral_views,
-    get_views,
-    logits_over_views,
-    no_views,
-    random_views,
-    rotate_and_flip,
-    to_device,
-)
+from nonet.models.tensors import logits_over_views, rotate_and_flip, see, to_device
+from nonet.models.views import batches, dihedral_views, get_views, no_views, random_views
 from nonet.recipe import Predict
 
 CPU = torch.device("cpu")
@@ -39,12 +31,19 @@ def test_the_eight_views_are_those_of_numpy_and_distinct():
     array = images.numpy()
     expected = [np.rot90(array, turns, (2, 3)) for turns in range(4)]
     expected += [np.flip(turned, 3) for turned in expected]
-    made = [view(images).numpy() for view in dihedral_views()]
+    made = [see(images, view).numpy() for view in dihedral_views()]
     assert len(made) == 8
     for result, reference in zip(made, expected):
         np.testing.assert_array_equal(result, reference)
     assert len({view.tobytes() for view in made}) == 8
     np.testing.assert_array_equal(made[0], array)
+
+
+def test_views_of_pixels_are_views_of_tensors():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    for view in dihedral_views():
+        expected = see(to_device(pixels, CPU), view).numpy().transpose(0, 2, 3, 1)
+        np.testing.assert_array_equal(view.of_pixels(pixels), expected)
 
 
 def test_an_invariant_network_gives_the_same_over_views():
@@ -57,7 +56,7 @@ def test_logits_are_the_mean_over_views():
     images, network = pictures(), nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
     views = dihedral_views()
     with torch.no_grad():
-        expected = torch.stack([network(view(images)) for view in views]).double().mean(0).float()
+        expected = torch.stack([network(see(images, view)) for view in views]).double().mean(0).float()
     torch.testing.assert_close(logits_over_views(network, images, views), expected)
 
 
@@ -65,16 +64,16 @@ def test_the_first_random_view_is_the_image_as_it_is():
     images = pictures()
     views = random_views(8, seed=0)
     assert len(views) == 8
-    assert torch.equal(views[0](images), images)
-    assert all((view(images) - images).abs().max() > 1 for view in views[1:])
+    assert torch.equal(see(images, views[0]), images)
+    assert all((see(images, view) - images).abs().max() > 1 for view in views[1:])
 
 
 def test_random_views_follow_the_seed_and_not_the_company():
     images = pictures(5)
     for view, again, other in zip(random_views(5, 3)[1:], random_views(5, 3)[1:], random_views(5, 4)[1:]):
-        assert torch.equal(view(images), again(images))
-        assert not torch.equal(view(images), other(images))
-        torch.testing.assert_close(view(images)[2:3], view(images[2:3]), atol=1e-3, rtol=0)
+        assert torch.equal(see(images, view), see(images, again))
+        assert not torch.equal(see(images, view), see(images, other))
+        torch.testing.assert_close(see(images, view)[2:3], see(images[2:3], view), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("size", [16, 17])

@@ -1,0 +1,174 @@
+"""Which program runs the networks. No torch here, so a wrong name is an error at once, and some need none at all."""
+
+import ctypes
+import importlib
+import importlib.util
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+from nonet.errors import RunError, choose_from
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nonet.artifacts.run import Member, Run
+    from nonet.models.views import View
+    from nonet.recipe import Recipe
+
+#: As people name them; "auto" is the fastest one that this machine has.
+BackendName = Literal["auto", "torch", "openvino"]
+BACKEND_NAMES: tuple[str, ...] = get_args(BackendName)
+
+
+class Network(Protocol):
+    """A member's network as a backend runs it; may be called by several threads at once."""
+
+    def run(self, images: "np.ndarray", views: "Sequence[View]") -> "tuple[np.ndarray, np.ndarray]":
+        """Compute logits and features.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (n, s, s, 3)
+        views : sequence of View
+            Logits are averaged over them.
+
+        Returns
+        -------
+        logits : ndarray of float32, shape (n, num_classes)
+        features : ndarray of float32, shape (n, num_features)
+            Of the first view, in single precision.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """A program that runs networks.
+
+    Attributes
+    ----------
+    num_threads : int
+        How many threads should call networks at once.
+    block_size : int
+        How many images they should give a network at a time.
+    """
+
+    num_threads: int
+    block_size: int
+
+    def load(self, members: "Sequence[Member]") -> list[Network]:
+        """Load members' networks."""
+        ...
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """What is known of a backend before it is imported."""
+
+    title: str
+    """What it is, in words."""
+    home: str
+    """Module and class that implement it, called with (run, recipe, num_classes, accelerator)."""
+    package: str
+    """Import name of the package that it needs."""
+    accelerators: tuple[str, ...] = ("auto", "cpu")
+    """Accelerators for which it may be chosen."""
+
+
+BACKENDS = {
+    "torch": BackendEntry(
+        "eager PyTorch, on any accelerator",
+        "nonet.inference.backends.pytorch:TorchBackend",
+        package="torch",
+        accelerators=("auto", "cpu", "gpu", "cuda", "mps"),
+    ),
+    "openvino": BackendEntry(
+        "OpenVINO in single precision, on a CPU",
+        "nonet.inference.backends.openvino_cpu:OpenVinoBackend",
+        package="openvino",
+    ),
+}
+
+
+def choose_backend(backend: str, accelerator: str) -> str:
+    """Return the backend that a name stands for on this machine.
+
+    Parameters
+    ----------
+    backend : str
+        "auto" or a key of BACKENDS. "auto" is OpenVINO on a CPU, and otherwise PyTorch.
+    accelerator : str
+        One of `nonet.models.accelerators.ACCELERATORS`.
+
+    Returns
+    -------
+    str
+        Key of BACKENDS.
+
+    Raises
+    ------
+    RunError
+        If the name is unknown, the backend does not run on the accelerator, or its package is missing.
+    """
+    if backend == "auto":
+        on_gpu = accelerator not in ("auto", "cpu") or (accelerator == "auto" and has_gpu())
+        return "torch" if on_gpu or not _is_installed("openvino") else "openvino"
+    if backend not in BACKENDS:
+        raise RunError(f'Unknown backend "{backend}".', hint=choose_from(backend, BACKEND_NAMES))
+    entry = BACKENDS[backend]
+    if accelerator not in entry.accelerators:
+        raise RunError(
+            f"The backend {backend} runs on CPUs only, and `accelerator` is {accelerator}.",
+            hint="Leave one of them out.",
+        )
+    if not _is_installed(entry.package):
+        raise RunError(f"The backend {backend} needs the package {entry.package}.", hint=f"pip install {entry.package}")
+    return backend
+
+
+def make_backend(name: str, run: "Run", recipe: "Recipe", num_classes: int, accelerator: str) -> Backend:
+    """Set up a backend.
+
+    Parameters
+    ----------
+    name : str
+        Key of BACKENDS.
+    run : Run
+        Whose members it will load.
+    recipe : Recipe
+        Of the run.
+    num_classes : int
+        Length of the logits.
+    accelerator : str
+        One of `nonet.models.accelerators.ACCELERATORS`.
+
+    Returns
+    -------
+    Backend
+    """
+    module, _, attribute = BACKENDS[name].home.partition(":")
+    return getattr(importlib.import_module(module), attribute)(run, recipe, num_classes, accelerator)
+
+
+def has_gpu() -> bool:
+    """Whether this machine seems to have a GPU that PyTorch can use, found without importing torch.
+
+    Returns
+    -------
+    bool
+        True on a Mac with Apple silicon, and where the CUDA driver counts at least one device.
+    """
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int()
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):  # no driver
+        return False
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

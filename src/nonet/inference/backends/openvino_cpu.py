@@ -1,0 +1,155 @@
+"""OpenVINO on a CPU: networks without torch, from a form that is made of each member once and kept in the run."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nonet.artifacts.run import Member, Run
+from nonet.inference.backends.compiled import Compiled
+from nonet.inference.backends.openvino_library import openvino
+from nonet.models.backbones import get_crop
+from nonet.models.views import View
+from nonet.progress import progress
+from nonet.recipe import Recipe
+from nonet.workers import num_processors
+
+logger = logging.getLogger("nonet")
+
+#: Images that a thread passes through a network at once: few, so that they stay in its cache (benchmarks/predict.md).
+PASS_SIZE = 16
+
+
+class OpenVinoNetwork:
+    """A member's network; each thread has an inference request of its own, as requests cannot be shared.
+
+    Parameters
+    ----------
+    core : openvino.Core
+    model : openvino.Model
+        float32 (n, 3, s, s) in 0–255 → logits, features.
+    num_threads : int
+        How many threads may call it at once.
+    """
+
+    def __init__(self, core: openvino.Core, model: openvino.Model, num_threads: int):
+        self._core, self._model, self._num_threads = core, model, num_threads
+        self._local = threading.local()
+        self._of_pixels = self._compile(openvino.Type.u8)
+        self._of_mixed_pixels: openvino.CompiledModel | None = None
+        self._lock = threading.Lock()
+
+    def _compile(self, pixel_type: openvino.Type) -> openvino.CompiledModel:
+        """Compile it for images (n, s, s, 3) of a type; the model itself stays as it is."""
+        prepared = openvino.preprocess.PrePostProcessor(self._model.clone())
+        prepared.input().tensor().set_element_type(pixel_type).set_layout(openvino.Layout("NHWC"))
+        prepared.input().model().set_layout(openvino.Layout("NCHW"))
+        settings = {
+            "NUM_STREAMS": self._num_threads,
+            "INFERENCE_NUM_THREADS": self._num_threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        return self._core.compile_model(prepared.build(), "CPU", settings)
+
+    def run(self, images: np.ndarray, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
+        """Compute logits and features; see `nonet.inference.backends.choice.Network`."""
+        passes = self._views_of(images, views)
+        outputs = [self._infer(passes[i : i + PASS_SIZE]) for i in range(0, len(passes), PASS_SIZE)]
+        logits = np.concatenate([each[0] for each in outputs]).reshape(len(views), len(images), -1)
+        features = np.concatenate([each[1] for each in outputs])[: len(images)]
+        return logits.mean(0, dtype=np.float32), features
+
+    def _views_of(self, images: np.ndarray, views: Sequence[View]) -> np.ndarray:
+        """Return all views of images, one view after another: uint8, or float32 where pixels were mixed."""
+        if all(view.is_exact for view in views):
+            return np.concatenate([view.of_pixels(images) for view in views])
+        import torch  # turns by any angle are those of training
+
+        from nonet.models.tensors import see, to_device
+
+        tensor = to_device(images, torch.device("cpu"))
+        seen = torch.cat([see(tensor, view) for view in views])
+        return np.ascontiguousarray(seen.permute(0, 2, 3, 1).numpy())
+
+    def _infer(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = self._request(pixels.dtype).infer([pixels])
+        return outputs["logits"], outputs["features"]
+
+    def _request(self, dtype: np.dtype) -> openvino.InferRequest:
+        name = dtype.name
+        if not hasattr(self._local, name):
+            setattr(self._local, name, self._compiled(dtype).create_infer_request())
+        return getattr(self._local, name)
+
+    def _compiled(self, dtype: np.dtype) -> openvino.CompiledModel:
+        if dtype == np.uint8:
+            return self._of_pixels
+        with self._lock:
+            if self._of_mixed_pixels is None:
+                self._of_mixed_pixels = self._compile(openvino.Type.f32)
+        return self._of_mixed_pixels
+
+
+class OpenVinoBackend:
+    """Runs networks with OpenVINO; see `nonet.inference.backends.choice.Backend`.
+
+    Parameters
+    ----------
+    run : Run
+    recipe : Recipe
+        Of the run.
+    num_classes : int
+        Length of the logits.
+    accelerator : str
+        "auto" or "cpu".
+    """
+
+    block_size = 8
+
+    def __init__(self, run: Run, recipe: Recipe, num_classes: int, accelerator: str = "auto"):
+        self.run, self.recipe, self.num_classes = run, recipe, num_classes
+        self.num_threads = num_processors()
+        self.core = openvino.Core()
+
+    def load(self, members: Sequence[Member]) -> list[OpenVinoNetwork]:
+        """Load members' networks, and make OpenVINO's form of those that have none yet.
+
+        Parameters
+        ----------
+        members : sequence of Member
+
+        Returns
+        -------
+        list of OpenVinoNetwork
+
+        Raises
+        ------
+        DamagedError
+            If a file does not contain the weights of its member.
+        """
+        kept = {member.name: Compiled("openvino", member, self.recipe.models, self.num_classes) for member in members}
+        models: dict[str, Any] = {name: compiled.read(self.core) for name, compiled in kept.items()}
+        missing = [member for member in members if models[member.name] is None]
+        if missing:
+            models |= self._make(missing, kept)
+        return [OpenVinoNetwork(self.core, models[member.name], self.num_threads) for member in members]
+
+    def _make(self, members: Sequence[Member], kept: dict[str, Compiled]) -> dict[str, openvino.Model]:
+        from nonet.inference.backends.conversion import to_openvino
+        from nonet.inference.backends.pytorch import TorchBackend
+
+        torch_backend = TorchBackend(self.run, self.recipe, self.num_classes, "cpu")
+        models = {}
+        bar = progress(total=len(members), description="preparing networks for OpenVINO, once", unit="networks")
+        with bar:
+            for member in members:
+                (network,) = torch_backend.load([member])
+                size_px = get_crop(member.architecture, self.recipe.models).size_px
+                model = to_openvino(network.module, size_px)
+                kept[member.name].write(model)
+                # As it is read later, which may differ in the last digits: the same run gives the same numbers.
+                models[member.name] = kept[member.name].read(self.core) or model
+                bar.update()
+        return models
