@@ -36,7 +36,7 @@ def without_drawings(monkeypatch):
     """Reports have empty figures, whose drawing takes four fifths of the time to evaluate a small run."""
     names = ("confusion_counts", "confusion_by_row", "class_counts", "mistakes", "samples", "training_curves")
     empty = dict.fromkeys((*names, "reliability", "robustness", "label_issues"), '<svg width="1pt"></svg>')
-    monkeypatch.setattr("nonet.report.evaluate._draw", lambda found: dict(empty))
+    monkeypatch.setattr("nonet.report.evaluation_files._draw", lambda found: dict(empty))
 
 
 TINY_SETTINGS = {

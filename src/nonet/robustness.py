@@ -3,17 +3,19 @@
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.ensemble_file import EnsembleFile
-from nonet.artifacts.run import Run, write_text
-from nonet.data.manifest import Dataset
-from nonet.evaluation.bootstrap import Bootstrap
-from nonet.evaluation.robustness import Robustness, robustness_tables
-from nonet.inference.corrupted_images import list_corruptions
-from nonet.inference.corruptions import score_corruptions
-from nonet.page.figures import svg_text, with_page_style
-from nonet.report.figures import robustness_figure
+from nonet.artifacts.run import Run
+from nonet.data.opening import require_dataset
+from nonet.data.preprocess.corruptions import list_corruptions
+from nonet.evaluation.interval_options import require_interval_options
+from nonet.evaluation.opening import require_evaluable
+from nonet.models.accelerators import require_devices
+
+if TYPE_CHECKING:
+    from nonet.data.manifest import Dataset
+    from nonet.evaluation.robustness import Robustness
 
 logger = logging.getLogger("nonet")
 
@@ -21,7 +23,7 @@ logger = logging.getLogger("nonet")
 def evaluate_robustness(
     run: str | Path | Run,
     *,
-    dataset: str | Path | Dataset | None = None,
+    dataset: "str | Path | Dataset | None" = None,
     limit: int | None = 500,
     corruptions: Sequence[str] | None = None,
     severities: Iterable[int] | None = None,
@@ -31,7 +33,7 @@ def evaluate_robustness(
     confidence: float = 0.95,
     accelerator: str = "auto",
     num_workers: int | None = None,
-) -> Robustness:
+) -> "Robustness":
     """Score held-out images that are corrupted on purpose: by corruption and severity, denoised and not.
 
     Each image is scored by the members that never saw its patient, as out-of-fold logits are. Finished variants are
@@ -79,11 +81,21 @@ def evaluate_robustness(
     RUN/evaluation then contains robustness.csv, robustness_differences.csv and figures/robustness.svg, which
     `nonet.evaluate` includes in the report.
     """
-    bootstrap = Bootstrap(num_resamples, confidence, seed)  # raises for bad values now, not after an hour of scoring
     run = Run(run)
+    require_interval_options(num_resamples, confidence)
+    require_devices(accelerator)
+    listed = list_corruptions(corruptions, severities)
+    if isinstance(dataset, (str, Path)):
+        require_dataset(Path(dataset).expanduser())
+    require_evaluable(run)
+    from nonet.evaluation.bootstrap import Bootstrap  # only now: what these import takes seconds
+    from nonet.evaluation.robustness import robustness_tables
+    from nonet.inference.corruptions import score_corruptions
+    from nonet.report.robustness_files import write_robustness
+
     folder = score_corruptions(
         run,
-        list_corruptions(corruptions, severities),
+        listed,
         dataset=dataset,
         limit=limit,
         views=views,
@@ -91,15 +103,8 @@ def evaluate_robustness(
         accelerator=accelerator,
         num_workers=num_workers,
     )
+    bootstrap = Bootstrap(num_resamples, confidence, seed)
     result = robustness_tables(folder, weights=EnsembleFile.read(run).weights, bootstrap=bootstrap)
-    _write(run, result)
+    write_robustness(run, result)
     logger.info("Scored %d variants: %s", len(result.scores), run.robustness)
     return result
-
-
-def _write(run: Run, result: Robustness) -> None:
-    """Write the figure and the tables; the scores come last, as a sign that all files are there."""
-    figure = with_page_style(robustness_figure, result.scores)
-    write_text(run.evaluation / "figures" / "robustness.svg", svg_text(figure, "robustness"))
-    write_csv(run.robustness_differences, result.differences)
-    write_csv(run.robustness, result.scores)

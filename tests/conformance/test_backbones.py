@@ -6,7 +6,8 @@ import torch
 from nonet.errors import RecipeError, WeightsError
 from nonet.models.backbones import BACKBONES, load_pretrained, make_backbone, weights_availability
 from nonet.models.grad_cam import grad_cam
-from nonet.models.network import make_classifier
+from nonet.models.listing import backbone_rows
+from nonet.models.network import count_parameters, make_classifier
 from nonet.recipe import Models
 
 SMALL = {"dinobloom_small": 56, "swinv2_tiny": 64}  # px; a size that each architecture can take; 64 for the rest
@@ -22,6 +23,15 @@ class TestEveryBackbone:
         assert len(backbone.mean) == len(backbone.std) == 3
         assert all(0 < value < 1 for value in (*backbone.mean, *backbone.std))
         assert not (backbone.hub and backbone.package)
+
+    def test_its_numbers_of_parameters_and_features_are_those_of_the_network(self, name):
+        with torch.device("meta"):
+            network = make_backbone(name)
+            classifier, _ = make_classifier(name, Models(architectures=(name,), weights="none"), 13)
+        assert BACKBONES[name].num_parameters == count_parameters(network)
+        assert BACKBONES[name].num_features == network.num_features
+        listed = next(row for row in backbone_rows() if row["name"] == name)
+        assert listed["parameters_M"] == round(count_parameters(classifier) / 1e6, 1)
 
     def test_it_says_whether_its_weights_are_at_hand(self, name):
         answer = weights_availability(name)

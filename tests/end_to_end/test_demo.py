@@ -8,7 +8,7 @@ import pytest
 
 import nonet
 from helpers.issue_runs import make_doubted_run
-from nonet import demonstration
+from nonet import demonstration, demonstration_steps
 from nonet.cli import training
 
 pytestmark = pytest.mark.end_to_end
@@ -51,7 +51,7 @@ def test_wrong_labels_among_the_issues_are_counted(tmp_path):
     listed = pd.read_csv(doubted.run.issues)
     truth = pd.read_csv(tmp_path / "cells" / "truth.csv")
     num_wrong = int(truth["label_error"].sum())
-    said = demonstration._label_issues(doubted.run, tmp_path / "cells")
+    said = demonstration_steps._label_issues(doubted.run, tmp_path / "cells")
     assert [int(number) for number in re.findall(r"\d+", said)] == [
         len(listed), len(truth), len(listed), num_wrong, len(listed), num_wrong,
     ]  # fmt: skip

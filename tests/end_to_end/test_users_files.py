@@ -53,7 +53,7 @@ def test_drawing_again_keeps_what_is_not_drawn(tmp_path):
 
 def test_figures_of_the_user_beside_those_of_an_evaluation_stay(tmp_path):
     from nonet.page.figures import new_figure, svg_text
-    from nonet.report.evaluate import _remove_stale_figures
+    from nonet.report.evaluation_files import _remove_stale_figures
 
     (tmp_path / "mine.svg").write_text("<svg>mine</svg>")
     figure, axes = new_figure(2, 2)

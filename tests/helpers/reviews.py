@@ -67,10 +67,10 @@ def open_page(folder: Path, cells, *, classes=CLASSES, reviewer="Ada", users=(),
         By which sessions end.
     """
     from nonet.artifacts.run import Run
-    from nonet.review.access import User
     from nonet.review.accounts import Accounts
     from nonet.review.app import make_app
     from nonet.review.cases import add_cases
+    from nonet.review.roles import User
     from nonet.review.site import Site
     from nonet.review.store import Store
 
@@ -128,7 +128,7 @@ def make_site(run, *, user="Ada", role="admin"):
     """A site of a run folder, whose background work is not started."""
     from nonet.artifacts.ensemble_file import EnsembleFile
     from nonet.artifacts.run import Run
-    from nonet.review.access import User
+    from nonet.review.roles import User
     from nonet.review.site import Site
     from nonet.review.store import Store
 

@@ -35,9 +35,9 @@ def test_this_would_see_torch_if_it_were_loaded():
 @pytest.mark.parametrize(
     "statement",
     [
-        "import nonet; nonet.evaluate, nonet.issues, nonet.find_label_issues",
-        "import nonet.report.evaluate, nonet.report.report",
-        "import nonet; nonet.build_dataset, nonet.check_dataset, nonet.draw_dataset, nonet.load_recipe, nonet.Run",
+        "import nonet.report.evaluation_files, nonet.report.issue_files, nonet.report.report",
+        "import nonet; nonet.find_label_issues, nonet.draw_dataset",
+        "import nonet.data.building, nonet.data.verifying",
         "import nonet.inference.prepared_input",  # what worker processes import
     ],
 )

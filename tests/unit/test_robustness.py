@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score
 import nonet
 from helpers.sealing import reseal_json, seal
 from nonet.artifacts.run import Run
+from nonet.data.preprocess.corruptions import list_corruptions
 from nonet.errors import DataError, NonetError, RunError
 from nonet.evaluation.bootstrap import Bootstrap
 from nonet.evaluation.robustness import (
@@ -21,7 +22,7 @@ from nonet.evaluation.robustness import (
     robustness_tables,
 )
 from nonet.inference import corruptions
-from nonet.inference.corrupted_images import Variant, draw_images, list_corruptions
+from nonet.inference.corrupted_images import Variant, draw_images
 from nonet.inference.corruptions import score_corruptions
 
 FEW = list_corruptions(["noise", "jpeg"], [1, 4])

@@ -1,34 +1,19 @@
 """`nonet calibrate`: fit what ensemble.json says of logits on a run's out-of-fold logits."""
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-from scipy.special import softmax
-
-from nonet.artifacts.confusions import REJECTED, KnownConfusions
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import require_unchanged
-from nonet.artifacts.oof import first_rows, logit_columns, read_oof, values_by_architecture
 from nonet.artifacts.run import Run
-from nonet.calibration.calibrator import Calibration
-from nonet.calibration.fitting import HeldOut, fit_calibration
-from nonet.calibration.labels import DOUBTFUL, label_images
-from nonet.calibration.member_weights import folds_with_weight, mean_over_members, weights_by_image
-from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
-from nonet.calibration.ood import Rejection, fit_rejection
-from nonet.cells import UNIDENTIFIED
-from nonet.data.folds import patient_or_image
 from nonet.errors import RecipeError
-from nonet.recipe import Recipe, load_recipe
-from nonet.settings import Calibrate
+from nonet.recipe import load_recipe
 
-logger = logging.getLogger("nonet")
+if TYPE_CHECKING:
+    from nonet.calibration.calibrator import Calibration
 
 
-def calibrate(run: str | Path | Run, *, settings: list[str] | None = None) -> Calibration:
+def calibrate(run: str | Path | Run, *, settings: list[str] | None = None) -> "Calibration":
     """Fit temperature, prior correction, prediction sets and rejection on a run's out-of-fold logits.
 
     Training does this at its end. Do it again with other settings, or after editing the weights in ensemble.json, which
@@ -67,93 +52,6 @@ def calibrate(run: str | Path | Run, *, settings: list[str] | None = None) -> Ca
     recipe = load_recipe(run.recipe, settings)  # a wrong setting is an error before anything is fitted
     earlier = ensemble.calibration.settings or load_recipe(run.recipe).calibrate
     changed = recipe.model_copy(update={"calibrate": earlier})
+    from nonet.calibration.fit_run import write_calibrated  # only now: what it imports takes seconds
+
     return write_calibrated(run, recipe, ensemble, load_recipe(changed, settings).calibrate)
-
-
-def write_calibrated(run: Run, recipe: Recipe, ensemble: EnsembleFile, settings: Calibrate) -> Calibration:
-    """Fit everything that is fitted out of fold, and write ensemble.json with it.
-
-    Parameters
-    ----------
-    run : Run
-        With oof.parquet and manifest.parquet.
-    recipe : Recipe
-        Of the run.
-    ensemble : EnsembleFile
-        Classes, members and trained priors; the rest is replaced.
-    settings : Calibrate
-        What to fit.
-
-    Returns
-    -------
-    Calibration
-    """
-    held_out, ood_score, notes = _held_out(run, recipe, ensemble)
-    trained_priors = ensemble.array(ensemble.trained_priors)
-    fitted = fit_calibration(held_out, settings, trained_priors, ensemble.classes)
-    fitted.notes.extend(notes)
-    rejection = fit_rejection(ood_score, held_out.group, held_out.fold, false_alarm=settings.false_alarm)
-    nucleus = fit_nucleus_rule(held_out.nucleus, required=settings.require_nucleus)
-    _confusions(held_out, ood_score, fitted, rejection, nucleus, ensemble.classes).write(run.confusions)
-    ensemble.updated(
-        **fitted.to_ensemble(ensemble.classes, settings),
-        rejection=rejection.to_section(),
-        nucleus=nucleus.to_section(),
-    ).write(run)
-    for note in [*fitted.notes, *rejection.notes, *nucleus.notes]:
-        logger.info(note)
-    return fitted
-
-
-def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut, np.ndarray, list[str]]:
-    """Return the evaluated images' logits, averaged over members by their weights, their OOD scores (n,), and notes.
-
-    Images of a fold whose members all have weight 0 are left out, as they are by `evaluate`.
-    """
-    classes, weights = ensemble.classes, ensemble.weights
-    table, manifest = read_oof(run.oof), pd.read_parquet(run.manifest)
-    evaluated = manifest.loc[manifest["evaluate"].astype(bool) & manifest["label"].isin(classes), "image_id"]
-    table = table[(table["view_set"] == recipe.predict.views) & table["image_id"].isin(set(evaluated))]
-    table = table[table["fold"].isin(folds_with_weight(weights))]
-    columns = [*logit_columns(classes), "ood_score", "nucleus"]
-    table["ood_score"] = table["ood_score"].fillna(np.inf)  # of a member that has no score: no mean hides it
-    table["nucleus"] = table["nucleus"].astype(float)
-    first, architectures = first_rows(table), sorted(table["architecture"].unique())
-    values = values_by_architecture(table, columns, architectures, first["image_id"].to_numpy())
-    means = mean_over_members(values, weights_by_image(weights, architectures, first["fold"].to_numpy()))
-    held_out = HeldOut(
-        logits=means[:, :-2],
-        true=first["label"].map({code: k for k, code in enumerate(classes)}).to_numpy(dtype=np.int64),
-        group=patient_or_image(first).to_numpy(dtype=str),
-        fold=first["fold"].to_numpy(dtype=np.int64),
-        nucleus=None if np.isnan(means[:, -1]).any() else means[:, -1] > 0,  # some member with non-zero weight sees one
-    )
-    return held_out, means[:, -2], list(_caveats(recipe, first))
-
-
-def _confusions(
-    held_out: HeldOut,
-    ood_score: np.ndarray,
-    fitted: Calibration,
-    rejection: Rejection,
-    nucleus: NucleusRule,
-    classes: list[str],
-) -> KnownConfusions:
-    """Return what the held-out images are called, as `predict` would call them."""
-    rejected = rejection.rejects(rejection.percentile(ood_score))
-    shows = np.ones(len(held_out.true), dtype=bool) if held_out.nucleus is None else held_out.nucleus
-    proba = softmax(fitted.apply(held_out.logits), axis=-1)
-    labels = label_images(proba, classes, fitted, rejected, nucleus.rejects(shows))
-    outcome = labels["label"].where(labels["reason"].isin(["", DOUBTFUL]), REJECTED)
-    true = np.array(classes, dtype=object)[held_out.true]
-    return KnownConfusions.from_labels(
-        true, outcome.to_numpy(), held_out.group, classes, [*classes, UNIDENTIFIED, REJECTED]
-    )
-
-
-def _caveats(recipe: Recipe, images: pd.DataFrame) -> Iterator[str]:
-    if recipe.folds.by == "image":
-        yield "Folds are by image, so probabilities and sets promise more than the next patient will keep."
-    unknown = int(images["patient"].isna().sum())
-    if unknown:
-        yield f"The patient of {unknown:,} of {len(images):,} images is unknown; each counts as one by itself."

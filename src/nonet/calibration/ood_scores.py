@@ -7,8 +7,6 @@ other published scores (benchmarks/ood_candidates.py) on real cells.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import cdist
-from sklearn.cluster import MiniBatchKMeans
 
 #: Share of the features' axes that span the training images.
 PRINCIPAL_SHARE = 0.25
@@ -91,6 +89,8 @@ def fit_prototypes(features: np.ndarray, *, num_prototypes: int = NUM_PROTOTYPES
     ndarray of float32, shape (k, f)
         The same for the same features. A centre at zero stays there.
     """
+    from sklearn.cluster import MiniBatchKMeans  # here, as predicting uses this module and needs no scikit-learn
+
     # No early stopping: it would depend on sums whose order threads may change.
     kmeans = MiniBatchKMeans(
         min(num_prototypes, len(features)),
@@ -124,6 +124,8 @@ def nearest_prototype(prototypes: np.ndarray, features: np.ndarray) -> np.ndarra
     Sun, Ming, Zhu & Li, ICML 2022: the distance to the nearest neighbours, here to a few directions instead of all
     training images.
     """
+    from scipy.spatial.distance import cdist
+
     # In double precision, as features near a prototype differ from it in the last digits of single precision.
     return cdist(unit_length(features, np.float64), prototypes).min(1)
 

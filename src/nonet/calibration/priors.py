@@ -5,7 +5,6 @@ of priors to the logits gives the posteriors under other priors (Saerens, Latinn
 """
 
 import numpy as np
-from sklearn.metrics import f1_score
 
 from nonet.errors import DataError
 
@@ -76,6 +75,8 @@ def choose_strength(logits: np.ndarray, true: np.ndarray, trained: np.ndarray, n
     -------
     float
     """
+    from sklearn.metrics import f1_score  # here, as predicting uses this module and needs no scikit-learn
+
     present = np.unique(true)
 
     def macro_f1(strength: float) -> float:

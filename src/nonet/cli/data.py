@@ -20,7 +20,9 @@ def sources(name: str | None = None) -> None:
     name : str
         A source to describe. Default: list them all.
     """
-    say(in_columns(nonet.list_sources()) if name is None else nonet.describe_source(name))
+    from nonet.data.sources.catalogue import source_rows
+
+    say(in_columns(source_rows()) if name is None else nonet.describe_source(name))
 
 
 @documented_by("fetch_source")
@@ -117,14 +119,17 @@ def folds(
         Also assign external images (see --external of "nonet data build") to folds. The recipe must set
         folds.hold_out_external = true, as "paper" does.
     """
-    from nonet.data.folds import make_folds, write_folds
+    from nonet.data.num_folds import require_num_folds
+
+    require_num_folds(num_folds)
+    path = Path(dataset) / "folds.csv"
+    if path.exists():
+        raise NonetError(f"{path} already exists.", hint="Delete it first to make new folds.")
+    from nonet.data.folds import make_folds, write_folds  # only now: scikit-learn takes seconds to import
 
     opened = nonet.Dataset.open(dataset)
     table, notes = make_folds(
         opened.manifest, num_folds=num_folds, by=by, seed=seed, hold_out_external=hold_out_external
     )
-    path = Path(dataset) / "folds.csv"
-    if path.exists():
-        raise NonetError(f"{path} already exists.", hint="Delete it first to make new folds.")
     write_folds(path, table)
     say("\n".join([f"{path}: {num_folds} folds by {by}.", *notes]))

@@ -51,13 +51,13 @@ def evaluate(
         interrupted, run the same command again to resume; corruptions tested earlier are kept. The options below apply
         to it only.
     """
-    from nonet.evaluation.tables import format_table
-
     if (changed := options.changed()) and not robustness:
         raise NonetError(f"{changed[0]} applies to --robustness only.", hint="Add --robustness.")
     if robustness:
         _evaluate_robustness(run, options, num_resamples, confidence, seed)
     table = nonet.evaluate(run, num_resamples=num_resamples, confidence=confidence, seed=seed)
+    from nonet.evaluation.tables import format_table  # after the checks, as it imports pandas
+
     say(format_table(table))
     say(f"Report: {Path(run) / 'evaluation' / 'report.html'}; in the same folder: model_card.md and datasheet.md")
 
@@ -65,8 +65,6 @@ def evaluate(
 def _evaluate_robustness(
     run: Path, options: RobustnessOptions, num_resamples: int, confidence: float, seed: int
 ) -> None:
-    from nonet.evaluation.robustness import format_robustness
-
     result = nonet.evaluate_robustness(
         run,
         dataset=options.dataset,
@@ -80,6 +78,8 @@ def _evaluate_robustness(
         confidence=confidence,
         seed=seed,
     )
+    from nonet.evaluation.robustness import format_robustness
+
     say(f"Macro-F1 on corrupted images ({result.scores['images'].iloc[0]:,} images, drawn by class):")
     say(format_robustness(result))
     say()
@@ -97,7 +97,7 @@ def issues(
     table = nonet.issues(run, filter_by=filter_by, rank_by=rank_by)
     shown = ["rank", "image_id", "given", "suggested", "self_confidence", "normalized_margin"]
     if len(table):
-        say(in_columns(table[shown].head(10).round(3)))
+        say(in_columns(table[shown].head(10).round(3).to_dict("records")))
     say(f"All of them: {nonet.Run(run).issues}")
 
 

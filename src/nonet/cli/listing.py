@@ -6,7 +6,7 @@ from cyclopts import App
 
 import nonet
 from nonet.cli.options import Settings
-from nonet.cli.output import say
+from nonet.cli.output import in_columns, say
 
 recipes = App(name="recipes", help="List the recipes, or show one with every setting.")
 
@@ -35,7 +35,9 @@ def show(name: str, *, settings: Settings | None = None) -> None:
 
 
 def backbones() -> None:
-    say(nonet.list_backbones().to_string(index=False))
+    from nonet.models.listing import backbone_rows
+
+    say(in_columns(backbone_rows()))
 
 
 def doctor() -> None:

@@ -1,12 +1,10 @@
 """What commands print."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from nonet.cli.options import with_options
 from nonet.errors import printable
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def say(text: object = "") -> None:
@@ -14,8 +12,8 @@ def say(text: object = "") -> None:
     print(printable(with_options(str(text))))
 
 
-def in_columns(table: "pd.DataFrame") -> str:
-    """Return a table as text with left-aligned columns."""
-    columns = [[str(name), *map(str, table[name])] for name in table.columns]
+def in_columns(rows: Sequence[Mapping[Any, object]]) -> str:
+    """Return rows with the same keys, at least one, as text with left-aligned columns."""
+    columns = [[str(name), *(str(row[name]) for row in rows)] for name in rows[0]]
     widths = [max(map(len, column)) for column in columns]
     return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in zip(*columns))

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 import nonet
 from nonet.artifacts.storage import storage_error
-from nonet.cli.options import RunFolder, documented_by
+from nonet.cli.options import Accelerator, RunFolder, documented_by
 from nonet.cli.output import in_columns, say
 from nonet.errors import DataError
 
@@ -27,7 +27,7 @@ def serve(
     host: str = "127.0.0.1",
     reviewer: str | None = None,
     translations: Annotated[list[Path] | None, Parameter(negative=(), consume_multiple=True)] = None,
-    accelerator: str = "auto",
+    accelerator: Accelerator = "auto",
     certificate: Path | None = None,
     key: Path | None = None,
     allow_host: Annotated[list[str] | None, Parameter(negative=(), consume_multiple=True)] = None,
@@ -61,7 +61,9 @@ def add(run: RunFolder, name: str, *, role: Role = "reviewer", password_file: Pa
     password_file : path
         Text file with the password; - reads standard input. Default: ask for it, twice.
     """
-    is_first = nonet.list_users(run).empty
+    from nonet.review.users import user_rows
+
+    is_first = not user_rows(run)
     nonet.add_user(run, name, password=_read_password(password_file), role=role)
     say(f"{name} can log in as {role}.")
     if is_first:
@@ -70,8 +72,10 @@ def add(run: RunFolder, name: str, *, role: Role = "reviewer", password_file: Pa
 
 @documented_by("list_users")
 def list_(run: RunFolder) -> None:
-    users = nonet.list_users(run)
-    say("No users." if users.empty else in_columns(users))
+    from nonet.review.users import user_rows
+
+    users = user_rows(run)
+    say(in_columns(users) if users else "No users.")
 
 
 @documented_by("remove_user")

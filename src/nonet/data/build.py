@@ -1,42 +1,21 @@
-"""`build_dataset`: from sources to a dataset folder. Every file ends up in the manifest or in excluded.csv."""
+"""`build_dataset`: from sources to a dataset folder. Every file ends up in the manifest or in excluded.csv.
 
-import logging
+What can be wrong with a call, and with its folders, is checked before what reads images is imported, which takes
+seconds.
+"""
+
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from nonet.artifacts.csv_files import write_csv
-from nonet.artifacts.run import FORMAT_VERSION, file_sha256, now
-from nonet.artifacts.storage import FolderKind, prepare_folder, require_usable_folder
-from nonet.data.checks.page import write_checks
-from nonet.data.checks.run import run_checks
-from nonet.data.dataset_classes import find_classes, nothing_left, require_free_label
-from nonet.data.decisions import apply_decisions, read_decisions
-from nonet.data.duplicates import drop_contested, drop_same_content, drop_same_path
-from nonet.data.folds import possible_num_folds
-from nonet.data.gather import collect_roots, read_sources
-from nonet.data.images.image_stats import ImageStats
-from nonet.data.labels import apply_label_map, tidy_labels
-from nonet.data.manifest import EXCLUDED_COLUMNS, Dataset, order_columns
-from nonet.data.names import drop_unprintable_labels, notes_on_names
-from nonet.data.patients import patients_from_paths, tidy_patients
-from nonet.data.scan import read_images
-from nonet.data.selection import (
-    Selection,
-    drop_opt_in,
-    drop_other_labels,
-    limit_to_paper,
-    mark_external,
-    select_from_listings,
-    wanted_classes,
-)
+from nonet.artifacts.storage import FolderKind, require_usable_folder
+from nonet.data.gather import read_sources, require_sources
+from nonet.data.num_folds import require_num_folds
 from nonet.data.sources.columns import parse_columns
-from nonet.data.sources.listing import Listing
-from nonet.data.unpack import packed_sources, remove_stale, unpack_images
-from nonet.errors import DataError
+from nonet.data.sources.tables import require_table
 
-logger = logging.getLogger("nonet")
+if TYPE_CHECKING:
+    from nonet.data.manifest import Dataset
 
 #: How a dataset's folder is recognised; see `nonet.artifacts.storage.FolderKind`.
 FOLDER = FolderKind(
@@ -62,7 +41,7 @@ def build_dataset(
     patient_from: str | None = None,
     num_folds: int | None = None,
     num_workers: int | None = None,
-) -> Dataset:
+) -> "Dataset":
     """Build a dataset from one or more sources: read every image, and write the manifest and what was left out.
 
     Images stay where they are; those inside tables, arrays or photographs of fields are written as files into the
@@ -112,120 +91,30 @@ def build_dataset(
         When a source, class or name does not exist, a decision is about none of the images or contradicts another, or
         no image is left.
     """
-    out, num_folds = Path(out).expanduser(), possible_num_folds(num_folds)
+    out = Path(out).expanduser()
+    require_num_folds(num_folds)
     require_usable_folder(out, FOLDER)
+    for table in (decisions, labels):
+        if table is not None:
+            require_table(Path(table).expanduser())
     options = {"columns": parse_columns(columns), "root": root, "layout": layout}
     listings = read_sources(_as_list(sources), options)
-    selection = select_from_listings(listings.values())
-    if selection.rows.empty:
-        raise nothing_left(selection)
-    roots, wanted = collect_roots(listings), wanted_classes(classes)
-    _tidy(selection, list(listings.values()), wanted, labels, patient_from)
-    mark_external(selection, _as_list(external))
-    decided = None
-    if decisions is not None:
-        decided = read_decisions(decisions, selection.rows, classes=wanted)
-        apply_decisions(selection, decided)
-    left_out = _select(selection, list(listings.values()), wanted, _as_list(paper))
-    prepare_folder(out, FOLDER)
-    packed = packed_sources(listings.values())
-    roots |= unpack_images(selection, packed, out)
-    places = {source: out / folder for source, folder in roots.items()}
-    stats = read_images(selection, places, num_workers)
-    drop_contested(selection, left_out, places, packed)
-    drop_same_content(selection)
-    dataset = _make_dataset(selection, listings, roots, out, classes)
-    _check(dataset, stats, num_folds)
-    _save(dataset, decided, decisions)
-    return dataset
+    names = {row["source"] for listing in listings.values() for row in listing.rows}
+    external, paper = _as_list(external), _as_list(paper)
+    for option, given in (("external", external), ("paper", paper)):
+        if names:  # otherwise that there are no images is the error
+            require_sources(names, given, option)
+    from nonet.data.building import Selecting, build_listed
 
-
-def _tidy(
-    selection: Selection,
-    listings: list[Listing],
-    wanted: set[str] | None,
-    labels: str | Path | None,
-    patient_from: str | None,
-) -> None:
-    """Bring labels and patients into their final form, before anything compares them."""
-    if labels is not None:
-        apply_label_map(selection, labels)
-    tidy_labels(selection, wanted)
-    tidy_patients(selection)
-    if patient_from is not None:
-        own = [listing for listing in listings if listing.kind in ("csv", "folder")]
-        names = {row["source"] for listing in own for row in listing.rows}
-        if not names:
-            raise DataError("No source accepts `patient_from`.", hint="It is for folder and csv: sources.")
-        patients_from_paths(selection, patient_from, names)
-        tidy_patients(selection)
-
-
-def _select(selection: Selection, listings: list[Listing], wanted: set[str] | None, paper: list[str]) -> pd.DataFrame:
-    """Select the images to read; return the rows that were left out."""
-    listed = selection.rows
-    limit_to_paper(selection, listings, paper)
-    for name in ("patient", "original_image_id"):  # names are unique only within their source
-        known = selection.rows[name].notna()
-        selection.rows.loc[known, name] = selection.rows.loc[known, "source"] + "/" + selection.rows.loc[known, name]
-    selection.rows["patient_is_standin"] &= selection.rows["patient"].notna()
-    drop_same_path(selection)
-    drop_opt_in(selection, wanted)
-    drop_other_labels(selection, wanted)
-    drop_unprintable_labels(selection)
-    require_free_label(selection.rows)
-    selection.notes += notes_on_names(selection.rows)
-    return listed.drop(index=selection.rows.index)
-
-
-def _make_dataset(
-    selection: Selection,
-    listings: dict[str, Listing],
-    roots: dict[str, Path],
-    out: Path,
-    classes: str | list[str] | None,
-) -> Dataset:
-    """Return the dataset, not yet written. Raises DataError where no labelled image is left."""
-    # Rows of the test split are never predicted out of fold, so they take part in no score.
-    selection.rows["evaluate"] &= selection.rows["split"].ne("test")
-    codes = find_classes(selection, classes)
-    manifest = order_columns(selection.rows.sort_values("image_id", ignore_index=True))
-    description = {
-        "format_version": FORMAT_VERSION,
-        "created": now(),
-        "classes": codes,
-        "roots": {source: str(root) for source, root in sorted(roots.items())},
-        "built_from": list(listings),
-        "kinds": {row["source"]: listing.kind for listing in listings.values() for row in listing.rows},
-        "notes": list(dict.fromkeys(selection.notes)),
-    }
-    excluded = pd.DataFrame(selection.excluded, columns=EXCLUDED_COLUMNS, dtype=str)
-    return Dataset(out, manifest, description, excluded.sort_values(["source", "path", "reason"], ignore_index=True))
-
-
-def _check(dataset: Dataset, stats: dict[str, ImageStats], num_folds: int) -> None:
-    """Run the checks, write their page, and add their findings to the description."""
-    dataset.folder.mkdir(parents=True, exist_ok=True)
-    in_order = [stats[image_id] for image_id in dataset.manifest["image_id"]]
-    checks = run_checks(dataset.manifest, in_order, dataset.excluded, num_folds=num_folds)
-    dataset.description["checks"] = [finding.text for finding in checks.findings]
-    write_checks(dataset, checks)
-
-
-def _save(dataset: Dataset, decided: pd.DataFrame | None, decisions: str | Path | None) -> None:
-    """Write the dataset and the decisions, and remove images that only an earlier build unpacked."""
-    path = dataset.folder / "decided.csv"
-    if decided is None or decisions is None:
-        path.unlink(missing_ok=True)
-    else:
-        file = Path(decisions).expanduser()
-        dataset.description["decisions"] = {"file": str(file), "sha256": file_sha256(file), "num_images": len(decided)}
-        write_csv(path, decided)
-    dataset.save()
-    remove_stale(dataset.folder, {Path(root).as_posix() for root in dataset.description["roots"].values()})
-    folds = dataset.folder / "folds.csv"
-    if folds.exists():
-        logger.info(f"{folds} of an earlier build still applies; delete it if it is no longer wanted.")
+    selecting = Selecting(
+        classes=classes,
+        external=external,
+        paper=paper,
+        decisions=decisions,
+        labels=labels,
+        patient_from=patient_from,
+    )
+    return build_listed(listings, out, selecting, num_folds=num_folds, num_workers=num_workers)
 
 
 def _as_list(names: str | list[str] | tuple[str, ...]) -> list[str]:

@@ -10,34 +10,11 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from nonet.artifacts.csv_files import read_csv, write_csv
+from nonet.data.num_folds import require_num_folds
 from nonet.errors import DataError
 from nonet.recipe import Folds
 
 NUM_FOLDS = Folds().num_folds  # the recipes' default
-MAX_NUM_FOLDS = 1000  # as a recipe allows
-
-
-def possible_num_folds(num_folds: int | None) -> int:
-    """Return a number of folds, with the recipes' default for None.
-
-    Parameters
-    ----------
-    num_folds : int or None
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    DataError
-        When it is not from 2 to 1,000.
-    """
-    if num_folds is None:
-        return NUM_FOLDS
-    if not 2 <= num_folds <= MAX_NUM_FOLDS:
-        raise DataError(f"{num_folds} folds are not possible.", hint=f"At least 2, at most {MAX_NUM_FOLDS:,}.")
-    return num_folds
 
 
 def make_folds(
@@ -74,7 +51,7 @@ def make_folds(
     DataError
         When there are fewer images or patients than folds.
     """
-    possible_num_folds(num_folds)
+    require_num_folds(num_folds)
     if by not in ("patient", "image"):
         raise DataError(f'Folds by "{by}" are not possible.', hint="Give patient or image.")
     rows = _in_folds(manifest)

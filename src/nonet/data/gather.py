@@ -1,10 +1,11 @@
 """From what a user names as sources to the listings of their images. No image is read."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from nonet.data.selection import count_notes
 from nonet.data.sources import SOURCES
+from nonet.data.sources.base import Source
 from nonet.data.sources.listing import Listing
 from nonet.data.sources.paths import absolute_path
 from nonet.data.sources.walk import walk
@@ -53,6 +54,41 @@ def read_sources(specs: list[str], options: dict | None = None) -> dict[str, Lis
         listing.notes += [f"{source_name}: {note}" for note in notes]
         listings[spec] = listing
     return listings
+
+
+def count_notes(source: Source, listing: Listing) -> list[str]:
+    """Report parts and labels whose counts differ from those of the complete data set, if these are known.
+
+    A missing part is not reported; labels are only compared where all parts with labels are present.
+
+    Parameters
+    ----------
+    source : Source
+    listing : Listing
+
+    Returns
+    -------
+    list of str
+        At most one sentence.
+    """
+    counts = [(part, listing.parts[part], count) for part, count in source.parts.items() if part in listing.parts]
+    if listing.upstream:
+        counts += [(label, listing.upstream[label], count) for label, count in source.counts.items()]
+    differ = [f"{name} {actual:,} of {count:,}" for name, actual, count in counts if actual != count]
+    if not differ:
+        return []
+    return [f"not the complete data set, which has other counts: {', '.join(differ)}."]
+
+
+def require_sources(sources: Iterable[str], names: list[str], option: str) -> None:
+    """Raise DataError if an option names a source that is none of these."""
+    available = sorted(sources)
+    unknown = sorted(set(names) - set(available))
+    if unknown:
+        raise DataError(
+            f'`{option}` names an unknown source: "{unknown[0]}".',
+            hint=f"{did_you_mean(unknown[0], available)}Sources: {', '.join(available) or 'none with images'}.",
+        )
 
 
 def _parse(spec: str) -> tuple[str | None, str, str]:

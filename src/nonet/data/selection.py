@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 
 from nonet.cells import CELLS, CLASSES
+from nonet.data.gather import require_sources
 from nonet.data.sources import SOURCES
-from nonet.data.sources.base import EXTRA_LABELS, Source
+from nonet.data.sources.base import EXTRA_LABELS
 from nonet.data.sources.listing import Listing
 from nonet.data.sources.vocabulary import canonical_form
-from nonet.errors import DataError, did_you_mean
+from nonet.errors import DataError
 
 #: Canonical form of what the label means → label.
 EXTRA_NAMES = {canonical_form(words.split(",")[0]): label for label, words in EXTRA_LABELS.items()}
@@ -131,7 +132,7 @@ def mark_external(selection: Selection, external: list[str]) -> None:
     DataError
         When there is no source of one of these names.
     """
-    _require_sources(selection.rows, external, "external")
+    require_sources(selection.rows["source"].unique(), external, "external")
     selection.rows.loc[selection.rows["source"].isin(external), "evaluate"] = False
 
 
@@ -151,7 +152,7 @@ def limit_to_paper(selection: Selection, listings: Iterable[Listing], names: lis
         When there is no source of one of these names, or the paper used nothing of it.
     """
     rows = selection.rows
-    _require_sources(rows, names, "paper")
+    require_sources(rows["source"].unique(), names, "paper")
     kinds = {row["source"]: SOURCES[listing.kind] for listing in listings for row in listing.rows}
     dropped = pd.Series(False, index=rows.index)
     for name in names:
@@ -233,37 +234,3 @@ def outside_note(labels: pd.Series, wanted: set[str]) -> str:
             remark = f" (`classes={EXTRA_NAMES[form]}` includes it)"
         parts.append(f"{label} {count:,}{remark}")
     return f"Left out as outside `classes`: {', '.join(parts)}. To rename labels: `labels=MAP.csv` (from,to)."
-
-
-def count_notes(source: Source, listing: Listing) -> list[str]:
-    """Report parts and labels whose counts differ from those of the complete data set, if these are known.
-
-    A missing part is not reported; labels are only compared where all parts with labels are present.
-
-    Parameters
-    ----------
-    source : Source
-    listing : Listing
-
-    Returns
-    -------
-    list of str
-        At most one sentence.
-    """
-    counts = [(part, listing.parts[part], count) for part, count in source.parts.items() if part in listing.parts]
-    if listing.upstream:
-        counts += [(label, listing.upstream[label], count) for label, count in source.counts.items()]
-    differ = [f"{name} {actual:,} of {count:,}" for name, actual, count in counts if actual != count]
-    if not differ:
-        return []
-    return [f"not the complete data set, which has other counts: {', '.join(differ)}."]
-
-
-def _require_sources(rows: pd.DataFrame, names: list[str], option: str) -> None:
-    available = sorted(rows["source"].unique())
-    unknown = sorted(set(names) - set(available))
-    if unknown:
-        raise DataError(
-            f'`{option}` names an unknown source: "{unknown[0]}".',
-            hint=f"{did_you_mean(unknown[0], available)}Sources: {', '.join(available) or 'none with images'}.",
-        )

@@ -11,13 +11,13 @@ from nonet.artifacts.csv_files import read_csv
 from nonet.artifacts.ensemble_file import Weights
 from nonet.artifacts.integrity import read_checked_parquet, reading
 from nonet.artifacts.run import Run
-from nonet.data.preprocess.corruptions import CORRUPTIONS
+from nonet.data.preprocess.corruptions import CLEAN, CORRUPTIONS
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, confusions_by_group
 from nonet.evaluation.metrics import macro_f1_score
 from nonet.evaluation.oof import OutOfFold, align_oof
 from nonet.evaluation.tables import align_columns, format_interval
-from nonet.inference.corrupted_images import CLEAN, Variant
+from nonet.inference.corrupted_images import Variant
 from nonet.settings import NO_VIEWS
 
 DENOISING, VIEWS, CORRUPTION = "denoised − as is", "with views − without", "corrupted − clean"

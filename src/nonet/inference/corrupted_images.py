@@ -1,7 +1,6 @@
 """The images of a robustness test and how they are corrupted. No torch here: worker processes import it."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +11,11 @@ from nonet.data.folds import spread_over_patients
 from nonet.data.images.decode import load_rgb
 from nonet.data.images.files import read_file
 from nonet.data.preprocess.cache import CHECK
-from nonet.data.preprocess.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from nonet.data.preprocess.corruptions import corrupt
 from nonet.data.preprocess.crop import Crop
 from nonet.data.preprocess.crops import prepare_crops
-from nonet.errors import DataError, choose_from
+from nonet.errors import DataError
 from nonet.recipe import Denoise
-
-CLEAN = "none"
 
 
 @dataclass(frozen=True, order=True)
@@ -52,44 +49,6 @@ class Variant:
         """Return the variant that a file is named after; the inverse of `file_name`."""
         corruption, severity, denoised, view_set = path.stem.split(".")
         return cls(corruption, int(severity), denoised == "denoised", view_set)
-
-
-def list_corruptions(
-    corruptions: Sequence[str] | None = None, severities: Iterable[int] | None = None
-) -> list[tuple[str, int]]:
-    """Return the (corruption, severity) pairs to test, clean images first.
-
-    Parameters
-    ----------
-    corruptions : sequence of str, optional
-        Keys of `CORRUPTIONS`. Default: all.
-    severities : iterable of int, optional
-        1 to 4. Default: all.
-
-    Returns
-    -------
-    list of tuple of (str, int)
-
-    Raises
-    ------
-    DataError
-        If a name or a severity is unknown, or none is given.
-    """
-    corruptions = list(CORRUPTIONS) if corruptions is None else list(dict.fromkeys(corruptions))
-    severities = SEVERITIES[1:] if severities is None else sorted({int(severity) for severity in severities} - {0})
-    for corruption in corruptions:
-        if corruption not in CORRUPTIONS:
-            raise DataError(f'Unknown corruption "{corruption}".', hint=choose_from(corruption, CORRUPTIONS))
-    for severity in severities:
-        if severity not in SEVERITIES:
-            raise DataError(f"Unknown severity {severity}.", hint="Choose from 1, 2, 3 and 4.")
-    if not corruptions or not severities:
-        what = "corruption" if not corruptions else "severity above 0"
-        raise DataError(
-            f"There is no {what} to test: clean images alone say nothing about robustness.",
-            hint=f"Choose from {', '.join(CORRUPTIONS)}, and severities 1 to 4; leave both out for all.",
-        )
-    return [(CLEAN, 0), *[(corruption, severity) for corruption in corruptions for severity in severities]]
 
 
 def draw_images(images: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:

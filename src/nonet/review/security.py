@@ -19,9 +19,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from nonet.review.access import User
 from nonet.review.login import read_cookie
 from nonet.review.records import NOT_SAVED, translatable
+from nonet.review.roles import User
 from nonet.review.site import Site
 from nonet.review.upload_files import MAX_FILE_BYTES, MAX_ZIP_BYTES
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run
+from nonet.differential.count import require_predictions
 from nonet.errors import DataError, counted
+from nonet.models.accelerators import require_devices
 from nonet.review.listening import (
     LOOPBACK,
     host_names,
@@ -98,31 +100,37 @@ def serve(
     run = Run(run)
     run.require()
     require_host_names(allow_host)
+    require_devices(accelerator)
     encryption = require_certificate(certificate, key)
+    for folder in cases:
+        require_predictions(Path(folder).expanduser())
+    if not cases and not run.reviews.exists():
+        EnsembleFile.read(run)  # the page then shows the run, which must be trained
+    for file in translations:
+        if not Path(file).expanduser().is_file():
+            raise DataError(f"The translation {file} does not exist.", hint="Give a PO file.")
     accounts = _open_accounts(run, host, reviewer)
     name = None if accounts else _reviewer_name(reviewer)
-    uvicorn, make_app = import_packages()
-    from nonet.review.access import User
-    from nonet.review.languages import Languages
-    from nonet.review.site import Site
+    with listen(host, port) as listener:  # before the imports, as an address in use is an error at once
+        uvicorn, make_app = import_packages()
+        from nonet.review.languages import Languages
+        from nonet.review.roles import User
+        from nonet.review.site import Site
 
-    languages = Languages([Path(file).expanduser() for file in translations])
-    under = f"the name {name}" if name else "the name of whoever logs in"
-    site = Site(
-        run,
-        _open_store(run, cases, under),
-        User(name, "admin") if name else None,
-        run.folder.resolve().name,
-        languages=languages,
-        accounts=accounts,
-        show_file_names=show_file_names,
-        accelerator=accelerator,
-    )
-    app = make_app(site)
-    with listen(host, port) as listener:
+        under = f"the name {name}" if name else "the name of whoever logs in"
+        site = Site(
+            run,
+            _open_store(run, cases, under),
+            User(name, "admin") if name else None,
+            run.folder.resolve().name,
+            languages=Languages([Path(file).expanduser() for file in translations]),
+            accounts=accounts,
+            show_file_names=show_file_names,
+            accelerator=accelerator,
+        )
         site.hosts = host_names(listener, host, allow_host)
+        config = uvicorn.Config(make_app(site), **_QUIETLY, timeout_graceful_shutdown=3, **encryption)
         _announce(listener, host, is_encrypted=bool(encryption))
-        config = uvicorn.Config(app, **_QUIETLY, timeout_graceful_shutdown=3, **encryption)
         site.start()
         try:
             uvicorn.Server(config).run(sockets=[listener])

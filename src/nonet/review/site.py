@@ -17,13 +17,14 @@ from nonet.cells import class_colour, class_name
 from nonet.differential.groups import NOT_COUNTED
 from nonet.differential.shares import RESEARCH_USE
 from nonet.page.html import html_environment
-from nonet.review.access import User, get_user
+from nonet.review.access import get_user
 from nonet.review.accounts import Accounts
 from nonet.review.inspections import Inspections
 from nonet.review.languages import Language, Languages
 from nonet.review.predictor import Predictor
 from nonet.review.preferences import Letters
 from nonet.review.records import translatable
+from nonet.review.roles import User
 from nonet.review.store import Store
 from nonet.review.upload_prediction import UploadPrediction
 from nonet.review.uploads import Uploads

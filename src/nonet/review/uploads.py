@@ -21,9 +21,9 @@ from nonet.data.images.file_kinds import HEAD_BYTES
 from nonet.differential.counting import NO_CASE
 from nonet.errors import DataError, StorageError, printable
 from nonet.review import upload_folder as folders
-from nonet.review.access import User
 from nonet.review.database import now
 from nonet.review.records import NotFoundError, ReviewError, translatable
+from nonet.review.roles import User
 from nonet.review.store import Store
 from nonet.review.upload_files import (
     MAX_FILE_BYTES,

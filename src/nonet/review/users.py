@@ -55,11 +55,16 @@ def list_users(run: str | Path | Run) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    users = []
-    if Run(run).users.exists():
-        with _accounts(run) as accounts:
-            users = accounts.users()
-    rows = [
+    return pd.DataFrame(user_rows(run), columns=["name", "role", "since", "tokens"])
+
+
+def user_rows(run: str | Path | Run) -> list[dict[str, str]]:
+    """Return the rows of `list_users`, without pandas."""
+    if not Run(run).users.exists():
+        return []
+    with _accounts(run) as accounts:
+        users = accounts.users()
+    return [
         {
             "name": user.name,
             "role": user.role,
@@ -68,7 +73,6 @@ def list_users(run: str | Path | Run) -> "pd.DataFrame":
         }
         for user in users
     ]
-    return pd.DataFrame(rows, columns=["name", "role", "since", "tokens"])
 
 
 def remove_user(run: str | Path | Run, name: str) -> None:

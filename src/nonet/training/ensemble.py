@@ -11,7 +11,7 @@ from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.artifacts.integrity import note_checksums, read_done
 from nonet.artifacts.oof import logit_classes, logit_columns, read_oof
 from nonet.artifacts.run import Member, Run, written_whole
-from nonet.calibration.calibrate import write_calibrated
+from nonet.calibration.fit_run import write_calibrated
 from nonet.errors import RunError
 from nonet.recipe import Recipe, Sampling
 from nonet.training.repair import set_aside_damaged_ensemble

@@ -11,9 +11,9 @@ import pytest
 from helpers.reviews import HEADERS, browser, open_page
 from nonet.cells import CELLS
 from nonet.errors import DataError
-from nonet.review.access import User
 from nonet.review.app import make_app
 from nonet.review.languages import FOLDER, Languages, read_language
+from nonet.review.roles import User
 from nonet.review.site import Site
 
 HEAD = 'msgid ""\nmsgstr ""\n"Language: {}\\n"\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'

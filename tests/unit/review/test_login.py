@@ -5,10 +5,10 @@ from fastapi.routing import APIRoute
 
 from helpers.clocks import Clock
 from helpers.reviews import HEADERS, browser, open_page, password_of
-from nonet.review.access import ROLES
 from nonet.review.accounts import IDLE_S, LONGEST_S
 from nonet.review.limits import MAX_OF_ADDRESS, MAX_OF_NAME
 from nonet.review.login import local_path
+from nonet.review.roles import ROLES
 from nonet.review.security import OPEN
 
 USERS = (("Ada", "admin"), ("Ben", "reviewer"), ("Rea", "reader"))

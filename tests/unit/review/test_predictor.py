@@ -16,8 +16,8 @@ from helpers.reviews import HEADERS, predicting
 from nonet.differential.shares import RESEARCH_USE
 from nonet.review import predictor as module
 from nonet.review import upload_files
-from nonet.review.access import User
 from nonet.review.predictor import Turns
+from nonet.review.roles import User
 
 
 @pytest.fixture(scope="module")

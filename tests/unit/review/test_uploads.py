@@ -25,8 +25,8 @@ from nonet.data.images.decode import load_rgb
 from nonet.errors import DataError, StorageError
 from nonet.inference.folder import PredictionFolder
 from nonet.review import upload_files, uploads
-from nonet.review.access import User
 from nonet.review.records import NotFoundError
+from nonet.review.roles import User
 
 
 @pytest.fixture

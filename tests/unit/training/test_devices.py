@@ -17,8 +17,9 @@ from helpers.networks import member_training
 from nonet.artifacts.run import Run
 from nonet.errors import WeightsError
 from nonet.models.device import make_fabric
+from nonet.training.all_members import train_members
 from nonet.training.inputs import Job, get_folds, get_member_data, prepare
-from nonet.training.launch import train, train_members
+from nonet.training.launch import train
 from nonet.training.member import MemberTraining
 from nonet.workers import end_with_parent
 

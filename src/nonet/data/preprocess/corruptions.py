@@ -6,16 +6,17 @@ augmentation of training (which works on whole batches on a device) uses their k
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import correlate1d
 
 from nonet.errors import DataError, choose_from
 
 SEVERITIES = (0, 1, 2, 3, 4)
+#: Name of images that are not corrupted, at severity 0.
+CLEAN = "none"
 
 #: Lengths are given for a frame of this side; a frame of half the size is blurred by half as many pixels.
 FRAME_PX = 360
@@ -154,6 +155,8 @@ def blur(values: np.ndarray, sigma_px: float) -> np.ndarray:
     ndarray of float, shape (h, w, 3)
     """
     kernel = gaussian_kernel(np.array([sigma_px]), max(1, math.ceil(3 * sigma_px)))[0]
+    from scipy.ndimage import correlate1d  # here, as names of corruptions are checked before anything heavy is imported
+
     return correlate1d(correlate1d(values, kernel, axis=0, mode="mirror"), kernel, axis=1, mode="mirror")
 
 
@@ -253,3 +256,41 @@ CORRUPTIONS = {
     ),
     "jpeg": Corruption("lossy compression", "JPEG quality, 100 is best", (50.0, 25.0, 12.0, 6.0), _jpeg),
 }
+
+
+def list_corruptions(
+    corruptions: Sequence[str] | None = None, severities: Iterable[int] | None = None
+) -> list[tuple[str, int]]:
+    """Return the (corruption, severity) pairs to test, clean images first.
+
+    Parameters
+    ----------
+    corruptions : sequence of str, optional
+        Keys of `CORRUPTIONS`. Default: all.
+    severities : iterable of int, optional
+        1 to 4. Default: all.
+
+    Returns
+    -------
+    list of tuple of (str, int)
+
+    Raises
+    ------
+    DataError
+        If a name or a severity is unknown, or none is given.
+    """
+    corruptions = list(CORRUPTIONS) if corruptions is None else list(dict.fromkeys(corruptions))
+    severities = SEVERITIES[1:] if severities is None else sorted({int(severity) for severity in severities} - {0})
+    for corruption in corruptions:
+        if corruption not in CORRUPTIONS:
+            raise DataError(f'Unknown corruption "{corruption}".', hint=choose_from(corruption, CORRUPTIONS))
+    for severity in severities:
+        if severity not in SEVERITIES:
+            raise DataError(f"Unknown severity {severity}.", hint="Choose from 1, 2, 3 and 4.")
+    if not corruptions or not severities:
+        what = "corruption" if not corruptions else "severity above 0"
+        raise DataError(
+            f"There is no {what} to test: clean images alone say nothing about robustness.",
+            hint=f"Choose from {', '.join(CORRUPTIONS)}, and severities 1 to 4; leave both out for all.",
+        )
+    return [(CLEAN, 0), *[(corruption, severity) for corruption in corruptions for severity in severities]]

@@ -1,8 +1,7 @@
 """`list_sources` and `describe_source`: what is known about the data sets that nonet reads."""
 
 import textwrap
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nonet.cells import class_name
 from nonet.data.sources import SOURCES
@@ -10,10 +9,13 @@ from nonet.data.sources.base import Download, Source
 from nonet.data.sources.fetch import find_source
 from nonet.data.sources.listing import LeftOut
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 WIDTH = 110  # columns of text
 
 
-def list_sources() -> pd.DataFrame:
+def list_sources() -> "pd.DataFrame":
     """List the kinds of sources.
 
     Returns
@@ -21,19 +23,24 @@ def list_sources() -> pd.DataFrame:
     DataFrame
         One row per kind: name, what it is, licence, images, patients, whether it can be fetched.
     """
-    return pd.DataFrame(
-        [
-            {
-                "name": source.name,
-                "what": source.title,
-                "licence": source.licence.split(",")[0].split(";")[0] or "yours",
-                "images": f"{source.num_images:,}" if source.num_images else "",
-                "patients": source.patients.split(";")[0],
-                "fetch": source.fetchable,
-            }
-            for source in SOURCES.values()
-        ]
-    )
+    import pandas as pd
+
+    return pd.DataFrame(source_rows())
+
+
+def source_rows() -> list[dict[str, str]]:
+    """Return the rows of `list_sources`, without pandas."""
+    return [
+        {
+            "name": source.name,
+            "what": source.title,
+            "licence": source.licence.split(",")[0].split(";")[0] or "yours",
+            "images": f"{source.num_images:,}" if source.num_images else "",
+            "patients": source.patients.split(";")[0],
+            "fetch": source.fetchable,
+        }
+        for source in SOURCES.values()
+    ]
 
 
 def describe_source(name: str) -> str:

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from helpers.layouts import draw, draw_acevedo, labels, left_out, packed, write_parquet
-from nonet.data.build import build_dataset, read_sources
+from nonet.data.build import build_dataset
+from nonet.data.gather import read_sources
 from nonet.data.selection import limit_to_paper, select_from_listings
 from nonet.data.sources import SOURCES
 from nonet.data.sources.acevedo import FOLDERS, LABELS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from helpers.layouts import draw
 from nonet.data.build import build_dataset
-from nonet.data.selection import count_notes
+from nonet.data.gather import count_notes
 from nonet.data.sources.listing import Listing
 from nonet.data.sources.wbcbench import WBCBENCH
 
