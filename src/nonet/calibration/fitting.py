@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 
 from nonet.calibration.calibrator import Calibration
@@ -86,6 +85,8 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
     ----------
     Guo, Pleiss, Sun & Weinberger, On calibration of modern neural networks, ICML 2017.
     """
+    from scipy.optimize import minimize_scalar  # here, as predicting uses this module and fits nothing
+
     below_best = logits - logits.max(axis=1, keepdims=True)
     mean_of_true = below_best[np.arange(len(true)), true].mean()
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import beta
 
 
 def clopper_pearson(count: ArrayLike, total: ArrayLike, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +32,8 @@ def clopper_pearson(count: ArrayLike, total: ArrayLike, confidence: float = 0.95
     Clopper and Pearson, Biometrika 1934. The bounds are quantiles of beta distributions: Brown, Cai and DasGupta,
     Statistical Science 2001, section 4.2.1.
     """
+    from scipy.stats import beta  # here, as the review page uses this module and scipy.stats takes a second to import
+
     counts, totals = np.broadcast_arrays(np.asarray(count), np.asarray(total))
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must be between 0 and 1, not {confidence:g}.")
