@@ -31,11 +31,12 @@ class Kind(NamedTuple):
 
 
 RAW = Kind("a camera's raw file", PICTURE)
+JPEG = Kind("a JPEG image", READ)
 TIFF = Kind("a TIFF image", READ)
 
 # Patterns of the first bytes. Those made of letters must be long enough that no CSV file starts like that.
 _PATTERNS = (
-    (rb"\xff\xd8\xff", "a JPEG image", READ),
+    (rb"\xff\xd8\xff", *JPEG),
     (rb"\x89PNG", "a PNG image", READ),
     (rb"(II[*+]\0|MM\0[*+]).{4}CR\x02", *RAW),  # Canon's: a TIFF whose first page is a small preview
     (rb"II[*+]\0|MM\0[*+]", *TIFF),

@@ -55,7 +55,9 @@ def read_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
         if not facts.st_size:  # also for pseudo-files such as /proc/kmsg, which may never end
             return b""
         with path.open("rb") as file:
-            data = file.read(max_bytes + 1)  # bounded: it may grow
+            data = file.read(facts.st_size + 1)  # not max_bytes, as that much memory would be reserved
+            if len(data) > facts.st_size:  # it has grown
+                data += file.read(max_bytes + 1 - len(data))
     except FileNotFoundError as error:
         raise UnreadableNowError(f"{path} is missing.") from error
     except MemoryError as error:

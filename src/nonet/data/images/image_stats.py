@@ -40,7 +40,8 @@ def compute_image_stats(image: np.ndarray) -> ImageStats:
     thumbnail = Image.fromarray(image).convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
     y, x = max(1, round(BORDER_SHARE * height)), max(1, round(BORDER_SHARE * width))
     strips = (image[:y], image[-y:], image[y:-y, :x], image[y:-y, -x:])
-    total = sum(strip.sum(axis=(0, 1), dtype=np.int64) for strip in strips)
+    # Row by row first, which NumPy does much faster than both axes at once.
+    total = sum(strip.sum(axis=0, dtype=np.int64).sum(axis=0) for strip in strips)
     num_pixels = sum(strip.shape[0] * strip.shape[1] for strip in strips)
     red, green, blue = (float(value) for value in total / num_pixels)
     return ImageStats(np.asarray(thumbnail), (red, green, blue))

@@ -8,9 +8,8 @@ from PIL import Image
 
 from nonet.data.images.decode import read_image
 from nonet.data.preprocess.crop import Crop
-from nonet.data.preprocess.denoise import denoise, estimate_sigma
-from nonet.data.preprocess.stain import normalise_colours
-from nonet.recipe import Denoise
+from nonet.data.preprocess.denoise import Part, denoise, estimate_sigma
+from nonet.settings import Denoise
 
 VERSION = 4  # of the pixel processing; increase it with every change, so that old caches are not used
 
@@ -65,8 +64,13 @@ def prepare_crops(
         read = read_image(image, name=name)
         pixels, note = read.pixels, read.note
     sigma = estimate_sigma(pixels) if settings.enabled else float("nan")
-    pixels = denoise(pixels, settings, sigma=sigma)
-    clean = normalise_colours(pixels) if settings.colours == "reinhard" else pixels
+    if settings.colours == "reinhard":  # by the whole frame's colours
+        from nonet.data.preprocess.stain import normalise_colours
+
+        clean = normalise_colours(denoise(pixels, settings, sigma=sigma))
+    else:
+        seen = centre_part(pixels, max((crop.centre for crop in crops), default=1.0))
+        clean = denoise(pixels, settings, sigma=sigma, part=seen)
     return PreparedCrops({crop: _crop(clean, crop) for crop in crops}, note, sigma)
 
 
@@ -93,7 +97,25 @@ def crop_centre(image: np.ndarray, share: float) -> np.ndarray:
     """
     if share == 1:
         return image
+    top, left, height, width = centre_part(image, share)
+    return np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
+def centre_part(image: np.ndarray, share: float) -> Part:
+    """Return which part of an image its central square is; that of a smaller share lies within that of a larger one.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+    share : float in (0, 1]
+        As in `crop_centre`.
+
+    Returns
+    -------
+    Part
+    """
     height, width = image.shape[:2]
+    if share == 1:
+        return Part(0, 0, height, width)
     side = max(1, round(share * min(height, width)))
-    top, left = (height - side) // 2, (width - side) // 2
-    return np.ascontiguousarray(image[top : top + side, left : left + side])
+    return Part((height - side) // 2, (width - side) // 2, side, side)

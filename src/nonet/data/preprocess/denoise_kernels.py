@@ -10,7 +10,8 @@ import numpy as np
 
 # Daubechies' wavelet with two vanishing moments ("db2"): its high-pass filter.
 HIGH_PASS = (-0.48296291314453416, 0.8365163037378079, -0.2241438680420134, -0.12940952255126037)
-BINS_PER_GREY_LEVEL = 64  # of the histogram in which a median is searched
+BINS_PER_GREY_LEVEL = 64.0  # of the histogram in which a median is searched
+LAST_BIN = 4095.0  # holds all larger values: a median is beyond 64 grey levels only where an image is all noise
 # exp(x) by Schraudolph, Neural Computation 1999, for float32: x goes straight into the bits of the exponent; 60801, in
 # units of 2**-20, minimises the mean error. It is off by up to 6 %, and scikit-image uses it for weights: with the
 # exact exponential, pixels would differ from scikit-image's by half a grey level.
@@ -42,6 +43,38 @@ def compiled(function):
         return numba.njit(function, nogil=True, cache=True)
     except RuntimeError:
         return numba.njit(function, nogil=True)
+
+
+@compiled
+def copy_planes(image, rows, columns, start):
+    """Copy the channels of an image into planes of chosen rows and columns.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+    rows, columns : ndarray of int64
+        Which rows and columns of the image, in this order.
+    start : int
+        The first column if the image extended beyond its border: columns that are in the image are consecutive.
+
+    Returns
+    -------
+    ndarray of uint8, shape (3, rows, columns)
+    """
+    planes = np.empty((3, rows.size, columns.size), np.uint8)
+    low, high = max(0, -start), min(columns.size, image.shape[1] - start)
+    for y in range(rows.size):
+        line = image[rows[y]]
+        inner = line[low + start : high + start]
+        for c in range(3):
+            out = planes[c, y]
+            for x in range(low):
+                out[x] = line[columns[x], c]
+            for x in range(high - low):
+                out[low + x] = inner[x, c]
+            for x in range(high, columns.size):
+                out[x] = line[columns[x], c]
+    return planes
 
 
 @compiled
@@ -101,7 +134,7 @@ def values_near_median(values):
     Parameters
     ----------
     values : ndarray of float64, any shape
-        Not negative, and not much larger than grey levels.
+        Not negative.
 
     Returns
     -------
@@ -111,28 +144,33 @@ def values_near_median(values):
         Indices in sorted `near` of the two values whose mean is the median.
     """
     flat = values.ravel()
-    counts = np.zeros(1 + int(flat.max() * BINS_PER_GREY_LEVEL), np.int64)
+    bins = np.empty(flat.size, np.uint16)
+    for i in range(flat.size):
+        bins[i] = np.int32(min(flat[i] * BINS_PER_GREY_LEVEL, LAST_BIN))
+    # Four histograms in turn, as most values fall into few bins, and each increment would wait for the one before.
+    counts = np.zeros((4, int(LAST_BIN) + 1), np.int32)
+    for i in range(flat.size):
+        counts[i % 4, bins[i]] += 1
+    totals = counts[0] + counts[1] + counts[2] + counts[3]
     num_zeros = 0
-    for value in flat:
-        if value == 0:
-            num_zeros += 1
-        else:
-            counts[int(value * BINS_PER_GREY_LEVEL)] += 1
+    for i in range(flat.size):
+        num_zeros += flat[i] == 0
+    totals[0] -= num_zeros
     num_others = flat.size - num_zeros
     low, high = max(num_others - 1, 0) // 2, num_others // 2
     first, num_before = 0, 0
-    while first < counts.size - 1 and num_before + counts[first] <= low:
-        num_before += counts[first]
+    while first < totals.size - 1 and num_before + totals[first] <= low:
+        num_before += totals[first]
         first += 1
-    last, num_near = first, counts[first]
-    while last < counts.size - 1 and num_before + num_near <= high:
+    last, num_near = first, totals[first]
+    while last < totals.size - 1 and num_before + num_near <= high:
         last += 1
-        num_near += counts[last]
+        num_near += totals[last]
     near = np.empty(num_near)
     k = 0
-    for value in flat:
-        if value != 0 and first <= int(value * BINS_PER_GREY_LEVEL) <= last:
-            near[k] = value
+    for i in range(flat.size):
+        if first <= bins[i] <= last and flat[i] != 0:
+            near[k] = flat[i]
             k += 1
     return near, low - num_before, high - num_before
 
