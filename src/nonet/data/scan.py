@@ -1,7 +1,7 @@
 """Reading every image of a dataset in parallel: its size, checksum and statistics."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +11,10 @@ from nonet.data.images.image_stats import ImageStats
 from nonet.data.selection import Selection
 from nonet.errors import DataError, UnreadableNowError, counted
 from nonet.progress import progress
-from nonet.workers import worker_count
+from nonet.workers import map_in_threads, worker_count
 
 NOT_NOW = "could not be read now"  # a reason in excluded.csv that may pass
 _DEEP = r"^(?:3 x )?[IF]|16|32|64"  # modes of more than 8 bits per value
-BATCH_SIZE = 4096  # images queued at a time; bounds memory, not speed
 
 
 def describe_images(
@@ -27,8 +26,7 @@ def describe_images(
     ----------
     paths : sequence of Path
     num_workers : int, optional
-        Threads; by default one per core. Decoding and hashing release Python's lock, so threads suffice, and unlike
-        processes they start at once and need no `if __name__ == "__main__"` in the caller's script.
+        Threads; by default one per core.
     description : str
         Of the progress bar.
 
@@ -38,15 +36,13 @@ def describe_images(
         The error where an image cannot be read.
     """
     results: list[ImageFacts | DataError] = []
-    pool = ThreadPoolExecutor(worker_count(num_workers))
-    try:
-        with progress(total=len(paths), description=description, unit="images") as bar:
-            for start in range(0, len(paths), BATCH_SIZE):
-                for result in pool.map(_describe, paths[start : start + BATCH_SIZE]):
-                    results.append(result)
-                    bar.update()
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C it does not wait for queued images
+    with (
+        progress(total=len(paths), description=description, unit="images") as bar,
+        closing(map_in_threads(_describe, paths, worker_count(num_workers))) as described,
+    ):
+        for result in described:
+            results.append(result)
+            bar.update()
     return results
 
 

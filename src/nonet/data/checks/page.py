@@ -1,6 +1,8 @@
 """checks.html: the results of the dataset checks with pictures, in one file that needs no network."""
 
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from nonet.page.figures import class_counts_figure, sample_figure, svg_text, wit
 from nonet.page.html import html_environment, inline
 from nonet.page.pictures import embedded
 from nonet.recipe import Denoise, list_recipes, load_recipe
+from nonet.workers import map_in_threads, worker_count
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MAX_PICTURES = 12  # pairs shown with pictures
@@ -133,22 +136,23 @@ def _count_rows(checks: Checks, sources: list[str]) -> list[dict]:
 
 
 def _crop_figure(images: list[np.ndarray], labels: list[str]) -> Figure:
-    """Draw an image of each class as each recipe's networks see it: denoised, cropped and resized."""
+    """Draw an image of each class cropped and resized as each recipe's networks see it.
+
+    Not denoised: whether a crop cuts the cell does not depend on it, and numba would take half of the page's time.
+    """
     recipes_by_input: dict[tuple[Crop, bool, Denoise], list[str]] = {}
     for name in list_recipes():
         recipe = load_recipe(name)
-        models = recipe.models
+        models, settings = recipe.models, recipe.denoise.model_copy(update={"enabled": False})
         centres = models.centre.values() if isinstance(models.centre, dict) else [models.centre]
         for centre in centres:
             crop = Crop(models.image_size_px or _OWN_SIZE_PX, centre)
-            recipes_by_input.setdefault((crop, models.image_size_px is None, recipe.denoise), []).append(name)
+            recipes_by_input.setdefault((crop, models.image_size_px is None, settings), []).append(name)
     order = sorted(recipes_by_input, key=lambda each: (-each[0].centre, -each[0].size_px))
-    crops = sorted({crop for crop, _, _ in order})
     codes, panels = list(dict.fromkeys(labels)), []
     for code in codes:
         image = images[labels.index(code)]
-        prepared = {denoise: prepare_crops(image, crops, denoise) for _, _, denoise in order}
-        panels += [prepared[denoise][crop] for crop, _, denoise in order]
+        panels += [prepare_crops(image, [crop], settings)[crop] for crop, _, settings in order]
     heads = [f"{', '.join(dict.fromkeys(recipes_by_input[each]))}\n{_crop_text(each[0], each[1])}" for each in order]
     each_code = [code for code in codes for _ in order]
     return with_page_style(sample_figure, panels, each_code, num_per_class=len(order), heads=heads)
@@ -162,13 +166,14 @@ def _crop_text(crop: Crop, is_own_size: bool) -> str:
 def _samples(dataset: Dataset) -> tuple[list[np.ndarray], list[str]]:
     """Return some images of each class, from as many patients as possible, the same ones each time."""
     labelled = dataset.manifest[dataset.manifest["label"].notna()]
-    images, labels = [], []
-    for code, part in spread_over_patients(labelled, random_state=0).groupby("label"):
-        for image_id in part["image_id"].head(_PER_CLASS):
-            if (image := _load(dataset, image_id)) is not None:
-                images.append(image)
-                labels.append(str(code))
-    return images, labels
+    chosen = [
+        (image_id, str(code))
+        for code, part in spread_over_patients(labelled, random_state=0).groupby("label")
+        for image_id in part["image_id"].head(_PER_CLASS)
+    ]
+    with closing(map_in_threads(partial(_load, dataset), [each for each, _ in chosen], worker_count(None))) as loaded:
+        samples = [(image, code) for image, (_, code) in zip(loaded, chosen) if image is not None]
+    return [image for image, _ in samples], [code for _, code in samples]
 
 
 def _picture(dataset: Dataset, image_id: str) -> str:

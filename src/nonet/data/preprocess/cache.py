@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from multiprocessing import current_process
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +24,8 @@ from nonet.data.preprocess.crops import VERSION, prepare_crops
 from nonet.data.preprocess.denoise import warm_up
 from nonet.errors import DataError, UnreadableNowError
 from nonet.progress import progress, progress_if_slow
-from nonet.recipe import Denoise
-from nonet.workers import GUARD, Workers, map_in_order, worker_count
+from nonet.settings import Denoise
+from nonet.workers import GUARD, Workers, map_in_threads, worker_count
 
 logger = logging.getLogger("nonet")
 
@@ -132,7 +134,7 @@ def prepare_images(
     cache_dir : str or Path
         Folder of the caches.
     num_workers : int, optional
-        Processes; by default one per core if there are enough images.
+        Threads; by default one per core.
     description : str
         Of the progress bar.
 
@@ -309,41 +311,28 @@ class _Job(NamedTuple):
 def _fill(
     caches: list[Cache], jobs: list[_Job], settings: Denoise, num_workers: int | None, *, total: int, description: str
 ) -> None:
-    """Prepare images chunk by chunk and append them to the caches."""
-    chunks = [jobs[start : start + CHUNK_SIZE] for start in range(0, len(jobs), CHUNK_SIZE)]
-    tasks = ((chunk, settings) for chunk in chunks)
-    num_processes = min(worker_count(num_workers), len(chunks)) if len(jobs) >= MIN_IMAGES_FOR_WORKERS else 1
+    """Prepare images and append them to the caches, chunk by chunk."""
     with (
         progress(total=total, initial=total - len(jobs), description=description, unit="images") as bar,
-        closing(
-            map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool, describe_task=_first_and_last)
-        ) as chunks_done,
+        closing(map_in_threads(partial(_prepare, settings), jobs, worker_count(num_workers))) as images,
     ):
-        for prepared in chunks_done:
+        while chunk := list(islice(images, CHUNK_SIZE)):
             for cache in caches:
-                cache.append(prepared)
-            bar.update(len(prepared))
+                cache.append(chunk)
+            bar.update(len(chunk))
 
 
-def _first_and_last(task: tuple[list[_Job], Denoise]) -> str:
-    jobs, _ = task
-    return f"{jobs[0].path} to {jobs[-1].path}"
-
-
-def _prepare_chunk(task: tuple[list[_Job], Denoise]) -> list[Prepared]:
-    jobs, settings = task
-    chunk = []
-    for path, sha256, crops in jobs:
-        try:
-            data = read_file(path)
-        except DataError as error:
-            raise type(error)(error.message, hint=AGAIN if isinstance(error, UnreadableNowError) else CHECK) from error
-        # The cache is looked up by content, so pixels of a changed file would be stored under a wrong SHA-256.
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise DataError(f"{path} has changed since the dataset was built.", hint=CHECK)
-        prepared = prepare_crops(data, crops, settings, name=str(path))
-        chunk.append(Prepared(sha256, dict(prepared), prepared.sigma))
-    return chunk
+def _prepare(settings: Denoise, job: _Job) -> Prepared:
+    path, sha256, crops = job
+    try:
+        data = read_file(path)
+    except DataError as error:
+        raise type(error)(error.message, hint=AGAIN if isinstance(error, UnreadableNowError) else CHECK) from error
+    # The cache is looked up by content, so pixels of a changed file would be stored under a wrong SHA-256.
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise DataError(f"{path} has changed since the dataset was built.", hint=CHECK)
+    prepared = prepare_crops(data, crops, settings, name=str(path))
+    return Prepared(sha256, dict(prepared), prepared.sigma)
 
 
 def worker_pool(num_workers: int) -> Workers:
