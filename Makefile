@@ -47,6 +47,7 @@ format: $(READY)  ## put the code into its form
 
 bench: $(READY)  ## the benchmarks that need nothing but this machine; results in benchmarks/
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/denoise.py
 
 docs: $(READY)  ## the documentation, in docs/_build/html; fails on a broken link or an undocumented public name

@@ -23,8 +23,6 @@ import torch
 from machine import machine_in_words
 
 import nonet
-from nonet.data.preprocess.cache import prepare_images
-from nonet.data.preprocess.crop import Crop
 from nonet.recipe import load_recipe
 from nonet.synthetic.dataset import draw_dataset
 
@@ -62,10 +60,8 @@ def measure(folder: Path, arguments) -> list[tuple[str, float]]:
 
     options = {"size_px": SIZE_PX, "corrupt": True, "num_workers": os.cpu_count()}
     drawn = draw_dataset(folder / "drawn", num_images=arguments.images, **options)
-    rows = [("`data build`: read, check, hash", rate(lambda i: _build(drawn, folder / f"dataset-{i}")))]
-    dataset = _build(drawn, folder / "dataset")
-    paths = dataset.paths()
-    rows.append(("denoise and resize to 96 px, first time", rate(lambda i: _prepare(dataset, folder / f"cache-{i}"))))
+    dataset = nonet.build_dataset(f"csv:{drawn / 'images.csv'}", folder / "dataset")
+    paths, rows = dataset.paths(), []
     settings = [f"train.epochs={arguments.epochs}"]
     run = nonet.train("cpu", dataset, out=folder / "run", settings=settings, accelerator="cpu")
     for architecture, images_per_second in _training_rates(run).items():
@@ -77,15 +73,6 @@ def measure(folder: Path, arguments) -> list[tuple[str, float]]:
 
         rows.append((f"`predict`, nine members, views {views}, with loading and denoising", rate(predict)))
     return rows
-
-
-def _build(drawn: Path, out: Path):
-    return nonet.build_dataset(f"csv:{drawn / 'images.csv'}", out)
-
-
-def _prepare(dataset, cache: Path) -> None:
-    sha256s, settings = dataset.manifest["sha256"].tolist(), load_recipe("cpu").denoise
-    prepare_images(dataset.paths(), sha256s, crops=[Crop(96)], denoise=settings, cache_dir=cache)
 
 
 def _training_rates(run) -> dict[str, float]:

@@ -9,8 +9,9 @@ from contextlib import closing
 import psutil
 import pytest
 
+from helpers.processes import kill_at_work
 from nonet.errors import DataError
-from nonet.workers import Workers, map_in_order
+from nonet.workers import Workers, map_in_order, map_in_threads
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -50,6 +51,51 @@ def test_who_leaves_early_waits_for_no_task():
     assert not [
         child for child in set(psutil.Process().children()) - before if "spawn_main" in " ".join(child.cmdline())
     ]
+
+
+@pytest.mark.kill
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pathlib, time\n"
+        "from nonet.workers import Workers\n"
+        "if __name__ == '__main__':\n"
+        "    pool = Workers(2)\n"
+        "    for task in ('a', 'b'):\n"
+        f"        pool.submit(pathlib.Path({str(tmp_path)!r}, task).touch).result()\n"
+        "        pool.submit(time.sleep, 600)\n"
+        "    time.sleep(600)\n"
+    )
+    workers, alive = kill_at_work(script, (tmp_path / "b").exists)
+    assert len(workers) >= 2 and not alive
+
+
+@pytest.mark.parametrize("map_tasks", [map_in_order, map_in_threads])
+def test_tasks_are_handed_out_as_results_are_taken(map_tasks):
+    taken = []
+
+    def tasks():
+        for number in range(60):
+            taken.append(number)
+            yield -number
+
+    with closing(map_tasks(abs, tasks(), 2)) as results:
+        assert next(results) == 0 and len(taken) <= 9
+        assert list(results) == list(range(1, 60))
+
+
+def test_threads_that_are_left_early_begin_nothing_more():
+    done = []
+    with closing(map_in_threads(done.append, range(1000), 2)) as results:
+        next(results)
+    assert len(done) <= 10 and set(done) <= set(range(10))
+
+
+def test_an_error_in_a_thread_arrives_in_its_place():
+    with closing(map_in_threads(lambda n: 1 / n, [4, 2, 0, 1], 2)) as results:
+        assert [next(results), next(results)] == [0.25, 0.5]
+        with pytest.raises(ZeroDivisionError):
+            next(results)
 
 
 def test_workers_do_not_see_ctrl_c():

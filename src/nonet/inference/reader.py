@@ -1,9 +1,9 @@
-"""Reading and preparing images ahead of the networks, in worker processes if there are many; a process may die."""
+"""Reading and preparing images ahead of the networks: a few in threads, many in worker processes, which may die."""
 
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from nonet.data.preprocess.cache import worker_pool
@@ -11,13 +11,16 @@ from nonet.data.preprocess.crop import Crop
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.inputs import Input
 from nonet.inference.prepared_input import PreparedInput, prepare_or_error
+from nonet.settings import Denoise
 from nonet.workers import GUARD, NoWorkersError, Workers, worker_count
 
 logger = logging.getLogger("nonet")
 
-WORKERS_PAY_FROM = 256  # images; a worker process takes two seconds to start
+#: Images. Threads start at once; but a worker process, which takes half a second and more to start, may be killed by
+#: an image without ending the prediction, and does not compete with the networks' Python for the interpreter.
+WORKERS_PAY_FROM = 256
 _AHEAD = 2  # chunks; what is prepared waits in memory
-_TASKS_AT_ONCE = 8  # images that a process is sent together
+_TASKS_AT_ONCE = 8  # images that a process or thread is given together
 
 
 class Reader:
@@ -27,12 +30,12 @@ class Reader:
     ----------
     crops : sequence of Crop
         What the networks see of an image.
-    denoise : Denoise
+    denoise : Denoise or None
         Settings; see `prepare_crops`.
     num_images : int
-        How many there will be in all; a small number is prepared in this process.
+        How many there will be in all; a small number is prepared by threads of this process.
     num_workers : int, optional
-        Number of processes. Default: one per core.
+        Number of processes or threads. Default: one per core.
     prepare : callable
         Prepares one image or returns its error; for tests.
     """
@@ -40,33 +43,40 @@ class Reader:
     def __init__(
         self,
         crops: Sequence[Crop],
-        denoise: object,
+        denoise: Denoise | None,
         num_images: int,
         num_workers: int | None = None,
         *,
         prepare: Callable = prepare_or_error,
     ):
         self._crops, self._denoise, self._prepare = crops, denoise, prepare
-        count = worker_count(num_workers)
-        self._num_workers = count if num_images >= WORKERS_PAY_FROM and count > 1 else 0
-        self._pool: Workers | None = None
+        self._num_workers = worker_count(num_workers)
+        self._use_processes = num_images >= WORKERS_PAY_FROM and self._num_workers > 1
+        self._pool: Workers | ThreadPoolExecutor
 
     def __enter__(self) -> "Reader":
-        if self._num_workers:
+        if self._use_processes:
             try:
-                self._pool = worker_pool(self._num_workers)
+                self._pool = self._start_processes()
+                return self
             except NoWorkersError as error:
                 logger.warning(f"{error.message} Images are read in one process. {error.hint}")
+        self._pool = ThreadPoolExecutor(self._num_workers)
         return self
 
     def __exit__(self, *about: object) -> None:
-        if self._pool is not None:
+        if isinstance(self._pool, Workers):
             self._pool.stop()
+        else:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _start_processes(self) -> Workers:
+        return worker_pool(self._num_workers, self._denoise)
 
     def read(self, chunks: Iterable[Sequence[Input]]) -> Iterator[list[PreparedInput | DataError]]:
         """Yield the prepared images of each chunk, with a DataError in place of those that cannot be read.
 
-        An image that kills the process reading it gets an error as well, and the others are read.
+        An image that kills the worker process reading it gets an error as well, and the others are read.
 
         Parameters
         ----------
@@ -91,8 +101,6 @@ class Reader:
             yield self._collect(*waiting.popleft())
 
     def _submit(self, tasks: list) -> list[Future]:
-        if self._pool is None:
-            return []
         parts = [tasks[i : i + _TASKS_AT_ONCE] for i in range(0, len(tasks), _TASKS_AT_ONCE)]
         try:
             return [self._pool.submit(_prepare_all, self._prepare, part) for part in parts]
@@ -100,14 +108,13 @@ class Reader:
             return []
 
     def _collect(self, tasks: list, futures: list[Future]) -> list[PreparedInput | DataError]:
-        if self._pool is None:
-            return [self._prepare(task) for task in tasks]
         try:
             results = [one for future in futures for one in future.result()]
             if len(results) == len(tasks):
                 return results
         except (BrokenProcessPool, CancelledError):  # cancelled when processes were replaced for an earlier chunk
             pass
+        assert isinstance(self._pool, Workers)  # threads do not break
         return self._prepare_one_by_one(tasks, self._replace(self._pool))
 
     def _prepare_one_by_one(self, tasks: list, pool: Workers) -> list[PreparedInput | DataError]:
@@ -126,10 +133,10 @@ class Reader:
     def _replace(self, pool: Workers) -> Workers:
         """Start new processes; if they cannot run even a trivial task, no image is to blame."""
         pool.stop()
-        self._pool = worker_pool(self._num_workers)
+        self._pool = new = self._start_processes()
         try:
-            self._pool.submit(abs, 1).result()
-            return self._pool
+            new.submit(abs, 1).result()
+            return new
         except BrokenProcessPool as error:
             raise DataError(
                 "The processes that read images die when they start.",

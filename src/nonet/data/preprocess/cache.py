@@ -335,16 +335,19 @@ def _prepare(settings: Denoise, job: _Job) -> Prepared:
     return Prepared(sha256, dict(prepared), prepared.sigma)
 
 
-def worker_pool(num_workers: int) -> Workers:
-    """Start processes that prepare images, after compiling the denoising loops once so that each finds them on disk.
+def worker_pool(num_workers: int, settings: Denoise | None = None) -> Workers:
+    """Start processes that prepare images.
 
     Parameters
     ----------
     num_workers : int
+    settings : Denoise, optional
+        If it denoises, or is not given, the loops are compiled first, so that each process finds them on disk.
 
     Returns
     -------
     Workers
     """
-    warm_up()
+    if settings is None or settings.enabled:
+        warm_up()
     return Workers(num_workers)

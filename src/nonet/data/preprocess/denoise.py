@@ -14,8 +14,8 @@ from nonet.settings import Denoise
 MEDIAN_OF_NOISE = 0.6744897501960817
 
 
-#: Largest patch whose distances are sums of whole numbers that float32 holds exactly, wherever a sum starts. With larger
-#: ones the last bits depend on it, so a part of an image would not be the same as in the whole.
+#: Largest patch whose distances float32 holds exactly, as they are sums of whole numbers. Those of larger patches
+#: depend in the last bits on where the sum starts, so a part of an image would not come out as in the whole.
 EXACT_PATCH_PX = 9
 
 

@@ -78,6 +78,67 @@ def test_damaged_bytes_raise_nothing_but_data_errors():
                 assert load_rgb(bytes(damaged), max_pixels=1_000_000).ndim == 3
 
 
+def jpeg(pixels, mode="RGB", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, format="jpeg", **options)
+    return buffer.getvalue()
+
+
+def pillows(data):
+    """What Pillow makes of a JPEG without profile or rotation: pixels, or None where it refuses."""
+    try:
+        return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    except Exception:  # it raises almost anything
+        return None
+
+
+def ours(data):
+    try:
+        return load_rgb(data, max_pixels=1_000_000)
+    except DataError:
+        return None
+
+
+JPEGS = [{"quality": quality, "subsampling": subsampling} for quality in (10, 75, 100) for subsampling in range(3)]
+JPEGS += [{"progressive": True}, {"restart_marker_blocks": 2}, {"optimize": True}, {"mode": "L"}, {"mode": "CMYK"}]
+JPEGS += [{"keep_rgb": True}, {"comment": b"a" * 600}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}]
+
+
+@pytest.mark.parametrize("options", JPEGS, ids=lambda options: "-".join(options))
+def test_jpeg_has_the_pixels_that_pillow_gives_it(options):
+    for size in ((40, 56), (33, 47), (1, 9), (8, 1)):
+        data = jpeg(np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8), **options)
+        np.testing.assert_array_equal(ours(data), pillows(data))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("options", [{"quality": 90}, {"progressive": True}, {"restart_marker_blocks": 3}], ids=str)
+def test_damaged_jpeg_is_read_or_refused_as_pillow_does(options):
+    """Cut, with changed bits, zeros or other bytes in it: the faster decoder decides nothing."""
+    rng = np.random.default_rng(1)
+    whole, num_read, num_refused = jpeg(gradient(48, 64), **options), 0, 0
+    for _ in range(300):
+        damaged, place = bytearray(whole), int(rng.integers(2, len(whole)))
+        match rng.integers(0, 4):
+            case 0:
+                del damaged[place:]
+            case 1:
+                damaged[place] ^= 1 << rng.integers(0, 8)
+            case 2:
+                damaged[place : place + 16] = bytes(len(damaged[place : place + 16]))
+            case _:
+                damaged[place:place] = rng.bytes(4)
+        expected = pillows(bytes(damaged))
+        if expected is not None and expected.size > 3_000_000:
+            continue
+        num_read, num_refused = num_read + (expected is not None), num_refused + (expected is None)
+        found = ours(bytes(damaged))
+        assert (found is None) == (expected is None)
+        if expected is not None:
+            np.testing.assert_array_equal(found, expected)
+    assert num_read > 20 and num_refused > 20
+
+
 def test_description_is_of_the_file_as_stored(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(gradient()[..., 0]).save(path)

@@ -1,6 +1,5 @@
 """Prepared images: the same from the cache as without it, done once, resumed after a kill, found by content."""
 
-import errno
 import hashlib
 import pickle
 import subprocess
@@ -20,7 +19,6 @@ from nonet.data.preprocess.denoise import denoise, estimate_sigma
 from nonet.data.preprocess.stain import normalise_colours
 from nonet.errors import DataError
 from nonet.recipe import Denoise
-from nonet.workers import map_in_order
 
 ON, OFF = Denoise(), Denoise(enabled=False)
 
@@ -178,16 +176,15 @@ def test_sigmas_are_kept(images, tmp_path):
 
 def test_killed_call_resumes_where_it_was(tmp_path, monkeypatch):
     images = write_images(tmp_path / "images", 2 * CHUNK_SIZE + 5)
-    real, done = cache._prepare_chunk, []
+    real = cache._prepare
 
-    def killed_in_the_third(task):
-        if len(done) == 2:
+    def killed_in_the_third(settings, job):
+        if job.path == images[0][2 * CHUNK_SIZE]:
             raise KeyboardInterrupt
-        done.append(1)
-        return real(task)
+        return real(settings, job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "_prepare_chunk", killed_in_the_third)
+        patch.setattr(cache, "_prepare", killed_in_the_third)
         with pytest.raises(KeyboardInterrupt):
             prepare(images, tmp_path)
     for path in images[0][: 2 * CHUNK_SIZE]:
@@ -206,31 +203,16 @@ def test_half_written_file_is_cut_back_to_what_is_whole(images, tmp_path, name):
     np.testing.assert_array_equal(prepare(images, tmp_path)[:], expected)
 
 
-@pytest.mark.slow
-def test_several_processes_give_the_same(tmp_path, monkeypatch):
+def test_several_threads_give_the_same(tmp_path, monkeypatch):
     images = write_images(tmp_path / "images", 20)
-    monkeypatch.setattr(cache, "MIN_IMAGES_FOR_WORKERS", 1)
-    monkeypatch.setattr(cache, "CHUNK_SIZE", 4)
-    many = prepare(images, tmp_path, num_workers=2)
-    one = prepare(images, tmp_path, num_workers=1, cache_dir=tmp_path / "other")
+    monkeypatch.setattr(cache, "CHUNK_SIZE", 3)
+    many = prepare(images, tmp_path, num_workers=4, denoise=ON)
+    one = prepare(images, tmp_path, num_workers=1, denoise=ON, cache_dir=tmp_path / "other")
     np.testing.assert_array_equal(many[:], one[:])
 
 
-def test_tasks_are_handed_out_as_results_are_taken():
-    taken = []
-
-    def tasks():
-        for number in range(60):
-            taken.append(number)
-            yield -number
-
-    results = map_in_order(abs, tasks(), 2)
-    assert next(results) == 0 and len(taken) <= 6
-    assert list(results) == list(range(1, 60))
-
-
 @pytest.mark.kill
-def test_a_killed_call_leaves_no_process_and_resumes(tmp_path):
+def test_a_killed_call_resumes(tmp_path):
     images = write_images(tmp_path / "images", 400)
     script = tmp_path / "script.py"
     script.write_text(
@@ -249,8 +231,7 @@ def test_a_killed_call_leaves_no_process_and_resumes(tmp_path):
     def both_begun():
         return sum(file.stat().st_size > 0 for file in tmp_path.glob("cache/*/sha256.txt")) == 2
 
-    workers, alive = kill_at_work(script, both_begun)
-    assert len(workers) >= 2 and not alive
+    kill_at_work(script, both_begun)
     done = min(len(file.read_text().split()) for file in tmp_path.glob("cache/*/sha256.txt"))
     for path in images[0][: min(done, 399)]:
         path.unlink()  # no longer needed
@@ -259,24 +240,55 @@ def test_a_killed_call_leaves_no_process_and_resumes(tmp_path):
 
 
 @pytest.mark.slow
-def test_script_without_main_guard_gets_a_hint_and_does_not_hang(tmp_path):
+def test_a_script_without_main_guard_prepares_but_not_in_the_process_that_another_call_starts(tmp_path):
+    """Such a process runs the script again, up to here, and would wait forever for the lock that its parent holds."""
     write_images(tmp_path / "images", 8)
     script = tmp_path / "script.py"
     script.write_text(
         "import hashlib, pathlib\n"
         "import nonet.data.preprocess.cache as prepare\n"
         "from nonet.recipe import Denoise\n"
-        "prepare.MIN_IMAGES_FOR_WORKERS, prepare.CHUNK_SIZE = 1, 4\n"
         f"paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
         "names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
         f"cache = {str(tmp_path / 'cache')!r}\n"
-        "crops = [prepare.Crop(8)]\n"
-        "prepare.prepare_images(paths, names, crops=crops, denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
+        "options = dict(crops=[prepare.Crop(8)], denoise=Denoise(), cache_dir=cache, num_workers=2)\n"
+        "print(prepare.prepare_images(paths, names, **options)[prepare.Crop(8)].shape, flush=True)\n"
+        "pool = prepare.worker_pool(1)\n"
+        "pool.submit(abs, 1).result()\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240)
+    assert "(8, 8, 8, 3)" in done.stdout
     assert done.returncode != 0
     assert "DataError: " in done.stderr
     assert "if __name__" in done.stderr
+
+
+@pytest.mark.slow
+def test_numba_is_imported_only_where_it_denoises(tmp_path):
+    """Neither in the process of the call nor in workers; nor pandas and SciPy, which workers do not need."""
+    write_images(tmp_path / "images", 2)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import hashlib, pathlib, sys\n"
+        "from nonet.data.preprocess.cache import Crop, prepare_images, worker_pool\n"
+        "from nonet.inference.prepared_input import prepare_or_error\n"
+        "from nonet.recipe import Denoise\n"
+        "def has(name):\n"
+        "    return name in sys.modules\n"
+        "if __name__ == '__main__':\n"
+        f"    paths = sorted(pathlib.Path({str(tmp_path / 'images')!r}).iterdir())\n"
+        "    names = [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]\n"
+        "    for off in (True, False):\n"
+        "        denoise, crops = Denoise(enabled=not off), [Crop(8)]\n"
+        f"        prepare_images(paths, names, crops=crops, denoise=denoise, cache_dir={str(tmp_path / 'cache')!r})\n"
+        "        with worker_pool(1, denoise) as pool:\n"
+        "            read = pool.submit(prepare_or_error, (paths[0], crops, denoise)).result()\n"
+        "            assert read.crops[Crop(8)].shape == (8, 8, 3)\n"
+        "            names_there = ('numba', 'pandas', 'scipy.ndimage')\n"
+        "            print(has('numba'), *[pool.submit(has, name).result() for name in names_there])\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240, check=True)
+    assert done.stdout.splitlines() == ["False False False False", "True True False False"]
 
 
 def zero_a_row(content, row_size, row):
@@ -334,20 +346,6 @@ def test_a_row_damaged_while_training_is_not_trained_on(images, tmp_path):
     for index in (4, [2, 4], slice(3, 6)):
         with pytest.raises(DataError, match=r"pixels\.u8.* image 4"):
             prepared[index]
-
-
-def test_without_shared_memory_images_are_prepared_in_one_process(tmp_path, monkeypatch, caplog):
-    """As in a container whose /dev/shm has 4 kB: no lock can be made for processes to share."""
-
-    def no_room(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    images = write_images(tmp_path / "images", 3)
-    monkeypatch.setattr(cache, "MIN_IMAGES_FOR_WORKERS", 1)
-    monkeypatch.setattr(cache, "CHUNK_SIZE", 1)
-    monkeypatch.setattr("concurrent.futures.process._SafeQueue", no_room)
-    np.testing.assert_array_equal(prepare(images, tmp_path, num_workers=2)[2], load_prepared(images[0][2], 16, OFF))
-    assert "/dev/shm" in caplog.text
 
 
 def test_changed_image_is_not_cached_under_a_wrong_name(images, tmp_path):
