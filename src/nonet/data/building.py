@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -146,9 +147,8 @@ def _check(dataset: Dataset, stats: dict[str, ImageStats], num_folds: int | None
     """Run the checks, write their page, and add their findings to the description."""
     dataset.folder.mkdir(parents=True, exist_ok=True)
     in_order = [stats[image_id] for image_id in dataset.manifest["image_id"]]
-    checks = run_checks(dataset.manifest, in_order, dataset.excluded, num_folds=num_folds or NUM_FOLDS)
-    dataset.description["checks"] = [finding.text for finding in checks.findings]
-    write_checks(dataset, checks)
+    check = partial(run_checks, dataset.manifest, in_order, dataset.excluded, num_folds=num_folds or NUM_FOLDS)
+    dataset.description["checks"] = [finding.text for finding in write_checks(dataset, check).findings]
 
 
 def _save(dataset: Dataset, decided: pd.DataFrame | None, decisions: str | Path | None) -> None:

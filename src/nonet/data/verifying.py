@@ -1,6 +1,7 @@
 """The work of `check_dataset`: reading every image again, and repeating the checks of the build."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -69,8 +70,10 @@ def verify(dataset: Dataset, num_folds: int | None, num_workers: int | None) -> 
     stats = [None if isinstance(facts, DataError) else facts.stats for facts in results]
     failed = dataset.manifest.merge(problems[["image_id", "problem"]].rename(columns={"problem": "reason"}))
     failed = failed[["path", "source", "label", "reason"]]
-    checks = run_checks(dataset.manifest, stats, dataset.excluded, unreadable=failed, num_folds=num_folds or NUM_FOLDS)
-    write_checks(dataset, checks)
+    check = partial(
+        run_checks, dataset.manifest, stats, dataset.excluded, unreadable=failed, num_folds=num_folds or NUM_FOLDS
+    )
+    checks = write_checks(dataset, check)
     return CheckReport(dataset.folder, len(paths), problems, checks)
 
 

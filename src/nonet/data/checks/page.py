@@ -1,5 +1,7 @@
 """checks.html: the results of the dataset checks with pictures, in one file that needs no network."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
@@ -32,44 +34,47 @@ _SIDE_PX = 104
 _OWN_SIZE_PX = 224  # for recipes that leave each network its own size, which is at least this
 
 
-def write_checks(dataset: Dataset, checks: Checks) -> Path:
-    """Write checks.json and checks.html into the dataset's folder.
+def write_checks(dataset: Dataset, check: Callable[[], Checks]) -> Checks:
+    """Run the checks, and write checks.json and checks.html into the dataset's folder.
+
+    The figures do not depend on the results, so they are drawn meanwhile.
 
     Parameters
     ----------
     dataset : Dataset
-    checks : Checks
+    check : callable
+        Runs the checks.
 
     Returns
     -------
-    Path
-        Of checks.html.
+    Checks
 
     Raises
     ------
     DataError
         When the folder cannot be written to.
     """
-    path = dataset.folder / "checks.html"
+    with ThreadPoolExecutor(1) as pool:
+        drawn = pool.submit(draw_figures, dataset)
+        checks = check()
+        figures = drawn.result()
     write_json(dataset.folder / "checks.json", checks.as_json())
-    write_text(path, render_checks(dataset, checks))
-    return path
+    write_text(dataset.folder / "checks.html", render_checks(dataset, checks, figures))
+    return checks
 
 
-def render_checks(dataset: Dataset, checks: Checks) -> str:
-    """Render the page.
+def draw_figures(dataset: Dataset) -> dict[str, str]:
+    """Draw the figures of the page.
 
     Parameters
     ----------
     dataset : Dataset
-    checks : Checks
 
     Returns
     -------
-    str
-        HTML.
+    dict of str to str
+        Name → SVG to be put into HTML; empty where no image has a label.
     """
-    sources = sorted(dataset.manifest["source"].unique())
     drawings = {}
     if dataset.manifest["label"].notna().any():
         drawings["class_counts"] = with_page_style(class_counts_figure, dataset.manifest)
@@ -82,8 +87,26 @@ def render_checks(dataset: Dataset, checks: Checks) -> str:
         "crops": "One image of each class, cropped and resized as each recipe does.",
         "class_counts": "Number of images of each class and source, as dots on a logarithmic scale.",
     }
+    return {name: inline(svg_text(figure, name), alternatives[name]) for name, figure in drawings.items()}
+
+
+def render_checks(dataset: Dataset, checks: Checks, figures: dict[str, str]) -> str:
+    """Render the page.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    checks : Checks
+    figures : dict of str to str
+        As `draw_figures` returns them.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    sources = sorted(dataset.manifest["source"].unique())
     shown = checks.pairs.head(_MAX_PICTURES).to_dict("records")
-    figures = {name: inline(svg_text(figure, name), alternatives[name]) for name, figure in drawings.items()}
     return (
         html_environment(_TEMPLATES)
         .get_template("checks.html.j2")

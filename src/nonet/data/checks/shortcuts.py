@@ -137,13 +137,13 @@ def _parts(labels: np.ndarray, groups: np.ndarray, seed: int) -> list[tuple[np.n
 
 def _cross_validate(values: np.ndarray, labels: np.ndarray, parts: list) -> tuple[np.ndarray, float, np.ndarray]:
     """Return classes, balanced accuracy, and each class's area under the curve, all on held-out images."""
-    codes = np.unique(labels)
+    codes, numbers = np.unique(labels, return_inverse=True)  # scikit-learn would sort the names again for each tree
     proba = np.zeros((len(labels), len(codes)))
     for fit, held in parts:
         tree = DecisionTreeClassifier(max_depth=6, min_samples_leaf=3, class_weight="balanced", random_state=0)
-        tree.fit(values[fit], labels[fit])
-        proba[np.ix_(held, np.searchsorted(codes, tree.classes_))] = tree.predict_proba(values[held])
-    one_hot = labels[:, None] == codes
+        tree.fit(values[fit], numbers[fit])
+        proba[np.ix_(held, tree.classes_)] = tree.predict_proba(values[held])
+    one_hot = numbers[:, None] == np.arange(len(codes))
     # Ties are shared, else the first class would win wherever nothing can be predicted.
     best = proba == proba.max(axis=1, keepdims=True)
     recall = (best / best.sum(axis=1, keepdims=True) * one_hot).sum(axis=0) / one_hot.sum(axis=0)
