@@ -138,7 +138,9 @@ def _score(
     """Corrupt, prepare and score chunk by chunk; write the tables of a corruption after its last chunk."""
     num_left = sum(len(chunk.rows) for chunk in chunks)
     num_processes = worker_count(num_workers) if num_left >= MIN_IMAGES_FOR_WORKERS else 1
-    prepared_chunks = closing(map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool))
+    prepared_chunks = closing(
+        map_in_order(_prepare_chunk, tasks, num_processes, make_pool=worker_pool, describe_task=_first_and_last)
+    )
     parts: dict[Variant, list[pd.DataFrame]] = {}
     with prepared_chunks as prepared, progress(total=num_left, description="corrupted images", unit="images") as bar:
         for chunk, (as_is, denoised, changed) in zip(chunks, prepared):
@@ -265,6 +267,10 @@ def _tasks(
         )
         for image_id, sha256 in zip(chunk.rows["image_id"], chunk.rows["sha256"])
     ]
+
+
+def _first_and_last(tasks: list[CorruptionTask]) -> str:
+    return f"{tasks[0].path} to {tasks[-1].path}"
 
 
 def _prepare_chunk(tasks: list[CorruptionTask]) -> tuple[dict[Crop, np.ndarray], dict[Crop, np.ndarray], np.ndarray]:
