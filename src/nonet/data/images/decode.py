@@ -205,7 +205,7 @@ class _Decoder:
         is_plain = opened.format == "JPEG" and opened.mode == "RGB" and not opened.info.get("icc_profile")
         if not is_plain or self._is_turned(opened):
             return None
-        pixels = decode_plain(self.data)
+        pixels = decode_plain(self.data, self.size)
         if pixels is not None:
             self._note_colours(opened)
         return pixels

@@ -48,13 +48,15 @@ def _zero_ends_block(tables: bytes) -> list[bool]:
     return results
 
 
-def decode_plain(data: bytes) -> np.ndarray | None:
+def decode_plain(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
     """Decode an intact JPEG of three channels stored as YCbCr: the pixels that Pillow gives, in half of the time.
 
     Parameters
     ----------
     data : bytes
         The file.
+    size : tuple of int
+        Width and height as Pillow read them, and as they were found not to be too large.
 
     Returns
     -------
@@ -62,7 +64,8 @@ def decode_plain(data: bytes) -> np.ndarray | None:
         None where the file is of another kind or damaged in any way, so that Pillow must read or refuse it.
     """
     try:
-        if simplejpeg.decode_jpeg_header(data)[2] != "YCbCr":
+        height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
+        if colour_space != "YCbCr" or (width, height) != size:
             return None
         # The exact transform and interpolation, as in Pillow; libjpeg's faster ones give other pixels.
         return simplejpeg.decode_jpeg(data, fastdct=False, fastupsample=False)
