@@ -131,13 +131,12 @@ def _is_stained(levels: np.ndarray) -> bool:
     """Tell whether levels (height, width, 3) have an area as dark or as violet as a nucleus."""
     logarithms = np.log(levels)
     red, green, blue = _absorbances(logarithms, LIGHT)
-    differ = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     dark = _quantile(red[_is_central(*red.shape)], 1 - AREA)
     return bool(
         dark >= DARK
         or _is_violet(red, green, blue)
         or _is_violet(*_absorbances(logarithms, MOST))
-        or (dark >= GREY and _quantile(differ, 1 - AREA) < SAME_COLOUR)
+        or (dark >= GREY and _quantile(_spread(red, green, blue), 1 - AREA) < SAME_COLOUR)
         or (
             _quantile(green, 1 - AREA) >= CHROMATIN
             and _quantile(logarithms[..., 2] - logarithms[..., 1], 0.5) >= FILLED
@@ -150,10 +149,15 @@ def _absorbances(logarithms: np.ndarray, light: float) -> list[np.ndarray]:
     return [_quantile(logarithms[..., k], 1 - light) - logarithms[..., k] for k in range(3)]
 
 
+def _spread(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
+    return np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+
+
 def _is_violet(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> bool:
     return _quantile(green, 1 - AREA) >= GREEN and _quantile(red + green / 10 - blue, 1 - AREA) >= VIOLET
 
 
+@lru_cache
 def _is_central(height: int, width: int) -> np.ndarray:
     y, x = np.ogrid[:height, :width]
     return np.hypot((y + 0.5) / height - 0.5, (x + 0.5) / width - 0.5) <= CENTRE
