@@ -362,13 +362,13 @@ def untrained_run(folder, *, image_size_px):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tiny_dataset, tmp_path):
-    """Four times the images, and not four times the peak: an image takes 108 kB as the network sees it."""
+    """Two and a half times the images at the same peak: an image takes 108 kB as the network sees it."""
     size = 192
     ensemble = load(untrained_run(tmp_path / "run", image_size_px=size), accelerator="cpu")
     source = tiny_dataset.paths()[0]
     folder = tmp_path / "cells"
     folder.mkdir()
-    for i in range(8 * CHUNK_SIZE):
+    for i in range(10 * CHUNK_SIZE):
         (folder / f"{i:04d}.png").symlink_to(source)
     paths = sorted(folder.iterdir())
 
@@ -381,7 +381,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tiny_dataset, tmp_path):
             tracemalloc.stop()
 
     peak(8)  # imports, caches
-    few, many = peak(2 * CHUNK_SIZE), peak(8 * CHUNK_SIZE)
+    few, many = peak(4 * CHUNK_SIZE), peak(10 * CHUNK_SIZE)  # three chunks are in memory: one predicted, two read ahead
     bytes_of_more = 6 * CHUNK_SIZE * size * size * 3
     assert many - few < 0.1 * bytes_of_more
 
