@@ -103,6 +103,8 @@ class Ensemble:
         How logits become labels; see `nonet.calibration`.
     backend : str
         Key of `nonet.inference.backends.choice.BACKENDS`: what runs the networks.
+    int8_members : tuple of str
+        Names of the members that run in int8.
     members : list of LoadedMember
         Those with non-zero weight.
     turn : context manager
@@ -110,7 +112,14 @@ class Ensemble:
     """
 
     def __init__(
-        self, run: Run, recipe: Recipe, ensemble: EnsembleFile, *, accelerator: str = "auto", backend: str = "auto"
+        self,
+        run: Run,
+        recipe: Recipe,
+        ensemble: EnsembleFile,
+        *,
+        accelerator: str = "auto",
+        backend: str = "auto",
+        int8_members: Sequence[str] = (),
     ):
         self.run, self.recipe = run, recipe
         self.file, self.classes = ensemble, ensemble.classes
@@ -118,7 +127,8 @@ class Ensemble:
         self.rejection = Rejection.from_ensemble(ensemble)
         self.nucleus = NucleusRule.from_ensemble(ensemble)
         self.accelerator, self.backend = accelerator, choose_backend(backend, accelerator)
-        self._engine = make_backend(self.backend, run, recipe, len(self.classes), accelerator)
+        self.int8_members = tuple(int8_members)
+        self._engine = make_backend(self.backend, run, recipe, len(self.classes), accelerator, self.int8_members)
         self.members = self._load([entry for entry in ensemble.members if entry.weight > 0])
         self.crops = sorted({member.crop for member in self.members})
         self.turn: AbstractContextManager = nullcontext()

@@ -44,9 +44,16 @@ class OpenedRun:
         """Load the networks onto an accelerator and a backend, named as for `nonet.load`."""
         from nonet.inference.ensemble import Ensemble
 
+        name, int8_members = choose_backend(backend, accelerator), list[str]()
+        if name == "openvino-int8" or (backend == "auto" and name == "openvino"):
+            from nonet.inference.int8 import choose_int8_members
+
+            int8_members = choose_int8_members(self.run, self.recipe, self.ensemble, make=name == "openvino-int8")
         if all(member.reason for member in self.ensemble.members if member.weight > 0):
             logger.warning(f"All networks of {self.run} died in training, so its predictions are worthless.")
-        return Ensemble(self.run, self.recipe, self.ensemble, accelerator=accelerator, backend=backend)
+        return Ensemble(
+            self.run, self.recipe, self.ensemble, accelerator=accelerator, backend=name, int8_members=int8_members
+        )
 
 
 def load(run: str | Path | Run, *, accelerator: str = "auto", backend: str = "auto") -> "Ensemble":

@@ -15,7 +15,7 @@ from nonet.inference.backends.choice import BACKENDS, choose_backend
 from nonet.inference.load import load
 from nonet.models.views import dihedral_views, no_views, random_views
 
-OTHERS = sorted(set(BACKENDS) - {"torch"})
+OTHERS = sorted(set(BACKENDS) - {"torch", "openvino-int8"})  # int8 is not the same: test_int8.py
 
 
 @pytest.fixture(scope="module")

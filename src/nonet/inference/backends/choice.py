@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nonet.recipe import Recipe
 
 #: As people name them; "auto" is the fastest one that this machine has.
-BackendName = Literal["auto", "torch", "openvino"]
+BackendName = Literal["auto", "torch", "openvino", "openvino-int8"]
 BACKEND_NAMES: tuple[str, ...] = get_args(BackendName)
 
 
@@ -70,13 +70,14 @@ class BackendEntry:
     title: str
     """What it is, in words."""
     home: str
-    """Module and class that implement it, called with (run, recipe, num_classes, accelerator)."""
+    """Module and class that implement it, called with (run, recipe, num_classes, accelerator, int8_members)."""
     package: str
     """Import name of the package that it needs."""
     accelerators: tuple[str, ...] = ("auto", "cpu")
     """Accelerators for which it may be chosen."""
 
 
+_OPENVINO = "nonet.inference.backends.openvino_cpu:OpenVinoBackend"
 BACKENDS = {
     "torch": BackendEntry(
         "eager PyTorch, on any accelerator",
@@ -84,11 +85,8 @@ BACKENDS = {
         package="torch",
         accelerators=("auto", "cpu", "gpu", "cuda", "mps"),
     ),
-    "openvino": BackendEntry(
-        "OpenVINO in single precision, on a CPU",
-        "nonet.inference.backends.openvino_cpu:OpenVinoBackend",
-        package="openvino",
-    ),
+    "openvino": BackendEntry("OpenVINO in single precision, on a CPU", _OPENVINO, package="openvino"),
+    "openvino-int8": BackendEntry("OpenVINO in int8 where that keeps decisions", _OPENVINO, package="openvino"),
 }
 
 
@@ -98,7 +96,7 @@ def choose_backend(backend: str, accelerator: str) -> str:
     Parameters
     ----------
     backend : str
-        "auto" or a key of BACKENDS. "auto" is OpenVINO on a CPU, and otherwise PyTorch.
+        "auto" or a key of BACKENDS. "auto" is OpenVINO in single precision on a CPU, and otherwise PyTorch.
     accelerator : str
         One of `nonet.models.accelerators.ACCELERATORS`.
 
@@ -128,7 +126,9 @@ def choose_backend(backend: str, accelerator: str) -> str:
     return backend
 
 
-def make_backend(name: str, run: "Run", recipe: "Recipe", num_classes: int, accelerator: str) -> Backend:
+def make_backend(
+    name: str, run: "Run", recipe: "Recipe", num_classes: int, accelerator: str, int8_members: Sequence[str] = ()
+) -> Backend:
     """Set up a backend.
 
     Parameters
@@ -143,13 +143,15 @@ def make_backend(name: str, run: "Run", recipe: "Recipe", num_classes: int, acce
         Length of the logits.
     accelerator : str
         One of `nonet.models.accelerators.ACCELERATORS`.
+    int8_members : sequence of str
+        ARCHITECTURE/fold-K of the networks that run in int8.
 
     Returns
     -------
     Backend
     """
     module, _, attribute = BACKENDS[name].home.partition(":")
-    return getattr(importlib.import_module(module), attribute)(run, recipe, num_classes, accelerator)
+    return getattr(importlib.import_module(module), attribute)(run, recipe, num_classes, accelerator, int8_members)
 
 
 def has_gpu() -> bool:

@@ -28,8 +28,8 @@ class Compiled:
 
     Attributes
     ----------
-    backend : str
-        Key of `nonet.inference.backends.choice.BACKENDS`.
+    kind : {"openvino", "openvino-int8"}
+        In single precision, or in int8.
     member : Member
     models : Models
         The recipe's section, which determines the network together with the weights.
@@ -37,7 +37,7 @@ class Compiled:
         Length of the logits.
     """
 
-    backend: str
+    kind: str
     member: Member
     models: Models
     num_classes: int
@@ -45,7 +45,7 @@ class Compiled:
     @property
     def folder(self) -> Path:
         """Where it is kept."""
-        return self.member.run.compiled / self.backend / self.member.architecture / f"fold-{self.member.fold}"
+        return self.member.run.compiled / self.kind / self.member.architecture / f"fold-{self.member.fold}"
 
     @property
     def structure(self) -> Path:
@@ -96,12 +96,18 @@ class Compiled:
             logger.warning(f"{error} It is made again.")
             return None
 
-    def write(self, model: "openvino.Model") -> None:
-        """Keep it; a run that cannot be written to, or a full disk, only causes a warning.
+    def keep(self, model: "openvino.Model", core: "openvino.Core") -> "openvino.Model":
+        """Write it, and return what will be read the next time.
 
         Parameters
         ----------
         model : openvino.Model
+        core : openvino.Core
+
+        Returns
+        -------
+        openvino.Model
+            The model given, with a warning, where it cannot be written: the run is read-only, or the disk is full.
         """
         from nonet.inference.backends.openvino_library import openvino
 
@@ -120,3 +126,4 @@ class Compiled:
         except (StorageError, OSError) as error:
             text = error.message if isinstance(error, NonetError) else str(error)
             logger.warning(f"The network that was prepared for OpenVINO cannot be kept: {text}")
+        return self.read(core) or model

@@ -1,7 +1,11 @@
-"""From PyTorch to OpenVINO."""
+"""From PyTorch to OpenVINO, and from single precision to int8."""
 
+import contextlib
+import io
+import logging
 import warnings
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -50,3 +54,41 @@ def to_openvino(network: Classifier, size_px: int) -> openvino.Model:
     for output, name in zip(model.outputs, ("logits", "features")):
         output.get_tensor().set_names({name})
     return model
+
+
+def to_int8(model: openvino.Model, images: np.ndarray) -> openvino.Model:
+    """Quantise a network after training, with NNCF.
+
+    The first convolution and the head stay in single precision, and biases are corrected layer by layer, on what the
+    quantised layers before them compute. Of what was tried, this keeps most decisions at this speed (decision 30).
+
+    Parameters
+    ----------
+    model : openvino.Model
+        As `to_openvino` returns it.
+    images : ndarray of uint8, shape (n, s, s, 3)
+        Training images, to calibrate with: some hundred.
+
+    Returns
+    -------
+    openvino.Model
+        With the same inputs and outputs.
+    """
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    layers = {
+        kind: [layer.get_friendly_name() for layer in model.get_ordered_ops() if layer.get_type_name() in types]
+        for kind, types in (("convolutions", ("Convolution", "GroupConvolution")), ("products", ("MatMul",)))
+    }
+    single = layers["convolutions"][:1] + layers["products"][-1:]
+    tensors = [np.ascontiguousarray(image.transpose(2, 0, 1)[None]).astype(np.float32) for image in images]
+    with contextlib.redirect_stdout(io.StringIO()):  # NNCF's own progress bars
+        return nncf.quantize(
+            model,
+            nncf.Dataset(tensors),
+            subset_size=len(tensors),
+            preset=nncf.QuantizationPreset.MIXED,
+            fast_bias_correction=False,
+            ignored_scope=nncf.IgnoredScope(names=single),
+        )

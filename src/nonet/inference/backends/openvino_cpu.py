@@ -3,11 +3,11 @@
 import logging
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from nonet.artifacts.run import Member, Run
+from nonet.errors import DamagedError
 from nonet.inference.backends.compiled import Compiled
 from nonet.inference.backends.openvino_library import openvino
 from nonet.models.backbones import get_crop
@@ -104,12 +104,22 @@ class OpenVinoBackend:
         Length of the logits.
     accelerator : str
         "auto" or "cpu".
+    int8_members : sequence of str
+        ARCHITECTURE/fold-K of the networks that run in int8; `nonet.inference.int8` has made their form.
     """
 
     block_size = 8
 
-    def __init__(self, run: Run, recipe: Recipe, num_classes: int, accelerator: str = "auto"):
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe,
+        num_classes: int,
+        accelerator: str = "auto",
+        int8_members: Sequence[str] = (),
+    ):
         self.run, self.recipe, self.num_classes = run, recipe, num_classes
+        self.int8_members = int8_members
         self.num_threads = num_processors()
         self.core = openvino.Core()
 
@@ -127,16 +137,31 @@ class OpenVinoBackend:
         Raises
         ------
         DamagedError
-            If a file does not contain the weights of its member.
+            If a file does not contain the weights of its member, or an int8 form is missing or damaged.
         """
-        kept = {member.name: Compiled("openvino", member, self.recipe.models, self.num_classes) for member in members}
-        models: dict[str, Any] = {name: compiled.read(self.core) for name, compiled in kept.items()}
-        missing = [member for member in members if models[member.name] is None]
-        if missing:
-            models |= self._make(missing, kept)
+        in_int8 = [member for member in members if member.name in self.int8_members]
+        models = self.read_or_make([member for member in members if member not in in_int8])
+        for member in in_int8:
+            model = self.form("openvino-int8", member).read(self.core)
+            if model is None:
+                raise DamagedError(
+                    f"The int8 form of {member.name} in {self.run} is missing or damaged.",
+                    hint='Give `backend="openvino-int8"`, which makes it again.',
+                )
+            models[member.name] = model
         return [OpenVinoNetwork(self.core, models[member.name], self.num_threads) for member in members]
 
-    def _make(self, members: Sequence[Member], kept: dict[str, Compiled]) -> dict[str, openvino.Model]:
+    def form(self, kind: str, member: Member) -> Compiled:
+        """Return where a form of a member's network is kept."""
+        return Compiled(kind, member, self.recipe.models, self.num_classes)
+
+    def read_or_make(self, members: Sequence[Member]) -> "dict[str, openvino.Model]":
+        """Return networks in single precision by name of the member; what is not kept in the run is made."""
+        models = {member.name: self.form("openvino", member).read(self.core) for member in members}
+        missing = [member for member in members if models[member.name] is None]
+        return models | self._make(missing) if missing else models
+
+    def _make(self, members: Sequence[Member]) -> "dict[str, openvino.Model]":
         from nonet.inference.backends.conversion import to_openvino
         from nonet.inference.backends.pytorch import TorchBackend
 
@@ -146,10 +171,8 @@ class OpenVinoBackend:
         with bar:
             for member in members:
                 (network,) = torch_backend.load([member])
-                size_px = get_crop(member.architecture, self.recipe.models).size_px
-                model = to_openvino(network.module, size_px)
-                kept[member.name].write(model)
+                model = to_openvino(network.module, get_crop(member.architecture, self.recipe.models).size_px)
                 # As it is read later, which may differ in the last digits: the same run gives the same numbers.
-                models[member.name] = kept[member.name].read(self.core) or model
+                models[member.name] = self.form("openvino", member).keep(model, self.core)
                 bar.update()
         return models

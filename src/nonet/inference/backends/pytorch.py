@@ -54,12 +54,22 @@ class TorchBackend:
         Length of the logits.
     accelerator : str
         One of `nonet.models.accelerators.ACCELERATORS`.
+    int8_members : sequence of str
+        None: PyTorch runs no network in int8 here.
     """
 
     num_threads = 1  # each operation uses all processors
     block_size = 64
 
-    def __init__(self, run: Run, recipe: Recipe, num_classes: int, accelerator: str = "auto"):
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe,
+        num_classes: int,
+        accelerator: str = "auto",
+        int8_members: Sequence[str] = (),
+    ):
+        assert not int8_members
         self.run, self.recipe, self.num_classes = run, recipe, num_classes
         self.fabric = make_fabric(accelerator=accelerator, precision=recipe.train.precision)
         keep_freed_memory()
