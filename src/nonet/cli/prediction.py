@@ -12,6 +12,7 @@ from nonet.cli.options import Accelerator, documented_by
 from nonet.cli.output import say
 from nonet.errors import NonetError
 from nonet.inference.backends.choice import BackendName
+from nonet.inference.load import EffortName
 
 
 @documented_by("predict")
@@ -29,6 +30,7 @@ def predict(
     adapt_priors: Annotated[bool, Parameter(negative=())] = False,
     accelerator: Accelerator = "auto",
     backend: BackendName = "auto",
+    effort: EffortName = "full",
     num_workers: int | None = None,
 ) -> None:
     """
@@ -58,6 +60,7 @@ def predict(
         adapt_priors=adapt_priors,
         accelerator=accelerator,
         backend=backend,
+        effort=effort,
         num_workers=num_workers,
     )
     say(predictions)

@@ -24,6 +24,7 @@ from nonet.data.preprocess.crop import Crop
 from nonet.data.preprocess.crops import PreparedCrops, prepare_crops
 from nonet.errors import DataError, RunError
 from nonet.inference.backends.choice import Network, choose_backend, make_backend
+from nonet.inference.effort import Effort
 from nonet.inference.load import parse_views
 from nonet.models.backbones import get_crop
 from nonet.models.views import View, batches, get_views
@@ -105,6 +106,8 @@ class Ensemble:
         Key of `nonet.inference.backends.choice.BACKENDS`: what runs the networks.
     int8_members : tuple of str
         Names of the members that run in int8.
+    effort : Effort or None
+        Which images need no further views; None uses all views for all images.
     members : list of LoadedMember
         Those with non-zero weight.
     turn : context manager
@@ -120,6 +123,7 @@ class Ensemble:
         accelerator: str = "auto",
         backend: str = "auto",
         int8_members: Sequence[str] = (),
+        effort: Effort | None = None,
     ):
         self.run, self.recipe = run, recipe
         self.file, self.classes = ensemble, ensemble.classes
@@ -127,7 +131,7 @@ class Ensemble:
         self.rejection = Rejection.from_ensemble(ensemble)
         self.nucleus = NucleusRule.from_ensemble(ensemble)
         self.accelerator, self.backend = accelerator, choose_backend(backend, accelerator)
-        self.int8_members = tuple(int8_members)
+        self.int8_members, self.effort = tuple(int8_members), effort
         self._engine = make_backend(self.backend, run, recipe, len(self.classes), accelerator, self.int8_members)
         self.members = self._load([entry for entry in ensemble.members if entry.weight > 0])
         self.crops = sorted({member.crop for member in self.members})
@@ -257,7 +261,10 @@ class Ensemble:
         Scores
         """
         stacked = {crop: np.stack([image[crop] for image in images]) for crop in self.crops}
-        member_logits, member_scores = self.member_outputs(stacked, views)
+        if self.effort is None:
+            member_logits, member_scores = self.member_outputs(stacked, views)
+        else:
+            member_logits, member_scores = self.effort.outputs(stacked, views, self.member_outputs, self.combine)
         finite = np.isfinite(member_logits).all(axis=(0, 2))  # half precision may overflow
         member_logits[:, ~finite] = np.nan
         return Scores(member_logits, self.combine(member_logits), self.ood_percentile(member_scores))
