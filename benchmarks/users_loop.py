@@ -2,9 +2,10 @@
 
     python benchmarks/users_loop.py RUN IMAGES ... --out FOLDER [--check FOLDER]
 
-Predicts files or folders of clean images (nothing is denoised) with every member of a run and its eight flips and
-quarter turns, one member and one view after another, eagerly, in single precision, in batches of 32. Writes
-predictions.csv (image, best class, its probability) and logits.npz, and says how long it took from start to end.
+Predicts files, folders or the column `path` of a CSV table: clean images, as nothing is denoised, with every member of
+a run and its eight flips and quarter turns, one member and one view after another, eagerly, in single precision, in
+batches of 32. Writes predictions.csv (image, best class, its probability) and logits.npz, and says how long it took
+from start to end.
 
 It is the measure for `nonet predict`, in speed and in numbers: --check compares its logits and classes with those of
 a folder that `nonet predict` wrote for the same images.
@@ -60,6 +61,8 @@ def main() -> None:
 
 
 def list_images(given: Path) -> list[Path]:
+    if given.suffix == ".csv":
+        return [given.parent / path for path in pd.read_csv(given)["path"]]
     return [file for file in given.rglob("*") if file.suffix.lower() in SUFFIXES] if given.is_dir() else [given]
 
 
@@ -127,7 +130,7 @@ def write(out: Path, files: list[Path], logits: np.ndarray, classes: list[str]) 
     best = [classes[k] for k in logits.argmax(1)]
     table = pd.DataFrame({"image": [str(file) for file in files], "best": best, "probability": proba.max(1)})
     table.to_csv(out / "predictions.csv", index=False)
-    np.savez(out / "logits.npz", logits=logits)
+    np.savez(out / "logits.npz", logits=logits, images=[str(file) for file in files])
 
 
 def compared(logits: np.ndarray, files: list[Path], folder: Path) -> str:
