@@ -46,8 +46,10 @@ format: $(READY)  ## put the code into its form
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## the benchmarks that need nothing but this machine; results in benchmarks/
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/predict.py --num-images 300 --repeats 3
+	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/prepare.py
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/denoise.py
 
 docs: $(READY)  ## the documentation, in docs/_build/html; fails on a broken link or an undocumented public name

@@ -1,7 +1,8 @@
-"""The machine that a benchmark ran on, in words."""
+"""The machine that a benchmark ran on, in words, and what it can do at best."""
 
 import os
 import platform
+import time
 from pathlib import Path
 
 
@@ -17,3 +18,15 @@ def machine_in_words() -> str:
         model = platform.processor() or "unknown processor"
     load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"{os.cpu_count()} cores of {model} ({platform.system()}, {platform.machine()}{load})"
+
+
+def peak_gflops() -> float:
+    """Return how many billion operations a second products of float32 matrices reach: the best of ten."""
+    import torch  # here, as benchmarks that need no torch import this module
+
+    a, best = torch.rand(2048, 2048), 0.0
+    for _ in range(10):
+        started = time.perf_counter()
+        a @ a
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - started) / 1e9)
+    return best

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from machine import machine_in_words
+from machine import machine_in_words, peak_gflops
 from sklearn.metrics import f1_score
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -156,18 +156,8 @@ def work_per_image(run: Path) -> float:
     return 8 * total / 1e9
 
 
-def peak() -> float:
-    """Return how many billion operations a second the processors make in products of matrices, the best of ten."""
-    a, best = torch.rand(2048, 2048), 0.0
-    for _ in range(10):
-        started = time.perf_counter()
-        a @ a
-        best = max(best, 2 * 2048**3 / (time.perf_counter() - started) / 1e9)
-    return best
-
-
 def page(rows: list[dict], run: Path, table: pd.DataFrame, machine: str, arguments: argparse.Namespace) -> str:
-    work, floor = work_per_image(run), peak()
+    work, floor = work_per_image(run), peak_gflops()
     name = tomllib.loads((run / "recipe.toml").read_text())["name"]
     about = arguments.about or (
         f"The run, of recipe `{name}`, was trained for a moment on drawn cells, so that only times and differences of "
