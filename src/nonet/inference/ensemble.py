@@ -1,7 +1,6 @@
 """The trained ensemble: images in; logits, probabilities or class names out."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from nonet.inference.backends.pytorch import TorchNetwork
 
 BATCH_SIZE = 64
-#: Blocks of images that each thread of a backend passes through networks before others get their turn.
-_BLOCKS_PER_TURN = 4
 #: One file, or several files or arrays of pixels.
 Images = str | Path | Sequence[str | Path | np.ndarray]
 
@@ -230,20 +227,11 @@ class Ensemble:
         return logits.reshape(len(self.members), -1, logits.shape[1]), scores.reshape(len(self.members), -1)
 
     def _run(self, tasks: list[tuple[LoadedMember, np.ndarray, Sequence[View]]]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Run members on blocks of images, several at once where the backend wants threads; each turn is short."""
-        num_threads = self._engine.num_threads
-        if num_threads == 1:
-            results = []
-            for task in tasks:
-                with self.turn:
-                    results.append(_run_member(*task))
-            return results
+        """Run members on blocks of images, as many at once as the backend wants; others get their turn in between."""
         results = []
-        with ThreadPoolExecutor(num_threads) as pool:
-            per_turn = num_threads * _BLOCKS_PER_TURN
-            for start in range(0, len(tasks), per_turn):
-                with self.turn:
-                    results += pool.map(_run_member, *zip(*tasks[start : start + per_turn]))
+        for some in batches(tasks, self._engine.blocks_at_once):
+            with self.turn:
+                results += self._engine.map(_run_member, some)
         return results
 
     def score_prepared(self, images: Sequence[PreparedCrops], views: Sequence[View]) -> Scores:
@@ -434,7 +422,8 @@ class Ensemble:
         return np.concatenate(logits), np.concatenate(ood_percentile), np.array(nucleus, dtype=bool)
 
 
-def _run_member(member: LoadedMember, images: np.ndarray, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits (n, num_classes) and out-of-distribution scores (n,) of a member."""
+def _run_member(task: tuple[LoadedMember, np.ndarray, Sequence[View]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits (n, num_classes) and out-of-distribution scores (n,) of a member on a block of images."""
+    member, images, views = task
     logits, features = member.network.run(images, views)
     return logits, np.full(len(images), np.nan) if member.ood is None else member.ood.score(features)

@@ -7,10 +7,13 @@ do, and `nonet.models.tensors` does it to tensors.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from nonet.recipe import Predict
+
+Rows = TypeVar("Rows", np.ndarray, list)
 
 
 @dataclass(frozen=True)
@@ -113,18 +116,18 @@ def get_views(settings: Predict) -> list[View]:
     return no_views()
 
 
-def batches(array: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Cut images, or their row numbers, into batches.
+def batches(array: Rows, batch_size: int) -> Iterator[Rows]:
+    """Cut images, their row numbers, or a list into batches.
 
     Parameters
     ----------
-    array : ndarray, shape (n, ...)
+    array : ndarray, shape (n, ...), or list
     batch_size : int
         Largest length of a batch.
 
     Yields
     ------
-    ndarray, shape (at most batch_size, ...)
+    ndarray, shape (at most batch_size, ...), or list
     """
     for start in range(0, len(array), batch_size):
         yield array[start : start + batch_size]

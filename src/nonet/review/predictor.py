@@ -257,6 +257,7 @@ class Predictor:
         self._require_ready()
         from nonet.inference.inspection import inspect
 
+        _ = self._ensemble.torch_networks  # loaded before others have to wait for this turn
         with self._turns:
             return inspect(self._ensemble, pixels, code, self._views)
 
@@ -295,6 +296,8 @@ class Predictor:
             self._problem = f"The networks could not be loaded: {error}"
             logger.exception("Images cannot be predicted on the page.")
         self._loaded.set()
+        if self._problem is None:
+            threading.Thread(target=self._load_for_heat_maps, name="heat maps", daemon=True).start()
         while self._problem is None and not self.is_stopping:
             tasks = self._next_tasks()
             if tasks:
@@ -302,6 +305,13 @@ class Predictor:
         with self._changed:
             for task in self._tasks:
                 task.future.set_exception(NotReadyError(problem="The program ends."))
+
+    def _load_for_heat_maps(self) -> None:
+        """Load what the first panel of a cell would wait for: PyTorch, where something else predicts."""
+        self._wanted.clear()
+        self._wait_for_quiet()
+        if not self.is_stopping:
+            _ = self._ensemble.torch_networks
 
     def _load(self) -> None:
         from nonet.inference.load import load

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
@@ -49,17 +49,21 @@ class Backend(Protocol):
 
     Attributes
     ----------
-    num_threads : int
-        How many threads should call networks at once.
     block_size : int
-        How many images they should give a network at a time.
+        How many images to give a network at a time.
+    blocks_at_once : int
+        How many blocks to ask for at once, so that all processors have work until the last ones.
     """
 
-    num_threads: int
     block_size: int
+    blocks_at_once: int
 
     def load(self, members: "Sequence[Member]") -> list[Network]:
         """Load members' networks."""
+        ...
+
+    def map(self, function: Callable, tasks: Iterable) -> list:
+        """Call a function, which runs a network, with each task; in as many threads as the backend wants."""
         ...
 
 

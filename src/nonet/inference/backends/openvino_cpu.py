@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -122,6 +122,9 @@ class OpenVinoBackend:
         self.run, self.recipe, self.num_classes = run, recipe, num_classes
         self.int8_members = int8_members
         self.num_threads = num_processors()
+        self.blocks_at_once = 4 * self.num_threads
+        # For good, as each of its threads has an inference request for each network.
+        self.pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="networks")
         self.core = openvino.Core()
 
     def load(self, members: Sequence[Member]) -> list[OpenVinoNetwork]:
@@ -150,8 +153,12 @@ class OpenVinoBackend:
                     hint='Give `backend="openvino-int8"`, which makes it again.',
                 )
             models[member.name] = model
-        with ThreadPoolExecutor(self.num_threads) as pool:  # compiling takes a tenth of a second each
-            return list(pool.map(lambda each: OpenVinoNetwork(self.core, models[each.name], self.num_threads), members))
+        # Compiling takes a tenth of a second each.
+        return self.map(lambda each: OpenVinoNetwork(self.core, models[each.name], self.num_threads), members)
+
+    def map(self, function: Callable, tasks: Iterable) -> list:
+        """Call a function with each task, in a thread per processor."""
+        return list(self.pool.map(function, tasks))
 
     def form(self, kind: str, member: Member) -> Compiled:
         """Return where a form of a member's network is kept."""

@@ -1,6 +1,6 @@
 """Eager PyTorch: the reference that other backends are compared with, and the only one on a GPU."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import safetensors
@@ -58,8 +58,8 @@ class TorchBackend:
         None: PyTorch runs no network in int8 here.
     """
 
-    num_threads = 1  # each operation uses all processors
     block_size = 64
+    blocks_at_once = 1  # each operation uses all processors
 
     def __init__(
         self,
@@ -91,6 +91,10 @@ class TorchBackend:
             If a file does not contain the weights of its member.
         """
         return [self._load(member) for member in members]
+
+    def map(self, function: Callable, tasks: Iterable) -> list:
+        """Call a function with each task, one after another."""
+        return [function(task) for task in tasks]
 
     def _load(self, member: Member) -> TorchNetwork:
         network, _ = make_classifier(member.architecture, self.recipe.models, self.num_classes, trained=True)
