@@ -93,8 +93,14 @@ def train_members(fabric: "Fabric", job: Job) -> None:
     fabric : Fabric
         Of this process.
     job : Job
+
+    Raises
+    ------
+    RunError
+        If memory runs out.
     """
     from nonet.models.device import keep_freed_memory, make_repeatable
+    from nonet.models.memory import is_out_of_memory
     from nonet.training.member import MemberTraining
 
     make_repeatable()
@@ -113,9 +119,20 @@ def train_members(fabric: "Fabric", job: Job) -> None:
         for member in remaining:
             if fabric.is_global_zero:
                 member.folder.mkdir(parents=True, exist_ok=True)
-            training = MemberTraining(member, get_member_data(job, member), job.recipe, fabric)
-            if training.origin and fabric.is_global_zero:
-                logger.info(training.origin)
-            training.run()
+            try:
+                training = MemberTraining(member, get_member_data(job, member), job.recipe, fabric)
+                if training.origin and fabric.is_global_zero:
+                    logger.info(training.origin)
+                training.run()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                batch_size = job.recipe.train.batch_size
+                raise RunError(
+                    f"Memory ran out on {fabric.device} while {member.name} was trained with "
+                    f"train.batch_size={batch_size}.",
+                    hint="End other programs that use its memory and run the same command again, or begin a new run "
+                    f"with a smaller batch, such as train.batch_size={max(batch_size // 2, 2)}.",
+                ) from error
             fabric.barrier()
             bar.update()

@@ -10,7 +10,8 @@ from lightning_fabric import Fabric
 
 from nonet.artifacts.run import Member, Run, repair_hint
 from nonet.errors import DamagedError
-from nonet.models.device import keep_freed_memory, make_fabric
+from nonet.models.device import keep_freed_memory, make_fabric, preferred_memory_format
+from nonet.models.memory import BatchSize
 from nonet.models.network import Classifier, make_classifier
 from nonet.models.tensors import logits_and_features, to_device
 from nonet.models.views import View
@@ -25,10 +26,12 @@ class TorchNetwork:
     module : Classifier
         On the device of `fabric`, in evaluation mode.
     fabric : Fabric
+    batch_size : BatchSize
+        How many images it computes at once; shared by the networks of a device.
     """
 
-    def __init__(self, module: Classifier, fabric: Fabric):
-        self.module, self.fabric = module, fabric
+    def __init__(self, module: Classifier, fabric: Fabric, batch_size: BatchSize):
+        self.module, self.fabric, self.batch_size = module, fabric, batch_size
 
     @property
     def device(self) -> torch.device:
@@ -36,7 +39,14 @@ class TorchNetwork:
         return self.fabric.device
 
     def run(self, images: np.ndarray, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
-        """Compute logits and features; see `nonet.inference.backends.choice.Network`."""
+        """Compute logits and features; see `nonet.inference.backends.choice.Network`.
+
+        Where the device's memory runs out, fewer images are computed at once; see `nonet.models.memory.BatchSize`.
+        """
+        logits, features = self.batch_size.run(lambda batch: self._compute(batch, views), images)
+        return logits, features
+
+    def _compute(self, images: np.ndarray, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
         with self.fabric.autocast():
             logits, features = logits_and_features(self.module, to_device(images, self.device), views)
         return logits.cpu().numpy(), features.cpu().numpy()
@@ -72,6 +82,7 @@ class TorchBackend:
         assert not int8_members
         self.run, self.recipe, self.num_classes = run, recipe, num_classes
         self.fabric = make_fabric(accelerator=accelerator, precision=recipe.train.precision)
+        self.batch_size = BatchSize(self.block_size, self.fabric.device)
         keep_freed_memory()
 
     def load(self, members: Sequence[Member]) -> list[TorchNetwork]:
@@ -105,5 +116,6 @@ class TorchBackend:
                 f"{member.weights} does not contain the weights of {member.name}: {str(error).splitlines()[0]}",
                 hint=repair_hint(self.run),
             ) from error
-        network = network.to(self.fabric.device, memory_format=torch.channels_last)
-        return TorchNetwork(network.eval().requires_grad_(False), self.fabric)
+        device = self.fabric.device
+        network = network.to(device, memory_format=preferred_memory_format(device))
+        return TorchNetwork(network.eval().requires_grad_(False), self.fabric, self.batch_size)
