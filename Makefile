@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast golden check format bench docs pictures screenshots clean
+.PHONY: help demo test test-fast golden check format bench bench-gpu docs pictures screenshots clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -51,6 +51,9 @@ bench: $(READY)  ## the benchmarks that need nothing but this machine; results i
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/denoise.py
+
+bench-gpu: $(READY)  ## how near prediction and training come to a GPU's limit; result in benchmarks/gpu.md
+	$(BIN)/python benchmarks/gpu.py
 
 docs: $(READY)  ## the documentation, in docs/_build/html; fails on a broken link or an undocumented public name
 	rm -rf docs/_build docs/reference/api

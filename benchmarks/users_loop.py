@@ -1,6 +1,6 @@
 """What a user writes in an afternoon: timm, Pillow and NumPy, and the files that a run publishes; nothing of nonet.
 
-    python benchmarks/users_loop.py RUN IMAGES ... --out FOLDER [--check FOLDER]
+    python benchmarks/users_loop.py RUN IMAGES ... --out FOLDER [--device cuda] [--check FOLDER]
 
 Predicts files, folders or the column `path` of a CSV table: clean images, as nothing is denoised, with every member of
 a run and its eight flips and quarter turns, one member and one view after another, eagerly, in single precision, in
@@ -48,12 +48,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--check", type=Path, help="folder of `nonet predict`, for the same images")
     arguments = parser.parse_args()
     files = sorted(file for given in arguments.images for file in list_images(given))
     ensemble = json.loads((arguments.run / "ensemble.json").read_text())
     models = tomllib.loads((arguments.run / "recipe.toml").read_text())["models"]
-    logits = calibrated(predict(arguments.run, files, ensemble, models), ensemble)
+    logits = calibrated(predict(arguments.run, files, ensemble, models, arguments.device), ensemble)
     write(arguments.out, files, logits, ensemble["classes"])
     print(f"{len(files)} images in {time.perf_counter() - STARTED:.1f} s, imports included")
     if arguments.check:
@@ -67,19 +68,19 @@ def list_images(given: Path) -> list[Path]:
 
 
 @torch.inference_mode()
-def predict(run: Path, files: list[Path], ensemble: dict, models: dict) -> np.ndarray:
+def predict(run: Path, files: list[Path], ensemble: dict, models: dict, device: str) -> np.ndarray:
     """Return the weighted mean of logits over members and views: float64 (n, classes)."""
     members = sorted((member for member in ensemble["members"] if member["weight"]), key=lambda m: m["architecture"])
     total = torch.zeros(len(files), len(ensemble["classes"]), dtype=torch.float64)
     for architecture, folds in itertools.groupby(members, key=lambda member: member["architecture"]):
         images = torch.stack([load_image(file, architecture, models) for file in files])
         for member in folds:
-            network = load_member(run, member, models, len(ensemble["classes"]))
+            network = load_member(run, member, models, len(ensemble["classes"])).to(device)
             for start in range(0, len(files), BATCH_SIZE):
-                batch = images[start : start + BATCH_SIZE]
+                batch = images[start : start + BATCH_SIZE].to(device)
                 views = [torch.rot90(batch, turns, (2, 3)) for turns in range(4)]
                 views += [view.flip(3) for view in views]
-                mean = sum(network(view).double() for view in views) / len(views)
+                mean = sum(network(view).cpu().double() for view in views) / len(views)
                 total[start : start + BATCH_SIZE] += member["weight"] * mean
     return (total / sum(member["weight"] for member in members)).numpy()
 
@@ -119,7 +120,7 @@ def load_image(file: Path, architecture: str, models: dict) -> torch.Tensor:
 
 def calibrated(logits: np.ndarray, ensemble: dict) -> np.ndarray:
     """Divide by the temperature and add the prior correction, as ensemble.json says."""
-    bias = ensemble["calibration"]["bias"] or {}
+    bias = ensemble["calibration"].get("bias") or {}
     return logits / ensemble["temperature"] + np.array([bias.get(code, 0.0) for code in ensemble["classes"]])
 
 
@@ -135,8 +136,9 @@ def write(out: Path, files: list[Path], logits: np.ndarray, classes: list[str]) 
 
 def compared(logits: np.ndarray, files: list[Path], folder: Path) -> str:
     """Say how far the logits are from those of `nonet predict`, and how many classes are the same."""
-    theirs = pd.read_parquet(folder / "logits.parquet").set_index("image").loc[[str(file) for file in files]]
-    theirs = theirs.filter(regex="^logit_").to_numpy(dtype=np.float64)
+    theirs = pd.read_parquet(folder / "logits.parquet")
+    theirs.index = [Path(image).name for image in theirs["image"]]  # it may name them from another folder
+    theirs = theirs.loc[[file.name for file in files]].filter(regex="^logit_").to_numpy(dtype=np.float64)
     same = (theirs.argmax(1) == logits.argmax(1)).mean()
     return f"largest difference of logits {np.nanmax(np.abs(theirs - logits)):.2g}, the same best class in {same:.2%}"
 
