@@ -92,7 +92,7 @@ def predict(
         "auto" leaves out views of cells that are sure without them: fewer than one decision in a thousand changes.
         An Ensemble has the backend and the effort that it was loaded with.
     num_workers : int, optional
-        Number of processes that read and denoise images. Default: one per core if there are enough images.
+        Number of processes, or for fewer than 256 images threads, that read and denoise images. Default: one per core.
 
     Returns
     -------
