@@ -62,14 +62,20 @@ def make_recipe():
 @pytest.fixture(scope="session")
 def tiny_run(tiny_dataset, make_recipe, tmp_path_factory):
     """A finished run of `make_recipe()` on `tiny_dataset`. Shared: copy it before changing anything in it."""
+    from nonet.inference.load import load
     from nonet.training.launch import train
 
-    return train(make_recipe(), tiny_dataset, out=tmp_path_factory.mktemp("runs") / "tiny", accelerator="cpu")
+    run = train(make_recipe(), tiny_dataset, out=tmp_path_factory.mktemp("runs") / "tiny", accelerator="cpu")
+    load(run, accelerator="cpu")  # converts its networks, which copies of it then need not do
+    return run
 
 
 @pytest.fixture(scope="session")
 def random_run(tiny_run, tmp_path_factory):
     """`tiny_run` with weights that tell images apart. Shared: copy it before changing anything in it."""
     from helpers.networks import with_random_weights
+    from nonet.inference.load import load
 
-    return with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run")
+    run = with_random_weights(tiny_run, tmp_path_factory.mktemp("random") / "run")
+    load(run, accelerator="cpu")
+    return run
