@@ -52,7 +52,8 @@ def opened(browser, address, *, expected=(), **options):
     page.goto(address)
     yield page
     context.close()
-    assert [text for text in said if not any(words in text for words in expected)] == []
+    unexpected = [text for text in said if not any(words in text for words in expected)]
+    assert unexpected == [], unexpected
 
 
 def press(page, *keys):

@@ -11,7 +11,7 @@ const MOST_SHOWN = 20;
 const SYSTEM_FILES = /^(\.|~\$|thumbs\.db$|desktop\.ini$|__macosx$)/i;
 
 const section = document.getElementById("upload");
-if (section) prepare();
+if (section?.querySelector("form")) prepare(); // without it, the page says why nothing can be predicted
 
 function prepare() {
   const form = section.querySelector("form");
