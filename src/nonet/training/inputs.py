@@ -147,7 +147,7 @@ def begin_run(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame, n
         {
             "created": now(),
             "recipe": recipe.name,
-            "dataset": str(dataset.folder),
+            "dataset": str(Path(dataset.folder).absolute()),  # found from any folder
             "classes": dataset.classes,
             "architectures": recipe.models.architectures,
             "num_folds": int(folds["fold"].max()) + 1,

@@ -15,10 +15,13 @@ from helpers.pictures import draw_pictures
 from nonet.artifacts.run import Run
 from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds
+from nonet.data.manifest import Dataset
+from nonet.data.run_images import open_dataset_of
 from nonet.errors import DataError, RecipeError, RunError, StorageError, WeightsError
 from nonet.models.network import make_classifier
 from nonet.recipe import load_recipe
 from nonet.training import member as member_module
+from nonet.training.inputs import begin_run, get_folds
 from nonet.training.launch import train
 from nonet.training.member import MemberTraining, learning_rate
 
@@ -75,6 +78,15 @@ def test_a_run_holds_what_the_design_says(tiny_run, tiny_dataset):
     provenance = json.loads(tiny_run.provenance.read_text())
     assert provenance["classes"] == tiny_dataset.classes
     assert provenance["fingerprints"]["manifest"] == tiny_dataset.fingerprint()
+
+
+def test_the_dataset_is_found_from_any_folder(tiny_dataset, make_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tiny_dataset.folder.parent)
+    dataset, run = Dataset.open(tiny_dataset.folder.name), Run(tmp_path / "run")
+    folds, notes = get_folds(make_recipe(), dataset)
+    begin_run(run, make_recipe(), dataset, folds, notes)
+    monkeypatch.chdir(tmp_path)
+    assert open_dataset_of(run).fingerprint() == tiny_dataset.fingerprint()
 
 
 def test_each_image_is_predicted_by_the_member_that_never_saw_it(tiny_run, tiny_dataset):
