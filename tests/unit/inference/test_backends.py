@@ -128,6 +128,20 @@ def test_a_backend_that_cannot_be_used_is_an_error_with_the_reason(monkeypatch):
 
 
 @pytest.mark.slow
+def test_threads_do_not_wait_for_each_other_for_ever(run, paths):
+    """OpenVINO's first inference deadlocks if two threads make it at once, mostly if they take turns often."""
+    code = f"""
+import sys, nonet
+ensemble = nonet.load({str(run)!r}, accelerator="cpu", backend="openvino")
+sys.setswitchinterval(1e-6)
+print(len(ensemble.predict({[str(path) for path in paths]!r}, best=True)))
+"""
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert done.stdout.split()[-1:] == ["30"], done.stderr
+
+
+@pytest.mark.slow
 def test_openvino_needs_no_torch_and_sends_no_statistics(run, paths, tmp_path):
     load(run, accelerator="cpu", backend="openvino")
     code = f"""

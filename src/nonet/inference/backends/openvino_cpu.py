@@ -12,7 +12,7 @@ from nonet.errors import DamagedError
 from nonet.inference.backends.compiled import Compiled
 from nonet.inference.backends.openvino_library import openvino
 from nonet.models.backbones import get_crop
-from nonet.models.views import View
+from nonet.models.views import View, no_views
 from nonet.progress import progress
 from nonet.recipe import Recipe
 from nonet.workers import num_processors
@@ -153,8 +153,13 @@ class OpenVinoBackend:
                     hint='Give `backend="openvino-int8"`, which makes it again.',
                 )
             models[member.name] = model
-        # Compiling takes a tenth of a second each.
-        return self.map(lambda each: OpenVinoNetwork(self.core, models[each.name], self.num_threads), members)
+        networks = [OpenVinoNetwork(self.core, models[each.name], self.num_threads) for each in members]
+        for network in networks[:1]:
+            # In this thread: what OpenVINO's Python part sets up at its first inference deadlocks between two threads,
+            # one of which has Python's lock and the other that of the set-up.
+            size_px = get_crop(members[0].architecture, self.recipe.models).size_px
+            network.run(np.zeros((1, size_px, size_px, 3), dtype=np.uint8), no_views())
+        return networks
 
     def map(self, function: Callable, tasks: Iterable) -> list:
         """Call a function with each task, in a thread per processor."""
