@@ -46,7 +46,7 @@ format: $(READY)  ## put the code into its form
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## the benchmarks that need nothing but this machine; results in benchmarks/
-	$(BIN)/python benchmarks/predict.py --num-images 300 --repeats 3
+	$(BIN)/python benchmarks/predict.py --num-images 300 --repeats 3 --out benchmarks/predict_drawn.md
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/startup.py

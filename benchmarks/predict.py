@@ -163,12 +163,13 @@ def page(rows: list[dict], run: Path, table: pd.DataFrame, machine: str, argumen
         f"The run, of recipe `{name}`, was trained for a moment on drawn cells, so that only times and differences of "
         "logits mean anything here."
     )
+    runs = f"medians of {arguments.repeats} alternating runs" if arguments.repeats > 1 else "one run of each way"
     with_labels = any("f1" in row for row in rows) and bool(arguments.about)
     lines = [
         "# Prediction",
         "",
         f"Made by `benchmarks/predict.py` on {machine}: {len(table):,} images, eight views, from files to "
-        f"predictions.csv, each time a process of its own; medians of {arguments.repeats} alternating runs. {about}",
+        f"predictions.csv, each time a process of its own; {runs}. {about}",
         "",
         f"An image takes {work:.1f} billion operations in all views of all members. In products of large matrices "
         f"these processors make {floor:.0f} billion a second in single precision: {floor / work:.1f} images/s at best.",
