@@ -111,9 +111,9 @@ def test_the_mix_of_a_sample_is_that_of_its_known_cells(run, drawn, tmp_path):
 def test_half_precision_rejects_what_single_does(run, strange, drawn):
     """Out-of-distribution scores are computed in single precision, so that it does not depend on the machine's."""
     paths = [*sorted(strange.glob("*.png")), *sorted(drawn.rglob("*.png"))]
-    single = load(run, accelerator="cpu")
+    single = load(run, accelerator="cpu", backend="torch")
     recipe = load_recipe(single.recipe, ["train.precision=bf16-mixed"])
-    half = Ensemble(run, recipe, EnsembleFile.read(run), accelerator="cpu")
+    half = Ensemble(run, recipe, EnsembleFile.read(run), accelerator="cpu", backend="torch")
     percentile, of_half = single.predict_ood(paths), half.predict_ood(paths)
     np.testing.assert_allclose(of_half, percentile, atol=1e-3)
     assert (single.rejection.rejects(percentile) != half.rejection.rejects(of_half)).sum() <= 1
@@ -123,12 +123,12 @@ def test_half_precision_rejects_what_single_does(run, strange, drawn):
 
 def test_held_out_scores_are_the_members_own_beside_other_patients(run):
     """The column `ood_score` of oof.parquet is what the member, loaded again, says of its held-out images together."""
-    ensemble = load(run, accelerator="cpu")
+    ensemble = load(run, accelerator="cpu", backend="torch")
     manifest = pd.read_parquet(run.manifest).set_index("image_id")["path"]
     for member, (_, oof) in zip(ensemble.members, pd.read_parquet(run.oof).query("view_set == 'none'").groupby("fold")):
         prepared = [ensemble.prepare(run.folder.parent / "pictures" / manifest[name]) for name in oof["image_id"]]
         pixels = to_device(np.stack([one[member.crop] for one in prepared]), torch.device("cpu"))
-        features = member.network.features(pixels).numpy()
+        features = member.network.module.features(pixels).numpy()
         expected = member.ood.score_held_out(features, oof["patient"].to_numpy(dtype=str))
         np.testing.assert_allclose(oof["ood_score"], expected, atol=1e-3)
 

@@ -143,16 +143,17 @@ def test_a_refitted_run_keeps_the_backbone_and_has_a_linear_head(runs):
 def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
     """The head of each fold, fitted again outside of training, gives the logits that oof.parquet holds."""
     run, number = runs[1], {code: k for k, code in enumerate(tiny_dataset.classes)}
-    ensemble = nonet.load(run, accelerator="cpu")
+    ensemble = nonet.load(run, accelerator="cpu", backend="torch")
     table = pd.read_csv(run.folds, dtype={"image_id": str}).merge(tiny_dataset.manifest, on="image_id")
     labels = table["label"].map(number).to_numpy()
     oof = pd.read_parquet(run.oof)
     oof = {name: rows.set_index("image_id") for name, rows in oof.groupby("view_set")}
     columns = [f"logit_{code}" for code in tiny_dataset.classes]
     for member in ensemble.members:
+        network = member.network.module
         paths = [tiny_dataset.image_path(image_id) for image_id in table["image_id"]]
         images = np.stack([ensemble.prepare(path)[member.crop] for path in paths])
-        features = compute_features(member.network, images, np.arange(len(images)), device=torch.device("cpu"))
+        features = compute_features(member.network.module, images, np.arange(len(images)), device=torch.device("cpu"))
         held_out = (table["fold"] == int(member.name[-1])).to_numpy()
         head = fit_linear_head(features[~held_out], labels[~held_out], 3)
         names = table["image_id"][held_out]
@@ -163,7 +164,8 @@ def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
         views = turned + [np.ascontiguousarray(one[:, :, ::-1]) for one in turned]
         rows, device = np.arange(held_out.sum()), torch.device("cpu")
         mean = np.mean(
-            [compute_features(member.network, np.ascontiguousarray(v), rows, device=device) for v in views], axis=0
+            [compute_features(network, np.ascontiguousarray(v), rows, device=device) for v in views],
+            axis=0,
         )
         np.testing.assert_allclose(oof["dihedral"].loc[names, columns].to_numpy(), apply_head(head, mean), atol=1e-3)
 
@@ -176,15 +178,15 @@ def test_external_images_weigh_as_the_recipe_says(make_recipe, tmp_path):
     dataset = build_dataset([f"own=csv:{own}", f"more=csv:{more}"], tmp_path / "dataset", external="more")
     recipe = make_recipe("models.refit_head=true", "sampling.external_weight=0", "train.epochs=1")
     run = train(recipe, dataset, out=tmp_path / "run", accelerator="cpu")
-    ensemble = nonet.load(run, accelerator="cpu")
+    ensemble = nonet.load(run, accelerator="cpu", backend="torch")
     table = pd.read_csv(run.folds, dtype={"image_id": str}).merge(dataset.manifest, on="image_id")
     labels = table["label"].map({code: k for k, code in enumerate(dataset.classes)}).to_numpy()
     member = ensemble.members[0]
     images = np.stack([ensemble.prepare(dataset.image_path(image_id))[member.crop] for image_id in table["image_id"]])
-    features = compute_features(member.network, images, np.arange(len(images)), device=torch.device("cpu"))
+    features = compute_features(member.network.module, images, np.arange(len(images)), device=torch.device("cpu"))
     for chosen, same in [((table["fold"] == 1).to_numpy(), True), ((table["fold"] != 0).to_numpy(), False)]:
         weight, _ = fit_linear_head(features[chosen], labels[chosen], 3)
-        assert np.allclose(member.network.head[0].weight.numpy(), weight, atol=1e-4) == same
+        assert np.allclose(member.network.module.head[0].weight.numpy(), weight, atol=1e-4) == same
 
 
 @pytest.mark.training
