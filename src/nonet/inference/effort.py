@@ -41,12 +41,19 @@ class Effort:
     sure : float
         Probability of the best class from which on further views are left out.
     passes, passes_in_full : int
-        Passes of an image through a network that were made, and that all views would have taken.
+        Passes of an image through a network since `begin`: those made, and those that all views would have taken.
     """
 
     sure: float
     passes: int = 0
     passes_in_full: int = 0
+
+    def begin(self) -> None:
+        """Count passes from now on."""
+        self.passes = self.passes_in_full = 0
+
+    def __str__(self) -> str:
+        return f"{self.passes:,} of {self.passes_in_full:,} passes through networks were needed."
 
     def outputs(
         self,

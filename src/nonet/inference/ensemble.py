@@ -11,21 +11,20 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
-from nonet.artifacts.integrity import read_done, require_whole
-from nonet.artifacts.run import Member, Run, repair_hint
+from nonet.artifacts.ensemble_file import EnsembleFile
+from nonet.artifacts.run import Run
 from nonet.calibration.calibrator import Calibration
 from nonet.calibration.labels import NO_NUCLEUS, UNKNOWN_CELL_TYPE, label_images, list_prediction_sets
 from nonet.calibration.nucleus_rule import NucleusRule
-from nonet.calibration.ood import MemberScore, Rejection
+from nonet.calibration.ood import Rejection
 from nonet.data.images.nucleus import any_nucleus
 from nonet.data.preprocess.crop import Crop
 from nonet.data.preprocess.crops import PreparedCrops, prepare_crops
 from nonet.errors import DataError, RunError
-from nonet.inference.backends.choice import Network, choose_backend, make_backend
+from nonet.inference.backends.choice import choose_backend, make_backend
 from nonet.inference.effort import Effort
 from nonet.inference.load import parse_views
-from nonet.models.backbones import get_crop
+from nonet.inference.members import LoadedMember, load_members
 from nonet.models.views import View, batches, get_views
 from nonet.recipe import Recipe
 
@@ -35,36 +34,6 @@ if TYPE_CHECKING:
 BATCH_SIZE = 64
 #: One file, or several files or arrays of pixels.
 Images = str | Path | Sequence[str | Path | np.ndarray]
-
-
-@dataclass(frozen=True)
-class LoadedMember:
-    """A member ready to predict.
-
-    Attributes
-    ----------
-    member : Member
-        Its files.
-    network : Network
-        As the backend runs it.
-    crop : Crop
-        What it sees of an image.
-    weight : float
-        Its weight in the ensemble, above 0.
-    ood : MemberScore or None
-        Its out-of-distribution score; None if nothing is rejected.
-    """
-
-    member: Member
-    network: Network
-    crop: Crop
-    weight: float
-    ood: MemberScore | None = None
-
-    @property
-    def name(self) -> str:
-        """ARCHITECTURE/fold-K."""
-        return self.member.name
 
 
 @dataclass(frozen=True)
@@ -129,27 +98,12 @@ class Ensemble:
         self.nucleus = NucleusRule.from_ensemble(ensemble)
         self.accelerator, self.backend = accelerator, choose_backend(backend, accelerator)
         self.int8_members, self.effort = tuple(int8_members), effort
-        self._engine = make_backend(self.backend, run, recipe, len(self.classes), accelerator, self.int8_members)
-        self.members = self._load([entry for entry in ensemble.members if entry.weight > 0])
+        self._engine = make_backend(
+            self.backend, run, recipe, len(self.classes), accelerator=accelerator, int8_members=self.int8_members
+        )
+        self.members = load_members(self._engine, run, recipe, ensemble, with_scores=self.rejection.is_fitted)
         self.crops = sorted({member.crop for member in self.members})
         self.turn: AbstractContextManager = nullcontext()
-
-    def _load(self, entries: list[MemberEntry]) -> list[LoadedMember]:
-        members = [self.run.member(entry.architecture, entry.fold) for entry in entries]
-        scores = [self._check(member) for member in members]
-        return [
-            LoadedMember(member, network, get_crop(member.architecture, self.recipe.models), entry.weight, score)
-            for member, network, entry, score in zip(members, self._engine.load(members), entries, scores, strict=True)
-        ]
-
-    def _check(self, member: Member) -> MemberScore | None:
-        """Check a member's files, and return its out-of-distribution score; None if nothing is rejected."""
-        done, hint = read_done(member), repair_hint(self.run)
-        require_whole(member.weights, done["files"].get(member.weights.name), hint=hint)
-        if not self.rejection.is_fitted:
-            return None
-        require_whole(member.ood, done["files"].get(member.ood.name), hint=hint)
-        return MemberScore.read(member.ood)
 
     @cached_property
     def torch_networks(self) -> "dict[str, TorchNetwork]":
@@ -231,7 +185,7 @@ class Ensemble:
         results = []
         for some in batches(tasks, self._engine.blocks_at_once):
             with self.turn:
-                results += self._engine.map(_run_member, some)
+                results += self._engine.map(lambda task: task[0].run(*task[1:]), some)
         return results
 
     def score_prepared(self, images: Sequence[PreparedCrops], views: Sequence[View]) -> Scores:
@@ -420,10 +374,3 @@ class Ensemble:
             ood_percentile.append(scores.ood_percentile)
             nucleus.extend(any_nucleus(crops.values()) for crops in prepared)
         return np.concatenate(logits), np.concatenate(ood_percentile), np.array(nucleus, dtype=bool)
-
-
-def _run_member(task: tuple[LoadedMember, np.ndarray, Sequence[View]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits (n, num_classes) and out-of-distribution scores (n,) of a member on a block of images."""
-    member, images, views = task
-    logits, features = member.network.run(images, views)
-    return logits, np.full(len(images), np.nan) if member.ood is None else member.ood.score(features)

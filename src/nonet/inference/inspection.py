@@ -7,7 +7,8 @@ from PIL import Image
 from scipy.special import softmax
 
 from nonet.data.preprocess.crop import Crop
-from nonet.inference.ensemble import Ensemble, LoadedMember
+from nonet.inference.ensemble import Ensemble
+from nonet.inference.members import LoadedMember
 from nonet.models.grad_cam import grad_cam
 from nonet.models.tensors import to_device
 from nonet.models.views import View

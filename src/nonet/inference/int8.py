@@ -22,6 +22,7 @@ from nonet.artifacts.run import Member, Run
 from nonet.data.preprocess.cache import prepare_images
 from nonet.data.run_images import open_dataset_of
 from nonet.errors import DamagedError, RunError
+from nonet.inference.backends.compiled import VERSIONS, Compiled
 from nonet.models.backbones import get_crop
 from nonet.models.views import batches, get_views
 from nonet.progress import progress
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nonet")
 
-VERSION = 1  # of quantisation; increase it with every change, so that older forms are made again
 #: Smallest share of out-of-fold decisions that must stay the same, where int8 is chosen by itself and by name.
 AUTO, BY_NAME = 0.995, 0.985
 NUM_CALIBRATION_IMAGES = 300
@@ -85,16 +85,20 @@ def choose_int8_members(run: Run, recipe: Recipe, ensemble: EnsembleFile, *, mak
     ------
     RunError
         If int8 was asked for and spoils too many decisions, or the images of the run are not found.
+    StorageError
+        If int8 was asked for, and what is made of it cannot be kept in the run.
     """
     members = [run.member(entry.architecture, entry.fold) for entry in ensemble.members if entry.weight > 0]
-    choices = _read(run, members)
+    choices = _read(run, recipe, ensemble, members)
     if choices is None:
         if not make:
             return []
         if importlib.util.find_spec("nncf") is None:
             raise RunError("int8 networks are made with the package nncf.", hint="pip install nonet[int8]")
         choices = _Preparation(run, recipe, ensemble, members).make()
-        write_sealed(_file(run), {"choices": [asdict(choice) for choice in choices], "origin": _origin(members)})
+        write_sealed(
+            _file(run), {"choices": [asdict(choice) for choice in choices], "origin": _origin(ensemble, members)}
+        )
     required = BY_NAME if make else AUTO
     for choice in choices:
         if choice.same_decisions >= required:
@@ -112,21 +116,27 @@ def _file(run: Run) -> Path:
     return run.compiled / "openvino-int8" / "agreement.json"
 
 
-def _origin(members: Sequence[Member]) -> dict:
-    weights = {member.name: read_done(member)["files"][member.weights.name]["sha256"] for member in members}
-    return {"version": VERSION, "weights": weights}
+def _origin(ensemble: EnsembleFile, members: Sequence[Member]) -> dict:
+    """Return what the choices depend on: the networks, and how logits become labels."""
+    return {
+        "versions": VERSIONS,
+        "weights": {member.name: read_done(member)["files"][member.weights.name]["sha256"] for member in members},
+        "ensemble": ensemble.model_dump(mode="json", include={"members", "temperature", "calibration", "rejection"}),
+    }
 
 
-def _read(run: Run, members: Sequence[Member]) -> list[Agreement] | None:
-    """Return what was measured; None if nothing was, it is damaged, or of other networks."""
+def _read(run: Run, recipe: Recipe, ensemble: EnsembleFile, members: Sequence[Member]) -> list[Agreement] | None:
+    """Return what was measured; None if nothing was, or anything is damaged or of another ensemble."""
     if not _file(run).exists():
         return None
     try:
-        stored = read_sealed(_file(run), hint="It is made again.")
-        if stored.get("origin") != _origin(members):
+        stored = read_sealed(_file(run), hint="It is measured again when int8 is asked for by name.")
+        forms = [Compiled("openvino-int8", member, recipe.models, len(ensemble.classes)) for member in members]
+        if stored.get("origin") != _origin(ensemble, members) or not all(form.is_whole() for form in forms):
             return None
         return [Agreement(**choice) for choice in stored["choices"]]
-    except (DamagedError, KeyError, TypeError):
+    except DamagedError as error:
+        logger.warning(error)
         return None
 
 
@@ -178,12 +188,12 @@ class _Preparation:
         models = backend.read_or_make(self.members)
         for member in self.members:
             form = backend.form("openvino-int8", member)
-            if form.read(backend.core) is None:
+            if not form.is_whole():
                 trained_on = np.flatnonzero((self.table["fold"] != member.fold).to_numpy())
                 drawn = np.random.default_rng(0).permutation(trained_on)[:NUM_CALIBRATION_IMAGES]
                 images = self.images[get_crop(member.architecture, self.recipe.models)][np.sort(drawn)]
                 turned = np.stack([np.rot90(image, number) for number, image in enumerate(images)])
-                form.keep(to_int8(models[member.name], turned), backend.core)
+                form.write(to_int8(models[member.name], turned))
             bar.update()
 
     def _compare(self, bar: tqdm) -> "list[Compared]":

@@ -78,9 +78,9 @@ def load(
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
         What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
     backend : {"auto", "torch", "openvino", "openvino-int8"}
-        What runs the networks: "auto" is OpenVINO on a CPU and PyTorch on a GPU. "openvino-int8" takes half the time;
-        it is made once, with the run's images, which takes minutes, and refused where it changes more than 1.5 % of the
-        out-of-fold decisions. From then on "auto" uses it too, for as many networks as keep 99.5 % of the decisions.
+        What runs the networks: "auto" is OpenVINO on a CPU and PyTorch on a GPU. "openvino-int8" takes about half the
+        time. It is made once, with the run's images, which takes minutes, and refused where it changes more than 1.5 %
+        of the out-of-fold decisions. From then on "auto" uses it too, for as many networks as keep 99.5 % of them.
     effort : {"full", "auto"}
         "auto" leaves out views of cells that are sure without them: fewer than one decision in a thousand changes.
 

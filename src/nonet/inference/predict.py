@@ -85,9 +85,9 @@ def predict(
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
         What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
     backend : {"auto", "torch", "openvino", "openvino-int8"}
-        What runs the networks: "auto" is OpenVINO on a CPU and PyTorch on a GPU. "openvino-int8" takes half the time;
-        it is made once, with the run's images, which takes minutes, and refused where it changes more than 1.5 % of the
-        out-of-fold decisions. From then on "auto" uses it too, for as many networks as keep 99.5 % of the decisions.
+        What runs the networks: "auto" is OpenVINO on a CPU and PyTorch on a GPU. "openvino-int8" takes about half the
+        time. It is made once, with the run's images, which takes minutes, and refused where it changes more than 1.5 %
+        of the out-of-fold decisions. From then on "auto" uses it too, for as many networks as keep 99.5 % of them.
     effort : {"full", "auto"}
         "auto" leaves out views of cells that are sure without them: fewer than one decision in a thousand changes.
         An Ensemble has the backend and the effort that it was loaded with.
@@ -164,10 +164,11 @@ def _predict_remaining(
     from nonet.inference.results import estimate_folder_priors, join, record_priors
 
     folder.begin(plan)
+    if ensemble.effort is not None:
+        ensemble.effort.begin()
     _predict_chunks(folder, inputs, ensemble, views, num_workers)
-    if ensemble.effort is not None and ensemble.effort.passes:
-        share = ensemble.effort.passes / ensemble.effort.passes_in_full
-        logger.info(f"{share:.0%} of the passes through networks were needed.")
+    if ensemble.effort is not None:
+        logger.info(ensemble.effort)
     priors = estimate_folder_priors(folder, len(inputs), ensemble) if plan["adapt_priors"] else None
     counts, to_retry = join(folder, inputs, ensemble, priors)
     facts = state_digest(states, to_retry) | record_priors(priors, ensemble) | counts

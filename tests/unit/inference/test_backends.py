@@ -65,7 +65,7 @@ def test_what_is_prepared_for_openvino_is_kept_and_used_again(run, paths):
 
 
 @pytest.mark.parametrize("damage", ["flip a byte", "cut", "remove", "edit the record", "other weights"])
-def test_what_is_damaged_or_of_other_weights_is_made_again(random_run, paths, tmp_path, damage):
+def test_what_is_damaged_or_of_other_weights_is_made_again(random_run, paths, tmp_path, damage, caplog):
     run = Run(shutil.copytree(random_run.folder, tmp_path / "run"))
     expected = load(run, accelerator="cpu", backend="openvino").predict_logits(paths[:3])
     record = min(run.compiled.rglob("compiled.json"))
@@ -84,7 +84,9 @@ def test_what_is_damaged_or_of_other_weights_is_made_again(random_run, paths, tm
         folds[0].rename(tmp_path / "aside")
         folds[1].rename(folds[0])
         (tmp_path / "aside").rename(folds[1])
+    caplog.clear()
     again = load(run, accelerator="cpu", backend="openvino").predict_logits(paths[:3])
+    assert sum(record.getMessage().count("made again") for record in caplog.records) == (damage != "other weights")
     np.testing.assert_allclose(again, expected, atol=1e-5)
     if damage not in ("edit the record", "other weights"):
         assert weights.read_bytes() == content

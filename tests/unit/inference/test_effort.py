@@ -1,5 +1,7 @@
 """Fewer views for sure cells: the decisions of all views, and a threshold that out-of-fold logits set."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -77,10 +79,16 @@ def test_each_image_gets_the_views_that_it_needs(ensemble, prepared):
     assert effort.passes == 2 * sum(needed)
 
 
-def test_predictions_say_which_effort_they_took(random_run, tiny_dataset, tmp_path):
-    full = predict(random_run, tiny_dataset.paths(), out=tmp_path / "out").table()
-    auto = predict(random_run, tiny_dataset.paths(), out=tmp_path / "out", effort="auto").table()  # not resumed: again
-    assert len(auto) == len(full) == 30
+def test_a_prediction_with_less_effort_is_another_one_and_counts_its_own_passes(random_run, tiny_dataset, tmp_path):
+    paths = tiny_dataset.paths()
+    predict(random_run, paths, out=tmp_path / "out")
+    before = json.loads((tmp_path / "out" / "plan.json").read_text())
+    ensemble = load(random_run, accelerator="cpu", effort="auto")
+    for num_images in (30, 10):  # not resumed: predicted again
+        assert len(predict(ensemble, paths[:num_images], out=tmp_path / "out").table()) == num_images
+        assert ensemble.effort.passes_in_full == 2 * num_images * 8
+    after = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert (before["sure"], after["sure"]) == (None, ensemble.effort.sure)
 
 
 def test_an_unknown_effort_is_refused(random_run, tiny_dataset, tmp_path):

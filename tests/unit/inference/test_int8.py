@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nonet.artifacts.run import Run
-from nonet.errors import RunError
+from nonet.errors import RunError, StorageError
 from nonet.inference import int8
 from nonet.inference.int8 import Compared, choices_of
 from nonet.inference.load import load
@@ -78,9 +78,7 @@ def test_int8_by_name_is_made_checked_and_used_again(run, tiny_dataset, monkeypa
     difference = np.abs(logits - single)
     assert 1e-4 < difference.max() < 0.5 * np.ptp(single)  # int8 it is, and the same network
     stored = json.loads((run.compiled / "openvino-int8" / "agreement.json").read_text())
-    labels = [load(run, backend=name).predict(paths, best=True) for name in ("openvino", "openvino-int8")]
     assert stored["choices"][0]["num_images"] == 30
-    assert len(labels[0]) == 30
     files = {file: file.stat().st_mtime_ns for file in run.compiled.rglob("*") if file.is_file()}
     again = load(run, accelerator="cpu", backend="openvino-int8")
     np.testing.assert_array_equal(again.predict_logits(paths), logits)
@@ -96,6 +94,35 @@ def test_int8_that_changes_too_much_is_refused_and_auto_stays_in_single_precisio
     assert load(run, accelerator="cpu").int8_members == ()
     monkeypatch.setattr(int8, "AUTO", 0.0)
     assert len(load(run, accelerator="cpu").int8_members) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["flip a byte", "remove", "calibrate"])
+def test_int8_that_is_damaged_or_of_other_decisions_is_made_again_by_name_only(run, tiny_dataset, monkeypatch, damage):
+    monkeypatch.setattr(int8, "BY_NAME", 0.0)
+    monkeypatch.setattr(int8, "AUTO", 0.0)
+    paths = tiny_dataset.paths()[:5]
+    expected = load(run, accelerator="cpu", backend="openvino-int8").predict_logits(paths)
+    weights = min((run.compiled / "openvino-int8").rglob("model.bin"))
+    content = weights.read_bytes()
+    if damage == "flip a byte":
+        weights.write_bytes(content[:100] + bytes([content[100] ^ 255]) + content[101:])
+    elif damage == "remove":
+        weights.unlink()
+    else:
+        description = json.loads(run.ensemble.read_text())
+        run.ensemble.write_text(json.dumps(description | {"temperature": 2 * description["temperature"]}))
+        expected = expected / 2
+    assert load(run, accelerator="cpu").int8_members == ()
+    again = load(run, accelerator="cpu", backend="openvino-int8")
+    np.testing.assert_allclose(again.predict_logits(paths), expected, atol=1e-5)
+    assert len(load(run, accelerator="cpu").int8_members) == 2
+
+
+def test_int8_that_cannot_be_kept_in_the_run_is_an_error(run):
+    run.compiled.write_text("in the way")
+    with pytest.raises(StorageError, match="compiled"):
+        load(run, accelerator="cpu", backend="openvino-int8")
 
 
 def test_auto_does_not_make_int8(run):

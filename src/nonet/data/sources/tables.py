@@ -90,7 +90,7 @@ def read_table(path: Path) -> "pd.DataFrame":
 
 
 def require_table(path: Path) -> None:
-    """Raise DataError if there is no file of this path; what is in it is not read."""
+    """Require that a file exists at this path, without reading it."""
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder, not a table.", hint=f"Give its CSV file, or write folder:{path}.")

@@ -1,7 +1,6 @@
 """Which program runs the networks. No torch here, so a wrong name is an error at once, and some need none at all."""
 
 import ctypes
-import importlib
 import importlib.util
 import platform
 import sys
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from nonet.errors import RunError, choose_from
+from nonet.models.accelerators import ACCELERATORS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ class Backend(Protocol):
     block_size: int
     blocks_at_once: int
 
-    def load(self, members: "Sequence[Member]") -> list[Network]:
+    def load(self, members: "Sequence[Member]") -> Sequence[Network]:
         """Load members' networks."""
         ...
 
@@ -67,30 +67,39 @@ class Backend(Protocol):
         ...
 
 
+def _make_torch(
+    run: "Run", recipe: "Recipe", num_classes: int, *, accelerator: str, int8_members: Sequence[str]
+) -> Backend:
+    from nonet.inference.backends.pytorch import TorchBackend
+
+    return TorchBackend(run, recipe, num_classes, accelerator)
+
+
+def _make_openvino(
+    run: "Run", recipe: "Recipe", num_classes: int, *, accelerator: str, int8_members: Sequence[str]
+) -> Backend:
+    from nonet.inference.backends.openvino_cpu import OpenVinoBackend
+
+    return OpenVinoBackend(run, recipe, num_classes, int8_members)
+
+
 @dataclass(frozen=True)
 class BackendEntry:
     """What is known of a backend before it is imported."""
 
-    title: str
-    """What it is, in words."""
-    home: str
-    """Module and class that implement it, called with (run, recipe, num_classes, accelerator, int8_members)."""
+    make: Callable[..., Backend]
+    """Sets it up; called with the arguments of `make_backend`."""
     package: str
     """Import name of the package that it needs."""
     accelerators: tuple[str, ...] = ("auto", "cpu")
     """Accelerators for which it may be chosen."""
 
 
-_OPENVINO = "nonet.inference.backends.openvino_cpu:OpenVinoBackend"
+#: PyTorch runs on any accelerator. OpenVINO runs on CPUs: all networks in single precision, or some of them in int8.
 BACKENDS = {
-    "torch": BackendEntry(
-        "eager PyTorch, on any accelerator",
-        "nonet.inference.backends.pytorch:TorchBackend",
-        package="torch",
-        accelerators=("auto", "cpu", "gpu", "cuda", "mps"),
-    ),
-    "openvino": BackendEntry("OpenVINO in single precision, on a CPU", _OPENVINO, package="openvino"),
-    "openvino-int8": BackendEntry("OpenVINO in int8 where that keeps decisions", _OPENVINO, package="openvino"),
+    "torch": BackendEntry(_make_torch, package="torch", accelerators=ACCELERATORS),
+    "openvino": BackendEntry(_make_openvino, package="openvino"),
+    "openvino-int8": BackendEntry(_make_openvino, package="openvino"),
 }
 
 
@@ -131,7 +140,7 @@ def choose_backend(backend: str, accelerator: str) -> str:
 
 
 def make_backend(
-    name: str, run: "Run", recipe: "Recipe", num_classes: int, accelerator: str, int8_members: Sequence[str] = ()
+    name: str, run: "Run", recipe: "Recipe", num_classes: int, *, accelerator: str, int8_members: Sequence[str] = ()
 ) -> Backend:
     """Set up a backend.
 
@@ -154,8 +163,7 @@ def make_backend(
     -------
     Backend
     """
-    module, _, attribute = BACKENDS[name].home.partition(":")
-    return getattr(importlib.import_module(module), attribute)(run, recipe, num_classes, accelerator, int8_members)
+    return BACKENDS[name].make(run, recipe, num_classes, accelerator=accelerator, int8_members=int8_members)
 
 
 def has_gpu() -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nonet.artifacts.integrity import file_facts, read_done, read_sealed, require_whole, write_sealed
 from nonet.artifacts.run import Member, now, written_whole
-from nonet.errors import DamagedError, NonetError, StorageError
+from nonet.errors import DamagedError
 from nonet.recipe import Models
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nonet")
 
-VERSION = 1  # of the conversion; increase it with every change, so that older forms are made again
+#: Of the conversion, and of quantisation after it; increase one with every change, so that older forms are made again.
+VERSIONS = {"openvino": 1, "openvino-int8": 1}
 
 
 @dataclass(frozen=True)
@@ -65,65 +66,73 @@ class Compiled:
     def _origin(self) -> dict:
         done = read_done(self.member)
         return {
-            "version": VERSION,
+            "version": VERSIONS[self.kind],
             "weights": done["files"][self.member.weights.name]["sha256"],
             "models": self.models.model_dump(mode="json"),
             "num_classes": self.num_classes,
         }
 
-    def read(self, core: "openvino.Core") -> "openvino.Model | None":
-        """Read it.
-
-        Parameters
-        ----------
-        core : openvino.Core
-
-        Returns
-        -------
-        openvino.Model or None
-            None where it must be made: it is missing, damaged, or of other weights.
-        """
+    def is_whole(self) -> bool:
+        """Return whether it is there, undamaged, and of the member's weights; else it must be made again."""
         if not self.record.exists():
-            return None
+            return False
         try:
             record = read_sealed(self.record, hint="It is made again.")
             if record.get("origin") != self._origin():
-                return None
+                return False
             for file in (self.structure, self.weights):
                 require_whole(file, record["files"].get(file.name), hint="It is made again.")
-            return core.read_model(self.structure, self.weights)
-        except (DamagedError, KeyError, RuntimeError) as error:
-            logger.warning(f"{error} It is made again.")
-            return None
+        except DamagedError as error:
+            logger.warning(error)
+            return False
+        return True
 
-    def keep(self, model: "openvino.Model", core: "openvino.Core") -> "openvino.Model":
-        """Write it, and return what will be read the next time.
+    def read(self, core: "openvino.Core") -> "openvino.Model":
+        """Read it, once `is_whole` has said that it can be.
 
         Parameters
         ----------
-        model : openvino.Model
         core : openvino.Core
 
         Returns
         -------
         openvino.Model
-            The model given, with a warning, where it cannot be written: the run is read-only, or the disk is full.
+
+        Raises
+        ------
+        DamagedError
+            If OpenVINO cannot read it.
+        """
+        try:
+            return core.read_model(self.structure, self.weights)
+        except RuntimeError as error:
+            raise DamagedError(
+                f"OpenVINO cannot read {self.structure}: {str(error).splitlines()[0]}",
+                hint=f"Remove {self.folder}; then it is made again.",
+            ) from error
+
+    def write(self, model: "openvino.Model") -> None:
+        """Write it.
+
+        Parameters
+        ----------
+        model : openvino.Model
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written.
         """
         from nonet.inference.backends.openvino_library import openvino
 
-        try:
-            with written_whole(self.weights) as weights, written_whole(self.structure) as structure:
-                openvino.serialize(model, structure, weights)
-            write_sealed(
-                self.record,
-                {
-                    "origin": self._origin(),
-                    "made": now(),
-                    "made_with": {"openvino": openvino.__version__},
-                    "files": {file.name: file_facts(file) for file in (self.structure, self.weights)},
-                },
-            )
-        except (StorageError, OSError) as error:
-            text = error.message if isinstance(error, NonetError) else str(error)
-            logger.warning(f"The network that was prepared for OpenVINO cannot be kept: {text}")
-        return self.read(core) or model
+        with written_whole(self.weights) as weights, written_whole(self.structure) as structure:
+            openvino.serialize(model, structure, weights)
+        write_sealed(
+            self.record,
+            {
+                "origin": self._origin(),
+                "made": now(),
+                "made_with": {"openvino": openvino.__version__},
+                "files": {file.name: file_facts(file) for file in (self.structure, self.weights)},
+            },
+        )

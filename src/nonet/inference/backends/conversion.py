@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ def to_openvino(network: Classifier, size_px: int) -> openvino.Model:
         float32 (n, 3, size_px, size_px) in 0–255 → "logits" (n, num_classes) and "features" (n, num_features).
     """
     example = torch.zeros(2, 3, size_px, size_px)
-    with _logging_as_it_is(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         # Of tracing: sizes become constants, which they are here, except for the number of images. It is deprecated,
         # but OpenVINO converts what torch.export makes in three times the time.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
@@ -55,20 +54,6 @@ def to_openvino(network: Classifier, size_px: int) -> openvino.Model:
     for output, name in zip(model.outputs, ("logits", "features")):
         output.get_tensor().set_names({name})
     return model
-
-
-@contextlib.contextmanager
-def _logging_as_it_is() -> Iterator[None]:
-    """Undo what is done to the root logger in this block: OpenVINO sets its level and replaces its handlers."""
-    root = logging.getLogger()
-    level, filters, handlers = root.level, root.filters, root.handlers
-    inside = list(filters), list(handlers)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        filters[:], handlers[:] = inside
-        root.filters, root.handlers = filters, handlers
 
 
 def to_int8(model: openvino.Model, images: np.ndarray) -> openvino.Model:
@@ -91,14 +76,14 @@ def to_int8(model: openvino.Model, images: np.ndarray) -> openvino.Model:
     """
     import nncf
 
-    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function silences the handlers of all loggers
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # it reports each step
     layers = {
         kind: [layer.get_friendly_name() for layer in model.get_ordered_ops() if layer.get_type_name() in types]
         for kind, types in (("convolutions", ("Convolution", "GroupConvolution")), ("products", ("MatMul",)))
     }
     single = layers["convolutions"][:1] + layers["products"][-1:]
     tensors = [np.ascontiguousarray(image.transpose(2, 0, 1)[None]).astype(np.float32) for image in images]
-    with _logging_as_it_is(), contextlib.redirect_stdout(io.StringIO()):  # it has progress bars of its own
+    with contextlib.redirect_stdout(io.StringIO()):  # it has progress bars of its own
         return nncf.quantize(
             model,
             nncf.Dataset(tensors),

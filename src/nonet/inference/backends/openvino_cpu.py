@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from nonet.artifacts.run import Member, Run
-from nonet.errors import DamagedError
+from nonet.errors import StorageError
 from nonet.inference.backends.compiled import Compiled
 from nonet.inference.backends.openvino_library import openvino
 from nonet.models.backbones import get_crop
@@ -103,22 +103,13 @@ class OpenVinoBackend:
         Of the run.
     num_classes : int
         Length of the logits.
-    accelerator : str
-        "auto" or "cpu".
     int8_members : sequence of str
         ARCHITECTURE/fold-K of the networks that run in int8; `nonet.inference.int8` has made their form.
     """
 
     block_size = 8
 
-    def __init__(
-        self,
-        run: Run,
-        recipe: Recipe,
-        num_classes: int,
-        accelerator: str = "auto",
-        int8_members: Sequence[str] = (),
-    ):
+    def __init__(self, run: Run, recipe: Recipe, num_classes: int, int8_members: Sequence[str] = ()):
         self.run, self.recipe, self.num_classes = run, recipe, num_classes
         self.int8_members = int8_members
         self.num_threads = num_processors()
@@ -141,24 +132,18 @@ class OpenVinoBackend:
         Raises
         ------
         DamagedError
-            If a file does not contain the weights of its member, or an int8 form is missing or damaged.
+            If a file does not contain the weights of its member, or a form in int8 was damaged just now.
         """
         in_int8 = [member for member in members if member.name in self.int8_members]
         models = self.read_or_make([member for member in members if member not in in_int8])
         for member in in_int8:
-            model = self.form("openvino-int8", member).read(self.core)
-            if model is None:
-                raise DamagedError(
-                    f"The int8 form of {member.name} in {self.run} is missing or damaged.",
-                    hint='Give `backend="openvino-int8"`, which makes it again.',
-                )
-            models[member.name] = model
+            models[member.name] = self.form("openvino-int8", member).read(self.core)
         networks = [OpenVinoNetwork(self.core, models[each.name], self.num_threads) for each in members]
-        for network in networks[:1]:
+        if networks:
             # In this thread: what OpenVINO's Python part sets up at its first inference deadlocks between two threads,
             # one of which has Python's lock and the other that of the set-up.
             size_px = get_crop(members[0].architecture, self.recipe.models).size_px
-            network.run(np.zeros((1, size_px, size_px, 3), dtype=np.uint8), no_views())
+            networks[0].run(np.zeros((1, size_px, size_px, 3), dtype=np.uint8), no_views())
         return networks
 
     def map(self, function: Callable, tasks: Iterable) -> list:
@@ -171,9 +156,10 @@ class OpenVinoBackend:
 
     def read_or_make(self, members: Sequence[Member]) -> "dict[str, openvino.Model]":
         """Return networks in single precision by name of the member; what is not kept in the run is made."""
-        models = {member.name: self.form("openvino", member).read(self.core) for member in members}
-        missing = [member for member in members if models[member.name] is None]
-        return models | self._make(missing) if missing else models
+        forms = {member.name: self.form("openvino", member) for member in members}
+        missing = [member for member in members if not forms[member.name].is_whole()]
+        made = self._make(missing) if missing else {}
+        return made | {name: form.read(self.core) for name, form in forms.items() if name not in made}
 
     def _make(self, members: Sequence[Member]) -> "dict[str, openvino.Model]":
         from nonet.inference.backends.conversion import to_openvino
@@ -186,7 +172,18 @@ class OpenVinoBackend:
             for member in members:
                 (network,) = torch_backend.load([member])
                 model = to_openvino(network.module, get_crop(member.architecture, self.recipe.models).size_px)
-                # As it is read later, which may differ in the last digits: the same run gives the same numbers.
-                models[member.name] = self.form("openvino", member).keep(model, self.core)
+                models[member.name] = self._keep(self.form("openvino", member), model)
                 bar.update()
         return models
+
+    def _keep(self, form: Compiled, model: "openvino.Model") -> "openvino.Model":
+        """Write a form, and return what was written: the same run gives the same numbers the first time and later.
+
+        Where it cannot be written, because the run is read-only or the disk is full, the model itself will do.
+        """
+        try:
+            form.write(model)
+        except StorageError as error:
+            logger.warning(f"The network that was prepared for OpenVINO cannot be kept: {error.message}")
+            return model
+        return form.read(self.core)

@@ -64,22 +64,12 @@ class TorchBackend:
         Length of the logits.
     accelerator : str
         One of `nonet.models.accelerators.ACCELERATORS`.
-    int8_members : sequence of str
-        None: PyTorch runs no network in int8 here.
     """
 
     block_size = 64
     blocks_at_once = 1  # each operation uses all processors
 
-    def __init__(
-        self,
-        run: Run,
-        recipe: Recipe,
-        num_classes: int,
-        accelerator: str = "auto",
-        int8_members: Sequence[str] = (),
-    ):
-        assert not int8_members
+    def __init__(self, run: Run, recipe: Recipe, num_classes: int, accelerator: str = "auto"):
         self.run, self.recipe, self.num_classes = run, recipe, num_classes
         self.fabric = make_fabric(accelerator=accelerator, precision=recipe.train.precision)
         self.batch_size = BatchSize(self.block_size, self.fabric.device)
