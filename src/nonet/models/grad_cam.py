@@ -62,7 +62,7 @@ def _last_maps(backbone: nn.Module) -> nn.Module:
     blocks = getattr(backbone, "blocks", None)
     if hasattr(backbone, "patch_embed") and blocks is not None:
         return blocks[-1].norm1
-    for name in ("norm_pre", "bn2", "norm", "stages"):  # ConvNeXt, EfficientNet, Swin, others
+    for name in ("norm_pre", "bn2", "norm", "stages", "blocks"):  # ConvNeXt, EfficientNet, Swin, others, MobileNet
         module = getattr(backbone, name, None)
         if isinstance(module, nn.Module) and not isinstance(module, nn.Identity):
             return module

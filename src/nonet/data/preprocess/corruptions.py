@@ -290,7 +290,7 @@ def list_corruptions(
     if not corruptions or not severities:
         what = "corruption" if not corruptions else "severity above 0"
         raise DataError(
-            f"There is no {what} to test: clean images alone say nothing about robustness.",
+            f"No {what} was given: clean images alone say nothing about robustness.",
             hint=f"Choose from {', '.join(CORRUPTIONS)}, and severities 1 to 4; leave both out for all.",
         )
     return [(CLEAN, 0), *[(corruption, severity) for corruption in corruptions for severity in severities]]

@@ -15,18 +15,11 @@ from helpers.drawn_cells import draw_red_cells
 from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
 from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
 from nonet.cells import CLASSES
-from nonet.data.images.nucleus import shows_nucleus, smooth
+from nonet.data.images.nucleus import shows_nucleus
 from nonet.data.preprocess.corruptions import CORRUPTIONS, corrupt
 from nonet.evaluation.bootstrap import Bootstrap
 from nonet.synthetic.appearance import patient_appearance
 from nonet.synthetic.dataset import draw_cell, draw_dataset
-
-
-@pytest.mark.parametrize("shape", [(32, 32, 3), (3, 20, 3)])
-def test_smoothing_is_scipys_to_the_last_bit(shape):
-    for highest in (1, 4, 256):
-        levels = np.random.default_rng(highest).integers(0, highest, shape).astype(np.float32)
-        np.testing.assert_array_equal(smooth(levels), gaussian_filter(levels, (0.8, 0.8, 0)))
 
 
 def plain(*colour, side=96):
