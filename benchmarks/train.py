@@ -65,7 +65,12 @@ def main() -> None:
 
 def measure(work: Path, architecture: str, arguments: argparse.Namespace) -> dict:
     """Return seconds of an epoch by nonet and by the plain loop, and the work of training on an image."""
-    settings = [f'models.architectures=["{architecture}"]', f"train.epochs={arguments.epochs}"]
+    centre = load_recipe("recommended").models.centre[architecture]
+    settings = [
+        f'models.architectures=["{architecture}"]',
+        f"models.centre={{{architecture}={centre}}}",
+        f"train.epochs={arguments.epochs}",
+    ]
     dataset = make_dataset(work, arguments.images)
     run = nonet.train("recommended", dataset, out=work / architecture, settings=settings, accelerator="cpu")
     folds = pd.read_csv(run.folds).merge(dataset.manifest, on="image_id")
