@@ -23,6 +23,7 @@ from nonet.data.preprocess.crops import PreparedCrops, prepare_crops
 from nonet.errors import DataError, RunError
 from nonet.inference.backends.choice import choose_backend, make_backend
 from nonet.inference.effort import Effort
+from nonet.inference.int8 import Int8
 from nonet.inference.load import parse_views
 from nonet.inference.members import LoadedMember, load_members
 from nonet.models.views import View, batches, get_views
@@ -70,8 +71,8 @@ class Ensemble:
         How logits become labels; see `nonet.calibration`.
     backend : str
         Key of `nonet.inference.backends.choice.BACKENDS`: what runs the networks.
-    int8_members : tuple of str
-        Names of the members that run in int8.
+    int8 : Int8 or None
+        Which images are predicted again in single precision if the backend is "openvino-int8"; None predicts none.
     effort : Effort or None
         Which images need no further views; None uses all views for all images.
     members : list of LoadedMember
@@ -88,7 +89,7 @@ class Ensemble:
         *,
         accelerator: str = "auto",
         backend: str = "auto",
-        int8_members: Sequence[str] = (),
+        int8: Int8 | None = None,
         effort: Effort | None = None,
     ):
         self.run, self.recipe = run, recipe
@@ -97,10 +98,8 @@ class Ensemble:
         self.rejection = Rejection.from_ensemble(ensemble)
         self.nucleus = NucleusRule.from_ensemble(ensemble)
         self.accelerator, self.backend = accelerator, choose_backend(backend, accelerator)
-        self.int8_members, self.effort = tuple(int8_members), effort
-        self._engine = make_backend(
-            self.backend, run, recipe, len(self.classes), accelerator=accelerator, int8_members=self.int8_members
-        )
+        self.int8, self.effort = int8, effort
+        self._engine = make_backend(self.backend, run, recipe, len(self.classes), accelerator)
         self.members = load_members(self._engine, run, recipe, ensemble, with_scores=self.rejection.is_fitted)
         self.crops = sorted({member.crop for member in self.members})
         self.turn: AbstractContextManager = nullcontext()
@@ -115,6 +114,11 @@ class Ensemble:
         backend = TorchBackend(self.run, self.recipe, len(self.classes), self.accelerator)
         networks = backend.load([member.member for member in self.members])
         return {member.name: network for member, network in zip(self.members, networks, strict=True)}
+
+    @cached_property
+    def _in_single_precision(self) -> "Ensemble":
+        """The same ensemble, for images that int8 does not decide; loaded when first used."""
+        return Ensemble(self.run, self.recipe, self.file, accelerator=self.accelerator, backend="openvino")
 
     @property
     def member_weights(self) -> np.ndarray:
@@ -207,9 +211,30 @@ class Ensemble:
             member_logits, member_scores = self.member_outputs(stacked, views)
         else:
             member_logits, member_scores = self.effort.outputs(stacked, views, self.member_outputs, self.combine)
+        if self.int8 is not None:
+            again = self.int8.rows_to_predict_again(self, member_logits, member_scores)
+            self._predict_again(again, stacked, views, member_logits, member_scores)
         finite = np.isfinite(member_logits).all(axis=(0, 2))  # half precision may overflow
         member_logits[:, ~finite] = np.nan
         return Scores(member_logits, self.combine(member_logits), self.ood_percentile(member_scores))
+
+    def _predict_again(
+        self,
+        rows: np.ndarray,
+        stacked: Mapping[Crop, np.ndarray],
+        views: Sequence[View],
+        member_logits: np.ndarray,
+        member_scores: np.ndarray,
+    ) -> None:
+        """Replace the logits and scores of some images by those in single precision."""
+        if not len(rows):
+            return
+        exact = self._in_single_precision
+        exact.turn = self.turn
+        some = {crop: images[rows] for crop, images in stacked.items()}
+        member_logits[:, rows], member_scores[:, rows] = exact.member_outputs(some, views)
+        if self.effort is not None:
+            self.effort.passes += len(self.members) * len(rows) * len(views)
 
     def combine(self, member_logits: np.ndarray) -> np.ndarray:
         """Average logits over members and calibrate them.

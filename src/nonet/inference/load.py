@@ -48,11 +48,11 @@ class OpenedRun:
         from nonet.inference.effort import fit_effort
         from nonet.inference.ensemble import Ensemble
 
-        name, int8_members = choose_backend(backend, accelerator), list[str]()
+        name, int8 = choose_backend(backend, accelerator), None
         if name == "openvino-int8" or (backend == "auto" and name == "openvino"):
-            from nonet.inference.int8 import choose_int8_members
+            from nonet.inference.int8 import choose_int8
 
-            int8_members = choose_int8_members(self.run, self.recipe, self.ensemble, make=name == "openvino-int8")
+            int8 = choose_int8(self.run, self.recipe, self.ensemble, make=name == "openvino-int8")
         if all(member.reason for member in self.ensemble.members if member.weight > 0):
             logger.warning(f"All networks of {self.run} died in training, so its predictions are worthless.")
         return Ensemble(
@@ -60,8 +60,8 @@ class OpenedRun:
             self.recipe,
             self.ensemble,
             accelerator=accelerator,
-            backend=name,
-            int8_members=int8_members,
+            backend=name if int8 is None else "openvino-int8",
+            int8=int8,
             effort=fit_effort(self.run, self.recipe, self.ensemble) if effort == "auto" else None,
         )
 
@@ -78,9 +78,10 @@ def load(
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
         What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
     backend : {"auto", "torch", "openvino", "openvino-int8"}
-        What runs the networks: "auto" is OpenVINO on a CPU and PyTorch on a GPU. "openvino-int8" takes about half the
-        time. It is made once, with the run's images, which takes minutes, and refused where it changes more than 1.5 %
-        of the out-of-fold decisions. From then on "auto" uses it too, for as many networks as keep 99.5 % of them.
+        What runs the networks: "auto" is OpenVINO on a CPU and PyTorch on a GPU. "openvino-int8" takes little
+        more than half the time, as images close to another decision are predicted again without int8, which keeps
+        99.75 % of the out-of-fold decisions. It is made once, with the run's images, which takes minutes; from then on
+        "auto" uses it too.
     effort : {"full", "auto"}
         "auto" leaves out views of cells that are sure without them: fewer than one decision in a thousand changes.
 

@@ -67,20 +67,22 @@ class Backend(Protocol):
         ...
 
 
-def _make_torch(
-    run: "Run", recipe: "Recipe", num_classes: int, *, accelerator: str, int8_members: Sequence[str]
-) -> Backend:
+def _make_torch(run: "Run", recipe: "Recipe", num_classes: int, accelerator: str) -> Backend:
     from nonet.inference.backends.pytorch import TorchBackend
 
     return TorchBackend(run, recipe, num_classes, accelerator)
 
 
-def _make_openvino(
-    run: "Run", recipe: "Recipe", num_classes: int, *, accelerator: str, int8_members: Sequence[str]
-) -> Backend:
+def _make_openvino(run: "Run", recipe: "Recipe", num_classes: int, accelerator: str) -> Backend:
     from nonet.inference.backends.openvino_cpu import OpenVinoBackend
 
-    return OpenVinoBackend(run, recipe, num_classes, int8_members)
+    return OpenVinoBackend(run, recipe, num_classes)
+
+
+def _make_openvino_int8(run: "Run", recipe: "Recipe", num_classes: int, accelerator: str) -> Backend:
+    from nonet.inference.backends.openvino_cpu import OpenVinoBackend
+
+    return OpenVinoBackend(run, recipe, num_classes, form="openvino-int8")
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,11 @@ class BackendEntry:
     """Accelerators for which it may be chosen."""
 
 
-#: PyTorch runs on any accelerator. OpenVINO runs on CPUs: all networks in single precision, or some of them in int8.
+#: PyTorch runs on any accelerator. OpenVINO runs on CPUs, in single precision or in int8.
 BACKENDS = {
     "torch": BackendEntry(_make_torch, package="torch", accelerators=ACCELERATORS),
     "openvino": BackendEntry(_make_openvino, package="openvino"),
-    "openvino-int8": BackendEntry(_make_openvino, package="openvino"),
+    "openvino-int8": BackendEntry(_make_openvino_int8, package="openvino"),
 }
 
 
@@ -139,9 +141,7 @@ def choose_backend(backend: str, accelerator: str) -> str:
     return backend
 
 
-def make_backend(
-    name: str, run: "Run", recipe: "Recipe", num_classes: int, *, accelerator: str, int8_members: Sequence[str] = ()
-) -> Backend:
+def make_backend(name: str, run: "Run", recipe: "Recipe", num_classes: int, accelerator: str) -> Backend:
     """Set up a backend.
 
     Parameters
@@ -156,14 +156,12 @@ def make_backend(
         Length of the logits.
     accelerator : str
         One of `nonet.models.accelerators.ACCELERATORS`.
-    int8_members : sequence of str
-        ARCHITECTURE/fold-K of the networks that run in int8.
 
     Returns
     -------
     Backend
     """
-    return BACKENDS[name].make(run, recipe, num_classes, accelerator=accelerator, int8_members=int8_members)
+    return BACKENDS[name].make(run, recipe, num_classes, accelerator)
 
 
 def has_gpu() -> bool:

@@ -103,15 +103,15 @@ class OpenVinoBackend:
         Of the run.
     num_classes : int
         Length of the logits.
-    int8_members : sequence of str
-        ARCHITECTURE/fold-K of the networks that run in int8; `nonet.inference.int8` has made their form.
+    form : {"openvino", "openvino-int8"}
+        In single precision, or in int8, which `nonet.inference.int8_networks` has made.
     """
 
     block_size = 8
 
-    def __init__(self, run: Run, recipe: Recipe, num_classes: int, int8_members: Sequence[str] = ()):
+    def __init__(self, run: Run, recipe: Recipe, num_classes: int, *, form: str = "openvino"):
         self.run, self.recipe, self.num_classes = run, recipe, num_classes
-        self.int8_members = int8_members
+        self.form = form
         self.num_threads = num_processors()
         self.blocks_at_once = 4 * self.num_threads
         # For good, as each of its threads has an inference request for each network.
@@ -134,11 +134,11 @@ class OpenVinoBackend:
         DamagedError
             If a file does not contain the weights of its member, or a form in int8 was damaged just now.
         """
-        in_int8 = [member for member in members if member.name in self.int8_members]
-        models = self.read_or_make([member for member in members if member not in in_int8])
-        for member in in_int8:
-            models[member.name] = self.form("openvino-int8", member).read(self.core)
-        networks = [OpenVinoNetwork(self.core, models[each.name], self.num_threads) for each in members]
+        if self.form == "openvino":
+            models = self.read_or_make(members)
+        else:
+            models = {member.name: self.form_of(member, self.form).read(self.core) for member in members}
+        networks = self.map(lambda each: OpenVinoNetwork(self.core, models[each.name], self.num_threads), members)
         if networks:
             # In this thread: what OpenVINO's Python part sets up at its first inference deadlocks between two threads,
             # one of which has Python's lock and the other that of the set-up.
@@ -150,13 +150,13 @@ class OpenVinoBackend:
         """Call a function with each task, in a thread per processor."""
         return list(self.pool.map(function, tasks))
 
-    def form(self, kind: str, member: Member) -> Compiled:
+    def form_of(self, member: Member, kind: str) -> Compiled:
         """Return where a form of a member's network is kept."""
         return Compiled(kind, member, self.recipe.models, self.num_classes)
 
     def read_or_make(self, members: Sequence[Member]) -> "dict[str, openvino.Model]":
         """Return networks in single precision by name of the member; what is not kept in the run is made."""
-        forms = {member.name: self.form("openvino", member) for member in members}
+        forms = {member.name: self.form_of(member, "openvino") for member in members}
         missing = [member for member in members if not forms[member.name].is_whole()]
         made = self._make(missing) if missing else {}
         return made | {name: form.read(self.core) for name, form in forms.items() if name not in made}
@@ -172,7 +172,7 @@ class OpenVinoBackend:
             for member in members:
                 (network,) = torch_backend.load([member])
                 model = to_openvino(network.module, get_crop(member.architecture, self.recipe.models).size_px)
-                models[member.name] = self._keep(self.form("openvino", member), model)
+                models[member.name] = self._keep(self.form_of(member, "openvino"), model)
                 bar.update()
         return models
 
