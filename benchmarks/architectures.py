@@ -113,8 +113,8 @@ def page(rows: list[dict], machine: str, arguments: argparse.Namespace) -> str:
         "# Networks on a CPU",
         "",
         f"Made by `benchmarks/architectures.py` on {machine}: {arguments.images} images in eight views, random "
-        f"weights; medians of {arguments.repeats} alternating runs. In products of large matrices these processors make "
-        f"{floor:.0f} billion operations a second in single precision.",
+        f"weights; medians of {arguments.repeats} alternating runs. In products of large matrices these processors "
+        f"make {floor:.0f} billion operations a second in single precision.",
         "",
         "| network | billion operations a pass | eager, passes/s | OpenVINO, passes/s | share of the best "
         "| times eager | largest difference of logits | int8, passes/s | times eager |",
