@@ -61,8 +61,8 @@ def measure(architecture: str, recipe, arguments: argparse.Namespace) -> dict:
     single = to_openvino(network, size_px)
     ways = {
         "eager": lambda: eager(network, images),
-        "openvino": in_threads(single, images),
-        "int8": in_threads(to_int8(single, images[:16]), images),
+        "openvino": in_threads(single, images, "openvino"),
+        "int8": in_threads(to_int8(single, images[:16]), images, "openvino-int8"),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(arguments.repeats + 1):
@@ -97,10 +97,10 @@ def eager(network: Classifier, images: np.ndarray) -> np.ndarray:
     return np.concatenate(logits)
 
 
-def in_threads(model: openvino.Model, images: np.ndarray) -> Callable[[], np.ndarray]:
+def in_threads(model: openvino.Model, images: np.ndarray, form: str) -> Callable[[], np.ndarray]:
     """Return what runs a model as nonet's backend does: blocks of images, a thread per processor."""
     num_threads = num_processors()
-    network = OpenVinoNetwork(openvino.Core(), model, num_threads)
+    network = OpenVinoNetwork(openvino.Core(), model, num_threads, form)
     network.run(images[:1], VIEWS)  # in one thread; see OpenVinoBackend.load
     pool = ThreadPoolExecutor(num_threads)
     blocks = list(batches(images, OpenVinoBackend.block_size))

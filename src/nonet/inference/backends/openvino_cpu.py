@@ -12,15 +12,15 @@ from nonet.errors import StorageError
 from nonet.inference.backends.compiled import Compiled
 from nonet.inference.backends.openvino_library import openvino
 from nonet.models.backbones import get_crop
-from nonet.models.views import View, no_views
+from nonet.models.views import View, batches, no_views
 from nonet.progress import progress
 from nonet.recipe import Recipe
 from nonet.workers import num_processors
 
 logger = logging.getLogger("nonet")
 
-#: Images that a thread passes through a network at once: few, so that they stay in its cache (benchmarks/predict.md).
-PASS_SIZE = 16
+#: Images that a thread passes through a network at once: few, so that they stay in its cache; in int8 more of them do.
+PASS_SIZES = {"openvino": 8, "openvino-int8": 16}
 
 
 class OpenVinoNetwork:
@@ -33,10 +33,13 @@ class OpenVinoNetwork:
         float32 (n, 3, s, s) in 0–255 → logits, features.
     num_threads : int
         How many threads may call it at once.
+    form : str
+        Key of PASS_SIZES: what the model computes in.
     """
 
-    def __init__(self, core: openvino.Core, model: openvino.Model, num_threads: int):
+    def __init__(self, core: openvino.Core, model: openvino.Model, num_threads: int, form: str):
         self._core, self._model, self._num_threads = core, model, num_threads
+        self._pass_size = PASS_SIZES[form]
         self._local = threading.local()
         self._of_pixels = self._compile(openvino.Type.u8)
         self._of_mixed_pixels: openvino.CompiledModel | None = None
@@ -57,7 +60,7 @@ class OpenVinoNetwork:
     def run(self, images: np.ndarray, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
         """Compute logits and features; see `nonet.inference.backends.choice.Network`."""
         passes = self._views_of(images, views)
-        outputs = [self._infer(passes[i : i + PASS_SIZE]) for i in range(0, len(passes), PASS_SIZE)]
+        outputs = [self._infer(some) for some in batches(passes, self._pass_size)]
         logits = np.concatenate([each[0] for each in outputs]).reshape(len(views), len(images), -1)
         features = np.concatenate([each[1] for each in outputs])[: len(images)]
         return logits.mean(0, dtype=np.float32), features
@@ -138,7 +141,11 @@ class OpenVinoBackend:
             models = self.read_or_make(members)
         else:
             models = {member.name: self.form_of(member, self.form).read(self.core) for member in members}
-        networks = self.map(lambda each: OpenVinoNetwork(self.core, models[each.name], self.num_threads), members)
+
+        def make_network(member: Member) -> OpenVinoNetwork:
+            return OpenVinoNetwork(self.core, models[member.name], self.num_threads, self.form)
+
+        networks = self.map(make_network, members)
         if networks:
             # In this thread: what OpenVINO's Python part sets up at its first inference deadlocks between two threads,
             # one of which has Python's lock and the other that of the set-up.
