@@ -7,6 +7,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def doctor() -> Findings:
     """
     lines = [Finding("ok", f"Python {sys.version.split()[0]}"), *_packages()]
     if all(line.state == "ok" for line in lines):
-        lines += [_device(), *_machine(), _check_writable(), *_weights()]
+        lines += [_device(), _prediction(), *_machine(), _check_writable(), *_weights()]
     return Findings(tuple(lines))
 
 
@@ -104,6 +105,15 @@ def _device() -> Finding:
         f"no GPU: recipes {', '.join(small)} are made for CPUs; {', '.join(large)} would take days. "
         "Precision auto is 32-true",
     )
+
+
+def _prediction() -> Finding:
+    """Say what runs the networks at prediction by default, and whether they can be made in int8."""
+    from nonet.inference.backends.choice import choose_backend
+
+    name = choose_backend("auto", "auto")
+    int8 = "int8 networks can be made" if find_spec("nncf") else "int8 networks need pip install nonet[int8]"
+    return Finding("ok", f"predictions run with backend {name}; {int8}")
 
 
 def _needs_gpu(models: "Models") -> bool:
