@@ -6,6 +6,7 @@ from importlib import metadata
 import pytest
 
 import nonet
+from nonet.inference.backends.choice import choose_backend
 from nonet.recipe import list_recipes
 
 
@@ -18,6 +19,7 @@ def test_this_machine_is_well(tmp_path, monkeypatch):
     for word in ("Python", "torch", "processors", "can be written", *(f"recipe {name}" for name in list_recipes())):
         assert word in text
     assert "recipe demo:" in text
+    assert f"predictions run with backend {choose_backend('auto', 'auto')}" in text
     assert list(tmp_path.iterdir()) == []
 
 

@@ -91,7 +91,7 @@ def load_members(
     """
     entries = [entry for entry in ensemble.members if entry.weight > 0]
     members = [run.member(entry.architecture, entry.fold) for entry in entries]
-    scores = [_check(member, run, with_scores=with_scores) for member in members]
+    scores = backend.map(lambda member: _check(member, run, with_scores=with_scores), members)
     return [
         LoadedMember(member, network, get_crop(member.architecture, recipe.models), entry.weight, score)
         for member, network, entry, score in zip(members, backend.load(members), entries, scores, strict=True)

@@ -164,7 +164,8 @@ class OpenVinoBackend:
     def read_or_make(self, members: Sequence[Member]) -> "dict[str, openvino.Model]":
         """Return networks in single precision by name of the member; what is not kept in the run is made."""
         forms = {member.name: self.form_of(member, "openvino") for member in members}
-        missing = [member for member in members if not forms[member.name].is_whole()]
+        is_whole = self.map(lambda member: forms[member.name].is_whole(), members)
+        missing = [member for member, whole in zip(members, is_whole, strict=True) if not whole]
         made = self._make(missing) if missing else {}
         return made | {name: form.read(self.core) for name, form in forms.items() if name not in made}
 
