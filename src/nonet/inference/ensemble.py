@@ -21,11 +21,11 @@ from nonet.data.images.nucleus import any_nucleus
 from nonet.data.preprocess.crop import Crop
 from nonet.data.preprocess.crops import PreparedCrops, prepare_crops
 from nonet.errors import DataError, RunError
-from nonet.inference.backends.choice import choose_backend, make_backend
+from nonet.inference.backends.choice import Network, choose_backend, make_backend
 from nonet.inference.effort import Effort
 from nonet.inference.int8 import Int8
 from nonet.inference.load import parse_views
-from nonet.inference.members import LoadedMember, load_members
+from nonet.inference.members import load_members
 from nonet.models.views import View, batches, get_views
 from nonet.recipe import Recipe
 
@@ -175,17 +175,22 @@ class Ensemble:
         """
         parts = self._run(
             [
-                (member, block, views)
+                (member.network, block, views)
                 for member in self.members
                 for block in batches(prepared[member.crop], self._engine.block_size)
             ]
         )
         logits = np.concatenate([part for part, _ in parts])
-        scores = np.concatenate([part for _, part in parts])
-        return logits.reshape(len(self.members), -1, logits.shape[1]), scores.reshape(len(self.members), -1)
+        logits = logits.reshape(len(self.members), -1, logits.shape[1])
+        scores, num_blocks = np.full(logits.shape[:2], np.nan), len(parts) // len(self.members)
+        for i, member in enumerate(self.members):
+            if member.ood is not None:  # in this thread: NumPy has threads of its own, which would hinder the networks'
+                features = [part for _, part in parts[i * num_blocks : (i + 1) * num_blocks]]
+                scores[i] = member.ood.score(np.concatenate(features))
+        return logits, scores
 
-    def _run(self, tasks: list[tuple[LoadedMember, np.ndarray, Sequence[View]]]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Run members on blocks of images, as many at once as the backend wants; others get their turn in between."""
+    def _run(self, tasks: list[tuple[Network, np.ndarray, Sequence[View]]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Run networks on blocks of images, as many at once as the backend wants; others get their turn in between."""
         results = []
         for some in batches(tasks, self._engine.blocks_at_once):
             with self.turn:

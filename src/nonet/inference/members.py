@@ -1,9 +1,6 @@
 """An ensemble's members: their files checked, their networks loaded onto a backend."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import read_done, require_whole
@@ -12,7 +9,6 @@ from nonet.calibration.ood import MemberScore
 from nonet.data.preprocess.crop import Crop
 from nonet.inference.backends.choice import Backend, Network
 from nonet.models.backbones import get_crop
-from nonet.models.views import View
 from nonet.recipe import Recipe
 
 
@@ -44,24 +40,6 @@ class LoadedMember:
     def name(self) -> str:
         """ARCHITECTURE/fold-K."""
         return self.member.name
-
-    def run(self, images: np.ndarray, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
-        """Compute logits and out-of-distribution scores of images.
-
-        Parameters
-        ----------
-        images : ndarray of uint8, shape (n, size, size, 3)
-        views : sequence of View
-            Logits are averaged over them.
-
-        Returns
-        -------
-        logits : ndarray of float32, shape (n, num_classes)
-        scores : ndarray of float64, shape (n,)
-            Of the first view; NaN if nothing is rejected.
-        """
-        logits, features = self.network.run(images, views)
-        return logits, np.full(len(images), np.nan) if self.ood is None else self.ood.score(features)
 
 
 def load_members(
