@@ -200,7 +200,7 @@ def page(rows: list[dict], run: Path, table: pd.DataFrame, machine: str, argumen
         "",
         "The user's loop is `benchmarks/users_loop.py`: timm, Pillow and NumPy, nothing of nonet. *Same class*: the "
         "most probable class is that of the user's loop. *Same label*: the label in predictions.csv, doubt and "
-        f"rejection included, is that of {SINGLE}.",
+        f"rejection included, is that of {SINGLE}. More than all of the best: in int8, or with views left out.",
         "",
     ]
     return "\n".join(lines)

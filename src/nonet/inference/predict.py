@@ -85,9 +85,9 @@ def predict(
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
         What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
     backend : {"auto", "torch", "openvino", "openvino-int8"}
-        What runs the networks: "auto" is OpenVINO on a CPU and PyTorch on a GPU. "openvino-int8" takes little
-        more than half the time, as images close to another decision are predicted again without int8, which keeps
-        99.75 % of the out-of-fold decisions. It is made once, with the run's images, which takes minutes; from then on
+        What runs the networks: "auto" is OpenVINO on a CPU and PyTorch on a GPU. "openvino-int8" takes two
+        thirds of the time; images close to another decision are predicted again without int8, which keeps 99.75 % of
+        the out-of-fold decisions. It is made once, with the run's images, which takes minutes; from then on
         "auto" uses it too.
     effort : {"full", "auto"}
         "auto" leaves out views of cells that are sure without them: fewer than one decision in a thousand changes.
