@@ -70,7 +70,7 @@ def main() -> None:
         ways = prepare(run, images, ways, work)
         seconds = measure(run, images, ways, work, arguments.repeats)
         rows = [row(name, seconds, run, table, work) for name in seconds]
-    arguments.out.write_text(page(rows, run, table, machine, arguments), encoding="utf-8")
+        arguments.out.write_text(page(rows, run, table, machine, arguments), encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
 
