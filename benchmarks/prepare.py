@@ -71,9 +71,9 @@ def measure(data: Path, repeats: int) -> dict[str, tuple[float, float]]:
         DECODE: (decode, data),
         LOOP: (loop, data, CENTRES),
         BUILD: (build, data, data / "built"),
-        "prepare: whole frame": (prepare, data, WHOLE, True),
-        "prepare: three crops of `recommended`": (prepare, data, CENTRES, True),
-        "prepare: three crops, not denoised": (prepare, data, CENTRES, False),
+        "prepare: whole frame, denoised": (prepare, data, WHOLE, True),
+        "prepare: three crops, denoised": (prepare, data, CENTRES, True),
+        "prepare: three crops, as `recommended`": (prepare, data, CENTRES, False),
     }
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for _ in range(repeats):
