@@ -217,29 +217,17 @@ class Ensemble:
         else:
             member_logits, member_scores = self.effort.outputs(stacked, views, self.member_outputs, self.combine)
         if self.int8 is not None:
-            again = self.int8.rows_to_predict_again(self, member_logits, member_scores)
-            self._predict_again(again, stacked, views, member_logits, member_scores)
+            rows = self.int8.rows_to_predict_again(self, member_logits, member_scores)
+            if len(rows):
+                exact = self._in_single_precision
+                exact.turn = self.turn
+                some = {crop: images[rows] for crop, images in stacked.items()}
+                member_logits[:, rows], member_scores[:, rows] = exact.member_outputs(some, views)
+                if self.effort is not None:
+                    self.effort.passes += len(self.members) * len(rows) * len(views)
         finite = np.isfinite(member_logits).all(axis=(0, 2))  # half precision may overflow
         member_logits[:, ~finite] = np.nan
         return Scores(member_logits, self.combine(member_logits), self.ood_percentile(member_scores))
-
-    def _predict_again(
-        self,
-        rows: np.ndarray,
-        stacked: Mapping[Crop, np.ndarray],
-        views: Sequence[View],
-        member_logits: np.ndarray,
-        member_scores: np.ndarray,
-    ) -> None:
-        """Replace the logits and scores of some images by those in single precision."""
-        if not len(rows):
-            return
-        exact = self._in_single_precision
-        exact.turn = self.turn
-        some = {crop: images[rows] for crop, images in stacked.items()}
-        member_logits[:, rows], member_scores[:, rows] = exact.member_outputs(some, views)
-        if self.effort is not None:
-            self.effort.passes += len(self.members) * len(rows) * len(views)
 
     def combine(self, member_logits: np.ndarray) -> np.ndarray:
         """Average logits over members and calibrate them.
