@@ -37,7 +37,7 @@ VIEWS = dihedral_views()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", default=["paper", "recommended"], help="whose networks to measure")
-    parser.add_argument("--images", type=int, default=32, help="of each, in eight views (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=16, help="of each, in eight views (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=HERE / "architectures.md")
     arguments = parser.parse_args()
