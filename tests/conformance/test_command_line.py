@@ -91,7 +91,7 @@ def test_no_message_of_the_library_names_an_option():
     """Whole commands may: a shell runs them."""
     folder = Path(nonet.__file__).parent
     command = re.compile(
-        r"nonet (train|evaluate|predict|calibrate|data \w+)|--shm-size|hf download|--own-width|--label:"
+        r"nonet (train|evaluate|predict|calibrate|data \w+)|--shm-size|hf download|ray start|--own-width|--label:"
     )
     for path in folder.rglob("*.py"):
         if path.parent.name == "cli" or path.name == "catalogue.py":

@@ -1,0 +1,143 @@
+"""Tasks on a Ray cluster, whose nodes may come and go."""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+from nonet.errors import NonetError, RunError
+from nonet.jobs.tasks import MAX_DEATHS, Needs, Outcome, Task, call, environment_of, lost, outcome_of, pack
+
+logger = logging.getLogger("nonet")
+
+#: Tasks that Ray knows of at a time; more would only be a longer list.
+MAX_SUBMITTED = 1_000
+#: A node that is lost is not the fault of the task that ran there; but a cluster that loses so many is not usable.
+MAX_LOST_NODES = 20
+
+
+def import_ray() -> ModuleType:
+    """Import Ray.
+
+    Raises
+    ------
+    NonetError
+        If it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nonet reports nothing about its users to anyone
+    try:
+        import ray
+    except ImportError as error:
+        raise NonetError("Ray is not installed.", hint="Install it: pip install 'nonet[ray]'") from error
+    return ray
+
+
+class RayEngine:
+    """Runs each task as a task of Ray.
+
+    Parameters
+    ----------
+    address : str, optional
+        See `nonet.jobs.engines.make_engine`.
+    num_slots : int, optional
+        How many tasks run at a time, at most.
+    """
+
+    def __init__(self, address: str | None = None, num_slots: int | None = None):
+        self.address, self.num_slots = address, num_slots
+
+    def run(self, tasks: Sequence[Task], needs: Needs) -> Iterator[Outcome]:
+        """Run tasks; see `Engine`. A task whose node is lost runs again on another."""
+        if not tasks:
+            return
+        ray = import_ray()
+        self._connect(ray)
+        needs = _with_processors(ray, needs)
+        # Ray itself would run a task again without limit of its own; how often its process died is counted here.
+        remote = ray.remote(
+            num_cpus=needs.processors,
+            num_gpus=needs.devices,
+            max_retries=0,
+            max_calls=0 if not needs.devices else 1_000,
+        )(call)
+        environment = environment_of(needs.processors)
+        waiting = deque((task, 0) for task in tasks)
+        running: dict[Any, tuple[Task, int]] = {}
+        num_lost_nodes = 0
+        try:
+            while waiting or running:
+                while waiting and len(running) < (self.num_slots or MAX_SUBMITTED):
+                    task, deaths = waiting.popleft()
+                    running[remote.remote(pack(task), environment)] = task, deaths
+                for reference in ray.wait(list(running), num_returns=1, timeout=5)[0]:
+                    task, deaths = running.pop(reference)
+                    try:
+                        yield outcome_of(task, ray.get(reference))
+                        continue
+                    except ray.exceptions.RayTaskError:
+                        raise  # a fault of the program, with the traceback of the other process
+                    except ray.exceptions.RayError as error:
+                        what, is_node = _describe(ray, error)
+                    num_lost_nodes += is_node
+                    deaths += not is_node
+                    if deaths < MAX_DEATHS and num_lost_nodes < MAX_LOST_NODES:
+                        logger.warning(f"{task.name}: {what}. It is run again.")
+                        waiting.appendleft((task, deaths))
+                    else:
+                        yield lost(task, what)
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+    def _connect(self, ray: ModuleType) -> None:
+        if ray.is_initialized():
+            return
+        options = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
+        if self.address is not None or "RAY_ADDRESS" in os.environ:
+            options.pop("include_dashboard")
+        try:
+            ray.init(self.address, **options)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            where = self.address or os.environ.get("RAY_ADDRESS") or "this machine"
+            raise RunError(
+                f"The Ray cluster at {where} cannot be used: {str(error).splitlines()[0]}",
+                hint='Start one with "ray start --head", or give the address that it prints.',
+            ) from error
+
+
+def _with_processors(ray: ModuleType, needs: Needs) -> Needs:
+    """Return the needs with a number of processors, after checking that some node can meet them.
+
+    By default a task gets the processors of its share of a node: all of them without GPUs.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    able = [node for node in nodes if node.get("GPU", 0) >= needs.devices and node.get("CPU", 0) >= 1]
+    if not able:
+        has = ", ".join(f"{node.get('CPU', 0):.0f} processors and {node.get('GPU', 0):.0f} GPUs" for node in nodes)
+        raise RunError(
+            f"No node of the Ray cluster has {needs.devices} GPUs and a processor; they have {has}.",
+            hint="Start Ray on a machine that has, or give another `accelerator` or fewer devices.",
+        )
+    shares = [
+        int(node["CPU"]) * needs.devices // int(node["GPU"]) if needs.devices else int(node["CPU"]) for node in able
+    ]
+    processors = max(1, min(shares)) if needs.processors is None else needs.processors
+    if processors > max(int(node["CPU"]) for node in able):
+        raise RunError(
+            f"No node of the Ray cluster has {processors} processors.", hint="Give a smaller number of them."
+        )
+    return Needs(needs.devices, processors)
+
+
+def _describe(ray: ModuleType, error: Exception) -> tuple[str, bool]:
+    """Return why a task's process is gone, as a clause, and whether its node was lost."""
+    errors = ray.exceptions
+    if isinstance(error, errors.OutOfMemoryError):
+        return "Ray ended its process, as its node ran short of memory", False
+    if isinstance(error, errors.WorkerCrashedError):
+        return "its process died", False
+    if isinstance(error, (errors.NodeDiedError, errors.LocalRayletDiedError, errors.ObjectLostError)):
+        return "its node was lost", True
+    return f"Ray reports {type(error).__name__}", False
