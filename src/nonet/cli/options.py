@@ -11,13 +11,14 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from cyclopts import Parameter
 
 import nonet
 from nonet.artifacts.run import Run
 from nonet.data.opening import require_dataset
+from nonet.errors import NonetError
 from nonet.models.accelerators import Accelerator as Accelerator
 
 #: Parameters whose option has a shorter name.
@@ -89,6 +90,22 @@ RunFolder = Annotated[Path, Parameter(validator=_is_run)]
 DatasetFolder = Annotated[Path, Parameter(validator=_is_dataset)]
 Names = Annotated[list[str], Parameter(negative=(), consume_multiple=True)]
 Settings = Annotated[list[str], Parameter(negative=(), consume_multiple=False)]
+#: Options of the engines of `nonet.jobs`, the same for every command that runs on one.
+EngineName = Literal["local", "ray", "slurm"]
+JobOptions = Annotated[list[str], Parameter(negative=(), consume_multiple=False)]
+
+
+def parse_job_options(pairs: list[str] | None) -> dict[str, str]:
+    """Return the options of a job given as KEY=VALUE, such as "partition=gpu"."""
+    options: dict[str, str] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not (key.strip() and equals and value.strip()):
+            raise NonetError(f'"--job {pair}" is not KEY=VALUE.', hint="Write, for example: --job partition=gpu")
+        if key.strip() in options:
+            raise NonetError(f"--job {key.strip()} is given twice.", hint="Give it once.")
+        options[key.strip()] = value.strip()
+    return options
 
 
 def split_commas(names: list[str] | None) -> list[str] | None:
