@@ -32,6 +32,7 @@ HOMES = {
     "load": "nonet.inference.load",
     "Ensemble": "nonet.inference.ensemble",
     "predict": "nonet.inference.predict",
+    "shard_images": "nonet.inference.sharding",
     "count": "nonet.differential.count",
     "compare": "nonet.differential.compare",
     "serve": "nonet.review.serve",

@@ -18,6 +18,7 @@ PUBLIC = {
     **{name: name for name in ("demo", "train", "calibrate", "evaluate", "issues", "table", "score", "predict")},
     **{"fetch": "fetch_source", "build": "build_dataset", "check": "check_dataset"},
     **{"add": "add_user", "list_": "list_users", "remove": "remove_user", "password": "set_password"},
+    "shard": "shard_images",
     **{"role": "set_role", "token": "make_token", "revoke": "revoke_token", "serve": "serve", "backup": "backup"},
 }
 #: Parameters of commands that combine several functions, or exist on the command line only.

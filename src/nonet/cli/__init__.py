@@ -70,6 +70,9 @@ DATA_COMMANDS = {
     "if any.\n\nThen run the checks of the build: near duplicates across patients, labels or splits; labels that can "
     "be predicted from size, border or file order; classes too small to score. Findings are printed and written to "
     "DATASET/checks.html and checks.json.",
+    "data:shard": 'Pack images into shards, a few large files, for "nonet predict" on many machines.\n\nIf '
+    "interrupted, run the same command again to resume. Exit status 1 if images could not be read now but may be "
+    "later; the same command then writes their shards again.",
     "data:folds": 'Write DATASET/folds.csv, to inspect or edit by hand; "nonet train" uses it.',
 }
 USER_COMMANDS = {

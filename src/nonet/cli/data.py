@@ -10,6 +10,7 @@ import nonet
 from nonet.cli.options import DatasetFolder, Names, documented_by, split_commas
 from nonet.cli.output import in_columns, say
 from nonet.errors import NonetError
+from nonet.inference.sharding import IMAGES_PER_SHARD, FormatName
 
 
 @documented_by()
@@ -92,6 +93,34 @@ def check(dataset: DatasetFolder, *, num_folds: int | None = None, num_workers: 
     report = nonet.check_dataset(dataset, num_folds=num_folds, num_workers=num_workers)
     say(report)
     if not report.ok:
+        sys.exit(1)
+
+
+@documented_by("shard_images")
+def shard(
+    *images: str,
+    out: Path,
+    format: FormatName = "parquet",
+    images_per_shard: int = IMAGES_PER_SHARD,
+    split: str | None = None,
+    case: str | None = None,
+    case_from: Literal["column", "folder"] = "column",
+    num_workers: int | None = None,
+) -> None:
+    if not images:
+        raise NonetError("There are no images to pack.", hint="Give files, folders, globs or a dataset.")
+    shards = nonet.shard_images(
+        images,
+        out=out,
+        format=format,
+        images_per_shard=images_per_shard,
+        split=split,
+        case=case,
+        case_from=case_from,
+        num_workers=num_workers,
+    )
+    say(shards)
+    if shards.num_to_retry:
         sys.exit(1)
 
 
