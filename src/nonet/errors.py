@@ -48,6 +48,10 @@ class RunError(NonetError):
     """A run folder is incomplete, or does not match the recipe or dataset that it is to be continued with."""
 
 
+class BusyError(RunError):
+    """Another process is at work on the same folder."""
+
+
 class DamagedError(RunError):
     """A file of a run is missing, truncated, changed or of another run; the same `nonet train` makes it again."""
 

@@ -101,7 +101,8 @@ from nonet.training.launch import train
 
 if __name__ == "__main__":
     recipe = load_recipe(Recipe.model_validate_json(sys.argv[1]), ["train.epochs=1000"])
-    sys.exit(run_for_exit_status(lambda: train(recipe, sys.argv[2], out=sys.argv[3], accelerator="cpu", devices=2)))
+    devices = {"accelerator": "cpu", "devices": 2, "devices_per_member": 2}
+    sys.exit(run_for_exit_status(lambda: train(recipe, sys.argv[2], out=sys.argv[3], **devices)))
 """
 
 

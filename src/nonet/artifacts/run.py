@@ -162,6 +162,11 @@ class Member:
         return Run(self.folder.parents[2])
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains the member; beside its folder, which only has what training leaves."""
+        return self.folder.with_name(f".{self.folder.name}.lock")
+
+    @property
     def results(self) -> tuple[Path, ...]:
         """The files that training leaves, besides DONE."""
         return self.weights, self.history, self.oof, self.features, self.ood
@@ -186,6 +191,9 @@ class Run:
     """
 
     lock = InFolder(".nonet.lock")
+    """Held while the run as a whole is trained."""
+    begin_lock = InFolder(".nonet.begin.lock")
+    """Held for moments by each process that trains some of its members: when it begins, and when all are done."""
     recipe = InFolder("recipe.toml")
     provenance = InFolder("provenance.json")
     checksums = InFolder("checksums.json")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.artifacts.system_files import is_leftover
-from nonet.errors import RunError, StorageError
+from nonet.errors import BusyError, StorageError
 
 logger = logging.getLogger("nonet")
 
@@ -117,7 +117,7 @@ def exclusive_lock(lock: Path, message: str, hint: str) -> Iterator[None]:
 
     Raises
     ------
-    RunError
+    BusyError
         If another process holds the lock.
     """
     from filelock import Timeout  # here, as every command imports this module, and few lock anything
@@ -126,7 +126,7 @@ def exclusive_lock(lock: Path, message: str, hint: str) -> Iterator[None]:
         try:
             held.enter_context(_lock(lock, timeout=0))
         except Timeout as error:
-            raise RunError(message, hint=hint) from error
+            raise BusyError(message, hint=hint) from error
         yield
 
 

@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
@@ -19,10 +19,11 @@ import nonet
 from nonet.artifacts.run import Run
 from nonet.data.opening import require_dataset
 from nonet.errors import NonetError
+from nonet.jobs.engines import EngineName as EngineName
 from nonet.models.accelerators import Accelerator as Accelerator
 
 #: Parameters whose option has a shorter name.
-_SHORTER = {"num_resamples": "resamples", "num_workers": "workers", "settings": "set"}
+_SHORTER = {"members": "member", "num_resamples": "resamples", "num_workers": "workers", "settings": "set"}
 _PARAMETER = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
 _SECTION = re.compile(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", re.MULTILINE | re.DOTALL)
 _SEVERAL_NAMES = re.compile(r"^(\w+(?:, \w+)+)( : [^\n]*\n(?:[ ]+[^\n]*\n|\n(?=[ ]))*)", re.MULTILINE)
@@ -91,7 +92,6 @@ DatasetFolder = Annotated[Path, Parameter(validator=_is_dataset)]
 Names = Annotated[list[str], Parameter(negative=(), consume_multiple=True)]
 Settings = Annotated[list[str], Parameter(negative=(), consume_multiple=False)]
 #: Options of the engines of `nonet.jobs`, the same for every command that runs on one.
-EngineName = Literal["local", "ray", "slurm"]
 JobOptions = Annotated[list[str], Parameter(negative=(), consume_multiple=False)]
 
 

@@ -7,7 +7,15 @@ from cyclopts import Parameter
 
 import nonet
 from nonet.cli.common import is_quiet
-from nonet.cli.options import Accelerator, RunFolder, Settings, documented_by
+from nonet.cli.options import (
+    Accelerator,
+    EngineName,
+    JobOptions,
+    Names,
+    RunFolder,
+    Settings,
+    documented_by,
+)
 from nonet.cli.output import say
 from nonet.data.opening import require_dataset
 
@@ -50,8 +58,13 @@ def train(
     *,
     out: Path,
     settings: Settings | None = None,
+    members: Names | None = None,
+    on: EngineName = "local",
     accelerator: Accelerator = "auto",
-    devices: int = 1,
+    devices: int | None = None,
+    devices_per_member: int = 1,
+    address: str | None = None,
+    job: JobOptions | None = None,
 ) -> None:
     """
     Parameters
@@ -62,11 +75,30 @@ def train(
         Folder made by "nonet data build". If it contains folds.csv, those folds are used.
     settings : str
         Change a setting, as in --set train.epochs=5. May be repeated.
+    members : str
+        Train only this member, as in --member swinv2_tiny/fold-0. May be repeated. Several commands may train
+        different members of a run at the same time; the one that trains the last completes the run.
+    job : str
+        Option of sbatch for Slurm's jobs, as in --job partition=gpu. May be repeated.
     """
     loaded = nonet.load_recipe(recipe, settings)  # a mistake in it, or in the dataset, is reported at once
     require_dataset(dataset.expanduser())
-    run = nonet.train(loaded, dataset, out=out, accelerator=accelerator, devices=devices)
-    say(f'{run} is trained. Next: nonet evaluate "{run}"')
+    run = nonet.train(
+        loaded,
+        dataset,
+        out=out,
+        members=members,
+        on=on,
+        accelerator=accelerator,
+        devices=devices,
+        devices_per_member=devices_per_member,
+        address=address,
+        job=parse_job_options(job),
+    )
+    if members and not run.ensemble.exists():
+        say(f"{', '.join(members)} of {run} trained; others are left.")
+    else:
+        say(f'{run} is trained. Next: nonet evaluate "{run}"')
 
 
 @documented_by("calibrate")

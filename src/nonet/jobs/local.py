@@ -2,10 +2,11 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 
+from nonet.jobs.gpus import count_gpus
 from nonet.jobs.tasks import MAX_DEATHS, Needs, Outcome, Task, call, environment_of, lost, outcome_of, pack
 from nonet.workers import Workers
 
@@ -22,7 +23,7 @@ class LocalEngine:
     def __init__(self, num_slots: int = 1):
         self.num_slots = max(1, num_slots)
 
-    def run(self, tasks: Sequence[Task], needs: Needs) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], needs: Needs) -> Generator[Outcome, None, None]:
         """Run tasks; see `Engine`."""
         waiting = deque((task, 0) for task in tasks)
         slots = [_Slot(number, needs) for number in range(min(self.num_slots, len(tasks)))]
@@ -48,6 +49,10 @@ class LocalEngine:
         finally:
             for slot in slots:
                 slot.pool.stop()
+
+    def has_gpus(self) -> bool:
+        """Whether this machine has GPUs."""
+        return count_gpus() > 0
 
 
 class _Slot:

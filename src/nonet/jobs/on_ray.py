@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -48,7 +48,7 @@ class RayEngine:
     def __init__(self, address: str | None = None, num_slots: int | None = None):
         self.address, self.num_slots = address, num_slots
 
-    def run(self, tasks: Sequence[Task], needs: Needs) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], needs: Needs) -> Generator[Outcome, None, None]:
         """Run tasks; see `Engine`. A task whose node is lost runs again on another."""
         if not tasks:
             return
@@ -90,6 +90,12 @@ class RayEngine:
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+
+    def has_gpus(self) -> bool:
+        """Whether a node of the cluster has GPUs."""
+        ray = import_ray()
+        self._connect(ray)
+        return any(node["Alive"] and node["Resources"].get("GPU", 0) for node in ray.nodes())
 
     def _connect(self, ray: ModuleType) -> None:
         if ray.is_initialized():

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -81,7 +81,7 @@ class SlurmEngine:
     def __init__(self, folder: Path, num_slots: int | None, options: Mapping[str, str], *, cluster: str = "slurm"):
         self.folder, self.num_slots, self.options, self.cluster = folder, num_slots, dict(options), cluster
 
-    def run(self, tasks: Sequence[Task], needs: Needs) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], needs: Needs) -> Generator[Outcome, None, None]:
         """Run tasks; see `Engine`. A group whose job died is submitted once more."""
         if not tasks:
             return
@@ -111,6 +111,10 @@ class SlurmEngine:
         finally:
             for job in running:
                 job.cancel()
+
+    def has_gpus(self) -> bool:
+        """Whether the options ask for GPUs: what a cluster has is not known before a job runs there."""
+        return any(key.replace("_", "-").startswith(("gpus", "gres")) for key in self.options)
 
     def _executor(self, needs: Needs) -> Any:
         submitit = import_submitit()

@@ -7,7 +7,7 @@ is lost that was finished, and a task that is run again finds what it had done.
 import logging
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -78,7 +78,7 @@ class Outcome:
 class Engine(Protocol):
     """Runs tasks in processes that it keeps between them."""
 
-    def run(self, tasks: Sequence[Task], needs: Needs) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], needs: Needs) -> Generator[Outcome, None, None]:
         """Run tasks, and yield how each ended, in the order in which they end.
 
         Closing the iterator stops what is running.
@@ -93,6 +93,10 @@ class Engine(Protocol):
         ------
         Outcome
         """
+        ...
+
+    def has_gpus(self) -> bool:
+        """Whether there are GPUs to run tasks on."""
         ...
 
 

@@ -1,21 +1,25 @@
-"""Training every member of a run that is not done, in this process or in one per device."""
+"""Training every member of a run that is not done: in this process, in one per device, or where an engine runs them."""
 
 import logging
 import multiprocessing
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from nonet.artifacts.run import Run
+from nonet.artifacts.run import Member, Run
+from nonet.artifacts.storage import waiting_lock
 from nonet.data.manifest import Dataset
-from nonet.errors import NonetError, RunError
+from nonet.errors import BusyError, NonetError, RunError, counted
 from nonet.models.backbones import get_backbone
 from nonet.progress import hide_progress, progress, progress_is_hidden
 from nonet.recipe import Recipe
 from nonet.training.ensemble import finish
 from nonet.training.inputs import Job, get_member_data, prepare, write_samples
+from nonet.training.members import choose_members, lock_free
+from nonet.training.placement import Placement
 from nonet.training.repair import reset_damaged_members
 from nonet.workers import end_with_parent
 
@@ -27,28 +31,101 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nonet")
 
 
-def train_remaining(fabric: "Fabric", run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame) -> None:
-    """Train the members that are not done, and write what a trained run has besides them."""
+def train_remaining(
+    placement: Placement,
+    run: Run,
+    recipe: Recipe,
+    dataset: Dataset,
+    folds: pd.DataFrame,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Train the members that are not done, and once all are, write what a trained run has besides them.
+
+    Parameters
+    ----------
+    placement : Placement
+        Where they are trained.
+    run : Run
+    recipe : Recipe
+    dataset : Dataset
+    folds : DataFrame
+        Columns image_id and fold.
+    names : sequence of str, optional
+        Train only these members.
+
+    Raises
+    ------
+    RunError
+        If there is no such member, or memory runs out.
+    BusyError
+        If another process is training some of the members; the others are trained first.
+    """
     table = folds.merge(dataset.manifest, on="image_id", how="left", validate="one_to_one")
     num_folds = int(table["fold"].max()) + 1
     members = run.members(recipe.models.architectures, num_folds)
-    reset_damaged_members(run, members)
-    for member in members:
-        if member.is_done:
-            member.clear()
-    if not all(member.is_done for member in members):
-        images = prepare(recipe, dataset, table)
-        job = Job(run, recipe, table, dataset.classes, images, num_folds)
-        if fabric.world_size == 1:
-            train_members(fabric, job)
+    chosen = choose_members(members, names)
+    with lock_free(chosen) as (free, busy):
+        reset_damaged_members(run, free)
+        for member in free:
+            if member.is_done:
+                member.clear()
+    remaining = [member for member in chosen if not member.is_done]
+    if remaining:
+        job = Job(run, recipe, table, dataset.classes, prepare(recipe, dataset, table), num_folds)
+        if placement.is_here:
+            busy = train_here(job, [member.name for member in remaining], placement.accelerator, placement.share)
         else:
-            _launch(fabric, job)
-    write_samples(run, recipe, dataset, table)
-    titles = {architecture: get_backbone(architecture).title for architecture in recipe.models.architectures}
-    finish(run, recipe, dataset.classes, titles, members)
+            from nonet.training.elsewhere import train_elsewhere
+
+            busy = train_elsewhere(placement, job, remaining)
+    if busy:
+        raise busy
+    num_left = sum(not member.is_done for member in members)
+    if num_left:
+        left = counted(num_left, "member of {run} is", "members of {run} are").replace("{run}", str(run))
+        logger.info(f"{left} not trained yet.")
+        return
+    with waiting_lock(run.begin_lock):
+        write_samples(run, recipe, dataset, table)
+        titles = {architecture: get_backbone(architecture).title for architecture in recipe.models.architectures}
+        finish(run, recipe, dataset.classes, titles, members)
 
 
-def _launch(fabric: "Fabric", job: Job) -> None:
+def train_here(job: Job, names: Sequence[str], accelerator: str, num_devices: int) -> BusyError | None:
+    """Train members in this process, or in one for each of the devices that share the batches.
+
+    Parameters
+    ----------
+    job : Job
+    names : sequence of str
+        Of the members.
+    accelerator : str
+    num_devices : int
+        How many devices share each batch.
+
+    Returns
+    -------
+    BusyError or None
+        About a member that another process is training, if there is one.
+
+    Raises
+    ------
+    RunError
+        If memory runs out, or this machine does not have the devices.
+    """
+    from nonet.models.device import make_fabric
+
+    fabric = make_fabric(accelerator=accelerator, devices=num_devices, precision=job.recipe.train.precision)
+    with lock_free(choose_members(job.members, names)) as (free, busy):
+        remaining = [member for member in free if not member.is_done]
+        if fabric.world_size == 1:
+            train_members(fabric, job, remaining)
+        else:
+            _launch(fabric, job, remaining)
+    return busy
+
+
+def _launch(fabric: "Fabric", job: Job, members: Sequence[Member]) -> None:
     """Train in one process per device; a NonetError that one of them raises is raised here again."""
     from torch.multiprocessing import ProcessRaisedException
 
@@ -62,7 +139,7 @@ def _launch(fabric: "Fabric", job: Job) -> None:
     before, port = set(multiprocessing.active_children()), os.environ.get("MASTER_PORT")
     try:
         # Bound, as Fabric searches the arguments for networks and fails on frozen dataclasses.
-        fabric.launch(partial(_train_in_process, job=job, errors=errors, hidden=progress_is_hidden()))
+        fabric.launch(partial(_train_in_process, job=job, members=members, errors=errors, hidden=progress_is_hidden()))
     except ProcessRaisedException:
         if errors.empty():
             raise
@@ -75,24 +152,28 @@ def _launch(fabric: "Fabric", job: Job) -> None:
             os.environ.pop("MASTER_PORT", None)
 
 
-def _train_in_process(fabric: "Fabric", job: Job, errors: "SimpleQueue", hidden: bool) -> None:
+def _train_in_process(
+    fabric: "Fabric", job: Job, members: Sequence[Member], errors: "SimpleQueue", hidden: bool
+) -> None:
     end_with_parent()
     hide_progress(hidden)
     try:
-        train_members(fabric, job)
+        train_members(fabric, job, members)
     except NonetError as error:
         errors.put((type(error), error.message, error.hint))
         raise  # which ends the other processes as well
 
 
-def train_members(fabric: "Fabric", job: Job) -> None:
-    """Train every member that is not done. Runs in each process of a training on several devices.
+def train_members(fabric: "Fabric", job: Job, remaining: Sequence[Member]) -> None:
+    """Train members one after another. Runs in each process of a training on several devices.
 
     Parameters
     ----------
     fabric : Fabric
         Of this process.
     job : Job
+    remaining : sequence of Member
+        Not done yet, and locked.
 
     Raises
     ------
@@ -105,12 +186,9 @@ def train_members(fabric: "Fabric", job: Job) -> None:
 
     make_repeatable()
     keep_freed_memory()
-    members = job.run.members(job.recipe.models.architectures, job.num_folds)
-    remaining = [member for member in members if not member.is_done]
-    fabric.barrier()  # no process writes a DONE before all have listed what remains
     bar = progress(
-        total=len(members),
-        initial=len(members) - len(remaining),
+        total=len(job.members),
+        initial=len(job.members) - len(remaining),
         description="members",
         unit="members",
         disable=not fabric.is_global_zero,

@@ -60,6 +60,11 @@ class Job:
     images: dict[Crop, PreparedImages]
     num_folds: int
 
+    @property
+    def members(self) -> list[Member]:
+        """All members of the run."""
+        return self.run.members(self.recipe.models.architectures, self.num_folds)
+
 
 def get_folds(recipe: Recipe, dataset: Dataset) -> tuple[pd.DataFrame, list[str]]:
     """Return the folds of a dataset's own folds.csv, or new ones if there is none, and check them.

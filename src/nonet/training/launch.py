@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nonet.artifacts.run import Run
-from nonet.artifacts.storage import FolderKind, exclusive_lock, prepare_folder, require_usable_folder
+from nonet.artifacts.storage import (
+    FolderKind,
+    exclusive_lock,
+    prepare_folder,
+    require_usable_folder,
+    waiting_lock,
+)
 from nonet.data.opening import require_dataset
-from nonet.models.accelerators import require_devices
 from nonet.models.backbones import require_size, require_weights
 from nonet.recipe import Recipe, load_recipe
 from nonet.training.losses import get_loss
+from nonet.training.placement import Placement
 from nonet.training.sampling import get_sampler
 
 if TYPE_CHECKING:
@@ -38,8 +44,13 @@ def train(
     *,
     out: str | Path,
     settings: list[str] | None = None,
+    members: list[str] | None = None,
+    on: str = "local",
     accelerator: str = "auto",
-    devices: int = 1,
+    devices: int | None = None,
+    devices_per_member: int = 1,
+    address: str | None = None,
+    job: dict[str, str] | None = None,
 ) -> Run:
     """Train every member of a recipe on a dataset. If interrupted, the same call resumes.
 
@@ -53,10 +64,23 @@ def train(
         Folder for the run.
     settings : list of str, optional
         Changes to the recipe, such as "train.epochs=5".
+    members : list of str, optional
+        Train only these members, such as "swinv2_tiny/fold-0"; several calls may train different members of a run at
+        the same time. The call that trains the last one completes the run.
+    on : {"local", "ray", "slurm"}
+        Where members are trained: on this machine, on a Ray cluster, or as jobs of Slurm. All machines need the same
+        file system.
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
         What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
-    devices : int
-        Number of processes that share each batch.
+    devices : int, optional
+        How many devices are used at a time, each by a process of its own. Default: all GPUs there are, or the CPU.
+    devices_per_member : int
+        How many of them share each batch of a member.
+    address : str, optional
+        Of the Ray cluster, such as "auto" or "10.0.0.1:6379". Default: that of RAY_ADDRESS, or a new one on this
+        machine.
+    job : dict of str to str, optional
+        Options of sbatch for Slurm's jobs, such as {"partition": "gpu", "time": "08:00:00"}.
 
     Returns
     -------
@@ -66,7 +90,7 @@ def train(
     Raises
     ------
     RunError
-        If `out` was begun with another recipe, dataset or folds.
+        If `out` was begun with another recipe, dataset or folds, or another process is training it.
     DataError
         If a patient or an image is in several folds, or an image cannot be read.
     RecipeError
@@ -78,7 +102,8 @@ def train(
     if isinstance(dataset, (str, Path)):
         require_dataset(Path(dataset).expanduser())
     run = Run(out)
-    require_devices(accelerator, devices)
+    placement = Placement(on, accelerator, devices, devices_per_member, address, job or {})
+    placement.require()
     _check_recipe(recipe)
     if not run.has_members:
         _require_weights(recipe)
@@ -88,15 +113,14 @@ def train(
 
     dataset = Dataset.open(dataset)
     folds, notes = get_folds(recipe, dataset)
-    with _lock(run):
-        begin_run(run, recipe, dataset, folds, notes)
-        from nonet.models.device import make_fabric  # imports torch, as everything below does
+    with _lock(run) if members is None else _own_folder(run):
+        with waiting_lock(run.begin_lock):
+            begin_run(run, recipe, dataset, folds, notes)
         from nonet.training.all_members import train_remaining
 
-        fabric = make_fabric(accelerator=accelerator, devices=devices, precision=recipe.train.precision)
         for note in notes:
             logger.warning(note)
-        train_remaining(fabric, run, recipe, dataset, folds)
+        train_remaining(placement, run, recipe, dataset, folds, members)
     return run
 
 
@@ -116,12 +140,19 @@ def _require_weights(recipe: Recipe) -> None:
 
 
 @contextlib.contextmanager
+def _own_folder(run: Run) -> Iterator[None]:
+    """Refuse a folder that is not a run's."""
+    if not run.has_members:  # a run that lost its provenance.json can be repaired
+        prepare_folder(run.folder, _FOLDER)
+    yield
+
+
+@contextlib.contextmanager
 def _lock(run: Run) -> Iterator[None]:
-    """Refuse a folder that is not a run's, and a second training of the same run at the same time.
+    """Refuse a folder that is not a run's, and a second training of the whole run at the same time.
 
     The lock is released when the process that holds it ends, however it ends.
     """
-    if not run.has_members:  # a run that lost its provenance.json can be repaired
-        prepare_folder(run.folder, _FOLDER)
-    with exclusive_lock(run.lock, f"{run} is being trained by another process.", "Wait for it, or give another `out`."):
+    busy = f"{run} is being trained by another process.", "Wait for it, or give another `out`."
+    with _own_folder(run), exclusive_lock(run.lock, *busy):
         yield

@@ -26,6 +26,7 @@ from nonet.workers import end_with_parent
 pytestmark = pytest.mark.training
 
 TWO = {"accelerator": "cpu", "devices": 2}
+SHARED = {"accelerator": "cpu", "devices": 2, "devices_per_member": 2}
 
 
 def make_job(dataset, recipe, folder) -> Job:
@@ -91,7 +92,7 @@ def test_two_processes_give_the_gradients_of_one(make_recipe, tiny_dataset, tmp_
 
 
 def test_a_run_over_two_processes(make_recipe, tiny_dataset, tiny_run, tmp_path):
-    run = train(make_recipe(), tiny_dataset, out=tmp_path / "run", **TWO)
+    run = train(make_recipe(), tiny_dataset, out=tmp_path / "run", **SHARED)
     assert "MASTER_PORT" not in os.environ  # the next training asks for a port that is free then
     for fold in (0, 1):
         member = run.member("vit_mini", fold)
@@ -104,14 +105,14 @@ def test_a_run_over_two_processes(make_recipe, tiny_dataset, tiny_run, tmp_path)
     alone = json.loads(tiny_run.member("vit_mini", 0).history.read_text().splitlines()[0])
     assert first["train_loss"] == pytest.approx(alone["train_loss"], rel=0.2)  # dropout is drawn by process
     again = {p: p.stat().st_mtime_ns for p in run.folder.rglob("members/**/*")}
-    train(make_recipe(), tiny_dataset, out=tmp_path / "run", **TWO)
+    train(make_recipe(), tiny_dataset, out=tmp_path / "run", **SHARED)
     assert {p: p.stat().st_mtime_ns for p in run.folder.rglob("members/**/*")} == again
 
 
 def test_an_error_in_a_process_is_the_users_to_read(make_recipe, tiny_dataset, tmp_path):
     recipe = make_recipe("models.weights=pretrained", "models.weight_files.vit_mini=gone.pth")
     with pytest.raises(WeightsError, match=r"gone\.pth") as caught:
-        train(recipe, tiny_dataset, out=tmp_path / "run", **TWO)
+        train(recipe, tiny_dataset, out=tmp_path / "run", **SHARED)
     assert "weight_files" in caught.value.hint
     assert "Traceback" not in str(caught.value)
 
@@ -122,7 +123,7 @@ def test_one_process_may_go_on_where_two_were_stopped(make_recipe, tiny_dataset,
     job = make_job(tiny_dataset, recipe, tmp_path / "run")
     make_fabric(**TWO).launch(partial(train_one_epoch, job=job))
     assert job.run.member("vit_mini", 0).state.exists()
-    train_members(make_fabric(accelerator="cpu"), job)
+    train_members(make_fabric(accelerator="cpu"), job, job.members)
     member = job.run.member("vit_mini", 0)
     assert [json.loads(line)["epoch"] for line in member.history.read_text().splitlines()] == [0, 1]
     expected = member_training(tiny_dataset, recipe, tmp_path / "other").network.module.state_dict()

@@ -1,6 +1,5 @@
 """Which program runs the networks. No torch here, so a wrong name is an error at once, and some need none at all."""
 
-import ctypes
 import importlib.util
 import platform
 import sys
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from nonet.errors import RunError, choose_from
+from nonet.jobs.gpus import count_gpus
 from nonet.models.accelerators import ACCELERATORS
 
 if TYPE_CHECKING:
@@ -172,14 +172,7 @@ def has_gpu() -> bool:
     bool
         True on a Mac with Apple silicon, and where the CUDA driver counts at least one device.
     """
-    if sys.platform == "darwin":
-        return platform.machine() == "arm64"
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        count = ctypes.c_int()
-        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
-    except (OSError, AttributeError):  # no driver
-        return False
+    return platform.machine() == "arm64" if sys.platform == "darwin" else count_gpus() > 0
 
 
 def _is_installed(package: str) -> bool:

@@ -1,0 +1,124 @@
+"""Members trained by an engine, each a task in another process; their progress is read from the run folder."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from nonet.artifacts.run import Member
+from nonet.errors import BusyError, NonetError
+from nonet.jobs.tasks import Task
+from nonet.progress import progress
+from nonet.training.inputs import Job
+from nonet.training.placement import Placement
+
+#: Between two looks at what the members have written.
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def train_member(job: Job, name: str, accelerator: str, num_devices: int) -> None:
+    """Train one member in this process, which an engine started.
+
+    Parameters
+    ----------
+    job : Job
+    name : str
+        Of the member.
+    accelerator : str
+    num_devices : int
+        How many devices share each batch.
+
+    Raises
+    ------
+    BusyError
+        If another process is training the member.
+    """
+    from nonet.training.all_members import train_here  # imports torch
+
+    if busy := train_here(job, [name], accelerator, num_devices):
+        raise busy
+
+
+def train_elsewhere(placement: Placement, job: Job, members: Sequence[Member]) -> BusyError | None:
+    """Train members by an engine. If one fails, the others are trained nonetheless.
+
+    Parameters
+    ----------
+    placement : Placement
+    job : Job
+    members : sequence of Member
+        Not done yet.
+
+    Returns
+    -------
+    BusyError or None
+        About a member that another process is training, if there is one.
+
+    Raises
+    ------
+    NonetError
+        Of the first member that failed, once the others are done.
+    """
+    engine = placement.make_engine(job.run.folder / "jobs")
+    needs = placement.needs(engine)
+    accelerator = placement.accelerator if needs.devices or placement.accelerator == "mps" else "cpu"
+    tasks = [Task(one.name, train_member, (job, one.name, accelerator, placement.share)) for one in members]
+    busy: BusyError | None = None
+    failure: NonetError | None = None
+    with _shown(members, job), contextlib.closing(engine.run(tasks, needs)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome.error, BusyError):
+                busy = busy or outcome.error
+            else:
+                failure = failure or outcome.error
+    if failure:
+        raise failure
+    return busy
+
+
+@contextlib.contextmanager
+def _shown(members: Sequence[Member], job: Job) -> Iterator[None]:
+    """Show a bar for all members and one for each that is being trained, while the block runs."""
+    ended = threading.Event()
+    with contextlib.ExitStack() as bars:
+        watcher = threading.Thread(target=partial(_watch, members, job, ended, bars), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+
+
+def _watch(members: Sequence[Member], job: Job, ended: threading.Event, bars: contextlib.ExitStack) -> None:
+    num_epochs = job.recipe.train.epochs
+    done = len(job.members) - len(members)
+    total = bars.enter_context(progress(total=len(job.members), initial=done, description="members", unit="members"))
+    of_member = {}
+    while True:
+        is_last = ended.wait(SECONDS_BETWEEN_LOOKS)
+        for member in members:
+            epoch, macro_f1 = _read_progress(member)
+            if not epoch:
+                continue
+            if member not in of_member:
+                of_member[member] = bars.enter_context(
+                    progress(total=num_epochs, description=member.name, unit="epochs", leave=False)
+                )
+            bar = of_member[member]
+            if epoch != bar.n:
+                bar.n = epoch  # less than before, if the network died and is trained again
+                bar.set_postfix(macro_f1=macro_f1)
+        total.update(len(job.members) - len(members) + sum(one.is_done for one in members) - total.n)
+        if is_last:
+            return
+
+
+def _read_progress(member: Member) -> tuple[int, str]:
+    """Return how many epochs a member has been trained for, and its last macro-F1; 0 and "" if that is not known."""
+    try:
+        lines = member.history.read_text(encoding="utf-8").splitlines()
+        return len(lines), f"{json.loads(lines[-1])['val_macro_f1']:.3f}" if lines else ""
+    except (OSError, ValueError, KeyError):
+        return 0, ""
