@@ -15,6 +15,7 @@ from nonet.cli.options import (
     RunFolder,
     Settings,
     documented_by,
+    parse_job_options,
 )
 from nonet.cli.output import say
 from nonet.data.opening import require_dataset
