@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from machine import machine_in_words
 
+from nonet.artifacts.features import Features
 from nonet.artifacts.integrity import note_checksums, write_done, write_sealed
 from nonet.artifacts.run import FORMAT_VERSION, Run, file_sha256, write_json
 from nonet.calibration.calibrate import calibrate
@@ -147,9 +148,8 @@ def _write_members(run: Run, manifest, label, fold, rng) -> None:
         text = "".join(json.dumps(line | {"best": True}) + "\n" for line in lines)
         member.history.write_text(text, encoding="utf-8")
         held_out = np.flatnonzero(fold == member.fold)
-        features = (centres[label[held_out]] + rng.normal(size=(len(held_out), 64))).astype(np.float16)
-        image_id = manifest["image_id"].to_numpy(dtype=str)[held_out]
-        np.savez_compressed(member.features, image_id=image_id, features=features)
+        features = (centres[label[held_out]] + rng.normal(size=(len(held_out), 64))).astype(np.float32)
+        Features.fit(manifest["image_id"].to_numpy(dtype=str)[held_out], features).write(member.features)
         about = {"epochs": 60, "kept_epoch": 59, "val_macro_f1": float(curve[-1]), "seconds": 3600.0}
         write_done(member, about | {"weights_from": None, "attempt": 0, "earlier_attempts": [], "dead": None})
 
@@ -184,7 +184,8 @@ def profiled(run: Run, path: Path) -> list[tuple[str, float]]:
 
     evaluate, measure = place_of("report/evaluate.py", "evaluate"), place_of("evaluation/results.py", "measure")
     seconds = called_by(evaluate) | called_by(measure)
-    del seconds[measure]
+    for place in (measure, *stats[measure][4]):  # itself, and what calls it: its steps are listed instead
+        seconds.pop(place, None)
     steps = [(f"`{place[2].lstrip('_')}`", spent / total) for place, spent in seconds.items()]
     steps.append(("start-up: Python, imports, the command line", 1 - stats[evaluate][3] / total))
     return sorted(steps, key=lambda step: -step[1])

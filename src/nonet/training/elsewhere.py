@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from nonet.artifacts.run import Member
+from nonet.artifacts.storage import writing_to
 from nonet.errors import BusyError, NonetError
 from nonet.jobs.tasks import Task
 from nonet.progress import progress
@@ -33,11 +34,14 @@ def train_member(job: Job, name: str, accelerator: str, num_devices: int) -> Non
     ------
     BusyError
         If another process is training the member.
+    StorageError
+        If something cannot be read or written.
     """
     from nonet.training.all_members import train_here  # imports torch
 
-    if busy := train_here(job, [name], accelerator, num_devices):
-        raise busy
+    with writing_to(job.run):
+        if busy := train_here(job, [name], accelerator, num_devices):
+            raise busy
 
 
 def train_elsewhere(placement: Placement, job: Job, members: Sequence[Member]) -> BusyError | None:

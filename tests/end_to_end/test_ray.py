@@ -1,0 +1,170 @@
+"""A Ray cluster of three nodes on this machine that loses workers, a node and its driver: the run is the same."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from helpers import tasks
+from helpers.runs import require_same_run
+from nonet.jobs.on_ray import RayEngine, import_ray
+from nonet.jobs.tasks import LostError, Needs, Task
+from nonet.training.launch import train
+
+pytestmark = [pytest.mark.training, pytest.mark.kill]
+
+MB = 2**20
+
+
+class Nodes:
+    """Three nodes of one processor; their processes see the tests' helpers."""
+
+    def __init__(self):
+        from ray.cluster_utils import Cluster
+
+        small = {"object_store_memory": 80 * MB, "num_cpus": 1}
+        self.cluster = Cluster(initialize_head=True, head_node_args=small | {"include_dashboard": False})
+        self.others = [self.cluster.add_node(**small) for _ in range(2)]
+        self.small = small
+
+    def kill_one(self):
+        """Kill a node that is not the head, and all its processes at once, as a power cut would."""
+        node = self.others.pop()
+        self.cluster.remove_node(node, allow_graceful=False)
+
+    def add(self):
+        self.others.append(self.cluster.add_node(**self.small))
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    ray = import_ray()
+    before = os.environ.get("PYTHONPATH")
+    folders = [str(Path(tasks.__file__).parents[1]), *([before] if before else [])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(folders)
+    try:
+        nodes = Nodes()
+        ray.init(nodes.cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        yield nodes
+    finally:
+        ray.shutdown()
+        nodes.cluster.shutdown()
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.__setitem__("PYTHONPATH", before)
+
+
+def when(condition, act, seconds=120):
+    """Do something in a thread once a condition holds; return the thread."""
+
+    def watch():
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        act()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_each_task_ends_once_whatever_the_others_do(nodes, tmp_path):
+    given = [Task(f"square {number}", tasks.square, (number,)) for number in range(6)]
+    given += [
+        Task("empty", tasks.fail, ("a.png",)),
+        Task("deadly", tasks.die),
+        Task("unlucky", tasks.die_once, (tmp_path / "marker",)),
+    ]
+    outcomes = {one.task.name: one for one in RayEngine().run(given, Needs())}
+    assert len(outcomes) == len(given)
+    assert [outcomes[f"square {number}"].value for number in range(6)] == [0, 1, 4, 9, 16, 25]
+    assert outcomes["empty"].error.message == "a.png is empty."
+    assert isinstance(outcomes["deadly"].error, LostError)
+    assert outcomes["unlucky"].value == "alive"
+
+
+def test_members_on_ray_are_those_of_one_process(nodes, make_recipe, tiny_dataset, tiny_run, tmp_path):
+    run = train(make_recipe(), tiny_dataset, out=tmp_path / "run", accelerator="cpu", on="ray")
+    require_same_run(run, tiny_run)
+
+
+def pids_training(run):
+    """Processes that hold the lock of a member."""
+    locks = {str(lock) for lock in (run / "members").glob("*/.*.lock")}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if locks & {file.path for file in process.open_files()}:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+LONG = ("train.epochs=40", "train.checkpoint_seconds=0.2")
+
+
+@pytest.fixture(scope="module")
+def long_run(make_recipe, tiny_dataset, tmp_path_factory):
+    """What an undisturbed training of LONG gives."""
+    return train(make_recipe(*LONG), tiny_dataset, out=tmp_path_factory.mktemp("long") / "run", accelerator="cpu")
+
+
+@pytest.mark.parametrize("what", ["worker", "node"])
+def test_what_is_lost_while_training_changes_nothing(nodes, make_recipe, tiny_dataset, long_run, tmp_path, what):
+    out, killed = tmp_path / "run", []
+
+    def kill():
+        if what == "node":
+            nodes.kill_one()
+            killed.append("node")
+            return
+        for process in pids_training(out):
+            if process.pid != os.getpid():
+                process.kill()
+                killed.append(process.pid)
+                return
+
+    states = lambda: len(list(out.glob("members/*/fold-*/state.pt"))) == 2  # noqa: E731
+    thread = when(states, kill)
+    run = train(make_recipe(*LONG), tiny_dataset, out=out, accelerator="cpu", on="ray")
+    thread.join()
+    assert killed
+    if what == "node":
+        nodes.add()
+    require_same_run(run, long_run)
+
+
+DRIVER = """
+import sys
+
+from nonet.recipe import Recipe
+from nonet.training.launch import train
+
+train(Recipe.model_validate_json(sys.argv[1]), sys.argv[2], out=sys.argv[3], accelerator="cpu", on="ray")
+"""
+
+
+def test_a_driver_that_is_killed_is_started_again(nodes, make_recipe, tiny_dataset, long_run, tmp_path):
+    out, recipe = tmp_path / "run", make_recipe(*LONG)
+    (tmp_path / "driver.py").write_text(DRIVER)
+    command = [sys.executable, tmp_path / "driver.py", recipe.model_dump_json(), tiny_dataset.folder, out]
+    environment = os.environ | {"RAY_ADDRESS": nodes.cluster.address}
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    try:
+        end = time.monotonic() + 120
+        while not list(out.glob("members/*/fold-*/state.pt")):
+            assert driver.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    psutil.wait_procs(pids_training(out), timeout=60)  # Ray ends the tasks of a driver that is gone
+    assert not (out / "ensemble.json").exists()
+    require_same_run(train(recipe, tiny_dataset, out=out, accelerator="cpu", on="ray"), long_run)
