@@ -34,9 +34,17 @@ class Nodes:
         self.others = [self.cluster.add_node(**small) for _ in range(2)]
         self.small = small
 
-    def kill_one(self):
-        """Kill a node that is not the head, and all its processes at once, as a power cut would."""
-        node = self.others.pop()
+    def find(self, processes):
+        """Return a node that is not the head and runs one of these processes; None if there is none."""
+        parents = {process.ppid() for process in processes if process.is_running()}
+        for node in self.others:
+            if parents & {info.process.pid for info in node.all_processes["raylet"]}:
+                return node
+        return None
+
+    def kill(self, node):
+        """Kill a node and all its processes at once, as a power cut would."""
+        self.others.remove(node)
         self.cluster.remove_node(node, allow_graceful=False)
 
     def add(self):
@@ -59,15 +67,13 @@ def nodes():
         os.environ.pop("PYTHONPATH") if before is None else os.environ.__setitem__("PYTHONPATH", before)
 
 
-def when(condition, act, seconds=120):
-    """Do something in a thread once a condition holds; return the thread."""
+def repeat_until_true(act, seconds=120):
+    """Do something again and again in a thread, until it returns a true value; return the thread."""
 
     def watch():
         end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end
+        while not act() and time.monotonic() < end:
             time.sleep(0.02)
-        act()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -116,23 +122,26 @@ def long_run(make_recipe, tiny_dataset, tmp_path_factory):
     return train(make_recipe(*LONG), tiny_dataset, out=tmp_path_factory.mktemp("long") / "run", accelerator="cpu")
 
 
+def begun(run):
+    """Processes that train members which have a state on disk."""
+    if not list(run.glob("members/*/fold-*/state.pt")):
+        return []
+    return [process for process in pids_training(run) if process.pid != os.getpid()]
+
+
 @pytest.mark.parametrize("what", ["worker", "node"])
 def test_what_is_lost_while_training_changes_nothing(nodes, make_recipe, tiny_dataset, long_run, tmp_path, what):
     out, killed = tmp_path / "run", []
 
     def kill():
-        if what == "node":
-            nodes.kill_one()
-            killed.append("node")
-            return
-        for process in pids_training(out):
-            if process.pid != os.getpid():
-                process.kill()
-                killed.append(process.pid)
-                return
+        processes = begun(out)
+        if what == "worker" and processes:
+            killed.append(processes[0].kill())
+        if what == "node" and (node := nodes.find(processes)):
+            killed.append(nodes.kill(node))
+        return killed
 
-    states = lambda: len(list(out.glob("members/*/fold-*/state.pt"))) == 2  # noqa: E731
-    thread = when(states, kill)
+    thread = repeat_until_true(kill)
     run = train(make_recipe(*LONG), tiny_dataset, out=out, accelerator="cpu", on="ray")
     thread.join()
     assert killed

@@ -112,8 +112,8 @@ def _watch(members: Sequence[Member], job: Job, ended: threading.Event, bars: co
                 )
             bar = of_member[member]
             if epoch != bar.n:
-                bar.n = epoch  # less than before, if the network died and is trained again
-                bar.set_postfix(macro_f1=macro_f1)
+                bar.set_postfix(macro_f1=macro_f1, refresh=False)
+                bar.update(epoch - bar.n)  # back, if the network died and is trained again
         total.update(len(job.members) - len(members) + sum(one.is_done for one in members) - total.n)
         if is_last:
             return

@@ -9,7 +9,7 @@ import nonet
 from helpers import tasks
 from helpers.runs import require_same_run
 from nonet.artifacts.storage import exclusive_lock
-from nonet.errors import BusyError, NonetError
+from nonet.errors import BusyError, NonetError, StorageError
 from nonet.jobs.on_slurm import SlurmEngine
 from nonet.training.launch import train
 
