@@ -177,7 +177,8 @@ class Train(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """'auto' is bf16-mixed on a GPU that supports it, otherwise 32-true."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=1e6)] = 60.0
-    """Interval of checkpoints, in seconds: the most work that an interrupted training loses. 0: after every step."""
+    """Interval of checkpoints, in seconds: the most work that a training loses that is killed. 0: after every step. One
+    that is asked to stop, by Ctrl-C or a scheduler, loses none."""
 
 
 class Augment(Section):

@@ -3,9 +3,11 @@
 import logging
 import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
@@ -15,6 +17,11 @@ from typing import Any
 from nonet.errors import DataError
 
 logger = logging.getLogger("nonet")
+
+#: Seconds after which a task is said to hang; the slowest image takes a fraction of it.
+STALLED_SECONDS = 300.0
+#: Seconds for which threads are waited for when nobody wants their results any more.
+_LEFT_SECONDS = 5.0
 
 GUARD = "In a script, put the calls under `if __name__ == '__main__':`."
 
@@ -41,6 +48,88 @@ def worker_count(num_workers: int | None) -> int:
 
 class NoWorkersError(DataError):
     """Worker processes cannot be started here; the same work can be done in this process."""
+
+
+class StalledError(Exception):
+    """A task hangs, for example as it reads from a network drive that is gone."""
+
+
+def _is_done(future: Future) -> bool:
+    """Wait for a task that may hang, and return whether it has ended."""
+    # In two halves: while all processes are suspended (Ctrl-Z), time goes on; one half may be lost to that, not both.
+    return any(wait([future], timeout=STALLED_SECONDS / 2).done for _ in range(2))
+
+
+def result_or_stall(future: Future) -> Any:
+    """Return the result of a task.
+
+    Parameters
+    ----------
+    future : Future
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    StalledError
+        If the task hangs.
+    """
+    if not _is_done(future):
+        raise StalledError
+    return future.result()
+
+
+def result_however_late(future: Future, task: str) -> Any:
+    """Return the result of a task that cannot be given up; if it hangs, a warning says so.
+
+    Parameters
+    ----------
+    future : Future
+    task : str
+        Named by the warning.
+
+    Returns
+    -------
+    object
+    """
+    if not _is_done(future):
+        logger.warning(
+            f"{task} has been waited for for {STALLED_SECONDS / 60:.0f} minutes. Is its drive still connected? The "
+            "work continues as soon as it can be read. Or stop with Ctrl-C; finished work is kept."
+        )
+    return future.result()
+
+
+_left: list[Thread] = []  # threads that hung when nobody wanted their results any more
+
+
+class Threads(ThreadPoolExecutor):
+    """A pool of threads that can be left while some of them hang.
+
+    Parameters
+    ----------
+    num_threads : int
+    """
+
+    def __init__(self, num_threads: int):
+        self._name = f"pool {id(self)},"
+        super().__init__(num_threads, thread_name_prefix=self._name)
+
+    def leave(self) -> None:
+        """Begin no further task, and wait only a few seconds for those that have begun."""
+        self.shutdown(wait=False, cancel_futures=True)
+        end = time.monotonic() + _LEFT_SECONDS
+        for thread in threading.enumerate():
+            if thread.name.startswith(self._name):
+                thread.join(max(0.0, end - time.monotonic()))
+                _left.append(thread)
+
+
+def threads_hang() -> bool:
+    """Return whether threads that were left hang still, in which case Python would wait for them before it exits."""
+    return any(thread.is_alive() for thread in _left)
 
 
 class Workers(ProcessPoolExecutor):
@@ -74,8 +163,8 @@ class Workers(ProcessPoolExecutor):
 
     def stop(self) -> None:
         """Stop at once, without waiting for tasks."""
-        for process in list((self._processes or {}).values()):  # from Python 3.14 on: terminate_workers
-            process.terminate()
+        for process in list((self._processes or {}).values()):  # from Python 3.14 on: kill_workers
+            process.kill()  # as one that hangs may not see SIGTERM
         self.shutdown(cancel_futures=True)
 
     def __exit__(self, kind, error, traceback):
@@ -115,7 +204,9 @@ def end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def map_in_threads(function: Callable, tasks: Iterable, num_threads: int) -> Generator[Any, None, None]:
+def map_in_threads(
+    function: Callable, tasks: Iterable, num_threads: int, *, describe_task: Callable[[Any], str] = str
+) -> Generator[Any, None, None]:
     """Yield the function's results in the order of the tasks, computed in threads.
 
     For work that releases Python's lock, as decoding, hashing, resizing and denoising do: unlike processes, threads
@@ -123,28 +214,39 @@ def map_in_threads(function: Callable, tasks: Iterable, num_threads: int) -> Gen
     are submitted as results are consumed, so only a few wait in memory. Use it within `contextlib.closing`, which waits
     only for tasks that have begun if the caller stops early.
 
+    A thread that hangs, as one that reads from a network drive that is gone, cannot be ended. A warning names its task.
+
     Parameters
     ----------
     function : callable
         Of one task.
     tasks : iterable
     num_threads : int
+    describe_task : callable
+        Describes a task in warnings.
 
     Yields
     ------
     object
     """
-    pool = ThreadPoolExecutor(num_threads)
-    waiting: deque[Future] = deque()
+    pool = Threads(num_threads)
+    waiting: deque[tuple[Any, Future]] = deque()
+
+    def first_result() -> Any:
+        task, future = waiting[0]
+        result = result_however_late(future, describe_task(task))
+        waiting.popleft()
+        return result
+
     try:
         for task in tasks:
-            waiting.append(pool.submit(function, task))
+            waiting.append((task, pool.submit(function, task)))
             if len(waiting) > 4 * num_threads:  # enough for the others while one thread has a large one
-                yield waiting.popleft().result()
+                yield first_result()
         while waiting:
-            yield waiting.popleft().result()
+            yield first_result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.leave()
 
 
 def map_in_order(

@@ -1,6 +1,8 @@
-"""A disk that is full, at each step that writes: words with the place, exit status 2, nothing half written.
+"""A disk that is full or read-only, at each step that writes: words with the place, nothing half written.
 
-The system refuses files larger than a few bytes, to every writer alike: Python, Arrow, torch and safetensors.
+The system refuses files larger than a few bytes, to every writer alike: Python, Arrow, torch and safetensors. Where the
+tests may mount a disk, it is a real one, which is full to the last byte as a file is written; once there is room, the
+same call ends with the figures of an undisturbed one.
 """
 
 import contextlib
@@ -13,10 +15,13 @@ import sys
 import pandas as pd
 import pytest
 
+from helpers.disks import FillsUp, read_only, small_disk
 from helpers.processes import small_files
+from nonet.artifacts.integrity import require_member
+from nonet.artifacts.run import Run
 from nonet.data.build import build_dataset
 from nonet.data.manifest import Dataset
-from nonet.errors import NonetError, StorageError
+from nonet.errors import DamagedError, NonetError, RunError, StorageError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 
@@ -113,3 +118,126 @@ def test_predict_and_evaluate(tiny_run, tiny_dataset, tmp_path):
         evaluate(copied, num_resamples=20)
     assert no_temporaries(copied)
     assert isinstance(evaluate(copied, num_resamples=20), pd.DataFrame)
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch):
+    with small_disk(tmp_path / "disk", 1 << 25) as folder:
+        yield FillsUp(folder, monkeypatch)
+
+
+@pytest.fixture
+def undisturbed(tiny_run, cells, tmp_path):
+    """Ensemble and predictions."""
+    from nonet.inference.load import load
+    from nonet.inference.predict import predict
+
+    ensemble = load(tiny_run, accelerator="cpu")
+    return ensemble, predict(ensemble, cells, out=tmp_path / "undisturbed")
+
+
+@pytest.fixture
+def cells(tiny_dataset, tmp_path):
+    """90 images, which are two parts of a prediction."""
+    source = next(iter(tiny_dataset.description["roots"].values()))
+    for name in "abc":
+        shutil.copytree(source, tmp_path / "cells" / name)
+    return tmp_path / "cells"
+
+
+@contextlib.contextmanager
+def full_at(disk, name, times=1):
+    with disk.at(name, times), pytest.raises(StorageError, match="is full") as caught:
+        yield
+    assert name in caught.value.message
+    assert no_temporaries(disk.disk)
+
+
+@pytest.mark.training
+def test_a_disk_that_fills_up_in_training_costs_nothing(disk, dataset, make_recipe, tiny_run):
+    """At the inputs, a checkpoint, a member's files, and those of the run."""
+    from nonet.inference.load import load
+    from nonet.training.launch import train
+
+    run = Run(disk.disk / "run")
+    files = [("manifest.parquet", 1), ("state.pt", 1), ("state.pt", 2), ("oof.parquet", 1), ("weights.safetensors", 1)]
+    for name, times in [
+        *files,
+        ("DONE", 1),
+        ("state.pt", 1),
+        ("samples.npz", 1),
+        ("oof.parquet", 1),
+        ("ensemble.json", 1),
+    ]:
+        with full_at(disk, name, times):
+            train(make_recipe(), dataset, out=run, accelerator="cpu")
+        with pytest.raises(RunError):
+            load(run)
+        for member in run.members(("vit_mini",), 2):
+            if member.is_done:
+                require_member(member)
+            else:
+                with pytest.raises(DamagedError, match="not fully trained"):
+                    require_member(member)
+    train(make_recipe(), dataset, out=run, accelerator="cpu")
+    for fold in (0, 1):
+        assert (
+            run.member("vit_mini", fold).weights.read_bytes() == tiny_run.member("vit_mini", fold).weights.read_bytes()
+        )
+    pd.testing.assert_frame_equal(pd.read_parquet(run.oof), pd.read_parquet(tiny_run.oof))
+    assert run.ensemble.read_text() == tiny_run.ensemble.read_text()
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_in_prediction_costs_nothing(disk, undisturbed, cells):
+    from nonet.inference.predict import predict
+
+    ensemble, expected = undisturbed
+    out = disk.disk / "out"
+    for name in ("plan.json", "000000.parquet", "000001.parquet", "logits.parquet"):
+        with full_at(disk, name):
+            predict(ensemble, cells, out=out)
+        assert not (out / "predictions.csv").exists() and not (out / "logits.parquet").exists()
+    with full_at(disk, "plan.json", 2):  # as the results are there
+        predict(ensemble, cells, out=out)
+    predict(ensemble, cells, out=out)
+    for name in ("predictions.csv", "logits.parquet"):
+        assert (out / name).read_bytes() == (expected.folder / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_in_an_evaluation_costs_nothing(disk, tiny_run, tmp_path, without_drawings):
+    from nonet.report.evaluate import evaluate
+
+    expected = shutil.copytree(tiny_run.folder, tmp_path / "undisturbed") / "evaluation"
+    evaluate(expected.parent, num_resamples=20)
+    run = shutil.copytree(tiny_run.folder, disk.disk / "run")
+    for name in ("table.csv", "report.html", "model_card.md"):
+        with full_at(disk, name):
+            evaluate(run, num_resamples=20)
+        assert not (run / "evaluation" / name).exists()
+    evaluate(run, num_resamples=20)
+    names = sorted(path.name for path in expected.iterdir())
+    assert sorted(path.name for path in (run / "evaluation").iterdir()) == names
+    for path in expected.glob("*.csv"):
+        assert (run / "evaluation" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_read_only_run_predicts_as_any_other(tiny_run, cells, tmp_path, backend, caplog):
+    """Also where a backend's form of its networks is not there yet, and cannot be kept."""
+    from nonet.inference.load import load
+    from nonet.inference.predict import predict
+
+    run = shutil.copytree(tiny_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("compiled"))
+    with read_only(run):
+        ensemble = load(run, accelerator="cpu", backend=backend)
+        predicted = predict(ensemble, cells / "a", out=tmp_path / "out")
+        with pytest.raises(StorageError, match="read-only"):
+            predict(ensemble, cells / "a", out=run / "predictions")
+    assert ("cannot be kept" in caplog.text) == (backend == "openvino")
+    assert sorted(path.name for path in run.iterdir()) == sorted(
+        path.name for path in tiny_run.folder.iterdir() if path.name != "compiled"
+    )
+    expected = predict(load(run, accelerator="cpu", backend=backend), cells / "a", out=tmp_path / "expected")
+    assert (predicted.folder / "logits.parquet").read_bytes() == (expected.folder / "logits.parquet").read_bytes()

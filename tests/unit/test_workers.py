@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -89,6 +90,33 @@ def test_threads_that_are_left_early_begin_nothing_more():
     with closing(map_in_threads(done.append, range(1000), 2)) as results:
         next(results)
     assert len(done) <= 10 and set(done) <= set(range(10))
+
+
+HANGING = """
+import os, signal, threading
+from contextlib import closing
+from nonet import workers
+from nonet.cli.ending import leave, run_for_exit_status
+
+def hang(task):
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait()
+
+def command():
+    with closing(workers.map_in_threads(hang, ["a"], 1)) as results:
+        next(results)
+
+workers._LEFT_SECONDS = 0.1
+leave(run_for_exit_status(command))
+"""
+
+
+@pytest.mark.kill
+def test_a_command_that_is_stopped_does_not_wait_for_threads_that_hang(tmp_path):
+    """As they do that read from a network drive which is gone."""
+    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 143, done.stderr
+    assert "Run the same command again" in done.stderr
 
 
 def test_an_error_in_a_thread_arrives_in_its_place():

@@ -141,14 +141,16 @@ def _lock(path: Path, *, timeout: float) -> Iterator[None]:
 
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(FileLock(path, timeout=timeout))
+            # A mark in place of a lock would outlive a process that is killed, and keep out the next one.
+            held.enter_context(FileLock(path, timeout=timeout, fallback_to_soft=False))
         except Timeout:
             raise
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                 raise storage_error(error, path) from error
             logger.warning(
-                f"The file system of {path.parent} has no locks. Make sure that no other nonet writes there meanwhile."
+                f"The file system of {path.parent} has no locks, so nonet cannot know whether another process writes "
+                "there. Make sure that none does."
             )
         yield
 

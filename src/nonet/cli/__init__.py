@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 import nonet
 from nonet.cli.common import add_common_options
-from nonet.cli.ending import run_for_exit_status
+from nonet.cli.ending import leave, run_for_exit_status
 from nonet.cli.options import option_name, with_options
 from nonet.errors import NonetError, did_you_mean, printable
 from nonet.progress import AboveBars
@@ -103,7 +103,7 @@ def main() -> None:
     handler.setFormatter(LogFormatter("%(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    sys.exit(run_for_exit_status(_run_command))
+    leave(run_for_exit_status(_run_command))
 
 
 class LogFormatter(logging.Formatter):

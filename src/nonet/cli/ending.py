@@ -7,10 +7,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from nonet.artifacts.storage import storage_error
 from nonet.cli.options import with_options
 from nonet.errors import NonetError, printable
+from nonet.stopping import FROM_SCHEDULERS
 
 logger = logging.getLogger("nonet")
 
@@ -18,7 +20,7 @@ STOPPED = "Stopped. Run the same command again to continue."
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, as `kill` and cluster schedulers send it: handled as Ctrl-C."""
+    """A signal of `kill` or a scheduler, its argument: handled as Ctrl-C."""
 
 
 def run_for_exit_status(command: Callable[[], object]) -> int:
@@ -34,7 +36,8 @@ def run_for_exit_status(command: Callable[[], object]) -> int:
     Returns
     -------
     int
-        0; 2 for an error; 130 or 143 if stopped by Ctrl-C or SIGTERM.
+        0; 2 for an error; 128 + the signal's number if one stopped it: 130 for Ctrl-C, 143 for SIGTERM, 138 for
+        SIGUSR1.
     """
     _print_anything()
     try:
@@ -60,6 +63,17 @@ def run_for_exit_status(command: Callable[[], object]) -> int:
     return 0
 
 
+def leave(status: int) -> NoReturn:
+    """Exit, without waiting for threads that hang, as they do while a network drive is gone."""
+    workers = sys.modules.get("nonet.workers")  # not imported for this, as most mistakes end before it is
+    if status and workers and workers.threads_hang():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def say_error(error: NonetError) -> int:
     """Print an error, and return its exit status."""
     print(f"error: {printable(with_options(str(error)))}", file=sys.stderr)
@@ -76,21 +90,22 @@ def _print_anything() -> None:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that temporary files are removed."""
+    """Turn signals of schedulers into an exception, so that temporary files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def terminate(number: int, frame: object) -> None:
-        raise _Terminated
+        raise _Terminated(number)
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {number: signal.signal(number, terminate) for number in FROM_SCHEDULERS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stopped(stop: KeyboardInterrupt) -> int:
     print(f"\n{STOPPED}", file=sys.stderr)
-    return 143 if isinstance(stop, _Terminated) else 130
+    return 128 + (stop.args[0] if isinstance(stop, _Terminated) else signal.SIGINT)

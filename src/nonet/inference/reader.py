@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 
 from nonet.data.preprocess.cache import worker_pool
@@ -12,7 +12,17 @@ from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.inputs import Input
 from nonet.inference.prepared_input import PreparedInput, prepare_or_error
 from nonet.settings import Denoise
-from nonet.workers import GUARD, NoWorkersError, Workers, worker_count
+from nonet.workers import (
+    GUARD,
+    STALLED_SECONDS,
+    NoWorkersError,
+    StalledError,
+    Threads,
+    Workers,
+    result_however_late,
+    result_or_stall,
+    worker_count,
+)
 
 logger = logging.getLogger("nonet")
 
@@ -21,6 +31,7 @@ logger = logging.getLogger("nonet")
 WORKERS_PAY_FROM = 256
 _AHEAD = 2  # chunks; what is prepared waits in memory
 _TASKS_AT_ONCE = 8  # images that a process or thread is given together
+_MAX_STALLED = 3  # images in a row whose reading hangs; then the others would as well
 
 
 class Reader:
@@ -52,7 +63,9 @@ class Reader:
         self._crops, self._denoise, self._prepare = crops, denoise, prepare
         self._num_workers = worker_count(num_workers)
         self._use_processes = num_images >= WORKERS_PAY_FROM and self._num_workers > 1
-        self._pool: Workers | ThreadPoolExecutor
+        self._pool: Workers | Threads
+        self._waiting: deque[tuple[list, list[Future]]] = deque()
+        self._num_stalled = 0  # images in a row
 
     def __enter__(self) -> "Reader":
         if self._use_processes:
@@ -61,14 +74,14 @@ class Reader:
                 return self
             except NoWorkersError as error:
                 logger.warning(f"{error.message} Images are read in one process. {error.hint}")
-        self._pool = ThreadPoolExecutor(self._num_workers)
+        self._pool = Threads(self._num_workers)
         return self
 
     def __exit__(self, *about: object) -> None:
         if isinstance(self._pool, Workers):
             self._pool.stop()
         else:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.leave()
 
     def _start_processes(self) -> Workers:
         return worker_pool(self._num_workers, self._denoise)
@@ -76,7 +89,8 @@ class Reader:
     def read(self, chunks: Iterable[Sequence[Input]]) -> Iterator[list[PreparedInput | DataError]]:
         """Yield the prepared images of each chunk, with a DataError in place of those that cannot be read.
 
-        An image that kills the worker process reading it gets an error as well, and the others are read.
+        An image that kills the worker process reading it, or whose reading hangs, gets an error as well, and the others
+        are read. Threads that hang can only be waited for; a warning says so.
 
         Parameters
         ----------
@@ -89,16 +103,16 @@ class Reader:
         Raises
         ------
         DataError
-            If processes cannot be started at all.
+            If processes cannot be started at all, or the reading of one image after the other hangs.
         """
-        waiting: deque[tuple[list, list[Future]]] = deque()
+        waiting = self._waiting
         for chunk in chunks:
             tasks = [(one.path, self._crops, self._denoise) for one in chunk]
             waiting.append((tasks, self._submit(tasks)))
             if len(waiting) > _AHEAD:
-                yield self._collect(*waiting.popleft())
+                yield self._collect_first()
         while waiting:
-            yield self._collect(*waiting.popleft())
+            yield self._collect_first()
 
     def _submit(self, tasks: list) -> list[Future]:
         parts = [tasks[i : i + _TASKS_AT_ONCE] for i in range(0, len(tasks), _TASKS_AT_ONCE)]
@@ -107,27 +121,45 @@ class Reader:
         except BrokenProcessPool:  # died meanwhile; `_collect` deals with it
             return []
 
-    def _collect(self, tasks: list, futures: list[Future]) -> list[PreparedInput | DataError]:
+    def _collect_first(self) -> list[PreparedInput | DataError]:
+        tasks, futures = self._waiting[0]
         try:
-            results = [one for future in futures for one in future.result()]
-            if len(results) == len(tasks):
-                return results
-        except (BrokenProcessPool, CancelledError):  # cancelled when processes were replaced for an earlier chunk
-            pass
-        assert isinstance(self._pool, Workers)  # threads do not break
-        return self._prepare_one_by_one(tasks, self._replace(self._pool))
+            results = [one for i, future in enumerate(futures) for one in self._result(future, tasks, i)]
+        except (BrokenProcessPool, CancelledError, StalledError):  # cancelled when processes were replaced before
+            results = []
+        if len(results) < len(tasks):
+            assert isinstance(self._pool, Workers)  # threads do not break
+            results = self._prepare_one_by_one(tasks, self._replace(self._pool))
+        self._waiting.popleft()
+        return results
+
+    def _result(self, future: Future, tasks: list, part: int) -> list[PreparedInput | DataError]:
+        if isinstance(self._pool, Workers):
+            return result_or_stall(future)
+        names = [str(task[0]) for task in tasks[part * _TASKS_AT_ONCE : (part + 1) * _TASKS_AT_ONCE]]
+        return result_however_late(future, names[0] if len(names) == 1 else f"One of {names[0]} … {names[-1]}")
 
     def _prepare_one_by_one(self, tasks: list, pool: Workers) -> list[PreparedInput | DataError]:
-        """Prepare one image at a time, so that if a process dies, that image is the cause."""
+        """Prepare one image at a time, so that if a process dies or hangs, that image is the cause."""
         results = []
         for task in tasks:
             try:
-                results.append(pool.submit(self._prepare, task).result())
-            except BrokenProcessPool:
+                results.append(result_or_stall(pool.submit(self._prepare, task)))
+                self._num_stalled = 0
+            except (BrokenProcessPool, StalledError) as error:
                 pool = self._replace(pool)
-                error = f"{task[0]} could not be read now: the process that read it was killed. Was memory short?"
-                logger.warning(error)
-                results.append(UnreadableNowError(error))
+                reason = "the process that read it was killed. Was memory short?"
+                if isinstance(error, StalledError):
+                    reason = f"its reading hung for {STALLED_SECONDS / 60:.0f} minutes. Is its drive still connected?"
+                    self._num_stalled += 1
+                message = f"{task[0]} could not be read now: {reason}"
+                logger.warning(message)
+                results.append(UnreadableNowError(message))
+                if self._num_stalled == _MAX_STALLED:
+                    raise DataError(
+                        f"{message} So it was for {_MAX_STALLED} images in a row.",
+                        hint="Connect the drive, then run the same command again; finished work is kept.",
+                    ) from error
         return results
 
     def _replace(self, pool: Workers) -> Workers:

@@ -16,6 +16,7 @@ from nonet.errors import BusyError, NonetError, RunError, counted
 from nonet.models.backbones import get_backbone
 from nonet.progress import hide_progress, progress, progress_is_hidden
 from nonet.recipe import Recipe
+from nonet.stopping import SavedStops, end_processes, ignore_stops
 from nonet.training.ensemble import finish
 from nonet.training.inputs import Job, get_member_data, prepare, write_samples
 from nonet.training.members import choose_members, lock_free
@@ -127,7 +128,7 @@ def train_here(job: Job, names: Sequence[str], accelerator: str, num_devices: in
 
 def _launch(fabric: "Fabric", job: Job, members: Sequence[Member]) -> None:
     """Train in one process per device; a NonetError that one of them raises is raised here again."""
-    from torch.multiprocessing import ProcessRaisedException
+    from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
     try:
         errors = multiprocessing.get_context("spawn").SimpleQueue()
@@ -137,17 +138,27 @@ def _launch(fabric: "Fabric", job: Job, members: Sequence[Member]) -> None:
             hint="Check that /dev/shm exists and has some space. In Docker, --shm-size sets it. Or give `devices=1`.",
         ) from error
     before, port = set(multiprocessing.active_children()), os.environ.get("MASTER_PORT")
+
+    def end() -> None:
+        end_processes(set(multiprocessing.active_children()) - before)
+
     try:
-        # Bound, as Fabric searches the arguments for networks and fails on frozen dataclasses.
-        fabric.launch(partial(_train_in_process, job=job, members=members, errors=errors, hidden=progress_is_hidden()))
+        with SavedStops(end):
+            # Bound, as Fabric searches the arguments for networks and fails on frozen dataclasses.
+            hidden = progress_is_hidden()
+            fabric.launch(partial(_train_in_process, job=job, members=members, errors=errors, hidden=hidden))
+    except ProcessExitedException as error:
+        raise RunError(
+            f"A process of this training was killed: {error}.",
+            hint="Was memory short? Run the same command again; it resumes.",
+        ) from error
     except ProcessRaisedException:
         if errors.empty():
             raise
         kind, message, hint = errors.get()
         raise kind(message, hint) from None
     finally:
-        for process in set(multiprocessing.active_children()) - before:  # after Ctrl-C; otherwise there are none
-            process.terminate()
+        end()  # after an error, perhaps; otherwise there are none
         if port is None:  # Fabric leaves the free port it found; by the next training another program may use it
             os.environ.pop("MASTER_PORT", None)
 
@@ -156,6 +167,8 @@ def _train_in_process(
     fabric: "Fabric", job: Job, members: Sequence[Member], errors: "SimpleQueue", hidden: bool
 ) -> None:
     end_with_parent()
+    if not fabric.is_global_zero:
+        ignore_stops()
     hide_progress(hidden)
     try:
         train_members(fabric, job, members)

@@ -2,7 +2,7 @@
 
 No random generator has a state: each batch's seed is derived from (seed, architecture, fold, attempt, epoch, step).
 So a training that is killed and resumed from its last `state.pt` ends with the weights of an uninterrupted one, bit
-for bit.
+for bit. One that is asked to stop, by Ctrl-C or a scheduler, writes `state.pt` first.
 """
 
 import json
@@ -22,6 +22,7 @@ from nonet.models.tensors import to_device
 from nonet.models.views import no_views
 from nonet.progress import progress
 from nonet.recipe import Recipe
+from nonet.stopping import SavedStops
 from nonet.training.augment import Draws, augment, mix
 from nonet.training.distributed import broadcast_network
 from nonet.training.ema import WeightAverage
@@ -170,21 +171,28 @@ class MemberTraining:
 
     def _train(self, bar: tqdm) -> str | None:
         """Train this attempt to its end; return why the network died if it did."""
+        with SavedStops(self._save) as stops:
+            return self._train_epochs(bar, stops)
+
+    def _train_epochs(self, bar: tqdm, stops: SavedStops) -> str | None:
         saved = time.monotonic()
         while not self._is_finished():
             batches = self._epoch_batches(self.epoch)
             while self.step < len(batches):
                 try:
-                    self.loss_sum += self._train_batch(batches[self.step])
+                    with stops.held():
+                        self.loss_sum += self._train_batch(batches[self.step])
+                        self.step += 1
                 except DivergedError as error:
                     self.diverged = str(error)
                     return self.diverged
-                self.step += 1
                 bar.update()
                 if time.monotonic() - saved >= self.recipe.train.checkpoint_seconds and self.step < len(batches):
                     self._save()
                     saved = time.monotonic()
-            self._end_epoch(len(batches))
+            logits = self._evaluate()
+            with stops.held():
+                self._end_epoch(logits)
             last = self.history[-1]
             bar.set_postfix(macro_f1=f"{last['val_macro_f1']:.3f}", epoch=self.epoch, refresh=False)
             logger.debug(
@@ -216,19 +224,22 @@ class MemberTraining:
 
     def _train_batch(self, rows: np.ndarray) -> float:
         loss = self.compute_gradients(rows)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate(self.step)
+        self.optimiser.step()
+        self.average.update(self.network.module)
+        return loss
+
+    def _rate(self, step: int) -> float:
+        """Return the learning rate at a step of this epoch."""
         settings = self.recipe.optimiser
-        self.rate = learning_rate(
-            self.epoch * self.steps_per_epoch + self.step,
+        return learning_rate(
+            self.epoch * self.steps_per_epoch + step,
             self.recipe.train.epochs * self.steps_per_epoch,
             first=settings.learning_rate_first,
             last=settings.learning_rate_last,
             warmup_steps=round(settings.warmup_epochs * self.steps_per_epoch),
         )
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate
-        self.optimiser.step()
-        self.average.update(self.network.module)
-        return loss
 
     def compute_gradients(self, rows: np.ndarray) -> float:
         """Compute the gradients of the mean loss over a batch; they are stored in the network.
@@ -281,11 +292,15 @@ class MemberTraining:
         """Evaluates the average, which is what is stored in the end."""
         return Evaluator(cast(Classifier, self.average.network), self.member, self.data, self.recipe, self.fabric)
 
-    def _end_epoch(self, num_steps: int) -> None:
-        """Evaluate the average, add a line to the history, and hold the average if it is the best so far."""
+    def _evaluate(self) -> np.ndarray:
+        """Return the average's logits of the held-out images."""
         # All processes evaluate the same network and get the same numbers, so none stops while others train on.
         broadcast_network(self.fabric, self.average.network)
-        logits, truth = self.evaluator.logits(no_views()), self.data.truth
+        return self.evaluator.logits(no_views())
+
+    def _end_epoch(self, logits: np.ndarray) -> None:
+        """Add a line to the history, and hold the average if it is the best so far."""
+        truth = self.data.truth
         one_hot = torch.nn.functional.one_hot(torch.from_numpy(truth), logits.shape[1]).float()
         score = macro_f1(truth, logits)
         recall = [float((logits.argmax(1)[truth == k] == k).mean()) for k in np.unique(truth)]
@@ -299,8 +314,8 @@ class MemberTraining:
         self.history.append(
             {
                 "epoch": self.epoch,
-                "train_loss": self.loss_sum / num_steps,
-                "learning_rate": self.rate,
+                "train_loss": self.loss_sum / self.step,
+                "learning_rate": self._rate(self.step - 1),
                 "val_loss": float(compute_loss(self.recipe.loss, torch.from_numpy(logits), one_hot).mean()),
                 "val_macro_f1": score,
                 "val_balanced_accuracy": float(np.mean(recall)),

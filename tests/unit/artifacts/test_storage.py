@@ -92,7 +92,7 @@ def test_one_at_a_time(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
-@pytest.mark.parametrize("refusal", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("refusal", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP])
 @pytest.mark.parametrize("lock", [waiting_lock, lambda path: exclusive_lock(path, "busy", "wait")])
 def test_a_drive_without_locks_is_worked_on_with_a_warning(tmp_path, monkeypatch, caplog, refusal, lock):
     import fcntl

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,17 @@ def test_each_error_has_words_and_a_status(capsys, error, status, words):
     written = capsys.readouterr().err
     assert words in written
     assert "Traceback" not in written
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2"])
+def test_the_signal_of_a_scheduler_is_known_by_the_status(capsys, name):
+    """As a shell gives it to a program that the signal ended; nothing else ends with it."""
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    assert ending.run_for_exit_status(lambda: signal.raise_signal(number)) == 128 + number
+    assert "Run the same command again" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
 
 
 def test_a_mistake_of_nonet_is_not_hidden():

@@ -1,6 +1,7 @@
 """Reading ahead of the networks: an image whose reading kills its process is an error of that image alone."""
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -44,6 +45,65 @@ def test_a_process_that_dies_costs_one_image(read):
         ["e"],
     ]
     assert "poison" in found[1][1].message
+
+
+def stop_for_ever(task):
+    """SIGSTOP, which no other signal but SIGKILL comes through: as a read of a drive that is gone."""
+    path, _, _ = task
+    first_time = path.with_name(f"{path.name} was tried")
+    if "slow" in path.name or ("once" in path.name and not first_time.exists()):
+        first_time.touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return {"of": path.name}
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Longer than a process takes to start."""
+    monkeypatch.setattr("nonet.workers.STALLED_SECONDS", 6.0)
+
+
+@pytest.mark.kill
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP")
+def test_a_process_that_hangs_costs_one_image_and_none_if_it_is_read_later(read, impatient):
+    found = read([["a", "once"], ["b", "slow", "c"], ["d"]], stop_for_ever, 2)
+    assert [[one["of"] if isinstance(one, dict) else type(one) for one in chunk] for chunk in found] == [
+        ["a", "once"],
+        ["b", UnreadableNowError, "c"],
+        ["d"],
+    ]
+    assert "slow" in found[1][1].message
+
+
+@pytest.mark.kill
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP")
+def test_a_drive_that_is_gone_ends_the_prediction(read, monkeypatch):
+    monkeypatch.setattr("nonet.workers.STALLED_SECONDS", 2.0)
+    with pytest.raises(DataError, match=r"slow 2 .* 3 images in a row") as caught:
+        read([[f"slow {number}" for number in range(9)]], stop_for_ever, 2)
+    assert "same command again" in caught.value.hint
+
+
+def test_a_thread_that_hangs_is_reported_and_waited_for(read, monkeypatch, caplog):
+    monkeypatch.setattr("nonet.workers.STALLED_SECONDS", 0.02)
+    there = threading.Event()
+
+    class Reconnect(logging.Handler):
+        def emit(self, record):
+            there.set()
+
+    def wait(task):
+        if "slow" in task[0].name:
+            assert there.wait(60)
+        return task[0].name
+
+    handler = Reconnect()
+    logging.getLogger("nonet").addHandler(handler)
+    try:
+        assert read([["a"], ["slow"], ["b"]], wait, 1) == [["a"], ["slow"], ["b"]]
+    finally:
+        logging.getLogger("nonet").removeHandler(handler)
+    assert "slow" in caplog.text
 
 
 def this_process(task):

@@ -245,9 +245,9 @@ class Script:
         real = MemberTraining._end_epoch
         monkeypatch.setattr(member_module, "macro_f1", lambda *_: scores[min(len(self.weights), len(scores) - 1)])
 
-        def end_epoch(training, num_steps):
+        def end_epoch(training, logits):
             state = training.average.network.state_dict()
-            real(training, num_steps)
+            real(training, logits)
             self.weights.append({k: v.clone() for k, v in state.items()})
 
         monkeypatch.setattr(MemberTraining, "_end_epoch", end_epoch)

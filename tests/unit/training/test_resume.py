@@ -37,10 +37,20 @@ def uninterrupted(recipe, tiny_dataset, tmp_path_factory) -> Run:
     return train(recipe, tiny_dataset, out=tmp_path_factory.mktemp("whole") / "run", accelerator="cpu")
 
 
-def assert_same_run(run: Run, reference: Run):
+def assert_same_figures(run: Run, reference: Run):
     for fold in (0, 1):
         resumed, expected = run.member("vit_mini", fold), reference.member("vit_mini", fold)
         assert resumed.weights.read_bytes() == expected.weights.read_bytes()
+        assert sorted(p.name for p in resumed.folder.iterdir()) == sorted(p.name for p in expected.folder.iterdir())
+    pd.testing.assert_frame_equal(pd.read_parquet(run.oof), pd.read_parquet(reference.oof))
+    assert run.ensemble.read_text() == reference.ensemble.read_text()
+
+
+def assert_same_run(run: Run, reference: Run):
+    """Of one recipe: the histories and what DONE says are the same, too."""
+    assert_same_figures(run, reference)
+    for fold in (0, 1):
+        resumed, expected = run.member("vit_mini", fold), reference.member("vit_mini", fold)
         histories = [[json.loads(line) for line in m.history.read_text().splitlines()] for m in (resumed, expected)]
         for line in itertools.chain(*histories):
             del line["seconds"]
@@ -49,9 +59,6 @@ def assert_same_run(run: Run, reference: Run):
         for facts in done:
             del facts["seconds"], facts["files"]["history.jsonl"], facts["sha256"]
         assert done[0] == done[1]
-        assert sorted(p.name for p in resumed.folder.iterdir()) == sorted(p.name for p in expected.folder.iterdir())
-    pd.testing.assert_frame_equal(pd.read_parquet(run.oof), pd.read_parquet(reference.oof))
-    assert run.ensemble.read_text() == reference.ensemble.read_text()
 
 
 class PulledPlug(BaseException):
@@ -173,7 +180,7 @@ def flip_a_bit(path):
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("broken", ["the last", "the last, of another member", "both"])
+@pytest.mark.parametrize("broken", ["the last", "the last, cut in half", "the last, of another member", "both"])
 def test_a_damaged_state_is_not_trained_on(recipe, tiny_dataset, uninterrupted, tmp_path, monkeypatch, caplog, broken):
     """The one before is used, or training starts from the beginning; the weights are the same either way."""
 
@@ -190,6 +197,8 @@ def test_a_damaged_state_is_not_trained_on(recipe, tiny_dataset, uninterrupted, 
         state = read_state(member, "cpu")
         write_state(run.member("vit_mini", 1), state)
         run.member("vit_mini", 1).state.replace(member.state)
+    elif broken == "the last, cut in half":
+        os.truncate(member.state, member.state.stat().st_size // 2)
     else:
         for path in [member.state, member.previous_state][: 2 if broken == "both" else 1]:
             flip_a_bit(path)
@@ -242,3 +251,108 @@ def test_a_recipe_edited_in_the_run_folder_is_not_believed(recipe, tiny_dataset,
     run.recipe.write_text(edited.to_toml())
     with pytest.raises(RunError, match="recipe"):
         train(edited, tiny_dataset, out=run.folder, accelerator="cpu")
+
+
+class Asked(BaseException):
+    """By a signal, to stop."""
+
+
+@pytest.fixture(params=["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"])
+def ask(request):
+    """A function that sends this process a signal, whose handler raises Asked."""
+    if not hasattr(signal, request.param):
+        pytest.skip("a signal of POSIX")
+    number = getattr(signal, request.param)
+
+    def handle(number, frame):
+        raise Asked
+
+    before = signal.signal(number, handle)
+    yield lambda: signal.raise_signal(number)
+    assert signal.getsignal(number) is handle
+    signal.signal(number, before)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("moment", ["in a step", "while the epoch is evaluated", "while the state is written"])
+def test_asked_to_stop_it_saves_its_state_first(
+    moment, ask, make_recipe, recipe, tiny_dataset, uninterrupted, tmp_path, monkeypatch
+):
+    """No step is computed twice, although the state is otherwise written at the end of an epoch only."""
+    recipe = load_recipe(recipe, ["train.checkpoint_seconds=1000000"])
+    steps, evaluations, writes, real = [], [], [], MemberTraining.compute_gradients
+    real_evaluate, real_write = MemberTraining._evaluate, write_state
+
+    def gradients(training, rows):
+        loss = real(training, rows)
+        steps.append((training.member.fold, training.epoch, training.step))
+        if moment == "in a step" and len(steps) == 2:
+            ask()
+        return loss
+
+    def evaluate(training):
+        logits = real_evaluate(training)
+        evaluations.append(training.epoch)
+        if moment == "while the epoch is evaluated" and len(evaluations) == 2:
+            ask()
+        return logits
+
+    def write(member, state):
+        writes.append(member)
+        if moment == "while the state is written" and len(writes) == 2:
+            ask()
+        real_write(member, state)
+
+    monkeypatch.setattr(MemberTraining, "compute_gradients", gradients)
+    monkeypatch.setattr(MemberTraining, "_evaluate", evaluate)
+    monkeypatch.setattr("nonet.training.member.write_state", write)
+    run = Run(tmp_path / "run")
+    with pytest.raises(Asked):
+        train(recipe, tiny_dataset, out=run, accelerator="cpu")
+    asked_at = len(steps)
+    state = read_state(run.member("vit_mini", 0), "cpu")["progress"]
+    _, epoch, step = steps[-1]
+    assert (state["epoch"], state["step"]) == ((epoch + 1, 0) if moment.endswith("written") else (epoch, step + 1))
+    train(recipe, tiny_dataset, out=run, accelerator="cpu")
+    assert len(steps) == len(set(steps)) > asked_at
+    assert_same_figures(run, uninterrupted)
+
+
+@pytest.mark.training
+def test_a_signal_whose_handler_returns_stops_nothing(recipe, tiny_dataset, uninterrupted, tmp_path, monkeypatch):
+    """Some programs that start others only take note of SIGTERM, and stop them by another signal."""
+    heard, real = [], MemberTraining.compute_gradients
+
+    def gradients(training, rows):
+        if not heard:
+            signal.raise_signal(signal.SIGTERM)
+        return real(training, rows)
+
+    monkeypatch.setattr(MemberTraining, "compute_gradients", gradients)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        run = train(recipe, tiny_dataset, out=tmp_path / "run", accelerator="cpu")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+    assert_same_run(run, uninterrupted)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("ask", ["SIGINT"], indirect=True)
+def test_a_second_interrupt_does_not_wait(ask, make_recipe, tiny_dataset, tmp_path, monkeypatch):
+    """Ctrl-C twice: neither for the end of the step nor for the state."""
+    ended, real = [], MemberTraining.compute_gradients
+
+    def gradients(training, rows):
+        loss = real(training, rows)
+        ask()
+        ask()
+        ended.append(loss)
+        return loss
+
+    monkeypatch.setattr(MemberTraining, "compute_gradients", gradients)
+    run = Run(tmp_path / "run")
+    with pytest.raises(Asked):
+        train(make_recipe(), tiny_dataset, out=run, accelerator="cpu")
+    assert not ended and not run.member("vit_mini", 0).state.exists()

@@ -314,7 +314,11 @@ def _fill(
     """Prepare images and append them to the caches, chunk by chunk."""
     with (
         progress(total=total, initial=total - len(jobs), description=description, unit="images") as bar,
-        closing(map_in_threads(partial(_prepare, settings), jobs, worker_count(num_workers))) as images,
+        closing(
+            map_in_threads(
+                partial(_prepare, settings), jobs, worker_count(num_workers), describe_task=lambda job: str(job.path)
+            )
+        ) as images,
     ):
         while chunk := list(islice(images, CHUNK_SIZE)):
             for cache in caches:

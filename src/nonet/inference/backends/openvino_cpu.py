@@ -1,9 +1,11 @@
 """OpenVINO on a CPU: networks without torch, from a form that is made of each member once and kept in the run."""
 
 import logging
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -187,11 +189,15 @@ class OpenVinoBackend:
     def _keep(self, form: Compiled, model: "openvino.Model") -> "openvino.Model":
         """Write a form, and return what was written: the same run gives the same numbers the first time and later.
 
-        Where it cannot be written, because the run is read-only or the disk is full, the model itself will do.
+        Where it cannot be written, because the run is read-only or the disk is full, it is written elsewhere for now.
         """
         try:
             form.write(model)
+            return form.read(self.core)
         except StorageError as error:
             logger.warning(f"The network that was prepared for OpenVINO cannot be kept: {error.message}")
-            return model
-        return form.read(self.core)
+        # Windows keeps files that are in use; the rest are gone, although OpenVINO reads on.
+        with tempfile.TemporaryDirectory(prefix="nonet-", ignore_cleanup_errors=True) as folder:
+            structure, weights = Path(folder, form.structure.name), Path(folder, form.weights.name)
+            openvino.serialize(model, structure, weights)
+            return self.core.read_model(structure, weights)
