@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -90,20 +91,24 @@ def ignore_stops() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def end_processes(processes: Collection["BaseProcess"]) -> None:
-    """End processes that share a training, of which the one that saves the work does not ignore SIGTERM.
+def end_processes(processes: Collection["BaseProcess"], *, one_saves: bool = False) -> None:
+    """Ask processes to end, and end those that still run after the time that schedulers grant.
 
     Parameters
     ----------
     processes : collection of Process
-        None of them runs afterwards.
+    one_saves : bool
+        Whether only one of them has work to save, and the others ignore the signals that ask to stop.
     """
     from multiprocessing.connection import wait  # here, as every command imports this module
 
     for process in processes:
         process.terminate()
-    if processes:  # else it would wait in vain
-        wait([process.sentinel for process in processes], timeout=GRACE)
+    end, running = time.monotonic() + GRACE, {process.sentinel for process in processes}
+    while running and (seconds_left := end - time.monotonic()) > 0:
+        ended = wait(running, timeout=seconds_left)
+        running -= set(ended)
+        if ended and one_saves:
+            break
     for process in processes:
         process.kill()
-        process.join()

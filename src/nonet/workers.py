@@ -11,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, 
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
@@ -161,9 +162,14 @@ class Workers(ProcessPoolExecutor):
         with _interrupts_held():
             return super().submit(*arguments, **options)
 
+    @property
+    def processes(self) -> list[BaseProcess]:
+        """Those that have been started."""
+        return list((self._processes or {}).values())
+
     def stop(self) -> None:
         """Stop at once, without waiting for tasks."""
-        for process in list((self._processes or {}).values()):  # from Python 3.14 on: kill_workers
+        for process in self.processes:  # from Python 3.14 on: kill_workers
             process.kill()  # as one that hangs may not see SIGTERM
         self.shutdown(cancel_futures=True)
 

@@ -1,5 +1,6 @@
 """Faults of a machine in the middle of the work: what is said, and the figures of an undisturbed run afterwards."""
 
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSI
 
 #: Trains slowly, so that a test comes in time, and writes no state of itself in the first epoch.
 TRAIN = """
-import sys, time
+import json, sys, time
 from pathlib import Path
 
 from nonet.cli.ending import run_for_exit_status
@@ -32,21 +33,20 @@ from nonet.recipe import Recipe
 from nonet.training.launch import train
 from nonet.training.member import MemberTraining
 
-recipe, dataset, out, devices = sys.argv[1:]
+recipe, dataset, out, options = sys.argv[1:]
 real = MemberTraining._train_batch
 
 def train_batch(training, rows):
     if training.step >= 2:
-        Path(out, f"at work {training.fabric.global_rank}").touch()
+        Path(out, f"at work {training.member.fold} {training.fabric.global_rank}").touch()
         time.sleep(0.3)
     return real(training, rows)
 
 MemberTraining._train_batch = train_batch
 
 if __name__ == "__main__":
-    options = {"accelerator": "cpu", "devices": int(devices)}
-    recipe = Recipe.model_validate_json(recipe)
-    sys.exit(run_for_exit_status(lambda: train(recipe, dataset, out=out, **options)))
+    options, recipe = json.loads(options), Recipe.model_validate_json(recipe)
+    sys.exit(run_for_exit_status(lambda: train(recipe, dataset, out=out, accelerator="cpu", **options)))
 """
 
 
@@ -60,16 +60,21 @@ def undisturbed(recipe, tiny_dataset, tmp_path_factory):
     return train(recipe, tiny_dataset, out=tmp_path_factory.mktemp("undisturbed") / "run", accelerator="cpu")
 
 
+#: Options of `train`, and the processes that they start: of which fold and rank.
+MEMBERS_AT_ONCE = {"devices": 2}, [(0, 0), (1, 0)]
+SHARED_MEMBER = {"devices_per_member": 2}, [(0, 0), (0, 1)]
+
+
 @pytest.fixture
 def slow_training(recipe, tiny_dataset, tmp_path):
-    """A function of the number of devices: a command that trains slowly, where, and whether it is in its third step."""
+    """A function of one of these: a command that trains slowly, where, and whether all processes are in step three."""
 
-    def make(devices):
+    def make(options, processes):
         (tmp_path / "script.py").write_text(TRAIN)
         run = Run(tmp_path / "run")
-        words = [recipe.model_dump_json(), tiny_dataset.folder, run, devices]
+        words = [recipe.model_dump_json(), tiny_dataset.folder, run, json.dumps(options)]
         command = [sys.executable, tmp_path / "script.py", *map(str, words)]
-        marks = [run.folder / f"at work {rank}" for rank in range(devices)]
+        marks = [run.folder / f"at work {fold} {rank}" for fold, rank in processes]
         return command, run, lambda: all(mark.exists() for mark in marks)
 
     return make
@@ -85,13 +90,13 @@ def assert_same_figures(run, reference):
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize(("name", "devices"), [("SIGUSR1", 1), ("SIGTERM", 2)])
+@pytest.mark.parametrize(("name", "how"), [("SIGUSR1", MEMBERS_AT_ONCE), ("SIGTERM", SHARED_MEMBER)])
 def test_a_training_that_a_scheduler_stops_has_saved_its_state(
-    slow_training, recipe, tiny_dataset, undisturbed, name, devices
+    slow_training, recipe, tiny_dataset, undisturbed, name, how
 ):
     """In the middle of an epoch; meanwhile, no other process may train the run."""
     number = getattr(signal, name)
-    command, run, at_work = slow_training(devices)
+    command, run, at_work = slow_training(*how)
 
     def second_is_refused():
         if not at_work():
@@ -102,17 +107,18 @@ def test_a_training_that_a_scheduler_stops_has_saved_its_state(
 
     status, errors = interrupt(command, second_is_refused, number=number, whole_group=False)
     assert (status, errors.count("Run the same command again"), "Traceback" in errors) == (128 + number, 1, False)
-    progress = read_state(run.member("vit_mini", 0), "cpu")["progress"]
-    assert progress["epoch"] == 0 and progress["step"] >= 3
+    for fold in {fold for fold, _ in how[1]}:
+        progress = read_state(run.member("vit_mini", fold), "cpu")["progress"]
+        assert progress["epoch"] == 0 and progress["step"] >= 3
     train(recipe, tiny_dataset, out=run, accelerator="cpu")
-    if devices == 1:  # two processes add up gradients in another order
+    if how != SHARED_MEMBER:  # two processes add up gradients in another order
         assert_same_figures(run, undisturbed)
 
 
 @pytest.mark.kill
 def test_a_training_with_a_process_that_is_killed_says_so_and_resumes(slow_training, recipe, tiny_dataset):
     """By the system, say, where memory is short: the others do not wait for it."""
-    command, run, at_work = slow_training(2)
+    command, run, at_work = slow_training(*SHARED_MEMBER)
     started = psutil.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         while not at_work():

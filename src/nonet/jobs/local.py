@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from nonet.jobs.gpus import count_gpus
 from nonet.jobs.tasks import MAX_DEATHS, Needs, Outcome, Task, call, environment_of, lost, outcome_of, pack
+from nonet.stopping import end_processes
 from nonet.workers import Workers
 
 
@@ -47,6 +48,7 @@ class LocalEngine:
                         else:
                             yield lost(task, "its process died")
         finally:
+            end_processes([process for slot in slots for process in slot.pool.processes])  # a training saves its state
             for slot in slots:
                 slot.pool.stop()
 

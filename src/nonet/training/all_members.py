@@ -140,7 +140,7 @@ def _launch(fabric: "Fabric", job: Job, members: Sequence[Member]) -> None:
     before, port = set(multiprocessing.active_children()), os.environ.get("MASTER_PORT")
 
     def end() -> None:
-        end_processes(set(multiprocessing.active_children()) - before)
+        end_processes(set(multiprocessing.active_children()) - before, one_saves=True)
 
     try:
         with SavedStops(end):

@@ -257,7 +257,7 @@ class Asked(BaseException):
     """By a signal, to stop."""
 
 
-@pytest.fixture(params=["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"])
+@pytest.fixture
 def ask(request):
     """A function that sends this process a signal, whose handler raises Asked."""
     if not hasattr(signal, request.param):
@@ -274,7 +274,18 @@ def ask(request):
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("moment", ["in a step", "while the epoch is evaluated", "while the state is written"])
+@pytest.mark.parametrize(
+    ("ask", "moment"),
+    [
+        ("SIGTERM", "in a step"),
+        ("SIGTERM", "while the epoch is evaluated"),
+        ("SIGTERM", "while the state is written"),
+        ("SIGINT", "in a step"),
+        ("SIGUSR1", "in a step"),
+        ("SIGHUP", "in a step"),
+    ],
+    indirect=["ask"],
+)
 def test_asked_to_stop_it_saves_its_state_first(
     moment, ask, make_recipe, recipe, tiny_dataset, uninterrupted, tmp_path, monkeypatch
 ):
