@@ -125,7 +125,8 @@ class Threads(ThreadPoolExecutor):
         for thread in threading.enumerate():
             if thread.name.startswith(self._name):
                 thread.join(max(0.0, end - time.monotonic()))
-                _left.append(thread)
+                if thread.is_alive():
+                    _left.append(thread)
 
 
 def threads_hang() -> bool:

@@ -158,7 +158,8 @@ def _launch(fabric: "Fabric", job: Job, members: Sequence[Member]) -> None:
         kind, message, hint = errors.get()
         raise kind(message, hint) from None
     finally:
-        end()  # after an error, perhaps; otherwise there are none
+        for process in set(multiprocessing.active_children()) - before:  # after a second Ctrl-C; else there are none
+            process.kill()
         if port is None:  # Fabric leaves the free port it found; by the next training another program may use it
             os.environ.pop("MASTER_PORT", None)
 
