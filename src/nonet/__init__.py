@@ -33,6 +33,8 @@ HOMES = {
     "Ensemble": "nonet.inference.ensemble",
     "predict": "nonet.inference.predict",
     "shard_images": "nonet.inference.sharding",
+    "predict_shards": "nonet.inference.predict_shards",
+    "predict_shard": "nonet.inference.predict_shard",
     "count": "nonet.differential.count",
     "compare": "nonet.differential.compare",
     "serve": "nonet.review.serve",

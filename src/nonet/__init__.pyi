@@ -19,6 +19,8 @@ from nonet.evaluation.score import score as score
 from nonet.inference.ensemble import Ensemble as Ensemble
 from nonet.inference.load import load as load
 from nonet.inference.predict import predict as predict
+from nonet.inference.predict_shard import predict_shard as predict_shard
+from nonet.inference.predict_shards import predict_shards as predict_shards
 from nonet.inference.sharding import shard_images as shard_images
 from nonet.models.listing import list_backbones as list_backbones
 from nonet.recipe import Recipe as Recipe

@@ -77,6 +77,11 @@ def printable(text: object) -> str:
     return "".join(_escaped(one) if _is_control(one) else one for one in str(text))
 
 
+def one_line(text: object) -> str:
+    """Return text that is safe to print, on one line: every run of white space becomes a space."""
+    return " ".join(printable(text).split())
+
+
 def _is_control(one: str) -> bool:
     # Cc: control characters; Cf: among others, those that turn the direction of writing; Cs: bytes that are not UTF-8.
     return one not in "\n\t" and unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")

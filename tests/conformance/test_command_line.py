@@ -23,6 +23,7 @@ PUBLIC = {
 }
 #: Parameters of commands that combine several functions, or exist on the command line only.
 OWN = {
+    "predict": {"on", "address", "devices", "job"},
     "evaluate": {"robustness", "options"},
     "demo": {"serve", "port"},
     "add": {"password_file"},

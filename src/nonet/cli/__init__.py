@@ -45,8 +45,8 @@ COMMANDS = {
     "evaluation:score": "Score predictions against a table of labels: macro-F1 and the challenge's other scores, "
     "accuracy, each class.",
     "prediction:predict": 'Predict new images: label or "unidentified", probabilities and prediction set of each, in '
-    "predictions.csv.\n\nExit status 1 if images could not be read now but may be later; the same command then "
-    "predicts only these.",
+    "predictions.csv; of shards, in a Parquet file each.\n\nExit status 1 if images could not be read now but may be "
+    "later, or shards were set aside; the same command then predicts only these.",
     "differential:count": "Count the cells of each case of a prediction: shares with exact intervals, corrected for "
     "known confusions; as CSV, JSON, a page to print and, with --fhir, HL7 FHIR.",
     "differential:compare": "Compare a count with a person's, cell by cell or case by case: kappa, sensitivity and "

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nonet.artifacts.predictions_csv import NAME as PREDICTIONS
-from nonet.artifacts.storage import FolderKind, require_usable_folder
+from nonet.artifacts.shard_results import AGAIN, is_of_shards
+from nonet.artifacts.storage import FolderKind, read_json, require_usable_folder
 from nonet.errors import DataError
 from nonet.evaluation.interval_options import require_confidence
 
@@ -23,7 +24,7 @@ FOLDER = FolderKind(
 
 
 class HasFolder(Protocol):
-    """The result of `nonet.predict`."""
+    """The result of `nonet.predict` or `nonet.predict_shards`."""
 
     @property
     def folder(self) -> Path:
@@ -45,8 +46,8 @@ def count(
 
     Parameters
     ----------
-    predictions : path or Predictions
-        The folder of "nonet predict". Its column `case` says which images belong together.
+    predictions : path, Predictions or ShardPredictions
+        The folder of "nonet predict", of images or of shards. Its column `case` says which images belong together.
     out : path, optional
         Folder for the results; by default "differential" in the folder of predictions.
     confidence : float in (0, 1)
@@ -65,7 +66,7 @@ def count(
     DataError
         If the folder has no predictions, `confidence` is out of range, or a package is missing.
     DamagedError
-        If predictions.csv or confusions.csv cannot be read as such.
+        If predictions.csv, a result of a shard, or confusions.csv cannot be read as such.
     StorageError
         If `out` holds other files.
     """
@@ -73,7 +74,8 @@ def count(
     source = get_folder(predictions)
     folder = source / "differential" if out is None else Path(out).expanduser()
     require_usable_folder(folder, FOLDER)
-    require_predictions(source)
+    if not is_of_shards(source):
+        require_predictions(source)
     from nonet.differential.counting import count_cases
 
     return count_cases(source, folder, confidence=confidence, fhir=fhir)
@@ -87,6 +89,13 @@ def get_folder(predictions: str | Path | HasFolder) -> Path:
 def require_predictions(folder: Path) -> Path:
     """Return the path of a folder's predictions.csv; DataError if there is none."""
     file = folder / PREDICTIONS
+    if is_of_shards(folder):
+        raise DataError(
+            f"{folder} holds a prediction of shards, which has no {PREDICTIONS}.",
+            hint='"nonet count" counts it. For anything else, predict the images of these cases as images.',
+        )
+    if "num_shards" in read_json(folder / "plan.json"):
+        raise DataError(f"{folder} holds an unfinished prediction of shards.", hint=AGAIN)
     if not file.is_file():
         raise DataError(
             f"{folder} has no {PREDICTIONS}.", hint='Give a folder that "nonet predict RUN CELLS --out FOLDER" wrote.'

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,15 @@ from nonet.artifacts.confusions import NAME, REJECTED, KnownConfusions
 from nonet.artifacts.csv_files import write_csv
 from nonet.artifacts.predictions_csv import predicted_classes, read_predictions
 from nonet.artifacts.run import now, write_json, write_text
+from nonet.artifacts.shard_results import AGAIN, is_of_shards, read_counts, read_results
 from nonet.artifacts.storage import prepare_folder, read_json
 from nonet.cells import UNIDENTIFIED
 from nonet.differential.count import FOLDER, require_predictions
 from nonet.differential.fhir import make_bundle, require_fhir
 from nonet.differential.page import render_page
-from nonet.differential.shares import RESEARCH_USE, Differential, count_case
+from nonet.differential.shares import RESEARCH_USE, Differential, Tally, count_case
 from nonet.differential.tables import to_dict, to_table
-from nonet.errors import DataError, printable
+from nonet.errors import DataError, counted, printable
 from nonet.page.numbers import percent, percent_range
 from nonet.progress import progress
 
@@ -71,13 +73,12 @@ def count_cases(source: Path, folder: Path, *, confidence: float, fhir: bool) ->
     """Count the cells of each case of a folder of predictions, and write the differentials; see `nonet.count`."""
     if fhir:
         require_fhir()
-    table, classes = open_predictions(source)
+    tallies, classes = _tally_shards(source) if is_of_shards(source) else _tally_table(source)
     known = _known_confusions(source, classes)
-    notes = list(_notes(source, len(table), known))
-    parts = list(table.groupby("case", sort=False))
+    notes = list(_notes(source, sum(tally.total() for tally in tallies.values()), known))
     cases = [
-        count_case(str(name), part["label"], part["reason"], classes, known=known, confidence=confidence)
-        for name, part in progress(parts, description="counting", unit="cases")
+        count_case(name, tally, classes, known=known, confidence=confidence)
+        for name, tally in progress(tallies.items(), total=len(tallies), description="counting", unit="cases")
     ]
     made = Differentials(folder, cases, notes)
     prepare_folder(folder, FOLDER)
@@ -92,10 +93,33 @@ def count_cases(source: Path, folder: Path, *, confidence: float, fhir: bool) ->
     return made
 
 
+def _tally_table(folder: Path) -> tuple[dict[str, Tally], list[str]]:
+    """Count the labels of each case in predictions.csv, and return the classes of the run as well."""
+    table, classes = open_predictions(folder)
+    parts = table.groupby("case", sort=False)
+    return {str(name): Counter(zip(part["label"], part["reason"])) for name, part in parts}, classes
+
+
+def _tally_shards(folder: Path) -> tuple[dict[str, Tally], list[str]]:
+    """Count the labels of each case in the results of shards, of which a few thousand rows are in memory at a time."""
+    tallies: dict[str, Tally] = {}
+    index = read_results(folder)
+    for kinds in progress(read_counts(folder, index), total=len(index["shards"]), description="reading", unit="shards"):
+        for (case, label, reason), num in kinds.items():
+            if label not in (*index["classes"], UNIDENTIFIED, ""):
+                raise DataError(f'{folder} has the label "{label}", which is none of the classes.', hint=AGAIN)
+            tallies.setdefault(case or NO_CASE, Counter())[label, reason] += num
+    if not tallies:
+        raise DataError(f"{folder} has no result of a shard.", hint=AGAIN)
+    return tallies, index["classes"]
+
+
 def _notes(folder: Path, num_rows: int, known: KnownConfusions | None) -> Iterator[str]:
     predicted = read_json(folder / "plan.json").get("num_images")
     if predicted not in (None, num_rows):
         yield f"predictions.csv has {num_rows:,} rows, but {predicted:,} images were predicted: it was changed since."
+    if is_of_shards(folder) and (aside := read_results(folder)["set_aside"]):
+        yield f"{counted(len(aside), 'shard was', 'shards were')} set aside and not counted, first {aside[0]}."
     if known is None:
         yield "The ensemble's confusions are not known, so nothing is corrected for them."
 

@@ -13,6 +13,8 @@ from nonet.differential.correction import CorrectedShares, correct_shares
 from nonet.differential.groups import NOT_COUNTED, PER_100, get_groups, is_white, standard_code
 from nonet.differential.intervals import clopper_pearson, rate_interval
 
+#: (label, reason) → number of images.
+Tally = Counter[tuple[str, str]]
 RESEARCH_USE = "Research use only. Not for diagnostic use."
 #: How many cells laboratories count.
 USUAL_COUNTS = (100, 200, 400)
@@ -101,8 +103,7 @@ class Differential:
 
 def count_case(
     case: str,
-    labels: Sequence[str],
-    reasons: Sequence[str],
+    tally: Tally,
     classes: Sequence[str],
     *,
     known: KnownConfusions | None = None,
@@ -114,10 +115,9 @@ def count_case(
     ----------
     case : str
         Its name.
-    labels : sequence of str, shape (n,)
-        A class, "unidentified", or "" for an image that could not be read.
-    reasons : sequence of str, shape (n,)
-        Why a cell has no class; not looked at where it has one.
+    tally : Counter
+        (label, reason) → number of images. A label is a class, "unidentified", or "" for an image that could not be
+        read; a reason says why a cell has no class, and is not looked at where it has one.
     classes : sequence of str
         The C classes of the run.
     known : KnownConfusions, optional
@@ -129,10 +129,13 @@ def count_case(
     -------
     Differential
     """
-    counts = Counter(label for label in labels if label not in ("", UNIDENTIFIED))
-    without = Counter(
-        reason or label or UNREADABLE for label, reason in zip(labels, reasons) if label in ("", UNIDENTIFIED)
-    )
+    counts: Counter[str] = Counter()
+    without: Counter[str] = Counter()
+    for (label, reason), num in tally.items():
+        if label in ("", UNIDENTIFIED):
+            without[reason or label or UNREADABLE] += num
+        else:
+            counts[label] += num
     white = [label for label in in_order_of_maturation(classes) if is_white(label)]
     others = {label: standard_code(label) for label in counts if not is_white(label)}
     total = sum(counts[code] for code in white)
@@ -142,7 +145,7 @@ def count_case(
     apart = without + Counter({NOT_COUNTED[code]: counts[label] for label, code in others.items()})
     return Differential(
         case=case,
-        num_images=len(labels),
+        num_images=tally.total(),
         num_counted=total,
         classes=shares[: len(white)],
         groups=shares[len(white) :],

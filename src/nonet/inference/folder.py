@@ -75,6 +75,9 @@ class PredictionFolder:
         The folder.
     """
 
+    #: Whether what is predicted are shards; such folders have other files.
+    of_shards = False
+
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
         self.plan_file, self.csv, self.logits, self.confusions, self.submission = (
@@ -100,6 +103,9 @@ class PredictionFolder:
             If the folder is not nonet's, or something in it is in the way.
         """
         require_usable_folder(self.path, _FOLDER)
+        if (stored := self.read_plan()) and ("num_shards" in stored) != self.of_shards:
+            what = "images" if self.of_shards else "shards"
+            raise StorageError(f"{self} contains a prediction of {what}.", hint="Give another `out`.")
         hint = "Move it away, or give another `out`."
         for file in (self.plan_file, self.csv, self.logits, self.confusions, self.submission):
             if file.is_dir():
@@ -136,7 +142,7 @@ class PredictionFolder:
     def finished_counts(self, plan: dict) -> dict[str, int] | None:
         """Return the counts of `Predictions` if the folder contains this prediction, finished and intact; else None."""
         stored = self.read_plan()
-        if "finished" not in stored or stored["pending"] or _differing(stored, plan):
+        if "finished" not in stored or stored["pending"] or differing_keys(stored, plan):
             return None
         if not all(_is_whole(file, stored) for file in (self.csv, self.logits)):
             return None
@@ -153,7 +159,7 @@ class PredictionFolder:
         stored = self.read_plan()
         if not stored and self.plan_file.exists():
             logger.warning(f"{self.plan_file} is damaged. The images are predicted again.")
-        differing = [key for key in _differing(stored, plan) if key not in _APPLIED_AT_END]
+        differing = [key for key in differing_keys(stored, plan) if key not in _APPLIED_AT_END]
         if stored and "finished" not in stored and self.parts.exists() and differing:
             raise RunError(
                 f"{self} contains an unfinished prediction with other {' and '.join(differing)}.",
@@ -277,7 +283,7 @@ def _is_whole(file: Path, stored: dict) -> bool:
     return True
 
 
-def _differing(stored: dict, plan: dict) -> list[str]:
+def differing_keys(stored: dict, plan: dict) -> list[str]:
     """Return the keys that differ, with "images" for all keys about images."""
     differing = {key for key, value in plan.items() if stored.get(key) != value and key != "pending"}
     return sorted({"images" if key in ("names", "num_images") else key for key in differing})

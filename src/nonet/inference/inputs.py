@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 from nonet.artifacts.system_files import is_leftover
 from nonet.data.images.file_kinds import WORKBOOK, as_text, detect_file_kind, read_head, unpack_hint
 from nonet.data.images.formats import FORMATS_IN_WORDS, IMAGE_SUFFIXES, is_named_as_image, looks_like_picture
+from nonet.data.shards.folder import INDEX
 from nonet.data.sources.columns import plain_names
 from nonet.data.sources.paths import FileFinder, absolute_path, is_folder, is_link, is_there, valid_unicode
 from nonet.data.sources.splits import parse_split
 from nonet.data.sources.walk import Entry, walk
-from nonet.errors import DataError, did_you_mean, printable
+from nonet.errors import DataError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,11 @@ class Input:
     path: Path
     case: str = ""
     folder: str = ""
+
+    @property
+    def source(self) -> Path:
+        """What is read: the file."""
+        return self.path
 
 
 def find_inputs(
@@ -100,9 +106,7 @@ def find_inputs(
         replace(
             one,
             name=valid_unicode(one.name if counts[one.name] == 1 else str(one.path)),
-            case=" ".join(
-                printable(valid_unicode(case or (one.folder if case_from == "folder" else one.case))).split()
-            ),
+            case=one_line(valid_unicode(case or (one.folder if case_from == "folder" else one.case))),
         )
         for one in inputs.values()
     ]
@@ -125,6 +129,11 @@ def _expand(item: str, split: str | None) -> list[Input]:
         raise DataError("One of the paths to predict is empty.", hint="Give image files, folders, globs or a dataset.")
     path = absolute_path(item) if item.startswith("~") else Path(item)
     if is_folder(path):
+        if (path / INDEX).exists():
+            raise DataError(
+                f"{path} is a folder of shards, not of images.",
+                hint='"nonet predict RUN SHARDS --out FOLDER" and `nonet.predict_shards` predict shards.',
+            )
         if (path / "manifest.parquet").exists() and (path / "dataset.json").exists():
             return _list_dataset(path, split)
         _require_no_split(item, split)

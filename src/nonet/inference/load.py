@@ -15,6 +15,7 @@ from nonet.recipe import Predict, Recipe, load_recipe
 
 if TYPE_CHECKING:
     from nonet.inference.ensemble import Ensemble
+    from nonet.inference.int8 import Int8
 
 logger = logging.getLogger("nonet")
 
@@ -48,11 +49,7 @@ class OpenedRun:
         from nonet.inference.effort import fit_effort
         from nonet.inference.ensemble import Ensemble
 
-        name, int8 = choose_backend(backend, accelerator), None
-        if name == "openvino-int8" or (backend == "auto" and name == "openvino"):
-            from nonet.inference.int8 import choose_int8
-
-            int8 = choose_int8(self.run, self.recipe, self.ensemble, make=name == "openvino-int8")
+        name, int8 = self.choose_backend(backend, accelerator)
         if all(member.reason for member in self.ensemble.members if member.weight > 0):
             logger.warning(f"All networks of {self.run} died in training, so its predictions are worthless.")
         return Ensemble(
@@ -60,10 +57,20 @@ class OpenedRun:
             self.recipe,
             self.ensemble,
             accelerator=accelerator,
-            backend=name if int8 is None else "openvino-int8",
+            backend=name,
             int8=int8,
             effort=fit_effort(self.run, self.recipe, self.ensemble) if effort == "auto" else None,
         )
+
+    def choose_backend(self, backend: str, accelerator: str) -> "tuple[str, Int8 | None]":
+        """Return the backend that a name stands for with this run, and when int8 is not relied on."""
+        name = choose_backend(backend, accelerator)
+        if name != "openvino-int8" and not (backend == "auto" and name == "openvino"):
+            return name, None
+        from nonet.inference.int8 import choose_int8
+
+        int8 = choose_int8(self.run, self.recipe, self.ensemble, make=name == "openvino-int8")
+        return (name, None) if int8 is None else ("openvino-int8", int8)
 
 
 def load(

@@ -5,11 +5,12 @@ Run, images and options are checked before torch and pandas are imported, which 
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonet.artifacts.ensemble_file import EnsembleFile
+from nonet.artifacts.integrity import read_done
 from nonet.artifacts.run import Run, now
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.backends.choice import choose_backend
@@ -19,11 +20,12 @@ from nonet.inference.load import OpenedRun, open_run, parse_views, require_effor
 from nonet.inference.submission import read_submission_ids, require_class, require_format, require_ids, write_submission
 from nonet.models.accelerators import require_devices
 from nonet.progress import progress
-from nonet.recipe import Predict
+from nonet.recipe import Predict, Recipe
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nonet.data.shards.shard_image import ShardImage
     from nonet.inference.ensemble import Ensemble
     from nonet.inference.prepared_input import PreparedInput
     from nonet.inference.results import Predictions
@@ -196,20 +198,23 @@ def describe_model(ensemble: "Ensemble", settings: Predict) -> dict:
     dict
         Keys of plan.json.
     """
-    weights = hashlib.sha256()
-    for member in ensemble.members:
-        file = member.member.weights
-        path = os.fsencode(file.absolute()).hex()
-        weights.update(f"{member.name}\0{path} {file_state(file)}\0".encode())
-    return {
-        "run": str(ensemble.run.folder.resolve()),
-        "weights": weights.hexdigest(),
-        "recipe": hashlib.sha256(ensemble.recipe.to_toml().encode()).hexdigest(),
-        "views": settings.model_dump(),
-        "members": [f"{member.name}={member.weight}" for member in ensemble.members],
+    return describe_run(ensemble.run, ensemble.recipe, ensemble.file, settings) | {
         "int8_margin": None if ensemble.int8 is None else ensemble.int8.margin,
         "sure": None if ensemble.effort is None else ensemble.effort.sure,
-        "ensemble": ensemble.file.model_dump(
+    }
+
+
+def describe_run(run: Run, recipe: Recipe, ensemble: EnsembleFile, settings: Predict) -> dict:
+    """Return what `describe_model` does, without what depends on backend and effort; no network is loaded for it."""
+    entries = [entry for entry in ensemble.members if entry.weight > 0]
+    members = [run.member(entry.architecture, entry.fold) for entry in entries]
+    return {
+        "run": str(run.folder.resolve()),
+        "weights": _digest(f"{one.name} {read_done(one)['files'].get(one.weights.name)}" for one in members),
+        "recipe": hashlib.sha256(recipe.to_toml().encode()).hexdigest(),
+        "views": settings.model_dump(),
+        "members": [f"{one.name}={entry.weight}" for one, entry in zip(members, entries)],
+        "ensemble": ensemble.model_dump(
             mode="json", include={"temperature", "class_priors", "calibration", "rejection", "nucleus"}
         ),
     }
@@ -248,7 +253,7 @@ def _predict_chunks(
 
 def predict_chunk(
     ensemble: "Ensemble",
-    chunk: Sequence[Input],
+    chunk: "Sequence[Input | ShardImage]",
     prepared: "Sequence[PreparedInput | DataError]",
     views: "Sequence[View]",
 ) -> "pd.DataFrame":
@@ -257,7 +262,7 @@ def predict_chunk(
     Parameters
     ----------
     ensemble : Ensemble
-    chunk : sequence of Input
+    chunk : sequence of Input or ShardImage
         The images.
     prepared : sequence of PreparedInput or DataError
         Each as the members see it, or why it cannot be read.

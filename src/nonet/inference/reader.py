@@ -9,8 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from nonet.data.preprocess.cache import worker_pool
 from nonet.data.preprocess.crop import Crop
 from nonet.errors import DataError, UnreadableNowError
-from nonet.inference.inputs import Input
-from nonet.inference.prepared_input import PreparedInput, prepare_or_error
+from nonet.inference.prepared_input import ImageTask, PreparedInput, Source, prepare_or_error
 from nonet.settings import Denoise
 from nonet.workers import (
     GUARD,
@@ -35,13 +34,13 @@ _MAX_STALLED = 3  # images in a row whose reading hangs; then the others would a
 
 
 class Reader:
-    """Prepares images chunk by chunk, as a context manager.
+    """Prepares images chunk by chunk, as a context manager; one call of `read` after the other.
 
     Parameters
     ----------
     crops : sequence of Crop
         What the networks see of an image.
-    denoise : Denoise or None
+    denoise : Denoise
         Settings; see `prepare_crops`.
     num_images : int
         How many there will be in all; a small number is prepared by threads of this process.
@@ -54,7 +53,7 @@ class Reader:
     def __init__(
         self,
         crops: Sequence[Crop],
-        denoise: Denoise | None,
+        denoise: Denoise,
         num_images: int,
         num_workers: int | None = None,
         *,
@@ -64,7 +63,7 @@ class Reader:
         self._num_workers = worker_count(num_workers)
         self._use_processes = num_images >= WORKERS_PAY_FROM and self._num_workers > 1
         self._pool: Workers | Threads
-        self._waiting: deque[tuple[list, list[Future]]] = deque()
+        self._waiting: deque[tuple[list[ImageTask], list[Future]]] = deque()
         self._num_stalled = 0  # images in a row
 
     def __enter__(self) -> "Reader":
@@ -86,7 +85,7 @@ class Reader:
     def _start_processes(self) -> Workers:
         return worker_pool(self._num_workers, self._denoise)
 
-    def read(self, chunks: Iterable[Sequence[Input]]) -> Iterator[list[PreparedInput | DataError]]:
+    def read(self, chunks: Iterable[Sequence[Source]]) -> Iterator[list[PreparedInput | DataError]]:
         """Yield the prepared images of each chunk, with a DataError in place of those that cannot be read.
 
         An image that kills the worker process reading it, or whose reading hangs, gets an error as well, and the others
@@ -94,7 +93,8 @@ class Reader:
 
         Parameters
         ----------
-        chunks : iterable of sequences of Input
+        chunks : iterable of sequences of Source
+            Files, or images of a shard. They are asked for as the prepared ones are taken, a few chunks ahead.
 
         Yields
         ------
@@ -106,15 +106,16 @@ class Reader:
             If processes cannot be started at all, or the reading of one image after the other hangs.
         """
         waiting = self._waiting
+        waiting.clear()  # of a call that was given up
         for chunk in chunks:
-            tasks = [(one.path, self._crops, self._denoise) for one in chunk]
+            tasks = [ImageTask(one.source, str(one.path), self._crops, self._denoise) for one in chunk]
             waiting.append((tasks, self._submit(tasks)))
             if len(waiting) > _AHEAD:
                 yield self._collect_first()
         while waiting:
             yield self._collect_first()
 
-    def _submit(self, tasks: list) -> list[Future]:
+    def _submit(self, tasks: list[ImageTask]) -> list[Future]:
         parts = [tasks[i : i + _TASKS_AT_ONCE] for i in range(0, len(tasks), _TASKS_AT_ONCE)]
         try:
             return [self._pool.submit(_prepare_all, self._prepare, part) for part in parts]
@@ -133,13 +134,13 @@ class Reader:
         self._waiting.popleft()
         return results
 
-    def _result(self, future: Future, tasks: list, part: int) -> list[PreparedInput | DataError]:
+    def _result(self, future: Future, tasks: list[ImageTask], part: int) -> list[PreparedInput | DataError]:
         if isinstance(self._pool, Workers):
             return result_or_stall(future)
-        names = [str(task[0]) for task in tasks[part * _TASKS_AT_ONCE : (part + 1) * _TASKS_AT_ONCE]]
+        names = [task.name for task in tasks[part * _TASKS_AT_ONCE : (part + 1) * _TASKS_AT_ONCE]]
         return result_however_late(future, names[0] if len(names) == 1 else f"One of {names[0]} … {names[-1]}")
 
-    def _prepare_one_by_one(self, tasks: list, pool: Workers) -> list[PreparedInput | DataError]:
+    def _prepare_one_by_one(self, tasks: list[ImageTask], pool: Workers) -> list[PreparedInput | DataError]:
         """Prepare one image at a time, so that if a process dies or hangs, that image is the cause."""
         results = []
         for task in tasks:
@@ -152,7 +153,7 @@ class Reader:
                 if isinstance(error, StalledError):
                     reason = f"its reading hung for {STALLED_SECONDS / 60:.0f} minutes. Is its drive still connected?"
                     self._num_stalled += 1
-                message = f"{task[0]} could not be read now: {reason}"
+                message = f"{task.name} could not be read now: {reason}"
                 logger.warning(message)
                 results.append(UnreadableNowError(message))
                 if self._num_stalled == _MAX_STALLED:
@@ -176,5 +177,5 @@ class Reader:
             ) from error
 
 
-def _prepare_all(prepare: Callable, tasks: list) -> list:
+def _prepare_all(prepare: Callable, tasks: list[ImageTask]) -> list:
     return [prepare(task) for task in tasks]

@@ -47,6 +47,8 @@ class LocalEngine:
                             waiting.appendleft((task, deaths + 1))
                         else:
                             yield lost(task, "its process died")
+            for slot in slots:
+                slot.pool.shutdown()  # not stopped: what a process has started itself is to end in order
         finally:
             end_processes([process for slot in slots for process in slot.pool.processes])  # a training saves its state
             for slot in slots:

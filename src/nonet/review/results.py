@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -43,7 +44,7 @@ def differential_of(case: Case, cells: Sequence[Cell], classes: Sequence[str], *
     known = [*classes, *(code for code in NOT_COUNTED if code in used and code not in classes)]
     labels = [cell.label if reviewed else cell.predicted for cell in cells]
     reasons = [UNIDENTIFIED if reviewed and cell.predicted else cell.reason for cell in cells]
-    return count_case(case.name, labels, reasons, known)
+    return count_case(case.name, Counter(zip(labels, reasons)), known)
 
 
 def export(case: Case, cells: Sequence[Cell], classes: Sequence[str], kind: str) -> tuple[str, str]:

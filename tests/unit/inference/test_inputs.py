@@ -13,7 +13,7 @@ from nonet.data.build import build_dataset
 from nonet.data.preprocess.crop import Crop
 from nonet.errors import DataError
 from nonet.inference.inputs import find_inputs
-from nonet.inference.prepared_input import prepare_or_error
+from nonet.inference.prepared_input import ImageTask, prepare_or_error
 from nonet.recipe import Denoise
 
 FTYP_HEIC = b"\0\0\0\x18ftypheic" + bytes(50)
@@ -60,7 +60,7 @@ def test_what_is_named_as_an_image_and_is_no_file_has_a_row(tmp_path):
     os.mkfifo(tmp_path / "cells" / "pipe")  # not opened to see what it begins with
     assert names(tmp_path / "cells") == ["gone.png", "pipe.jpg"]
     found = find_inputs([tmp_path / "cells" / "pipe.jpg"])
-    error = prepare_or_error((found[0].path, [Crop(8)], Denoise()))
+    error = prepare_or_error(ImageTask(found[0].path, found[0].name, [Crop(8)], Denoise()))
     assert isinstance(error, DataError) and "named pipe" in error.message
 
 

@@ -6,16 +6,18 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+from nonet.data.shards.shard_image import ShardImage
 from nonet.errors import DataError, UnreadableNowError
 from nonet.inference.inputs import Input
 from nonet.inference.reader import Reader
 
 
 def die_of_poison(task):
-    path, _, _ = task
+    path = Path(task.name)
     if "poison" in path.name:
         os.kill(os.getpid(), signal.SIGKILL)
     return DataError("damaged") if "damaged" in path.name else {"of": path.name}
@@ -25,8 +27,8 @@ def die_of_poison(task):
 def read(tmp_path, monkeypatch):
     monkeypatch.setattr("nonet.data.preprocess.cache.warm_up", lambda: None)
 
-    def read(chunks, prepare, num_workers, num_images=10_000):
-        inputs = [[Input(name, tmp_path / name) for name in chunk] for chunk in chunks]
+    def read(chunks, prepare, num_workers, num_images=10_000, kind=lambda name: Input(name, tmp_path / name)):
+        inputs = [[kind(name) for name in chunk] for chunk in chunks]
         with Reader((), None, num_images, num_workers, prepare=prepare) as reader:
             return list(reader.read(inputs))
 
@@ -47,9 +49,24 @@ def test_a_process_that_dies_costs_one_image(read):
     assert "poison" in found[1][1].message
 
 
+@pytest.mark.kill
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_so_it_is_with_images_of_a_shard(read):
+    found = read([["a", "poison", "b"]], die_of_poison, 2, kind=lambda name: ShardImage(name, name, "", b"bytes"))
+    assert found[0][0] == {"of": "a"} and found[0][2] == {"of": "b"}
+    assert isinstance(found[0][1], UnreadableNowError) and "poison" in found[0][1].message
+
+
+def test_a_reader_that_was_given_up_reads_others(tmp_path):
+    """As when a shard turns out to be damaged in its middle, and the next one is read."""
+    with Reader((), None, 3, 1, prepare=lambda task: task.name) as reader:
+        next(reader.read([[Input(name, Path(name))] for name in "abcdef"]))
+        assert list(reader.read([[Input(name, Path(name))] for name in "xy"])) == [["x"], ["y"]]
+
+
 def stop_for_ever(task):
     """SIGSTOP, which no other signal but SIGKILL comes through: as a read of a drive that is gone."""
-    path, _, _ = task
+    path = Path(task.name)
     first_time = path.with_name(f"{path.name} was tried")
     if "slow" in path.name or ("once" in path.name and not first_time.exists()):
         first_time.touch()
@@ -93,9 +110,9 @@ def test_a_thread_that_hangs_is_reported_and_waited_for(read, monkeypatch, caplo
             there.set()
 
     def wait(task):
-        if "slow" in task[0].name:
+        if "slow" in Path(task.name).name:
             assert there.wait(60)
-        return task[0].name
+        return Path(task.name).name
 
     handler = Reconnect()
     logging.getLogger("nonet").addHandler(handler)
@@ -117,7 +134,7 @@ def test_few_images_and_those_of_one_worker_are_read_by_threads_of_this_process(
 
 def test_threads_read_ahead_of_whoever_takes_the_images(tmp_path):
     begun = threading.Event()
-    with Reader((), None, 3, 1, prepare=lambda task: begun.set() if task[0].name == "c" else None) as reader:
+    with Reader((), None, 3, 1, prepare=lambda task: begun.set() if Path(task.name).name == "c" else None) as reader:
         chunks = reader.read([[Input(name, tmp_path / name)] for name in "abc"])
         next(chunks)
         assert begun.wait(60)

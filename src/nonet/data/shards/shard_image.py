@@ -30,6 +30,11 @@ class ShardImage(NamedTuple):
     data: bytes
     error: str = ""
 
+    @property
+    def source(self) -> bytes | DataError:
+        """What is read: the bytes of the file, or why there are none."""
+        return DataError(self.error) if self.error else self.data
+
 
 class ShardFormat(NamedTuple):
     """How shards of one format are written and read, image by image.

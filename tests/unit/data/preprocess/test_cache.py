@@ -271,7 +271,7 @@ def test_numba_is_imported_only_where_it_denoises(tmp_path):
     script.write_text(
         "import hashlib, pathlib, sys\n"
         "from nonet.data.preprocess.cache import Crop, prepare_images, worker_pool\n"
-        "from nonet.inference.prepared_input import prepare_or_error\n"
+        "from nonet.inference.prepared_input import ImageTask, prepare_or_error\n"
         "from nonet.recipe import Denoise\n"
         "def has(name):\n"
         "    return name in sys.modules\n"
@@ -282,7 +282,8 @@ def test_numba_is_imported_only_where_it_denoises(tmp_path):
         "        denoise, crops = Denoise(enabled=not off), [Crop(8)]\n"
         f"        prepare_images(paths, names, crops=crops, denoise=denoise, cache_dir={str(tmp_path / 'cache')!r})\n"
         "        with worker_pool(1, denoise) as pool:\n"
-        "            read = pool.submit(prepare_or_error, (paths[0], crops, denoise)).result()\n"
+        "            task = ImageTask(paths[0], 'image', crops, denoise)\n"
+        "            read = pool.submit(prepare_or_error, task).result()\n"
         "            assert read.crops[Crop(8)].shape == (8, 8, 3)\n"
         "            names_there = ('numba', 'pandas')\n"
         "            print(has('numba'), *[pool.submit(has, name).result() for name in names_there])\n"
