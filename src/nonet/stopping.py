@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-#: Sent by schedulers: SIGTERM at the end of a job's time, the other two before it, where a job asks for that (Slurm, LSF,
-#: Grid Engine).
+#: Sent by schedulers: SIGTERM at the end of a job's time, the other two before it, where a job asks for that.
 FROM_SCHEDULERS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 _STOPPING = (signal.SIGINT, *FROM_SCHEDULERS, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
