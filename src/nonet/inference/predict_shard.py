@@ -7,9 +7,9 @@ import hashlib
 import json
 import logging
 from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nonet.inference.ensemble import Ensemble
-    from nonet.inference.reader import Reader
 
 logger = logging.getLogger("nonet")
 
@@ -65,17 +64,8 @@ class Model:
     digest: str
 
 
-@dataclass
-class _Loaded:
-    """The ensemble of the process, and its readers, which stay between shards."""
-
-    model: Model | None = None
-    ensemble: "Ensemble | None" = None
-    reader: "Reader | None" = None
-    stack: ExitStack = field(default_factory=ExitStack)
-
-
-_loaded = _Loaded()
+#: The ensemble of this process, which stays between shards: at most one.
+_loaded: "dict[Model, Ensemble]" = {}
 
 
 def predict_shard(
@@ -162,12 +152,16 @@ def predict_task(shard: Shard, out: Path, model: Model) -> Path:
     if find_record(out, shard, model):  # an earlier call of this task made it, and its process died later
         return out
     shard.require_whole()
-    ensemble, reader = _load(model, shard)
+    ensemble = _load(model)
     if ensemble.effort is not None:
         ensemble.effort.begin()
     counts, labels = dict.fromkeys(COUNTS, 0), Counter[str]()
-    with written_whole(out) as temporary, ResultWriter(temporary) as writer:
-        for rows in _predict(shard, ensemble, reader, parse_views(model.views, ensemble.recipe.predict)):
+    with (
+        closing(_predict(shard, ensemble, model)) as results,
+        written_whole(out) as temporary,
+        ResultWriter(temporary) as writer,
+    ):
+        for rows in results:
             writer.add(rows)
             for key, num in zip(COUNTS, _count(rows), strict=True):
                 counts[key] += num
@@ -197,14 +191,11 @@ def find_record(out: Path, shard: Shard, model: Model) -> dict | None:
     return record if (record["shard"], record["model"]) == (shard.identity, model.digest) else None
 
 
-def _load(model: Model, shard: Shard) -> "tuple[Ensemble, Reader]":
-    """Return the ensemble and the reader of this process, loaded if they are not those of the model."""
-    if _loaded.model == model and _loaded.ensemble is not None and _loaded.reader is not None:
-        return _loaded.ensemble, _loaded.reader
-    from nonet.inference.reader import WORKERS_PAY_FROM, Reader
-
-    _loaded.model = None
-    _loaded.stack.close()
+def _load(model: Model) -> "Ensemble":
+    """Return the ensemble of this process, loaded if it is not that of the model."""
+    if model in _loaded:
+        return _loaded[model]
+    _loaded.clear()
     opened = open_run(model.run)
     digest = digest_model(opened, parse_views(model.views, opened.recipe.predict), model.backend, model.effort)
     if digest != model.digest:
@@ -215,18 +206,17 @@ def _load(model: Model, shard: Shard) -> "tuple[Ensemble, Reader]":
     ensemble = opened.load(model.accelerator, model.backend, model.effort)
     if not ensemble.rejection.is_fitted:
         logger.warning(f"No image is rejected as an unknown cell type. {' '.join(ensemble.rejection.notes)}")
-    num_images = WORKERS_PAY_FROM if shard.num_images is None else shard.num_images
-    reader = Reader(ensemble.crops, ensemble.recipe.denoise, num_images, model.num_workers)
-    _loaded.stack.enter_context(reader)
-    _loaded.model, _loaded.ensemble, _loaded.reader = model, ensemble, reader
-    return ensemble, reader
+    _loaded[model] = ensemble
+    return ensemble
 
 
-def _predict(shard: Shard, ensemble: "Ensemble", reader: "Reader", settings: Predict) -> "Iterator[pd.DataFrame]":
+def _predict(shard: Shard, ensemble: "Ensemble", model: Model) -> "Generator[pd.DataFrame, None, None]":
     """Predict a shard chunk by chunk, each of the same images as `nonet.predict` takes together, and yield the rows."""
+    from nonet.inference.reader import WORKERS_PAY_FROM, Reader
     from nonet.models.views import get_views
 
-    views, waiting, is_empty = get_views(settings), deque[list[ShardImage]](), True
+    views = get_views(parse_views(model.views, ensemble.recipe.predict))
+    waiting, is_empty = deque[list[ShardImage]](), True
 
     def chunks() -> Iterator[list[ShardImage]]:
         images = read_shard(shard.path)
@@ -234,10 +224,13 @@ def _predict(shard: Shard, ensemble: "Ensemble", reader: "Reader", settings: Pre
             waiting.append(chunk)
             yield chunk
 
-    for prepared in reader.read(chunks()):
-        chunk = waiting.popleft()
-        yield _make_result(ensemble, chunk, predict_chunk(ensemble, chunk, prepared, views))
-        is_empty = False
+    num_images = WORKERS_PAY_FROM if shard.num_images is None else shard.num_images
+    # Its processes end with the shard: a process that is to end waits for those that it has started.
+    with Reader(ensemble.crops, ensemble.recipe.denoise, num_images, model.num_workers) as reader:
+        for prepared in reader.read(chunks()):
+            chunk = waiting.popleft()
+            yield _make_result(ensemble, chunk, predict_chunk(ensemble, chunk, prepared, views))
+            is_empty = False
     if is_empty:
         yield _make_result(ensemble, [], predict_chunk(ensemble, [], [], views))
 

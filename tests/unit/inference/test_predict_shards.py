@@ -21,7 +21,6 @@ from nonet.data.shards.formats import FORMATS
 from nonet.differential.compare import compare
 from nonet.differential.count import count
 from nonet.errors import DataError, NonetError, RunError, StorageError, UnreadableNowError
-from nonet.inference import predict_shard as module
 from nonet.inference.predict import predict
 from nonet.inference.predict_shard import predict_shard
 from nonet.inference.predict_shards import predict_shards
@@ -211,11 +210,9 @@ def test_images_that_may_be_readable_later_are_tried_again(predicted, engine, sh
 
     from nonet.inference.prepared_input import prepare_or_error as prepare
 
-    monkeypatch.setattr(module, "_loaded", module._Loaded())
     with monkeypatch.context() as patch:
         patch.setitem(Reader.__init__.__kwdefaults__, "prepare", short_of_memory)
         done = predicted()
-    monkeypatch.setattr(module, "_loaded", module._Loaded())
     assert (done.num_to_retry, done.num_unreadable) == (1, 4)
     table = table_of(tmp_path / "out")
     assert table.loc[table["image"].str.endswith("099.png"), "reason"].tolist() == ["could not be read now"]
@@ -319,6 +316,21 @@ def test_chunks_are_read_as_they_are_predicted(tmp_path):
 
 
 # --- The command line, and processes of its own --------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_process_that_has_processes_ends_with_its_work(random_run, cells, tmp_path):
+    """The images are enough for readers in processes of their own, two shards one after the other."""
+    table = tmp_path / "cells.csv"
+    for number in range(4):
+        shutil.copytree(cells, tmp_path / f"copy {number}")
+    files = sorted(tmp_path.glob("copy */*/*.png"))
+    table.write_text("path\n" + "".join(f"{file.relative_to(tmp_path)}\n" for file in files))
+    made = shard_images(table, out=tmp_path / "shards", images_per_shard=300)
+    words = ["predict", random_run, made.folder, "--out", tmp_path / "out", "--accelerator", "cpu", "--workers", "2"]
+    ended = subprocess.run([sys.executable, "-m", "nonet", *words], capture_output=True, text=True, timeout=240)
+    assert (ended.returncode, ended.stdout.split()[:2]) == (0, ["600", "images,"]), ended.stderr
+    assert "resource_tracker" not in ended.stderr
 
 
 @pytest.mark.slow
