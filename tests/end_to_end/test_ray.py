@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from helpers import tasks
-from helpers.runs import require_same_run
+from helpers.runs import require_same_run, require_same_weights
 from nonet.jobs.on_ray import RayEngine, import_ray
 from nonet.jobs.tasks import LostError, Needs, Task
 from nonet.training.launch import train
@@ -98,6 +98,14 @@ def test_each_task_ends_once_whatever_the_others_do(nodes, tmp_path):
 def test_members_on_ray_are_those_of_one_process(nodes, make_recipe, tiny_dataset, tiny_run, tmp_path):
     run = train(make_recipe(), tiny_dataset, out=tmp_path / "run", accelerator="cpu", on="ray")
     require_same_run(run, tiny_run)
+
+
+def test_a_member_over_workers_of_two_nodes(nodes, make_recipe, tiny_dataset, tmp_path):
+    """As over two processes of one machine."""
+    recipe = make_recipe("train.epochs=1")
+    shared = {"accelerator": "cpu", "devices_per_member": 2, "members": ["vit_mini/fold-0"]}
+    here = train(recipe, tiny_dataset, out=tmp_path / "here", **shared)
+    require_same_weights(train(recipe, tiny_dataset, out=tmp_path / "run", on="ray", **shared), here)
 
 
 def pids_training(run):

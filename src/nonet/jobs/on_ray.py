@@ -54,7 +54,7 @@ class RayEngine:
             return
         ray = import_ray()
         self._connect(ray)
-        needs = _with_processors(ray, needs)
+        needs = with_processors(ray, needs)
         # Ray itself would run a task again without limit of its own; how often its process died is counted here.
         remote = ray.remote(
             num_cpus=needs.processors,
@@ -113,7 +113,7 @@ class RayEngine:
             ) from error
 
 
-def _with_processors(ray: ModuleType, needs: Needs) -> Needs:
+def with_processors(ray: ModuleType, needs: Needs) -> Needs:
     """Return the needs with a number of processors, after checking that some node can meet them.
 
     By default a task gets the processors of its share of a node: all of them without GPUs.

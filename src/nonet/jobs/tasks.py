@@ -50,7 +50,7 @@ class Needs:
     devices : int
         Number of GPUs.
     processors : int or None
-        Number of processors; None leaves it to the engine.
+        Number of processors; None leaves it to the engine, 0 is a task that only waits.
     """
 
     devices: int = 0
@@ -204,7 +204,7 @@ def environment_of(processors: int | None, devices: Sequence[int] | None = None)
     dict of str to str
     """
     variables: dict[str, str] = {}
-    if processors is not None:
+    if processors:
         variables |= {"LOKY_MAX_CPU_COUNT": str(processors), "OMP_NUM_THREADS": str(processors)}
     if devices is not None:
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))

@@ -8,22 +8,31 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import Strategy
 
 from nonet.errors import RunError
 from nonet.workers import num_processors
 
 
-def make_fabric(*, accelerator: str = "auto", devices: int = 1, precision: str = "auto") -> Fabric:
+def make_fabric(
+    *,
+    accelerator: str = "auto",
+    devices: int | list[int] = 1,
+    precision: str = "auto",
+    strategy: Strategy | None = None,
+) -> Fabric:
     """Set up Lightning Fabric: one process, or several that average their gradients.
 
     Parameters
     ----------
     accelerator : str, default "auto"
         One of `nonet.models.accelerators.ACCELERATORS`.
-    devices : int, default 1
-        Number of devices, one process each.
+    devices : int or list of int, default 1
+        Number of devices, one process each; or which devices.
     precision : str, default "auto"
         As Lightning Fabric names them. "auto" is bf16-mixed on a GPU that supports it, otherwise 32-true.
+    strategy : Strategy, optional
+        How processes work together that something else has started. Default: Fabric starts them.
 
     Returns
     -------
@@ -38,10 +47,13 @@ def make_fabric(*, accelerator: str = "auto", devices: int = 1, precision: str =
     if precision == "auto":
         on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
-    strategy = "auto" if devices == 1 else "ddp_spawn"
     try:
-        checked_by_fabric = cast(Any, precision)
-        return Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=checked_by_fabric)
+        return Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy or ("auto" if devices == 1 else "ddp_spawn"),
+            precision=cast(Any, precision),  # checked by Fabric
+        )
     except Exception as error:
         is_expected = isinstance(error, (RuntimeError, ValueError, LookupError))
         if not is_expected and type(error).__name__ != "MisconfigurationException":

@@ -3,13 +3,13 @@
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from nonet.artifacts.run import Member
 from nonet.artifacts.storage import writing_to
 from nonet.errors import BusyError, NonetError
-from nonet.jobs.tasks import Task
+from nonet.jobs.tasks import Needs, Task
 from nonet.progress import progress
 from nonet.training.inputs import Job
 from nonet.training.placement import Placement
@@ -67,7 +67,12 @@ def train_elsewhere(placement: Placement, job: Job, members: Sequence[Member]) -
     engine = placement.make_engine(job.run.folder / "jobs")
     needs = placement.needs(engine)
     accelerator = placement.accelerator if needs.devices or placement.accelerator == "mps" else "cpu"
-    tasks = [Task(one.name, train_member, (job, one.name, accelerator, placement.share)) for one in members]
+    function: Callable[..., None] = train_member
+    if placement.on == "ray" and placement.share > 1:  # workers may be on several nodes
+        from nonet.training.ray_train import train_member_over_workers
+
+        function, needs = train_member_over_workers, Needs(processors=0)
+    tasks = [Task(one.name, function, (job, one.name, accelerator, placement.share)) for one in members]
     busy: BusyError | None = None
     failure: NonetError | None = None
     with _shown(members, job), contextlib.closing(engine.run(tasks, needs)) as outcomes:
