@@ -3,7 +3,7 @@
     python benchmarks/memory.py
 
 Draws 100 cells, trains recipe `demo` on them for one epoch, and predicts up to 50,000 images: the same cells again and
-again, under other names, without views. Writes benchmarks/memory.md. About ten minutes on two free cores.
+again, under other names, without views. Writes benchmarks/memory.md and memory.svg. About ten minutes on two free cores.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 from machine import machine_in_words
+from matplotlib.figure import Figure
 
 import nonet
 from nonet.synthetic.dataset import draw_dataset
@@ -47,7 +48,8 @@ def main() -> None:
             main_mb, all_mb = peak_mb([sys.executable, "-m", "nonet", *command, "--accelerator", "cpu"])
             rows.append((count, main_mb, all_mb, count / (time.perf_counter() - started)))
             print(f"{count:,} images: {main_mb:.0f} MB, with workers {all_mb:.0f} MB")
-    arguments.out.write_text(page(rows, machine), encoding="utf-8")
+    draw(rows).savefig(arguments.out.with_suffix(".svg"), metadata={"Date": None})
+    arguments.out.write_text(page(rows, machine, arguments.out.with_suffix(".svg").name), encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
 
@@ -79,7 +81,23 @@ def _memory(process: psutil.Process) -> int:
         return 0
 
 
-def page(rows: list[tuple[int, float, float, float]], machine: str) -> str:
+def draw(rows: list[tuple[int, float, float, float]]) -> Figure:
+    """Return a figure of memory against the number of images."""
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = figure.subplots()
+    counts = [row[0] for row in rows]
+    for column, label, marker in ((2, "with worker processes", "o"), (1, "program alone", "s")):
+        axes.plot(counts, [row[column] / 1e3 for row in rows], marker=marker, label=label)
+    axes.set(xscale="log", xlabel="images", ylabel="peak of resident memory, GB")
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def page(rows: list[tuple[int, float, float, float]], machine: str, figure: str) -> str:
     lines = [
         "# Memory of prediction",
         "",
@@ -89,6 +107,8 @@ def page(rows: list[tuple[int, float, float, float]], machine: str) -> str:
         "| images | program, MB | with worker processes, MB | images/s |",
         "|---|---|---|---|",
         *[f"| {count:,} | {main_mb:.0f} | {all_mb:.0f} | {rate:.0f} |" for count, main_mb, all_mb, rate in rows],
+        "",
+        f"![Peak memory against the number of images]({figure})",
         "",
         "Fewer than 256 images are read by threads, more by worker processes.",
         "",
