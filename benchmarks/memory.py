@@ -3,7 +3,7 @@
     python benchmarks/memory.py
 
 Draws 100 cells, trains recipe `demo` on them for one epoch, and predicts up to 50,000 images: the same cells again and
-again, under other names, without views. Writes benchmarks/memory.md and memory.svg. About ten minutes on two free cores.
+again, under other names, without views. Writes benchmarks/memory.md and .svg. About ten minutes on two free cores.
 """
 
 import argparse
