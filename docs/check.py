@@ -1,6 +1,6 @@
 """Check the documentation: `make docs` runs this before and after Sphinx.
 
-python docs/check.py          # every public name has a docstring and is listed in docs/reference/api.md
+python docs/check.py          # every public name is documented and in docs/reference/api.md; links lead to files
 python docs/check.py SITE     # the finished site: local links lead somewhere, and nothing is loaded from elsewhere
 """
 
@@ -23,6 +23,20 @@ def undocumented() -> list[str]:
     problems = [f"nonet.{name} has no docstring" for name in names if not (getattr(nonet, name).__doc__ or "").strip()]
     problems += [f"nonet.{name} is not listed in {API}" for name in names if name not in listed]
     return problems + [f"{API} lists {name}, which nonet.__all__ does not" for name in listed if name not in names]
+
+
+def misplaced(root: Path) -> list[str]:
+    """Return the relative links of Markdown pages that lead nowhere where the repository is browsed, a line each."""
+    pages = [*root.glob("*.md"), *(root / "benchmarks").glob("*.md"), *(root / "docs").rglob("*.md")]
+    built = {root / "docs" / name for name in ("_build", "benchmarks")} | {root / "docs" / "reference" / "api"}
+    problems = []
+    for page in sorted(pages):
+        if built & set(page.parents):
+            continue
+        for link in re.findall(r"\]\((?![a-z+]+:|#)([^)#\s]+)", page.read_text(encoding="utf-8")):
+            if not (page.parent / unquote(link)).exists():
+                problems.append(f"{page.relative_to(root)} links to {link}, which is not there")
+    return problems
 
 
 class _Page(HTMLParser):
@@ -72,7 +86,7 @@ def broken(site: Path) -> list[str]:
 
 def main() -> None:
     """Print what is wrong; exit 1 if anything is."""
-    problems = broken(Path(sys.argv[1])) if len(sys.argv) > 1 else undocumented()
+    problems = broken(Path(sys.argv[1])) if len(sys.argv) > 1 else [*undocumented(), *misplaced(API.parents[2])]
     print("\n".join(problems), end="\n" * bool(problems))
     sys.exit(bool(problems))
 

@@ -46,8 +46,9 @@ templates_path = ["_templates"]
 def _copy_benchmarks() -> None:
     """Bring the committed result pages of benchmarks/ into the site, which holds nothing outside docs/."""
     BENCHMARKS.mkdir(exist_ok=True)
-    pages = {page.name: page for page in (DOCS.parent / "benchmarks").glob("*.md")}
-    for stale in set(BENCHMARKS.glob("*.md")) - {BENCHMARKS / name for name in pages}:
+    results = (DOCS.parent / "benchmarks").iterdir()
+    pages = {page.name: page for page in results if page.suffix in (".md", ".svg")}
+    for stale in set(BENCHMARKS.iterdir()) - {BENCHMARKS / name for name in pages}:
         stale.unlink()
     for name, page in pages.items():
         shutil.copy2(page, BENCHMARKS / name)

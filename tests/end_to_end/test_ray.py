@@ -9,12 +9,16 @@ import threading
 import time
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 
 from helpers import tasks
 from helpers.runs import require_same_run, require_same_weights
+from nonet.inference.predict_shards import predict_shards
+from nonet.inference.sharding import shard_images
 from nonet.jobs.on_ray import RayEngine, import_ray
+from nonet.jobs.on_slurm import SlurmEngine
 from nonet.jobs.tasks import LostError, Needs, Task
 from nonet.training.launch import train
 
@@ -98,6 +102,27 @@ def test_each_task_ends_once_whatever_the_others_do(nodes, tmp_path):
 def test_members_on_ray_are_those_of_one_process(nodes, make_recipe, tiny_dataset, tiny_run, tmp_path):
     run = train(make_recipe(), tiny_dataset, out=tmp_path / "run", accelerator="cpu", on="ray")
     require_same_run(run, tiny_run)
+
+
+def require_same_results(one, other):
+    for file in sorted((other / "results").glob("*.parquet")):
+        pd.testing.assert_frame_equal(pd.read_parquet(one / "results" / file.name), pd.read_parquet(file))
+
+
+def test_shards_on_ray_and_slurm_say_what_this_machine_says(nodes, random_run, tiny_dataset, tmp_path, monkeypatch):
+    """Slurm's jobs are processes of this machine."""
+    shards = shard_images(tiny_dataset.paths(), out=tmp_path / "shards", images_per_shard=10).folder
+    options = {"accelerator": "cpu", "num_workers": 1}
+    here = predict_shards(random_run, shards, out=tmp_path / "here", **options)
+    assert here.num_images == len(tiny_dataset.paths())
+    on_ray = predict_shards(random_run, shards, out=tmp_path / "ray", on="ray", **options)
+    require_same_results(on_ray.folder, here.folder)
+    monkeypatch.setattr(
+        "nonet.inference.predict_shards.make_engine",
+        lambda on, **given: SlurmEngine(given["folder"], 2, {}, cluster="local"),
+    )
+    on_slurm = predict_shards(random_run, shards, out=tmp_path / "slurm", on="slurm", **options)
+    require_same_results(on_slurm.folder, here.folder)
 
 
 def test_a_member_over_workers_of_two_nodes(nodes, make_recipe, tiny_dataset, tmp_path):

@@ -135,7 +135,7 @@ def _launch(fabric: "Fabric", job: Job, members: Sequence[Member]) -> None:
     except OSError as error:  # a queue's locks are small files in shared memory
         raise RunError(
             f"Processes for several devices cannot be started: {error.strerror or error}.",
-            hint="Check that /dev/shm exists and has some space. In Docker, --shm-size sets it. Or give `devices=1`.",
+            hint="Check that /dev/shm exists and has some space. In Docker, --shm-size sets it. Or give `devices_per_member=1`.",
         ) from error
     before, port = set(multiprocessing.active_children()), os.environ.get("MASTER_PORT")
 
@@ -202,7 +202,7 @@ def train_members(fabric: "Fabric", job: Job, remaining: Sequence[Member]) -> No
     keep_freed_memory()
     bar = progress(
         total=len(job.members),
-        initial=len(job.members) - len(remaining),
+        initial=sum(member.is_done for member in job.members),
         description="members",
         unit="members",
         disable=not fabric.is_global_zero,

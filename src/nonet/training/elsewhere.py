@@ -102,7 +102,7 @@ def _shown(members: Sequence[Member], job: Job) -> Iterator[None]:
 
 def _watch(members: Sequence[Member], job: Job, ended: threading.Event, bars: contextlib.ExitStack) -> None:
     num_epochs = job.recipe.train.epochs
-    done = len(job.members) - len(members)
+    done = sum(one.is_done for one in job.members)
     total = bars.enter_context(progress(total=len(job.members), initial=done, description="members", unit="members"))
     of_member = {}
     while True:
@@ -119,7 +119,7 @@ def _watch(members: Sequence[Member], job: Job, ended: threading.Event, bars: co
             if epoch != bar.n:
                 bar.set_postfix(macro_f1=macro_f1, refresh=False)
                 bar.update(epoch - bar.n)  # back, if the network died and is trained again
-        total.update(len(job.members) - len(members) + sum(one.is_done for one in members) - total.n)
+        total.update(sum(one.is_done for one in job.members) - total.n)
         if is_last:
             return
 

@@ -9,6 +9,7 @@ from nonet.jobs.engines import make_engine, require_engine
 from nonet.jobs.gpus import count_gpus
 from nonet.jobs.tasks import Engine, Needs
 from nonet.models.accelerators import require_devices
+from nonet.workers import num_processors
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ class Placement:
     def needs(self, engine: Engine) -> Needs:
         """Return what a member needs of this engine's machines."""
         on_gpu = self.accelerator in ("gpu", "cuda") or (self.accelerator == "auto" and engine.has_gpus())
-        return Needs(devices=self.share if on_gpu else 0)
+        num_slots = self.num_slots or 1
+        share = max(1, num_processors() // num_slots) if self.on == "local" else None  # a cluster knows its nodes
+        return Needs(devices=self.share if on_gpu else 0, processors=share)
 
 
 def _num_gpus(accelerator: str) -> int:

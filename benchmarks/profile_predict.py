@@ -1,0 +1,115 @@
+"""Where does the time of `nonet predict` go? In this checkout and in an earlier one, by py-spy.
+
+    pip install py-spy
+    git worktree add ../before 3e9fff5
+    python benchmarks/profile_predict.py --before ../before
+
+Each checkout trains `recommended` for a moment on the same drawn cells, and predicts 300 of them in eight views with
+all nine members, sampled 50 times a second with its worker processes. Writes benchmarks/profile_predict.md. Ten minutes
+on two free cores.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from machine import machine_in_words
+
+from nonet.synthetic.dataset import draw_dataset
+
+HERE = Path(__file__).parent
+RATE = 50  # samples a second
+#: Step: what a call of it contains; the first call that fits one, from the outermost inwards, decides.
+STEPS = {
+    "imports": r"<frozen importlib|_find_and_load",
+    "reading and preparing images": r"prepare_crops|prepare_or_error|read_image|denoise|nucleus",
+    "out-of-distribution scores": r"ood_scores|ood\.py",
+    "making and loading networks": r"to_openvino|compile_model|convert_model|make_classifier|load_file|file_sha256",
+    "networks": r"openvino_cpu|pytorch\.py|logits_over_views|modules/module\.py|timm/|infer",
+}
+OTHER = "command line, listing images, results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path, required=True, help="an earlier checkout")
+    parser.add_argument("--images", type=int, default=300, help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=HERE / "profile_predict.md")
+    arguments = parser.parse_args()
+    machine = machine_in_words()
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        draw_dataset(work / "drawn", num_images=arguments.images, size_px=360)
+        before = measure(arguments.before.absolute(), work, "before")
+        now = measure(HERE.parent.absolute(), work, "now")
+    arguments.out.write_text(page(before, now, machine, arguments.images), encoding="utf-8")
+    print(arguments.out.read_text(encoding="utf-8"))
+
+
+def measure(checkout: Path, work: Path, label: str) -> tuple[Counter, float]:
+    """Return processor seconds by step, and the wall seconds, of a prediction by a checkout."""
+    environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
+    dataset, run, raw = work / f"dataset-{label}", work / f"run-{label}", work / f"{label}.txt"
+    nonet = [sys.executable, "-m", "nonet"]
+    commands = [
+        [*nonet, "data", "build", f"csv:{work / 'drawn' / 'images.csv'}", "--out", dataset],
+        [*nonet, "train", "recommended", dataset, "--out", run, "--set", "train.epochs=1", "--accelerator", "cpu"],
+        [*nonet, "predict", run, dataset, "--out", work / f"first-{label}", "--accelerator", "cpu"],  # caches are made
+    ]
+    for command in commands:
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    predict = [*nonet, "predict", run, dataset, "--out", work / f"out-{label}", "--accelerator", "cpu"]
+    started = time.perf_counter()
+    subprocess.run(predict, check=True, env=environment, stdout=subprocess.DEVNULL)
+    wall = time.perf_counter() - started
+    sampled = [*nonet, "predict", run, dataset, "--out", work / f"sampled-{label}", "--accelerator", "cpu"]
+    spy = ["py-spy", "record", "--subprocesses", "--rate", str(RATE), "--format", "raw", "--output", raw, "--"]
+    subprocess.run([*spy, *sampled], check=True, env=environment, stdout=subprocess.DEVNULL)
+    return by_step(raw), wall
+
+
+def by_step(raw: Path) -> Counter:
+    """Return processor seconds by step, from stacks as py-spy writes them: frames by semicolons, then a count."""
+    seconds: Counter[str] = Counter()
+    for line in raw.read_text(encoding="utf-8").splitlines():
+        stack, count = line.rsplit(" ", 1)
+        seconds[step_of(stack.split(";"))] += int(count) / RATE
+    return seconds
+
+
+def step_of(frames: list[str]) -> str:
+    """Return the step that a stack belongs to."""
+    for frame in frames:
+        for step, pattern in STEPS.items():
+            if re.search(pattern, frame):
+                return step
+    return OTHER
+
+
+def page(before: tuple[Counter, float], now: tuple[Counter, float], machine: str, num_images: int) -> str:
+    lines = [
+        "# Where the time of a prediction goes",
+        "",
+        f"Made by `benchmarks/profile_predict.py` on {machine}: {num_images} drawn cells of 360 px, nine members of "
+        "`recommended`, eight views, from files to predictions.csv. Processor seconds by py-spy, of all threads and "
+        "worker processes; a thread that waits for memory or for others of its pool counts as busy. *Before* is commit "
+        "3e9fff5, whose `recommended` denoises.",
+        "",
+        "| step | before, s | now, s |",
+        "|---|---|---|",
+    ]
+    for step in [*STEPS, OTHER]:
+        lines.append(f"| {step} | {before[0][step]:.1f} | {now[0][step]:.1f} |")
+    lines.append(f"| all | {before[0].total():.1f} | {now[0].total():.1f} |")
+    lines.append(f"| wall time, without py-spy | {before[1]:.1f} | {now[1]:.1f} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
