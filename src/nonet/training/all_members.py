@@ -135,7 +135,8 @@ def _launch(fabric: "Fabric", job: Job, members: Sequence[Member]) -> None:
     except OSError as error:  # a queue's locks are small files in shared memory
         raise RunError(
             f"Processes for several devices cannot be started: {error.strerror or error}.",
-            hint="Check that /dev/shm exists and has some space. In Docker, --shm-size sets it. Or give `devices_per_member=1`.",
+            hint="Check that /dev/shm exists and has some space. In Docker, --shm-size sets it. Or give "
+            "`devices_per_member=1`.",
         ) from error
     before, port = set(multiprocessing.active_children()), os.environ.get("MASTER_PORT")
 
