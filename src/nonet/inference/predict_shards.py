@@ -126,7 +126,8 @@ def predict_shards(
     on : {"local", "ray", "slurm"}
         What deals out the work: this machine, a Ray cluster, or Slurm.
     address : str, optional
-        Of a Ray cluster. Default: that of RAY_ADDRESS, or of a cluster on this machine, or a new one of this machine.
+        Of the Ray cluster, such as "auto" or "10.0.0.1:6379". Default: that of RAY_ADDRESS, or a new one on this
+        machine.
     devices : int, optional
         How many shards are predicted at a time: GPUs, if they compute, otherwise processes or jobs. Default: on this
         machine all its GPUs, or one process with all cores; on a cluster as many as there is room for.

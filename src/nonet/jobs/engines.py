@@ -61,7 +61,7 @@ def make_engine(
     folder : path
         Where Slurm's jobs leave their logs; all nodes see it.
     address : str, optional
-        Of a Ray cluster. Default: that of RAY_ADDRESS, or of a cluster that runs on this machine, or a new one of this
+        Of a Ray cluster; "auto" is the one that runs on this machine. Default: that of RAY_ADDRESS, or a new one of this
         machine alone.
     num_slots : int, optional
         How many tasks run at a time. Default: one on this machine, as many as there is room for on a cluster.

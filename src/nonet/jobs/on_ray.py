@@ -100,15 +100,14 @@ class RayEngine:
     def _connect(self, ray: ModuleType) -> None:
         if ray.is_initialized():
             return
-        options = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
-        if self.address is not None or "RAY_ADDRESS" in os.environ:
-            options.pop("include_dashboard")
+        # Never Ray's own guess, which may be a cluster of this machine that is gone, and is waited for.
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        options = {"include_dashboard": False} if address == "local" else {}
         try:
-            ray.init(self.address, **options)
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            where = self.address or os.environ.get("RAY_ADDRESS") or "this machine"
             raise RunError(
-                f"The Ray cluster at {where} cannot be used: {str(error).splitlines()[0]}",
+                f"The Ray cluster at {address} cannot be used: {str(error).splitlines()[0]}",
                 hint='Start one with "ray start --head", or give the address that it prints.',
             ) from error
 
