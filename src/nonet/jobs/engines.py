@@ -61,8 +61,8 @@ def make_engine(
     folder : path
         Where Slurm's jobs leave their logs; all nodes see it.
     address : str, optional
-        Of a Ray cluster; "auto" is the one that runs on this machine. Default: that of RAY_ADDRESS, or a new one of this
-        machine alone.
+        Of a Ray cluster; "auto" is the one that runs on this machine. Default: that of RAY_ADDRESS, or a new one of
+        this machine alone.
     num_slots : int, optional
         How many tasks run at a time. Default: one on this machine, as many as there is room for on a cluster.
     options : mapping of str to str, optional
