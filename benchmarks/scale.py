@@ -168,7 +168,8 @@ def page(rows: list[dict], grown: list[tuple[int, float, float, float]], machine
         "",
         "Members: nine of recipe `demo`, 300 images, three epochs, with all that a run begins and ends with. Images: "
         "nine networks, 1,000 images in two shards, median of three, with loading the networks once a process. An "
-        "empty task does nothing: of a hundred together, without Ray with starting the process.",
+        "empty task does nothing: of a hundred together. Without Ray, members are trained in the process that asks for "
+        "them, while tasks and shards start a process each time; Ray keeps its processes, which import PyTorch first.",
         "",
         "## Cost against data",
         "",
