@@ -25,14 +25,16 @@ from nonet.synthetic.dataset import draw_dataset
 
 HERE = Path(__file__).parent
 RATE = 50  # samples a second
-#: Step: what a call of it contains; the first call that fits one, from the outermost inwards, decides.
+#: Step: what a call of it contains; the first step that any call of a stack fits.
 STEPS = {
     "imports": r"<frozen importlib|_find_and_load",
-    "reading and preparing images": r"prepare_crops|prepare_or_error|read_image|denoise|nucleus",
-    "out-of-distribution scores": r"ood_scores|ood\.py",
-    "making and loading networks": r"to_openvino|compile_model|convert_model|make_classifier|load_file|file_sha256",
-    "networks": r"openvino_cpu|pytorch\.py|logits_over_views|modules/module\.py|timm/|infer",
+    "making and loading networks": r"compile_model|conversion\.py|compiled\.py|make_classifier|load_file|sha256",
+    "out-of-distribution scores": r"ood_scores\.py|ood\.py",
+    "reading and preparing images": r"prepare_crops|prepare_or_error|decode\.py|denoise|nucleus\.py",
+    "networks": r"openvino_cpu\.py|pytorch\.py|logits_over_views|nn/modules|timm/",
 }
+#: The innermost call of a thread that only waits.
+WAITING = r"^(\S*wait|_worker|select|poll|\S*recv_bytes|_recv|join|acquire|get) \("
 OTHER = "command line, listing images, results"
 
 
@@ -79,16 +81,17 @@ def by_step(raw: Path) -> Counter:
     seconds: Counter[str] = Counter()
     for line in raw.read_text(encoding="utf-8").splitlines():
         stack, count = line.rsplit(" ", 1)
-        seconds[step_of(stack.split(";"))] += int(count) / RATE
+        frames = stack.split(";")
+        if not re.search(WAITING, frames[-1]):
+            seconds[step_of(frames)] += int(count) / RATE
     return seconds
 
 
 def step_of(frames: list[str]) -> str:
     """Return the step that a stack belongs to."""
-    for frame in frames:
-        for step, pattern in STEPS.items():
-            if re.search(pattern, frame):
-                return step
+    for step, pattern in STEPS.items():
+        if any(re.search(pattern, frame) for frame in frames):
+            return step
     return OTHER
 
 
@@ -98,7 +101,7 @@ def page(before: tuple[Counter, float], now: tuple[Counter, float], machine: str
         "",
         f"Made by `benchmarks/profile_predict.py` on {machine}: {num_images} drawn cells of 360 px, nine members of "
         "`recommended`, eight views, from files to predictions.csv. Processor seconds by py-spy, of all threads and "
-        "worker processes; a thread that waits for memory or for others of its pool counts as busy. *Before* is commit "
+        "worker processes, without those that wait. *Before* is commit "
         "3e9fff5, whose `recommended` denoises.",
         "",
         "| step | before, s | now, s |",
