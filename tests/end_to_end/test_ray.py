@@ -99,9 +99,11 @@ def test_each_task_ends_once_whatever_the_others_do(nodes, tmp_path):
     assert outcomes["unlucky"].value == "alive"
 
 
-def test_members_on_ray_are_those_of_one_process(nodes, make_recipe, tiny_dataset, tiny_run, tmp_path):
-    run = train(make_recipe(), tiny_dataset, out=tmp_path / "run", accelerator="cpu", on="ray")
-    require_same_run(run, tiny_run)
+def test_members_on_ray_are_those_of_one_process(nodes, make_recipe, tiny_dataset, tiny_run, tmp_path, monkeypatch):
+    """Its processes are in another folder than this one."""
+    monkeypatch.chdir(tmp_path)
+    Path("data").symlink_to(tiny_dataset.folder)
+    require_same_run(train(make_recipe(), "data", out="run", accelerator="cpu", on="ray"), tiny_run)
 
 
 def require_same_results(one, other):
@@ -111,17 +113,18 @@ def require_same_results(one, other):
 
 def test_shards_on_ray_and_slurm_say_what_this_machine_says(nodes, random_run, tiny_dataset, tmp_path, monkeypatch):
     """Slurm's jobs are processes of this machine."""
-    shards = shard_images(tiny_dataset.paths(), out=tmp_path / "shards", images_per_shard=10).folder
+    monkeypatch.chdir(tmp_path)
+    shards = shard_images(tiny_dataset.paths(), out="shards", images_per_shard=10).folder
     options = {"accelerator": "cpu", "num_workers": 1}
-    here = predict_shards(random_run, shards, out=tmp_path / "here", **options)
+    here = predict_shards(random_run, shards, out="here", **options)
     assert here.num_images == len(tiny_dataset.paths())
-    on_ray = predict_shards(random_run, shards, out=tmp_path / "ray", on="ray", **options)
+    on_ray = predict_shards(random_run, shards, out="ray", on="ray", **options)
     require_same_results(on_ray.folder, here.folder)
     monkeypatch.setattr(
         "nonet.inference.predict_shards.make_engine",
         lambda on, **given: SlurmEngine(given["folder"], 2, {}, cluster="local"),
     )
-    on_slurm = predict_shards(random_run, shards, out=tmp_path / "slurm", on="slurm", **options)
+    on_slurm = predict_shards(random_run, shards, out="slurm", on="slurm", **options)
     require_same_results(on_slurm.folder, here.folder)
 
 

@@ -4,9 +4,11 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
-from nonet.artifacts.run import Member
+from nonet.artifacts.run import Member, Run
 from nonet.artifacts.storage import writing_to
 from nonet.errors import BusyError, NonetError
 from nonet.jobs.tasks import Needs, Task
@@ -64,6 +66,7 @@ def train_elsewhere(placement: Placement, job: Job, members: Sequence[Member]) -
     NonetError
         Of the first member that failed, once the others are done.
     """
+    job = _with_absolute_paths(job)
     engine = placement.make_engine(job.run.folder / "jobs")
     needs = placement.needs(engine)
     accelerator = placement.accelerator if needs.devices or placement.accelerator == "mps" else "cpu"
@@ -84,6 +87,14 @@ def train_elsewhere(placement: Placement, job: Job, members: Sequence[Member]) -
     if failure:
         raise failure
     return busy
+
+
+def _with_absolute_paths(job: Job) -> Job:
+    """Return a job for processes that may be in another folder."""
+    models = job.recipe.models
+    files = {name: str(Path(file).expanduser().absolute()) for name, file in models.weight_files.items()}
+    recipe = job.recipe.model_copy(update={"models": models.model_copy(update={"weight_files": files})})
+    return replace(job, run=Run(job.run.folder.absolute()), recipe=recipe)
 
 
 @contextlib.contextmanager

@@ -103,8 +103,8 @@ class PreparedImages:
         return images
 
     def __reduce__(self):
-        # Sent to another process as a path, not as gigabytes of pixels.
-        return PreparedImages, (self.file, self.crop, self.rows)
+        # Sent to another process, which may be in another folder, as a path and not as gigabytes of pixels.
+        return PreparedImages, (self.file.absolute(), self.crop, self.rows)
 
 
 def prepare_images(
