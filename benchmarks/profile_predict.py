@@ -12,6 +12,7 @@ on two free cores.
 import argparse
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -67,13 +68,22 @@ def measure(checkout: Path, work: Path, label: str) -> tuple[Counter, float]:
     for command in commands:
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     predict = [*nonet, "predict", run, dataset, "--out", work / f"out-{label}", "--accelerator", "cpu"]
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), processor_seconds()
     subprocess.run(predict, check=True, env=environment, stdout=subprocess.DEVNULL)
-    wall = time.perf_counter() - started
+    wall, processor = time.perf_counter() - started, processor_seconds() - processor
     sampled = [*nonet, "predict", run, dataset, "--out", work / f"sampled-{label}", "--accelerator", "cpu"]
     spy = ["py-spy", "record", "--subprocesses", "--rate", str(RATE), "--format", "raw", "--output", raw, "--"]
     subprocess.run([*spy, *sampled], check=True, env=environment, stdout=subprocess.DEVNULL)
-    return by_step(raw), wall
+    steps = by_step(raw)
+    # Networks run in threads that Python does not know of, and py-spy neither: they are the rest.
+    steps["networks"] += max(processor - steps.total(), 0)
+    return steps, wall
+
+
+def processor_seconds() -> float:
+    """Return what the processes that this one has started, and that have ended, have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def by_step(raw: Path) -> Counter:
@@ -101,8 +111,8 @@ def page(before: tuple[Counter, float], now: tuple[Counter, float], machine: str
         "",
         f"Made by `benchmarks/profile_predict.py` on {machine}: {num_images} drawn cells of 360 px, nine members of "
         "`recommended`, eight views, from files to predictions.csv. Processor seconds by py-spy, of all threads and "
-        "worker processes, without those that wait. *Before* is commit "
-        "3e9fff5, whose `recommended` denoises.",
+        "worker processes, without those that wait; networks are the rest of what the system counts. *Before* is "
+        "commit 3e9fff5, whose `recommended` denoises.",
         "",
         "| step | before, s | now, s |",
         "|---|---|---|",
