@@ -1,6 +1,7 @@
 """The documentation names what there is: every public name, and every column of the tables."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,11 @@ def test_a_broken_link_and_what_another_machine_would_serve_are_found(tmp_path, 
     done = check(tmp_path, ("a.html", page))
     assert done.returncode == 1
     assert "a.html" in done.stdout
+
+
+def test_a_link_that_leads_nowhere_in_the_repository_is_found(tmp_path):
+    (tmp_path / "docs" / "how-to").mkdir(parents=True)
+    (tmp_path / "docs" / "how-to" / "a.md").write_text("[b](../b.md#x) [c](../../c.md) [d](https://x.org/d.md) [e](#e)")
+    (tmp_path / "docs" / "b.md").touch()
+    found = runpy.run_path(str(DOCS / "check.py"))["misplaced"](tmp_path)
+    assert found == ["docs/how-to/a.md links to ../../c.md, which is not there"]

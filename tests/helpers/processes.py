@@ -9,6 +9,20 @@ import time
 
 import psutil
 
+#: The beginning of a script that is killed just before a file of the name in its last argument gets that name.
+DIES_BEFORE_RENAMING = """
+import os, signal, sys
+from pathlib import Path
+import nonet
+
+replace = Path.replace
+def replace_or_die(self, target):
+    if Path(target).name == sys.argv[-1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replace(self, target)
+Path.replace = replace_or_die
+"""
+
 
 def kill_at_work(script, when, seconds=60):
     """Run a script, kill it once `when()` holds, and return its processes that it had, and those still there after."""

@@ -97,7 +97,7 @@ def train(
         job=parse_job_options(job),
     )
     if members and not run.ensemble.exists():
-        say(f"{', '.join(members)} of {run} trained; others are left.")
+        say(f"Trained: {', '.join(members)}. Other members of {run} are left.")
     else:
         say(f'{run} is trained. Next: nonet evaluate "{run}"')
 

@@ -15,14 +15,14 @@ from nonet.artifacts.run import Run
 from nonet.artifacts.shard_results import COUNTS
 from nonet.artifacts.storage import writing_to
 from nonet.data.shards.shard_image import ShardError
-from nonet.errors import DamagedError, DataError, RunError, counted
+from nonet.errors import DamagedError, DataError, counted
 from nonet.inference.load import OpenedRun, open_run, parse_views, require_effort
 from nonet.inference.predict import describe_run
 from nonet.inference.predict_shard import Model, digest_model, find_record, predict_task
 from nonet.inference.shard_folder import ShardPredictionFolder, plan_shards
 from nonet.inference.shards import Shard, find_shards
 from nonet.jobs.engines import make_engine, require_engine
-from nonet.jobs.gpus import count_gpus
+from nonet.jobs.gpus import count_gpus, require_gpus
 from nonet.jobs.tasks import Engine, LostError, Needs, Task
 from nonet.models.accelerators import require_devices
 from nonet.progress import progress
@@ -174,10 +174,9 @@ def _num_slots(on: str, on_gpus: bool, devices: int | None) -> int | None:
     """Return how many shards are predicted at a time; None leaves it to the cluster."""
     if on != "local":
         return devices
-    gpus = count_gpus() if on_gpus else 0
-    if gpus and (devices or 0) > gpus:
-        raise RunError(f"This machine has {gpus} GPUs, and `devices` is {devices}.", hint="Give a smaller number.")
-    return devices or gpus or 1
+    if on_gpus:
+        require_gpus(devices)
+    return devices or (count_gpus() if on_gpus else 0) or 1
 
 
 def _needs(engine: Engine, on: str, on_gpus: bool, num_slots: int | None, num_workers: int | None) -> Needs:

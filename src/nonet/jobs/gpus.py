@@ -3,6 +3,8 @@
 import ctypes
 import sys
 
+from nonet.errors import RunError
+
 
 def count_gpus() -> int:
     """Return how many GPUs the CUDA driver counts; CUDA_VISIBLE_DEVICES limits them.
@@ -19,3 +21,10 @@ def count_gpus() -> int:
         return count.value if found else 0
     except (OSError, AttributeError):  # no driver
         return 0
+
+
+def require_gpus(devices: int | None) -> None:
+    """Raise RunError if this machine has GPUs, but fewer than `devices`; None is as many as it has."""
+    num_gpus = count_gpus()
+    if num_gpus and (devices or 0) > num_gpus:
+        raise RunError(f"This machine has {num_gpus} GPUs, and `devices` is {devices}.", hint="Give a smaller number.")

@@ -46,7 +46,7 @@ class LocalEngine:
                         if deaths + 1 < MAX_DEATHS:
                             waiting.appendleft((task, deaths + 1))
                         else:
-                            yield lost(task, "its process died")
+                            yield lost(task, "its process died again")
             for slot in slots:
                 slot.pool.shutdown()  # not stopped: what a process has started itself is to end in order
         finally:

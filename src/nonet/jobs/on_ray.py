@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ logger = logging.getLogger("nonet")
 
 #: Tasks that Ray knows of at a time; more would only be a longer list.
 MAX_SUBMITTED = 1_000
-#: A node that is lost is not the fault of the task that ran there; but a cluster that loses so many is not usable.
+#: A node that is lost is not the fault of the task that ran there; but one that loses so many may be.
 MAX_LOST_NODES = 20
 
 
@@ -63,16 +63,17 @@ class RayEngine:
             max_calls=0 if not needs.devices else 1_000,
         )(call)
         environment = environment_of(needs.processors)
-        waiting = deque((task, 0) for task in tasks)
-        running: dict[Any, tuple[Task, int]] = {}
-        num_lost_nodes = 0
+        waiting = deque(tasks)
+        running: dict[Any, Task] = {}
+        deaths: Counter[str] = Counter()
+        lost_nodes: Counter[str] = Counter()
         try:
             while waiting or running:
                 while waiting and len(running) < (self.num_slots or MAX_SUBMITTED):
-                    task, deaths = waiting.popleft()
-                    running[remote.remote(pack(task), environment)] = task, deaths
+                    task = waiting.popleft()
+                    running[remote.remote(pack(task), environment)] = task
                 for reference in ray.wait(list(running), num_returns=1, timeout=5)[0]:
-                    task, deaths = running.pop(reference)
+                    task = running.pop(reference)
                     try:
                         yield outcome_of(task, ray.get(reference))
                         continue
@@ -80,13 +81,12 @@ class RayEngine:
                         raise  # a fault of the program, with the traceback of the other process
                     except ray.exceptions.RayError as error:
                         what, is_node = _describe(ray, error)
-                    num_lost_nodes += is_node
-                    deaths += not is_node
-                    if deaths < MAX_DEATHS and num_lost_nodes < MAX_LOST_NODES:
+                    (lost_nodes if is_node else deaths)[task.name] += 1
+                    if deaths[task.name] < MAX_DEATHS and lost_nodes[task.name] < MAX_LOST_NODES:
                         logger.warning(f"{task.name}: {what}. It is run again.")
-                        waiting.appendleft((task, deaths))
+                        waiting.appendleft(task)
                     else:
-                        yield lost(task, what)
+                        yield lost(task, f"{what} again")
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
@@ -140,9 +140,9 @@ def _describe(ray: ModuleType, error: Exception) -> tuple[str, bool]:
     """Return why a task's process is gone, as a clause, and whether its node was lost."""
     errors = ray.exceptions
     if isinstance(error, errors.OutOfMemoryError):
-        return "Ray ended its process, as its node ran short of memory", False
+        return "its node ran short of memory, so that Ray ended its process", False
     if isinstance(error, errors.WorkerCrashedError):
         return "its process died", False
     if isinstance(error, (errors.NodeDiedError, errors.LocalRayletDiedError, errors.ObjectLostError)):
         return "its node was lost", True
-    return f"Ray reports {type(error).__name__}", False
+    return f"Ray reported {type(error).__name__}", False

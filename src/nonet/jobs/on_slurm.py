@@ -47,16 +47,13 @@ class Group:
     def __init__(self, tasks: Sequence[Task], needs: Needs):
         self.tasks, self.needs = list(tasks), needs
 
-    def __call__(self) -> list[tuple[Any, tuple[type[NonetError], str, str | None] | None]]:
-        """Run the tasks; return value and error of each, in their order."""
-        ended = {}
+    def __call__(self) -> list[Reply]:
+        """Run the tasks; return the reply of each, in their order."""
+        replies = {}
         for outcome in LocalEngine(1).run(self.tasks, self.needs):
             error = outcome.error
-            ended[outcome.task.name] = (
-                outcome.value,
-                None if error is None else (type(error), error.message, error.hint),
-            )
-        return [ended[task.name] for task in self.tasks]
+            replies[outcome.task.name] = Reply(outcome.value) if error is None else Reply.of_error(error)
+        return [replies[task.name] for task in self.tasks]
 
     def checkpoint(self) -> Any:
         """Return what submitit is to submit when the job was interrupted: the same, which finds what was done."""
@@ -98,13 +95,13 @@ class SlurmEngine:
                 for job in done:
                     group, deaths = running.pop(job)
                     if (error := job.exception()) is None:
-                        yield from map(_outcome, group.tasks, job.result())
+                        yield from map(outcome_of, group.tasks, job.result())
                     elif deaths + 1 < MAX_DEATHS:
                         logger.warning(f"Job {job.job_id} of Slurm failed ({job.state}). It is submitted again.")
                         running[executor.submit(group)] = group, deaths + 1
                     else:
                         logger.debug(str(error))
-                        what = f"Slurm's job failed (see {job.paths.stderr})"
+                        what = f"Slurm's job failed again (see {job.paths.stderr})"
                         yield from (lost(task, what) for task in group.tasks)
                 if not done:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -135,8 +132,3 @@ class SlurmEngine:
             slurm_additional_parameters=options,
         )
         return executor
-
-
-def _outcome(task: Task, ended: tuple) -> Outcome:
-    value, error = ended
-    return outcome_of(task, Reply(value, error, []))

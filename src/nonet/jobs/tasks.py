@@ -101,11 +101,15 @@ class Engine(Protocol):
 
 
 class Reply(NamedTuple):
-    """What a process sends back about a task: no exception of its own, which might not be importable elsewhere."""
+    """What a process sends back about a task; errors in parts, as Python's own way of sending them loses the hint."""
 
-    value: Any
-    error: tuple[type[NonetError], str, str | None] | None
-    log: list[tuple[int, str]]
+    value: Any = None
+    error: tuple[type[NonetError], str, str | None] | None = None
+    log: Sequence[tuple[int, str]] = ()
+
+    @classmethod
+    def of_error(cls, error: NonetError, log: Sequence[tuple[int, str]] = ()) -> "Reply":
+        return cls(None, (type(error), error.message, error.hint), log)
 
 
 @dataclass
@@ -153,7 +157,7 @@ def call(packed: bytes, environment: dict[str, str]) -> Reply:
         function, arguments = pickle.loads(packed)
         return Reply(function(*arguments), None, kept.records)
     except NonetError as error:
-        return Reply(None, (type(error), error.message, error.hint), kept.records)
+        return Reply.of_error(error, kept.records)
     finally:
         logger.removeHandler(kept)
         logger.setLevel(level)
@@ -178,12 +182,12 @@ def lost(task: Task, what: str) -> Outcome:
     ----------
     task : Task
     what : str
-        What happened the last time, as a clause: "its process died".
+        What happened the last time, as a clause: "its process died again".
     """
     return Outcome(
         task,
         error=LostError(
-            f"{task.name} was given up: {what}, {MAX_DEATHS} times.",
+            f"{task.name} was given up: {what}.",
             hint="Memory may be short. Finished work is kept; run the same command again.",
         ),
     )

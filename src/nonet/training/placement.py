@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nonet.errors import RunError
 from nonet.jobs.engines import make_engine, require_engine
-from nonet.jobs.gpus import count_gpus
+from nonet.jobs.gpus import count_gpus, require_gpus
 from nonet.jobs.tasks import Engine, Needs
 from nonet.models.accelerators import require_devices
 from nonet.workers import num_processors
@@ -50,6 +50,8 @@ class Placement:
         require_devices(self.accelerator, self.share)
         if self.devices is not None:
             require_devices(self.accelerator, self.devices)
+            if self.on == "local" and self.accelerator in ("auto", "gpu", "cuda"):
+                require_gpus(self.devices)
             if self.devices % self.share:
                 raise RunError(
                     f"{self.devices} devices cannot be divided among members of {self.share} each.",

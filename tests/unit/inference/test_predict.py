@@ -15,6 +15,7 @@ import safetensors.torch
 from PIL import Image
 from scipy.special import softmax
 
+from helpers.processes import DIES_BEFORE_RENAMING
 from helpers.sealing import seal
 from nonet.calibration.priors import estimate_priors
 from nonet.errors import DataError, RunError
@@ -215,20 +216,13 @@ def test_a_folder_of_unreadable_images_alone_is_a_table_too(ensemble, tmp_path):
     assert done.table()["label"].tolist() == [""]
 
 
-KILLED_AT = """
-import os, signal, sys
-from pathlib import Path
-import nonet
-
-run, cells, out, last = sys.argv[1:]
-replace = Path.replace
-def replace_or_die(self, target):
-    if Path(target).name == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return replace(self, target)
-Path.replace = replace_or_die
+KILLED_AT = (
+    DIES_BEFORE_RENAMING
+    + """
+run, cells, out, _ = sys.argv[1:]
 nonet.predict(run, cells, out=out, views=8, accelerator="cpu")
 """
+)
 
 
 @pytest.mark.kill

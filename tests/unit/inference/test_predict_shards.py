@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers.folders import everything_in
+from helpers.processes import DIES_BEFORE_RENAMING
 from nonet.artifacts.csv_files import read_csv, to_csv
 from nonet.artifacts.predictions_csv import read_predictions
 from nonet.data.shards.formats import FORMATS
@@ -363,10 +364,9 @@ def test_set_aside_is_exit_status_1(nonet, random_run, shards, engine, tmp_path)
     assert nonet(*words)[0] == 0
 
 
-KILLED_AT = """
-import os, signal, sys
-from pathlib import Path
-import nonet
+KILLED_AT = (
+    DIES_BEFORE_RENAMING
+    + """
 from nonet.inference import predict_shards
 from nonet.jobs.tasks import Outcome
 
@@ -378,16 +378,11 @@ class ThisProcess:
     def has_gpus(self):
         return False
 
-run, shards, out, last = sys.argv[1:]
-replace = Path.replace
-def replace_or_die(self, target):
-    if Path(target).name == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return replace(self, target)
-Path.replace = replace_or_die
+run, shards, out, _ = sys.argv[1:]
 predict_shards.make_engine = lambda *_, **__: ThisProcess()
 nonet.predict_shards(run, shards, out=out, accelerator="cpu")
 """
+)
 
 
 @pytest.mark.kill

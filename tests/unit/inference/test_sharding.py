@@ -12,7 +12,7 @@ import pytest
 
 from helpers.folders import everything_in
 from helpers.odd_images import as_file, noise
-from helpers.processes import small_files
+from helpers.processes import DIES_BEFORE_RENAMING, small_files
 from nonet.data.shards.formats import FORMATS, read_shard
 from nonet.errors import DamagedError, DataError, RunError, StorageError
 from nonet.inference.sharding import shard_images
@@ -123,20 +123,13 @@ def test_other_images_replace_earlier_shards_and_leave_none_of_them(cells, tmp_p
     assert len(rows(out)) == 5
 
 
-KILLED_AT = """
-import os, signal, sys
-from pathlib import Path
-import nonet
-
-cells, out, form, last = sys.argv[1:]
-replace = Path.replace
-def replace_or_die(self, target):
-    if Path(target).name == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return replace(self, target)
-Path.replace = replace_or_die
+KILLED_AT = (
+    DIES_BEFORE_RENAMING
+    + """
+cells, out, form, _ = sys.argv[1:]
 nonet.shard_images(cells, out=out, images_per_shard=4, format=form)
 """
+)
 
 
 @pytest.mark.kill
