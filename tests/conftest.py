@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, settings
 
 from helpers.command_line import nonet, refused  # noqa: F401  (fixtures)
 from helpers.pictures import draw_pictures
+from helpers.stores import bucket, s3_server  # noqa: F401  (fixtures)
 
 # Before torch is imported, and for processes that tests start: these networks are too small for threads to pay, and
 # threads that wait for each other on a busy machine are slow.

@@ -15,6 +15,7 @@ import pytest
 
 from helpers import tasks
 from helpers.runs import require_same_run, require_same_weights
+from helpers.stores import names_in
 from nonet.inference.predict_shards import predict_shards
 from nonet.inference.sharding import shard_images
 from nonet.jobs.on_ray import RayEngine, import_ray
@@ -56,7 +57,7 @@ class Nodes:
 
 
 @pytest.fixture(scope="module")
-def nodes():
+def nodes(s3_server):  # its address is in the environment that nodes get
     ray = import_ray()
     before = os.environ.get("PYTHONPATH")
     folders = [str(Path(tasks.__file__).parents[1]), *([before] if before else [])]
@@ -184,6 +185,31 @@ def test_what_is_lost_while_training_changes_nothing(nodes, make_recipe, tiny_da
     if what == "node":
         nodes.add()
     require_same_run(run, long_run)
+
+
+def test_a_worker_is_lost_whose_run_is_in_a_store(nodes, bucket, make_recipe, tiny_dataset, long_run):
+    """The next worker, in a folder of its own, resumes from what was copied to the store."""
+    killed = []
+
+    def kill():
+        if not killed and any(name.endswith("state.pt") for name in names_in(f"{bucket}/run")):
+            workers = [process for process in psutil.process_iter() if _trains_in_a_temporary_folder(process)]
+            killed.extend(process.kill() for process in workers[:1])
+        return killed
+
+    thread = repeat_until_true(kill)
+    run = train(make_recipe(*LONG), tiny_dataset, out=f"{bucket}/run", accelerator="cpu", on="ray")
+    thread.join()
+    assert killed
+    require_same_run(run, long_run)
+
+
+def _trains_in_a_temporary_folder(process):
+    try:
+        open_files = [file.path for file in process.open_files()]
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+    return process.pid != os.getpid() and any("/nonet-" in path and path.endswith(".lock") for path in open_files)
 
 
 DRIVER = """

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nonet.artifacts.storage import TEMPORARY, writing_to
+from nonet.artifacts.urls import require_path
 from nonet.errors import DamagedError, NonetError, RunError
 
 FORMAT_VERSION = 1
@@ -244,6 +245,7 @@ class Run:
         DamagedError
             If it is a run without recipe.toml.
         """
+        require_path(self.folder, "run")
         if not self.folder.exists():
             raise RunError(f"The run {self} does not exist.", hint=MAKE_ONE)
         if not self.folder.is_dir():

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nonet.artifacts.integrity import file_facts, read_sealed, reading, require_whole, write_sealed
+from nonet.artifacts.storage import writing_to
+from nonet.artifacts.stores import local_copy, split
+from nonet.artifacts.urls import as_url
+from nonet.errors import DamagedError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 INDEX = "predictions.json"
 FOLDER = "results"
 AGAIN = 'Run the same "nonet predict" again: it makes what is damaged or missing again.'
+#: Files beside the results that counting needs.
+TO_COUNT = (INDEX, "plan.json", "confusions.csv")
 #: What a record counts.
 COUNTS = ("num_images", "num_unreadable", "num_unidentified", "num_to_retry")
 #: Rows that are written, and read, at a time.
@@ -97,20 +103,50 @@ def write_record(result: Path, facts: Mapping[str, object]) -> None:
     write_sealed(result.with_suffix(".json"), {**facts, "file": file_facts(result)})
 
 
-def read_record(result: Path) -> dict:
+def read_record(place: str) -> dict:
     """Return the record of a result, which is whole.
+
+    Parameters
+    ----------
+    place : str
+        Path or address of the result. In an object store a file is whole if it is there, so only its size is compared.
 
     Raises
     ------
     DamagedError
         If one of them is missing, damaged, or was edited.
     """
-    path = result.with_suffix(".json")
-    record = read_sealed(path, hint=AGAIN)
-    with reading(path, hint=AGAIN):
+    path = record_of(place)
+    try:
+        with local_copy(path) as file:
+            record = read_sealed(file, hint=AGAIN)
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is missing.", hint=AGAIN) from error
+    with reading(Path(path), hint=AGAIN):
         [record[key] for key in ("shard", "model", "labels", *COUNTS)]
-    require_whole(result, record.get("file"), hint=AGAIN)
+    if url := as_url(place):
+        store, name = split(url)
+        state = store.state(name)
+        if state is None or state[0] != record["file"]["bytes"]:
+            raise DamagedError(f"{url} is missing or not whole.", hint=AGAIN)
+    else:
+        require_whole(Path(place), record.get("file"), hint=AGAIN)
     return record
+
+
+def record_of(place: str) -> str:
+    """Return the path or address of a result's record."""
+    return f"{place.rpartition('.')[0]}.json"
+
+
+def remove_result(place: str) -> None:
+    """Remove a result, so that it is made again."""
+    if url := as_url(place):
+        store, name = split(url)
+        store.remove([name])
+        return
+    with writing_to(place):
+        Path(place).unlink()
 
 
 def count_rows(path: Path) -> Counter[Kind]:
@@ -148,8 +184,15 @@ def read_results(folder: Path) -> dict:
     return index
 
 
-def read_counts(folder: Path, index: dict) -> Iterator[Counter[Kind]]:
+def read_counts(folder: str, index: dict) -> Iterator[Counter[Kind]]:
     """Yield what `count_rows` returns of each result of a folder, in the order of the shards.
+
+    Parameters
+    ----------
+    folder : str
+        Path, or address in an object store.
+    index : dict
+        From `read_results`.
 
     Raises
     ------
@@ -157,6 +200,10 @@ def read_counts(folder: Path, index: dict) -> Iterator[Counter[Kind]]:
         If a result is missing, damaged, or was edited.
     """
     for entry in index["shards"]:
-        path = folder / FOLDER / Path(entry["name"]).name
-        require_whole(path, entry["file"], hint=AGAIN)
-        yield count_rows(path)
+        place = f"{folder}/{FOLDER}/{Path(entry['name']).name}"
+        try:
+            with local_copy(place) as path:
+                require_whole(path, entry["file"], hint=AGAIN)
+                yield count_rows(path)
+        except FileNotFoundError as error:
+            raise DamagedError(f"{place} is missing.", hint=AGAIN) from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.artifacts.system_files import is_leftover
+from nonet.artifacts.urls import require_path
 from nonet.errors import BusyError, StorageError
 
 logger = logging.getLogger("nonet")
@@ -181,6 +182,7 @@ def prepare_folder(folder: Path, kind: FolderKind) -> None:
 
 def require_usable_folder(folder: Path, kind: FolderKind) -> None:
     """Raise StorageError if a folder is neither new nor empty nor of this kind; see `prepare_folder`."""
+    require_path(folder, "folder", StorageError)
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir():

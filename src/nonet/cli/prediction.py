@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 import nonet
 from nonet.artifacts.run import Run
+from nonet.artifacts.urls import as_url
 from nonet.cli.options import Accelerator, EngineName, JobOptions, documented_by, option_name, parse_job_options
 from nonet.cli.output import say
 from nonet.errors import NonetError
@@ -42,12 +43,12 @@ def predict(
     Parameters
     ----------
     run : path
-        A trained run.
+        A trained run; of shards, also in an object store ("s3://bucket/runs/first").
     images : str
         Files, folders, globs, a CSV with a column "path", or a dataset folder; or shards: a folder that "nonet data
         shard" wrote, Parquet files with images, or WebDataset archives (.tar).
     out : path
-        Folder for the results. If interrupted, run the same command again to resume.
+        Folder for the results; of shards, also in an object store. If interrupted, run the same command again to resume.
     on : {"local", "ray", "slurm"}
         What deals out the work if shards are predicted: this machine, a Ray cluster, or Slurm.
     devices : int
@@ -60,7 +61,8 @@ def predict(
         raise NonetError("There are no images to predict.", hint="Give files, folders, globs or a dataset.")
     if swapped := [image for image in images if Run(image).recipe.is_file()]:
         raise NonetError(f"{swapped[0]} is a run, not images.", hint="Write: nonet predict RUN IMAGES… --out FOLDER")
-    Run(run).require()  # before the imports, which take seconds
+    if as_url(run) is None:
+        Run(run).require()  # before the imports, which take seconds
     shared: dict[str, Any] = {"out": out, "views": views, "accelerator": accelerator, "backend": backend}
     shared |= {"effort": effort, "num_workers": num_workers}
     of_images: dict[str, Any] = {"split": split, "case": case, "case_from": case_from, "format": format}

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import nonet
+from nonet.artifacts.urls import as_url
 from nonet.cli.common import is_quiet
 from nonet.cli.options import (
     Accelerator,
@@ -83,7 +84,8 @@ def train(
         Option of sbatch for Slurm's jobs, as in --job partition=gpu. May be repeated.
     """
     loaded = nonet.load_recipe(recipe, settings)  # a mistake in it, or in the dataset, is reported at once
-    require_dataset(dataset.expanduser())
+    if as_url(dataset) is None:
+        require_dataset(dataset.expanduser())
     run = nonet.train(
         loaded,
         dataset,
@@ -96,8 +98,11 @@ def train(
         address=address,
         job=parse_job_options(job),
     )
+    place = as_url(out)
     if members and not run.ensemble.exists():
-        say(f"Trained: {', '.join(members)}. Other members of {run} are left.")
+        say(f"Trained: {', '.join(members)}. Other members of {place or run} are left.")
+    elif place:
+        say(f'{place} is trained; its copy on this machine is {run}. Next: nonet evaluate "{run}"')
     else:
         say(f'{run} is trained. Next: nonet evaluate "{run}"')
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from nonet.artifacts.urls import require_path
 from nonet.errors import DataError
 
 MAKE_ONE = "Make one with: nonet data build SOURCE:PATH --out DATASET"
@@ -19,6 +20,7 @@ def require_dataset(folder: Path) -> None:
     DataError
         When it does not exist, or lacks a file that makes it a dataset.
     """
+    require_path(folder, "dataset", DataError)
     missing = [name for name in ("dataset.json", "manifest.parquet") if not (folder / name).exists()]
     if not folder.exists():
         raise DataError(f"The dataset {folder} does not exist.", hint=MAKE_ONE)

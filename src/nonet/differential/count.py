@@ -6,9 +6,11 @@ What can be wrong with a call is checked before pandas and SciPy are imported, w
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from nonet.artifacts.mirror import fetch
 from nonet.artifacts.predictions_csv import NAME as PREDICTIONS
-from nonet.artifacts.shard_results import AGAIN, is_of_shards
+from nonet.artifacts.shard_results import AGAIN, TO_COUNT, is_of_shards
 from nonet.artifacts.storage import FolderKind, read_json, require_usable_folder
+from nonet.artifacts.urls import as_url, require_path
 from nonet.errors import DataError
 from nonet.evaluation.interval_options import require_confidence
 
@@ -27,8 +29,8 @@ class HasFolder(Protocol):
     """The result of `nonet.predict` or `nonet.predict_shards`."""
 
     @property
-    def folder(self) -> Path:
-        """The folder of predictions."""
+    def folder(self) -> Path | str:
+        """The folder of predictions, or its address in an object store."""
 
 
 def count(
@@ -47,9 +49,10 @@ def count(
     Parameters
     ----------
     predictions : path, Predictions or ShardPredictions
-        The folder of "nonet predict", of images or of shards. Its column `case` says which images belong together.
+        The folder of "nonet predict", of images or of shards; that of shards also in an object store. Its column
+        `case` says which images belong together.
     out : path, optional
-        Folder for the results; by default "differential" in the folder of predictions.
+        Folder for the results, on this machine; by default "differential" in the folder of predictions.
     confidence : float in (0, 1)
         Of the intervals.
     fhir : bool
@@ -71,19 +74,25 @@ def count(
         If `out` holds other files.
     """
     require_confidence(confidence)
-    source = get_folder(predictions)
-    folder = source / "differential" if out is None else Path(out).expanduser()
+    place = predictions if isinstance(predictions, (str, Path)) else predictions.folder
+    url = as_url(place)
+    if url is not None and out is None:
+        raise DataError(f"{url} is in an object store.", hint="Give a folder of this machine as `out`.")
+    folder = Path(place).expanduser() / "differential" if out is None else Path(out).expanduser()
     require_usable_folder(folder, FOLDER)
+    source = Path(place).expanduser() if url is None else fetch(url, only=TO_COUNT)
     if not is_of_shards(source):
         require_predictions(source)
     from nonet.differential.counting import count_cases
 
-    return count_cases(source, folder, confidence=confidence, fhir=fhir)
+    return count_cases(source, folder, url or str(source), confidence=confidence, fhir=fhir)
 
 
 def get_folder(predictions: str | Path | HasFolder) -> Path:
     """Return the folder of predictions."""
-    return Path(predictions if isinstance(predictions, (str, Path)) else predictions.folder).expanduser()
+    place = predictions if isinstance(predictions, (str, Path)) else predictions.folder
+    require_path(place, "prediction", DataError)
+    return Path(place).expanduser()
 
 
 def require_predictions(folder: Path) -> Path:

@@ -69,11 +69,23 @@ class Differentials:
         )
 
 
-def count_cases(source: Path, folder: Path, *, confidence: float, fhir: bool) -> Differentials:
-    """Count the cells of each case of a folder of predictions, and write the differentials; see `nonet.count`."""
+def count_cases(source: Path, folder: Path, place: str, *, confidence: float, fhir: bool) -> Differentials:
+    """Count the cells of each case of a folder of predictions, and write the differentials; see `nonet.count`.
+
+    Parameters
+    ----------
+    source : Path
+        The predictions; of those in an object store, a copy without the results of shards.
+    folder : Path
+        For the differentials.
+    place : str
+        Path or address of the predictions.
+    confidence : float
+    fhir : bool
+    """
     if fhir:
         require_fhir()
-    tallies, classes = _tally_shards(source) if is_of_shards(source) else _tally_table(source)
+    tallies, classes = _tally_shards(source, place) if is_of_shards(source) else _tally_table(source)
     known = _known_confusions(source, classes)
     notes = list(_notes(source, sum(tally.total() for tally in tallies.values()), known))
     cases = [
@@ -100,11 +112,11 @@ def _tally_table(folder: Path) -> tuple[dict[str, Tally], list[str]]:
     return {str(name): Counter(zip(part["label"], part["reason"])) for name, part in parts}, classes
 
 
-def _tally_shards(folder: Path) -> tuple[dict[str, Tally], list[str]]:
+def _tally_shards(folder: Path, place: str) -> tuple[dict[str, Tally], list[str]]:
     """Count the labels of each case in the results of shards, of which a few thousand rows are in memory at a time."""
     tallies: dict[str, Tally] = {}
     index = read_results(folder)
-    for kinds in progress(read_counts(folder, index), total=len(index["shards"]), description="reading", unit="shards"):
+    for kinds in progress(read_counts(place, index), total=len(index["shards"]), description="reading", unit="shards"):
         for (case, label, reason), num in kinds.items():
             if label not in (*index["classes"], UNIDENTIFIED, ""):
                 raise DataError(f'{folder} has the label "{label}", which is none of the classes.', hint=AGAIN)

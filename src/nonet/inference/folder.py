@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nonet")
 
-_FOLDER = FolderKind(
+PREDICTION = FolderKind(
     "prediction",
     main="plan.json",
     keys={"weights", "images", "views"},
@@ -102,7 +102,7 @@ class PredictionFolder:
         StorageError
             If the folder is not nonet's, or something in it is in the way.
         """
-        require_usable_folder(self.path, _FOLDER)
+        require_usable_folder(self.path, PREDICTION)
         if (stored := self.read_plan()) and ("num_shards" in stored) != self.of_shards:
             what = "images" if self.of_shards else "shards"
             raise StorageError(f"{self} contains a prediction of {what}.", hint="Give another `out`.")
@@ -119,7 +119,7 @@ class PredictionFolder:
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Return a context manager that locks the folder against other predictions, and marks it as nonet's."""
-        prepare_folder(self.path, _FOLDER)
+        prepare_folder(self.path, PREDICTION)
         return exclusive_lock(
             self.path / ".nonet.lock",
             f"Another process is predicting into {self}.",

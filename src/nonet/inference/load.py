@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import require_unchanged
+from nonet.artifacts.mirror import fetch
 from nonet.artifacts.run import Run, repair_hint
+from nonet.artifacts.urls import as_url
 from nonet.errors import DamagedError, RecipeError, RunError, choose_from, did_you_mean
 from nonet.inference.backends.choice import choose_backend
 from nonet.models.accelerators import require_devices
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nonet")
 
 EffortName = Literal["full", "auto"]
+#: What is copied of a run in an object store: what "nonet train" leaves, without states of training and reports.
+_TO_PREDICT = (
+    "*.toml",
+    "*.json",
+    "*.parquet",
+    "folds.csv",
+    "confusions.csv",
+    "members/*.safetensors",
+    "members/*/DONE",
+)
 EFFORTS: tuple[str, ...] = get_args(EffortName)
 
 
@@ -33,11 +45,14 @@ class OpenedRun:
     recipe : Recipe
     ensemble : EnsembleFile
         Content of ensemble.json.
+    place : str
+        Where the run is: its absolute path, or its address in an object store, of which `run` is a copy.
     """
 
     run: Run
     recipe: Recipe
     ensemble: EnsembleFile
+    place: str
 
     @property
     def classes(self) -> list[str]:
@@ -125,7 +140,7 @@ def open_run(run: str | Path | Run) -> OpenedRun:
     Parameters
     ----------
     run : str, path or Run
-        A trained run.
+        A trained run, also in an object store.
 
     Returns
     -------
@@ -136,7 +151,8 @@ def open_run(run: str | Path | Run) -> OpenedRun:
     RunError
         If there is no run, it is not fully trained, or the weights of a member with non-zero weight are missing.
     """
-    run = Run(run)
+    url = as_url(run)
+    run = Run(run if url is None else fetch(url, only=_TO_PREDICT))
     run.require()
     ensemble = EnsembleFile.read(run)
     require_unchanged(run)
@@ -149,7 +165,7 @@ def open_run(run: str | Path | Run) -> OpenedRun:
         weights = run.member(entry.architecture, entry.fold).weights
         if entry.weight > 0 and not weights.exists():
             raise DamagedError(f"{weights} is missing.", hint=repair_hint(run))
-    return OpenedRun(run, load_recipe(run.recipe), ensemble)
+    return OpenedRun(run, load_recipe(run.recipe), ensemble, url or str(run.folder.absolute()))
 
 
 def parse_views(views: str | int | None, settings: Predict) -> Predict:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from nonet.artifacts.predictions_csv import CHUNK_SIZE
 from nonet.artifacts.run import Run, written_whole
 from nonet.artifacts.shard_results import COUNTS, ResultWriter, read_record, write_record
+from nonet.artifacts.stores import copied_out
+from nonet.artifacts.urls import as_url
 from nonet.cells import UNIDENTIFIED
 from nonet.data.shards.folder import AGAIN
 from nonet.data.shards.formats import read_shard
@@ -43,8 +45,8 @@ class Model:
 
     Attributes
     ----------
-    run : Path
-        Absolute.
+    run : str
+        Absolute path, or address in an object store.
     views : str or None
         As given to `predict_shard`.
     accelerator, backend, effort : str
@@ -55,7 +57,7 @@ class Model:
         From `digest_model`, when the prediction began.
     """
 
-    run: Path
+    run: str
     views: str | None
     accelerator: str
     backend: str
@@ -78,7 +80,7 @@ def predict_shard(
     backend: str = "auto",
     effort: str = "full",
     num_workers: int | None = None,
-) -> Path:
+) -> Path | str:
     """Predict the images of one shard, and write one Parquet file, whole or not at all.
 
     `nonet.predict_shards` calls it for each of many shards; call it yourself where another program deals out the work.
@@ -88,7 +90,7 @@ def predict_shard(
     ----------
     shard : path
         A file of `nonet.shard_images`; a Parquet file with a column of images as data sets on the Hugging Face hub have
-        it; or a WebDataset archive (.tar).
+        it; or a WebDataset archive (.tar). Like `out`, also in an object store: "s3://bucket/shards/000012.parquet".
     out : path
         The Parquet file to write, with a row for each image in the order of the shard: the columns of predictions.csv,
         path, and a logit of each class. A small JSON file beside it says what it is of; if it is there, of this shard
@@ -108,8 +110,8 @@ def predict_shard(
 
     Returns
     -------
-    Path
-        `out`.
+    Path or str
+        `out`, absolute; of an object store, its address.
 
     Raises
     ------
@@ -126,12 +128,14 @@ def predict_shard(
     settings = parse_views(views, opened.recipe.predict)
     backend, _ = opened.choose_backend(backend, accelerator)
     model = Model(
-        opened.run.folder.absolute(),
+        opened.place,
         None if views is None else str(views),
         *(accelerator, backend, effort, num_workers),
         digest_model(opened, settings, backend, effort),
     )
-    return predict_task(open_shard(Path(shard).expanduser()), Path(out).expanduser().absolute(), model)
+    shard, out = (as_url(place) or Path(place).expanduser().absolute() for place in (shard, out))
+    predict_task(open_shard(shard), str(out), model)
+    return out
 
 
 def digest_model(opened: OpenedRun, settings: Predict, backend: str, effort: str) -> str:
@@ -141,7 +145,7 @@ def digest_model(opened: OpenedRun, settings: Predict, backend: str, effort: str
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def predict_task(shard: Shard, out: Path, model: Model) -> Path:
+def predict_task(shard: Shard, out: str, model: Model) -> None:
     """Predict a shard as `predict_shard` does, in a process that keeps the model for the next one.
 
     Raises
@@ -150,15 +154,27 @@ def predict_task(shard: Shard, out: Path, model: Model) -> Path:
         If the run is not what it was when the prediction began.
     """
     if find_record(out, shard, model):  # an earlier call of this task made it, and its process died later
-        return out
-    shard.require_whole()
-    ensemble = _load(model)
-    if ensemble.effort is not None:
-        ensemble.effort.begin()
+        return
+    with shard.opened() as path, copied_out(out) as result:
+        ensemble = _load(model)
+        if ensemble.effort is not None:
+            ensemble.effort.begin()
+        counts, labels = _write_result(result, path, shard.num_images, ensemble, model)
+        if shard.num_images not in (None, counts["num_images"]):
+            have = f"{shard.place} has {counts['num_images']:,} images, not {shard.num_images:,}."
+            raise ShardError(have, hint=AGAIN)
+        facts = {"shard": shard.identity, "model": model.digest, "backend": model.backend}
+        write_record(result, facts | counts | {"labels": dict(labels)})
+
+
+def _write_result(
+    result: Path, path: Path, num_images: int | None, ensemble: "Ensemble", model: Model
+) -> tuple[dict[str, int], Counter[str]]:
+    """Predict a shard's file, write its rows, and return how many there are of each kind and label."""
     counts, labels = dict.fromkeys(COUNTS, 0), Counter[str]()
     with (
-        closing(_predict(shard, ensemble, model)) as results,
-        written_whole(out) as temporary,
+        closing(_predict(path, num_images, ensemble, model)) as results,
+        written_whole(result) as temporary,
         ResultWriter(temporary) as writer,
     ):
         for rows in results:
@@ -166,11 +182,7 @@ def predict_task(shard: Shard, out: Path, model: Model) -> Path:
             for key, num in zip(COUNTS, _count(rows), strict=True):
                 counts[key] += num
             labels.update(rows["label"])
-    if shard.num_images not in (None, counts["num_images"]):
-        raise ShardError(f"{shard.path} has {counts['num_images']:,} images, not {shard.num_images:,}.", hint=AGAIN)
-    facts = {"shard": shard.identity, "model": model.digest, "backend": model.backend}
-    write_record(out, facts | counts | {"labels": dict(labels)})
-    return out
+    return counts, labels
 
 
 def _count(rows: "pd.DataFrame") -> tuple[int, ...]:
@@ -182,7 +194,7 @@ def _count(rows: "pd.DataFrame") -> tuple[int, ...]:
     return len(rows), *(int(kind.sum()) for kind in (unreadable, unidentified, to_retry))
 
 
-def find_record(out: Path, shard: Shard, model: Model) -> dict | None:
+def find_record(out: str, shard: Shard, model: Model) -> dict | None:
     """Return the record of a result; None if there is none of this shard and model, or it is damaged."""
     try:
         record = read_record(out)
@@ -210,7 +222,9 @@ def _load(model: Model) -> "Ensemble":
     return ensemble
 
 
-def _predict(shard: Shard, ensemble: "Ensemble", model: Model) -> "Generator[pd.DataFrame, None, None]":
+def _predict(
+    path: Path, num_images: int | None, ensemble: "Ensemble", model: Model
+) -> "Generator[pd.DataFrame, None, None]":
     """Predict a shard chunk by chunk, each of the same images as `nonet.predict` takes together, and yield the rows."""
     from nonet.inference.reader import WORKERS_PAY_FROM, Reader
     from nonet.models.views import get_views
@@ -219,12 +233,12 @@ def _predict(shard: Shard, ensemble: "Ensemble", model: Model) -> "Generator[pd.
     waiting, is_empty = deque[list[ShardImage]](), True
 
     def chunks() -> Iterator[list[ShardImage]]:
-        images = read_shard(shard.path)
+        images = read_shard(path)
         while chunk := list(islice(images, CHUNK_SIZE)):
             waiting.append(chunk)
             yield chunk
 
-    num_images = WORKERS_PAY_FROM if shard.num_images is None else shard.num_images
+    num_images = WORKERS_PAY_FROM if num_images is None else num_images
     # Its processes end with the shard: a process that is to end waits for those that it has started.
     with Reader(ensemble.crops, ensemble.recipe.denoise, num_images, model.num_workers) as reader:
         for prepared in reader.read(chunks()):

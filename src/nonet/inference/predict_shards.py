@@ -5,21 +5,23 @@ Everything is checked before the first task starts, and no network is loaded in 
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nonet.artifacts.mirror import mirrored
 from nonet.artifacts.run import Run
-from nonet.artifacts.shard_results import COUNTS
-from nonet.artifacts.storage import writing_to
+from nonet.artifacts.shard_results import COUNTS, remove_result
+from nonet.artifacts.urls import as_url
 from nonet.data.shards.shard_image import ShardError
 from nonet.errors import DamagedError, DataError, counted
+from nonet.inference.folder import PREDICTION
 from nonet.inference.load import OpenedRun, open_run, parse_views, require_effort
 from nonet.inference.predict import describe_run
 from nonet.inference.predict_shard import Model, digest_model, find_record, predict_task
-from nonet.inference.shard_folder import ShardPredictionFolder, plan_shards
+from nonet.inference.shard_folder import NOT_COPIED, ShardPredictionFolder, plan_shards
 from nonet.inference.shards import Shard, find_shards
 from nonet.jobs.engines import make_engine, require_engine
 from nonet.jobs.gpus import count_gpus, require_gpus
@@ -40,8 +42,8 @@ class ShardPredictions:
 
     Attributes
     ----------
-    folder : Path
-        With results/*.parquet, a file a shard, and predictions.json.
+    folder : Path or str
+        With results/*.parquet, a file a shard, and predictions.json; a str is its address in an object store.
     num_images : int
         Rows of all results together.
     num_unreadable : int
@@ -52,17 +54,17 @@ class ShardPredictions:
         Unreadable ones that may be readable later; the same call predicts their shards again.
     labels : dict of str to int
         Images of each class.
-    set_aside : dict of Path to str
-        Shards without a result, each with its error; the same call tries them again.
+    set_aside : dict of str to str
+        Paths of shards without a result, each with its error; the same call tries them again.
     """
 
-    folder: Path
+    folder: Path | str
     num_images: int
     num_unreadable: int
     num_unidentified: int
     num_to_retry: int
     labels: dict[str, int]
-    set_aside: dict[Path, str]
+    set_aside: dict[str, str]
 
     def __str__(self) -> str:
         unreadable = f", {self.num_unreadable:,} of them unreadable (see column error)" if self.num_unreadable else ""
@@ -77,7 +79,7 @@ class ShardPredictions:
         if self.set_aside:
             were = counted(len(self.set_aside), "shard was", "shards were")
             lines.append(
-                f"{were} set aside, as {self.folder / 'set_aside.csv'} says: the same command tries again. "
+                f"{were} set aside, as {self.folder}/set_aside.csv says: the same command tries again. "
                 "The other results are complete."
             )
         return "\n".join(lines)
@@ -106,7 +108,8 @@ def predict_shards(
     Parameters
     ----------
     run : str, path or Run
-        A trained run. On a cluster, all machines see it, the shards and `out` under the same paths.
+        A trained run. On a cluster, all machines see it, the shards and `out` under the same paths. Each of the three
+        may be in an object store: "s3://bucket/runs/first".
     shards : path or iterable of paths
         Folders of `nonet.shard_images`, or files: Parquet with a column of images as data sets on the Hugging Face hub
         have it, or WebDataset archives (.tar); globs.
@@ -151,23 +154,36 @@ def predict_shards(
     require_devices(accelerator, 1 if devices is None else devices)
     require_effort(effort)
     require_engine(on, address=address, options=job)
-    folder = ShardPredictionFolder(out)
-    folder.require_usable()
+    if as_url(out) is None:
+        ShardPredictionFolder(out).require_usable()
     found = find_shards([shards] if isinstance(shards, (str, Path)) else shards)
     if found is None:
         raise DataError("These are not shards.", hint="Make them: nonet data shard IMAGES… --out SHARDS")
     opened = open_run(run)
     on_gpus = accelerator in ("auto", "gpu", "cuda") and not backend.startswith("openvino")
     num_slots = _num_slots(on, on_gpus, devices)
-    engine = make_engine(on, folder=folder.logs, address=address, num_slots=num_slots, options=job)
-    needs = _needs(engine, on, on_gpus, num_slots, num_workers)
-    if on != "local" and accelerator == "auto":  # what this machine has does not matter
-        accelerator = "gpu" if needs.devices else "cpu"
-    model, plan = _plan(opened, accelerator, views, backend, effort, num_workers)
-    with folder.lock():
-        folder.begin(plan | plan_shards(found))
-        folder.copy_confusions(opened.run.confusions)
-        return run_shards(folder, found, model, engine, needs, opened.classes)
+    with _opened(out) as folder:
+        engine = make_engine(on, folder=folder.logs, address=address, num_slots=num_slots, options=job)
+        needs = _needs(engine, on, on_gpus, num_slots, num_workers)
+        if on != "local" and accelerator == "auto":  # what this machine has does not matter
+            accelerator = "gpu" if needs.devices else "cpu"
+        model, plan = _plan(opened, accelerator, views, backend, effort, num_workers)
+        with folder.lock():
+            folder.begin(plan | plan_shards(found))
+            folder.copy_confusions(opened.run.confusions)
+            return run_shards(folder, found, model, engine, needs, opened.classes)
+
+
+@contextmanager
+def _opened(out: str | Path) -> Iterator[ShardPredictionFolder]:
+    """Give the folder of a prediction; what is written to that of an object store is copied to it."""
+    if (url := as_url(out)) is None:
+        yield ShardPredictionFolder(out)
+        return
+    with mirrored(url, PREDICTION, without=NOT_COPIED) as mirror:
+        folder = ShardPredictionFolder(mirror.folder, url)
+        folder.require_usable()
+        yield folder
 
 
 def _num_slots(on: str, on_gpus: bool, devices: int | None) -> int | None:
@@ -195,9 +211,9 @@ def _plan(
     backend, _ = opened.choose_backend(backend, accelerator)
     chosen = None if views is None else str(views)
     digest = digest_model(opened, settings, backend, effort)
-    model = Model(opened.run.folder.absolute(), chosen, accelerator, backend, effort, num_workers, digest)
+    model = Model(opened.place, chosen, accelerator, backend, effort, num_workers, digest)
     plan = describe_run(opened.run, opened.recipe, opened.ensemble, settings) | {"backend": backend, "effort": effort}
-    return model, plan
+    return model, plan | ({"run": opened.place} if as_url(opened.place) else {})
 
 
 def run_shards(
@@ -226,14 +242,14 @@ def run_shards(
     -------
     ShardPredictions
     """
-    aside: dict[Path, str] = {}
+    aside: dict[str, str] = {}
     with progress(total=len(shards), description="predicting", unit="shards") as bar:
         results = _Results(folder, shards, model, bar)
         left = results.find_left()
         if left:
             folder.open_again()
             # Named by their paths, which are unique, and are what a user is told.
-            numbers = {str(shards[number].path): number for number in left}
+            numbers = {shards[number].place: number for number in left}
             tasks = [Task(name, predict_task, results.arguments(number)) for name, number in numbers.items()]
             with closing(engine.run(tasks, needs)) as outcomes:
                 for outcome in outcomes:
@@ -241,13 +257,13 @@ def run_shards(
                         raise outcome.error
                     shard = shards[numbers[outcome.task.name]]
                     if not results.take(numbers[outcome.task.name]):
-                        error = outcome.error or DamagedError(f"The result of {shard.path} is not whole.")
-                        logger.warning(f"{shard.path} is set aside: {error}")
-                        aside[shard.path] = error.message
+                        error = outcome.error or DamagedError(f"The result of {shard.place} is not whole.")
+                        logger.warning(f"{shard.place} is set aside: {error}")
+                        aside[shard.place] = error.message
     totals, labels = results.totals(), {label: results.labels[label] for label in classes if results.labels[label]}
     entries = [results.entries[number] for number in sorted(results.entries)]
     folder.finish({**totals, "labels": labels, "classes": list(classes), "shards": entries}, aside)
-    return ShardPredictions(folder.path, **totals, labels=labels, set_aside=aside)
+    return ShardPredictions(folder.url or folder.path, **totals, labels=labels, set_aside=aside)
 
 
 class _Results:
@@ -258,7 +274,7 @@ class _Results:
         self.entries: dict[int, dict[str, Any]] = {}
         self.labels: Counter[str] = Counter()
 
-    def arguments(self, number: int) -> tuple[Shard, Path, Model]:
+    def arguments(self, number: int) -> tuple[Shard, str, Model]:
         """Return the arguments of `predict_task` for a shard."""
         return self._shards[number], self._folder.result(number), self._model
 
@@ -288,11 +304,10 @@ class _Results:
         if record is None:
             return False
         if complete and record["num_to_retry"]:
-            with writing_to(result):
-                result.unlink()
+            remove_result(result)
             return False
         counts = {key: record[key] for key in COUNTS}
-        self.entries[number] = {"shard": str(shard.path), "name": result.name, **counts, "file": record["file"]}
+        self.entries[number] = {"shard": shard.place, "name": Path(result).name, **counts, "file": record["file"]}
         self.labels.update(record["labels"])
         self._bar.update()
         return True

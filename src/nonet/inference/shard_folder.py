@@ -13,6 +13,9 @@ from nonet.errors import RunError, StorageError
 from nonet.inference.folder import PredictionFolder, differing_keys
 from nonet.inference.shards import Shard
 
+#: What the machine that deals out shards does not copy of a folder in an object store.
+NOT_COPIED = (f"{shard_results.FOLDER}/*", "logs/*")
+
 
 class ShardPredictionFolder(PredictionFolder):
     """The files of a prediction of shards; nothing is written before `begin`.
@@ -20,15 +23,21 @@ class ShardPredictionFolder(PredictionFolder):
     Parameters
     ----------
     path : path
-        The folder.
+        The folder; of an object store, the copy on this machine of all but the results.
+    url : str, optional
+        Its address in an object store.
     """
 
     of_shards = True
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, url: str | None = None):
         super().__init__(path)
+        self.url = url
         self.index, self.set_aside_csv = self.path / shard_results.INDEX, self.path / "set_aside.csv"
         self.results, self.logs = self.path / shard_results.FOLDER, self.path / "logs"
+
+    def __str__(self) -> str:
+        return self.url or str(self.path)
 
     def require_usable(self, *, submission: bool = False) -> None:
         """Raise StorageError if the folder is not nonet's, or something in it is in the way; nothing is changed."""
@@ -59,16 +68,17 @@ class ShardPredictionFolder(PredictionFolder):
         if not stored:
             self.write_plan(plan, begun=now(), files={})
 
-    def result(self, number: int) -> Path:
-        """Return the path of a shard's result."""
-        return self.results.absolute() / f"{number:06d}.parquet"  # workers may have another working directory
+    def result(self, number: int) -> str:
+        """Return the absolute path, or the address, of a shard's result."""
+        results = f"{self.url}/{shard_results.FOLDER}" if self.url else self.results.absolute()
+        return f"{results}/{number:06d}.parquet"
 
     def open_again(self) -> None:
         """Remove the index, so that nobody takes the folder for finished while shards are predicted."""
         with writing_to(self.index):
             self.index.unlink(missing_ok=True)
 
-    def finish(self, index: Mapping[str, object], aside: Mapping[Path, str]) -> None:
+    def finish(self, index: Mapping[str, object], aside: Mapping[str, str]) -> None:
         """Write the shards that were set aside, each with its error, and the index."""
         import pandas as pd
 
@@ -76,13 +86,13 @@ class ShardPredictionFolder(PredictionFolder):
             leftover.unlink(missing_ok=True)
         remove_leftovers(self.index, self.set_aside_csv, self.plan_file, self.confusions)
         if aside:
-            write_csv(self.set_aside_csv, pd.DataFrame({"shard": map(str, aside), "error": aside.values()}))
+            write_csv(self.set_aside_csv, pd.DataFrame({"shard": aside.keys(), "error": aside.values()}))
         else:
             self.set_aside_csv.unlink(missing_ok=True)
-        write_sealed(self.index, {"finished": now(), **index, "set_aside": [str(path) for path in aside]})
+        write_sealed(self.index, {"finished": now(), **index, "set_aside": list(aside)})
 
 
 def plan_shards(shards: Sequence[Shard]) -> dict:
     """Return the keys of a plan that describe its shards; whether their content changed is asked of each result."""
-    paths = hashlib.sha256("\0".join(str(shard.path) for shard in shards).encode("utf-8", "surrogateescape"))
+    paths = hashlib.sha256("\0".join(shard.place for shard in shards).encode("utf-8", "surrogateescape"))
     return {"images": paths.hexdigest(), "num_shards": len(shards)}

@@ -1,11 +1,16 @@
 """The shards that are to be predicted: a folder of them, or files of nonet's or of others."""
 
+import contextlib
+import fnmatch
 import glob
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.artifacts.integrity import read_sealed, require_whole
+from nonet.artifacts.stores import Store, local_copy, split
+from nonet.artifacts.urls import as_url
 from nonet.data.shards import parquet, webdataset
 from nonet.data.shards.folder import AGAIN, INDEX, read_index
 from nonet.data.shards.shard_image import ShardError
@@ -20,43 +25,62 @@ class Shard:
 
     Attributes
     ----------
-    path : Path
-        Absolute.
+    place : str
+        Absolute path, or address in an object store.
     num_images : int or None
         As its record says; None for shards of others.
     file : dict or None
         Its size and checksum, as its record says.
     """
 
-    path: Path
+    place: str
     num_images: int | None = None
     file: dict | None = None
 
     @property
     def identity(self) -> str:
         """What changes when its content does."""
-        return self.file["sha256"] if self.file is not None else str(file_state(self.path))
+        if self.file is not None:
+            return self.file["sha256"]
+        if (url := as_url(self.place)) is None:
+            return str(file_state(Path(self.place)))
+        store, name = split(url)
+        return str(store.state(name))
 
-    def require_whole(self) -> None:
-        """Raise ShardError if the file is missing, or is not what was written."""
-        if self.file is None:
-            return  # the reader notices what it can
-        try:
-            require_whole(self.path, self.file, hint=AGAIN)
-        except DamagedError as error:
-            raise ShardError(error.message, hint=error.hint) from error
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Path]:
+        """Give the shard as a file of this machine while the block runs.
+
+        Raises
+        ------
+        ShardError
+            If the file is missing, or is not what was written.
+        """
+        with contextlib.ExitStack() as held:
+            try:
+                path = held.enter_context(local_copy(self.place))
+                if self.file is not None:  # else the reader notices what it can
+                    require_whole(path, self.file, hint=AGAIN)
+            except DamagedError as error:
+                raise ShardError(error.message.replace(str(path), self.place), hint=error.hint) from error
+            except FileNotFoundError as error:
+                raise ShardError(f"{self.place} is missing.", hint=AGAIN) from error
+            yield path
 
 
 def open_shard(path: str | Path) -> Shard:
     """Return a shard with what its record, the file shard-000012.json beside it, says about it."""
-    path = Path(path).absolute()
+    url = as_url(path)
+    place = url or str(Path(path).absolute())
+    stem, name = place.rpartition(".")[0], place.rpartition("/")[2]
     try:
-        record = read_sealed(path.with_suffix(".json"), hint="")
-        if record["name"] == path.name:
-            return Shard(path, int(record["num_images"]), dict(record["file"]))
-    except (DamagedError, KeyError, TypeError, ValueError):
+        with local_copy(f"{stem}.json") as file:
+            record = read_sealed(file, hint="")
+        if record["name"] == name:
+            return Shard(place, int(record["num_images"]), dict(record["file"]))
+    except (DamagedError, FileNotFoundError, KeyError, TypeError, ValueError):
         pass
-    return Shard(path)
+    return Shard(place)
 
 
 def find_shards(items: Iterable[str | Path]) -> list[Shard] | None:
@@ -89,16 +113,16 @@ def find_shards(items: Iterable[str | Path]) -> list[Shard] | None:
         raise DataError(
             f"{first} is a shard, or holds shards, and {others[0]} does not.", hint="Predict them separately."
         )
-    return list({shard.path: shard for shards in found.values() for shard in shards}.values())
+    return list({shard.place: shard for shards in found.values() for shard in shards}.values())
 
 
 def _expand(item: str) -> list[Shard]:
     """Return the shards that a path or pattern stands for; [] if it stands for something else."""
+    if url := as_url(item):
+        return _expand_url(url)
     path = absolute_path(item) if item.startswith("~") else Path(item)
     if (path / INDEX).exists():
-        entries = read_index(path)["shards"]
-        folder = path.absolute()
-        return [Shard(folder / Path(one["name"]).name, one["num_images"], one["file"]) for one in entries]
+        return _listed(read_index(path), str(path.absolute()))
     if path.is_file():
         return [open_shard(path)] if _is_shard(path) else []
     if glob.has_magic(item):
@@ -106,6 +130,43 @@ def _expand(item: str) -> list[Shard]:
         shards = [open_shard(match) for match in matches if match.is_file() and _is_shard(match)]
         return shards if len(shards) == len(matches) else []
     return []
+
+
+def _listed(index: dict, folder: str) -> list[Shard]:
+    """Return the shards of a folder's index."""
+    return [Shard(f"{folder}/{Path(one['name']).name}", one["num_images"], one["file"]) for one in index["shards"]]
+
+
+def _expand_url(url: str) -> list[Shard]:
+    """Return the shards that an address or pattern in an object store stands for.
+
+    Raises
+    ------
+    DataError
+        If it stands for nothing.
+    """
+    store, name = split(url)
+    if glob.has_magic(url):
+        fixed = url[: re.search(r"[*?\[]", url).start()].rpartition("/")[0]  # type: ignore[union-attr]
+        places = [f"{fixed}/{one}" for one in Store(fixed).files()]
+        matches = [place for place in sorted(places) if fnmatch.fnmatchcase(place, url) and _is_named_as_shard(place)]
+    elif _is_named_as_shard(url):
+        matches = [url] if store.state(name) else []
+    else:
+        with contextlib.suppress(FileNotFoundError), local_copy(f"{url}/{INDEX}") as file:
+            return _listed(read_index(file.parent), url)
+        matches = []
+    if not matches:
+        raise DataError(
+            f"There is no shard at {url}.",
+            hint='Give a folder that "nonet data shard" wrote and that was copied there, or files that end in .parquet '
+            "or .tar. Single images are predicted from this machine only.",
+        )
+    return [open_shard(match) for match in matches]
+
+
+def _is_named_as_shard(place: str) -> bool:
+    return place.lower().endswith((parquet.SUFFIX, webdataset.SUFFIX)) and not place.endswith("/manifest.parquet")
 
 
 def _is_shard(path: Path) -> bool:

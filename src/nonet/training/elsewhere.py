@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from nonet.artifacts.mirror import SECONDS_BETWEEN_COPIES, Mirror
 from nonet.artifacts.run import Member, Run
 from nonet.artifacts.storage import writing_to
 from nonet.errors import BusyError, NonetError
 from nonet.jobs.tasks import Needs, Task
 from nonet.progress import progress
+from nonet.training.in_store import StoredJob, pull_members, pull_progress, store_job, train_stored_member
 from nonet.training.inputs import Job
 from nonet.training.placement import Placement
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 #: Between two looks at what the members have written.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -71,19 +77,24 @@ def train_elsewhere(placement: Placement, job: Job, members: Sequence[Member]) -
     needs = placement.needs(engine)
     accelerator = placement.accelerator if needs.devices or placement.accelerator == "mps" else "cpu"
     function: Callable[..., None] = train_member
-    if placement.on == "ray" and placement.share > 1:  # workers may be on several nodes
+    what: Job | StoredJob = job
+    if placement.mirror is not None:
+        function, what = train_stored_member, store_job(placement.mirror, job)
+    elif placement.on == "ray" and placement.share > 1:  # workers may be on several nodes
         from nonet.training.ray_train import train_member_over_workers
 
         function, needs = train_member_over_workers, Needs(processors=0)
-    tasks = [Task(one.name, function, (job, one.name, accelerator, placement.share)) for one in members]
+    tasks = [Task(one.name, function, (what, one.name, accelerator, placement.share)) for one in members]
     busy: BusyError | None = None
     failure: NonetError | None = None
-    with _shown(members, job), contextlib.closing(engine.run(tasks, needs)) as outcomes:
+    with _shown(members, job, placement.mirror), contextlib.closing(engine.run(tasks, needs)) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome.error, BusyError):
                 busy = busy or outcome.error
             else:
                 failure = failure or outcome.error
+    if placement.mirror is not None:
+        pull_members(placement.mirror)
     if failure:
         raise failure
     return busy
@@ -98,11 +109,11 @@ def _with_absolute_paths(job: Job) -> Job:
 
 
 @contextlib.contextmanager
-def _shown(members: Sequence[Member], job: Job) -> Iterator[None]:
-    """Show a bar for all members and one for each that is being trained, while the block runs."""
+def _shown(members: Sequence[Member], job: Job, mirror: Mirror | None) -> Iterator[None]:
+    """Show a table of members, a bar each and one for all of them, while the block runs."""
     ended = threading.Event()
     with contextlib.ExitStack() as bars:
-        watcher = threading.Thread(target=partial(_watch, members, job, ended, bars), daemon=True)
+        watcher = threading.Thread(target=partial(_watch, members, job, mirror, ended, bars), daemon=True)
         watcher.start()
         try:
             yield
@@ -111,28 +122,34 @@ def _shown(members: Sequence[Member], job: Job) -> Iterator[None]:
             watcher.join()
 
 
-def _watch(members: Sequence[Member], job: Job, ended: threading.Event, bars: contextlib.ExitStack) -> None:
-    num_epochs = job.recipe.train.epochs
+def _watch(
+    members: Sequence[Member], job: Job, mirror: Mirror | None, ended: threading.Event, bars: contextlib.ExitStack
+) -> None:
+    width = max(len(member.name) for member in members)
     done = sum(one.is_done for one in job.members)
-    total = bars.enter_context(progress(total=len(job.members), initial=done, description="members", unit="members"))
-    of_member = {}
+    name = "members".ljust(width)
+    total = bars.enter_context(progress(total=len(job.members), initial=done, description=name, unit="members"))
+    rows = [(member, bars.enter_context(_make_row(member, job, width))) for member in members]
     while True:
-        is_last = ended.wait(SECONDS_BETWEEN_LOOKS)
-        for member in members:
+        is_last = ended.wait(SECONDS_BETWEEN_LOOKS if mirror is None else SECONDS_BETWEEN_COPIES)
+        if mirror is not None:
+            with contextlib.suppress(NonetError):  # what the store does not tell now, it tells the next time
+                pull_progress(mirror)
+        for member, bar in rows:
             epoch, macro_f1 = _read_progress(member)
-            if not epoch:
-                continue
-            if member not in of_member:
-                of_member[member] = bars.enter_context(
-                    progress(total=num_epochs, description=member.name, unit="epochs", leave=False)
-                )
-            bar = of_member[member]
             if epoch != bar.n:
                 bar.set_postfix(macro_f1=macro_f1, refresh=False)
                 bar.update(epoch - bar.n)  # back, if the network died and is trained again
         total.update(sum(one.is_done for one in job.members) - total.n)
         if is_last:
             return
+
+
+def _make_row(member: Member, job: Job, width: int) -> "tqdm":
+    epoch, _ = _read_progress(member)
+    return progress(
+        total=job.recipe.train.epochs, initial=epoch, description=member.name.ljust(width), unit="epochs", leave=False
+    )
 
 
 def _read_progress(member: Member) -> tuple[int, str]:

@@ -7,9 +7,11 @@ which takes seconds.
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonet.artifacts.mirror import fetch, mirrored
 from nonet.artifacts.run import Run
 from nonet.artifacts.storage import (
     FolderKind,
@@ -18,7 +20,9 @@ from nonet.artifacts.storage import (
     require_usable_folder,
     waiting_lock,
 )
+from nonet.artifacts.urls import as_url
 from nonet.data.opening import require_dataset
+from nonet.errors import RunError
 from nonet.models.backbones import require_size, require_weights
 from nonet.recipe import Recipe, load_recipe
 from nonet.training.losses import get_loss
@@ -59,9 +63,10 @@ def train(
     recipe : str, path or Recipe
         Name of a built-in recipe, a TOML file, or a Recipe.
     dataset : path or Dataset
-        Made by `build_dataset`. If its folder contains folds.csv, those folds are used.
+        Made by `build_dataset`, also in an object store. If its folder contains folds.csv, those folds are used.
     out : path
-        Folder for the run.
+        Folder for the run, also in an object store: "s3://bucket/runs/first". There, it is copied to this machine and
+        back, and machines of a cluster need no file system in common.
     settings : list of str, optional
         Changes to the recipe, such as "train.epochs=5".
     members : list of str, optional
@@ -69,7 +74,7 @@ def train(
         the same time. The call that trains the last one completes the run.
     on : {"local", "ray", "slurm"}
         Where members are trained: on this machine, on a Ray cluster, or as jobs of Slurm. All machines need the same
-        file system.
+        file system, unless `out` is in an object store.
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
         What to compute on: "auto" takes the best there is; "cuda" and "mps" are kinds of GPU.
     devices : int, optional
@@ -85,7 +90,7 @@ def train(
     Returns
     -------
     Run
-        For `evaluate(run)` and `load(run)`.
+        For `evaluate(run)` and `load(run)`; of a run in an object store, the copy on this machine.
 
     Raises
     ------
@@ -100,11 +105,42 @@ def train(
     """
     recipe = load_recipe(recipe, settings)
     if isinstance(dataset, (str, Path)):
-        require_dataset(Path(dataset).expanduser())
-    run = Run(out)
+        url = as_url(dataset)
+        dataset = Path(dataset).expanduser() if url is None else fetch(url)
+        require_dataset(dataset)
     placement = Placement(on, accelerator, devices, devices_per_member, address, job or {})
     placement.require()
     _check_recipe(recipe)
+    with _opened(out, placement) as (run, placement):
+        _train(recipe, dataset, run, members, placement)
+    return run
+
+
+@contextlib.contextmanager
+def _opened(out: str | Path, placement: Placement) -> Iterator[tuple[Run, Placement]]:
+    """Give a run's folder, on this machine; what is written to that of an object store is copied to it."""
+    url = as_url(out)
+    if url is None:
+        yield Run(out), placement
+        return
+    if placement.on == "ray" and placement.share > 1:
+        raise RunError(
+            "On Ray, workers that share the batches of a member need a file system in common.",
+            hint="Give `out` on that file system, or leave out `devices_per_member`.",
+        )
+    from nonet.training.in_store import NOT_COPIED, remove_prepared
+
+    with mirrored(url, _FOLDER, without=NOT_COPIED) as mirror:
+        run = Run(mirror.folder)
+        yield run, replace(placement, mirror=mirror)
+        if run.ensemble.exists():
+            remove_prepared(mirror)
+
+
+def _train(
+    recipe: Recipe, dataset: "Path | Dataset", run: Run, members: list[str] | None, placement: Placement
+) -> None:
+    """Train what is left of a run, on this machine or by the processes that an engine starts."""
     if not run.has_members:
         _require_weights(recipe)
         require_usable_folder(run.folder, _FOLDER)
@@ -121,7 +157,6 @@ def train(
         for note in notes:
             logger.warning(note)
         train_remaining(placement, run, recipe, dataset, folds, members)
-    return run
 
 
 def _check_recipe(recipe: Recipe) -> None:

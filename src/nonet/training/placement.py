@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nonet.artifacts.mirror import Mirror
 from nonet.errors import RunError
 from nonet.jobs.engines import make_engine, require_engine
 from nonet.jobs.gpus import count_gpus, require_gpus
@@ -29,6 +30,8 @@ class Placement:
         Of a Ray cluster.
     options : mapping of str to str
         Of sbatch.
+    mirror : Mirror or None
+        If the run is in an object store, this machine's copy of it.
     """
 
     on: str = "local"
@@ -37,6 +40,7 @@ class Placement:
     share: int = 1
     address: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    mirror: Mirror | None = None
 
     def require(self) -> None:
         """Check everything that can be checked without torch.

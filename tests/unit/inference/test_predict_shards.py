@@ -171,7 +171,7 @@ def test_a_damaged_shard_is_set_aside_and_the_rest_is_predicted(predicted, shard
     damaged.write_bytes(content[:5000] + b"X" + content[5001:])
     (copied / "shard-000002.parquet").rename(tmp_path / "away")
     done = predicted(copied)
-    assert sorted(path.name for path in done.set_aside) == ["shard-000001.parquet", "shard-000002.parquet"]
+    assert sorted(Path(place).name for place in done.set_aside) == ["shard-000001.parquet", "shard-000002.parquet"]
     assert done.num_images == 64 and "2 shards were set aside" in str(done)
     aside = read_csv(tmp_path / "out" / "set_aside.csv")
     assert set(aside["shard"]) == {str(damaged), str(copied / "shard-000002.parquet")}
@@ -187,7 +187,7 @@ def test_a_damaged_shard_is_set_aside_and_the_rest_is_predicted(predicted, shard
 def test_a_shard_that_kills_its_worker_is_set_aside(predicted, engine, tmp_path):
     engine.deadly = ["000001"]
     done = predicted()
-    assert [path.name for path in done.set_aside] == ["shard-000001.parquet"]
+    assert [Path(place).name for place in done.set_aside] == ["shard-000001.parquet"]
     assert done.num_images == 150 - 64
     engine.deadly = []
     assert predicted().num_images == 150

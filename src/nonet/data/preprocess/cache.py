@@ -75,7 +75,7 @@ class PreparedImages:
         self.file, self.crop, self.rows = file, crop, rows
         stored = file.stat().st_size // math.prod(crop.shape)
         self._store = np.memmap(file, dtype=np.uint8, mode="r", shape=(stored, *crop.shape))
-        self._checksums = np.fromfile(file.with_name("sums.u64"), dtype=CHECKSUM)
+        self._checksums = np.fromfile(self.files[1], dtype=CHECKSUM)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -86,9 +86,14 @@ class PreparedImages:
         return len(self.rows), *self.crop.shape
 
     @property
+    def files(self) -> tuple[Path, Path, Path]:
+        """What is read of the cache: pixels, checksums and sigmas."""
+        return self.file, self.file.with_name("sums.u64"), self.file.with_name("sigma.f32")
+
+    @property
     def sigmas(self) -> np.ndarray:
         """Estimated noise before denoising, float32 of shape (n,), in 8-bit grey levels; NaN where it is off."""
-        return np.fromfile(self.file.with_name("sigma.f32"), dtype=np.float32)[self.rows]
+        return np.fromfile(self.files[2], dtype=np.float32)[self.rows]
 
     def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
         rows = self.rows[index]
