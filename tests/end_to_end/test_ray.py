@@ -15,7 +15,6 @@ import pytest
 
 from helpers import tasks
 from helpers.runs import require_same_run, require_same_weights
-from helpers.stores import names_in
 from nonet.inference.predict_shards import predict_shards
 from nonet.inference.sharding import shard_images
 from nonet.jobs.on_ray import RayEngine, import_ray
@@ -188,13 +187,12 @@ def test_what_is_lost_while_training_changes_nothing(nodes, make_recipe, tiny_da
 
 
 def test_a_worker_is_lost_whose_run_is_in_a_store(nodes, bucket, make_recipe, tiny_dataset, long_run):
-    """The next worker, in a folder of its own, resumes from what was copied to the store."""
+    """The next worker, in a folder of its own, goes on from what was copied to the store, or begins again."""
     killed = []
 
     def kill():
-        if not killed and any(name.endswith("state.pt") for name in names_in(f"{bucket}/run")):
-            workers = [process for process in psutil.process_iter() if _trains_in_a_temporary_folder(process)]
-            killed.extend(process.kill() for process in workers[:1])
+        workers = [process for process in psutil.process_iter() if _has_a_state_in_a_temporary_folder(process)]
+        killed.extend(process.kill() for process in workers[:1])
         return killed
 
     thread = repeat_until_true(kill)
@@ -204,12 +202,13 @@ def test_a_worker_is_lost_whose_run_is_in_a_store(nodes, bucket, make_recipe, ti
     require_same_run(run, long_run)
 
 
-def _trains_in_a_temporary_folder(process):
+def _has_a_state_in_a_temporary_folder(process):
     try:
-        open_files = [file.path for file in process.open_files()]
+        open_files = [Path(file.path) for file in process.open_files()]
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
-    return process.pid != os.getpid() and any("/nonet-" in path and path.endswith(".lock") for path in open_files)
+    locks = [path for path in open_files if path.name == ".fold-0.lock" and path.parents[3].name.startswith("nonet-")]
+    return process.pid != os.getpid() and any((lock.parent / "fold-0" / "state.pt").exists() for lock in locks)
 
 
 DRIVER = """

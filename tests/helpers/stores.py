@@ -67,12 +67,13 @@ def download(url, folder):
 
 
 def names_in(url):
-    """Names of all files in a folder of a store."""
+    """Names of all files in a folder of a store, besides the mark of nonet's folders."""
     import fsspec
 
     system, root = fsspec.url_to_fs(url)
     system.invalidate_cache()
-    return sorted(path.removeprefix(f"{root}/") for path in system.find(root))
+    names = (path.removeprefix(f"{root}/") for path in system.find(root))
+    return sorted(name for name in names if not name.endswith(".nonet.json"))
 
 
 def forget(tmp_path):

@@ -9,7 +9,11 @@ import contextlib
 import fnmatch
 import hashlib
 import logging
+import os
+import shutil
+import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,19 +23,20 @@ from nonet.artifacts.storage import (
     TEMPORARY,
     FolderKind,
     exclusive_lock,
+    prepare_folder,
     read_json,
     waiting_lock,
     writing_to,
 )
-from nonet.artifacts.stores import Store
+from nonet.artifacts.stores import Store, local_copy, naming
 from nonet.errors import NonetError, StorageError
 
 logger = logging.getLogger("nonet")
 
 #: Between two looks for what was written.
 SECONDS_BETWEEN_COPIES = 10.0
-#: What stays on this machine: locks, and files that are not whole.
-_OWN = ("*.lock", f"{TEMPORARY}*", f"*/{TEMPORARY}*")
+#: How long is waited before each new attempt, at the end, to copy what a store did not take.
+SECONDS_BEFORE_ATTEMPTS = (1.0, 5.0, 20.0, 60.0, 120.0)
 
 
 class Mirror:
@@ -43,38 +48,47 @@ class Mirror:
         From `as_url`.
     folder : Path
         On this machine.
-    only : sequence of str
-        Patterns of names that are copied; "*" also stands for slashes.
-    without : sequence of str
-        Patterns of names that are not.
+    only, without : sequence of str
+        Patterns of names that are copied, and of those that are not. They are matched part by part; "**" at the end
+        stands for everything below.
     """
 
-    def __init__(self, url: str, folder: Path, *, only: Sequence[str] = ("*",), without: Sequence[str] = ()):
-        self.url, self.folder, self.only, self.without = url, folder, only, (*without, *_OWN)
+    def __init__(self, url: str, folder: Path, *, only: Sequence[str] = ("**",), without: Sequence[str] = ()):
+        self.url, self.folder, self.only, self.without = url, folder, only, without
         self._store = Store(url)
         self._index = folder.with_name(f"{folder.name}.json")
         self._turn = threading.Lock()
         #: name → state in the store, then size and time here, when both were last the same.
         self._known: dict[str, list] = read_json(self._index)
 
-    def pull(self, *, only: Sequence[str] = ("*",)) -> None:
+    def pull(self, *, only: Sequence[str] = ("**",), again: bool = False) -> None:
         """Copy what is new in the store to this machine. What only changed here stays, for `push`.
 
         Parameters
         ----------
         only : sequence of str
             Patterns, besides those of the mirror.
+        again : bool
+            Also copy what changed here, for a copy that nothing of nonet writes to.
 
         Raises
         ------
         StorageError
-            If the store cannot be reached, or the disk is full.
+            If the store cannot be reached, or has nothing where it had something, or the disk is full.
         """
-        with self._turn:
-            found = {name: state for name, state in self._store.files().items() if self._is_copied(name, only)}
+        with self._turn, self._index_written():
+            everything = self._store.files()
+            if not everything and self._known:
+                raise StorageError(
+                    f"{self.url} is empty, and was not when it was last used from this machine.",
+                    hint=f"Check the address, the endpoint and the credentials. If it was emptied on purpose, delete "
+                    f"{self.folder.parent}.",
+                )
+            found = {name: state for name, state in everything.items() if self._is_copied(name, only)}
             for name, state in found.items():
                 file = self.folder / name
-                if self._known.get(name, [None])[0] == state and file.exists():
+                known = self._known.get(name, [None])
+                if known[0] == state and (known[1:] == _local_state(file) if again else file.exists()):
                     continue
                 with contextlib.suppress(FileNotFoundError):  # removed since it was listed
                     self._store.get(name, file)
@@ -82,37 +96,35 @@ class Mirror:
             for name in [name for name in self._known if self._is_copied(name, only) and name not in found]:
                 (self.folder / name).unlink(missing_ok=True)
                 del self._known[name]
-            self._write_index()
 
     def push(self) -> None:
-        """Copy what was written here to the store, and remove there what was removed here.
+        """Copy what was written here to the store, and then remove there what was removed here.
 
         Raises
         ------
         StorageError
             If the store cannot be reached.
         """
-        with self._turn:
-            here = {file.relative_to(self.folder).as_posix(): file for file in self.folder.rglob("*") if file.is_file()}
-            here = {name: file for name, file in here.items() if self._is_copied(name)}
-            gone = [name for name in self._known if self._is_copied(name) and name not in here]
-            if not here:  # the copy itself was removed, which is no reason to remove the original
-                gone = []
-            self._store.remove(gone)
-            for name in gone:
-                del self._known[name]
+        with self._turn, self._index_written():
+            here = {name: file for name, file in _files(self.folder).items() if self._is_copied(name)}
             changed = [
                 (state, name, file)
                 for name, file in here.items()
                 if (state := _local_state(file)) and self._known.get(name, [None])[1:] != state
             ]
             for state, name, file in sorted(changed, key=lambda one: one[0][1]):
-                with contextlib.suppress(FileNotFoundError):  # removed since; the next time it is removed there
+                try:
                     self._store.put(file, name)
-                    stored = self._store.state(name)
-                    self._known[name] = [stored[1] if stored else "", *state]
-            if gone or changed:
-                self._write_index()
+                except FileNotFoundError:
+                    if file.exists():
+                        raise
+                    continue  # removed since; the next time it is removed there
+                stored = self._store.state(name)
+                self._known[name] = [stored[1] if stored else "", *state]
+            if here:  # else the copy itself was removed, which is no reason to remove the original
+                for name in [name for name in self._known if self._is_copied(name) and name not in here]:
+                    self._store.remove([name])
+                    del self._known[name]
 
     @contextlib.contextmanager
     def pushed(self) -> Iterator[None]:
@@ -122,10 +134,17 @@ class Mirror:
         watcher.start()
         try:
             yield
-        finally:
+        except BaseException:
             ended.set()
             watcher.join()
-            self.push()
+            try:
+                self.push()
+            except (NonetError, OSError) as error:  # which must not hide why the block ended
+                logger.warning(f"Not everything was copied to {self.url}: {error}")
+            raise
+        ended.set()
+        watcher.join()
+        self._push_at_last()
 
     def _push_until(self, ended: threading.Event) -> None:
         warned = False
@@ -133,17 +152,54 @@ class Mirror:
             try:
                 self.push()
                 warned = False
-            except NonetError as error:  # the store may be back the next time; at the end it is raised
+            except (NonetError, OSError) as error:  # the store may be back the next time; at the end it is raised
                 if not warned:
                     logger.warning(f"{error} Copying is tried again; until then this machine has the only copy.")
                 warned = True
 
-    def _is_copied(self, name: str, only: Sequence[str] = ("*",)) -> bool:
-        wanted = all(any(fnmatch.fnmatchcase(name, one) for one in patterns) for patterns in (self.only, only))
-        return wanted and not any(fnmatch.fnmatchcase(name, one) for one in self.without)
+    def _push_at_last(self) -> None:
+        for seconds in SECONDS_BEFORE_ATTEMPTS:
+            try:
+                return self.push()
+            except (NonetError, OSError) as error:
+                logger.warning(f"{error} Copying is tried again in {seconds:g} s.")
+                time.sleep(seconds)
+        self.push()
 
-    def _write_index(self) -> None:
-        write_json(self._index, self._known)
+    def _is_copied(self, name: str, only: Sequence[str] = ("**",)) -> bool:
+        """Whether a file belongs into the store; locks and files that are not whole do not."""
+        base = name.rpartition("/")[2]
+        if base.endswith(".lock") or base.startswith(TEMPORARY) or f"/{TEMPORARY}" in f"/{name}":
+            return False
+        wanted = all(any(matches(name, one) for one in patterns) for patterns in (self.only, only))
+        return wanted and not any(matches(name, one) for one in self.without)
+
+    @contextlib.contextmanager
+    def _index_written(self) -> Iterator[None]:
+        """Write what is known at the end of the block, also after an error: what was copied stays known."""
+        before = dict(self._known)
+        try:
+            yield
+        finally:
+            if self._known != before:
+                write_json(self._index, self._known)
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a name fits a pattern part by part, as in a file system; "**" as the last part stands for all below."""
+    parts, wanted = name.split("/"), pattern.split("/")
+    if wanted[-1] == "**":
+        wanted, parts = wanted[:-1], parts[: len(wanted) - 1]
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder, whatever vanishes meanwhile."""
+    return {
+        (path := Path(root, name)).relative_to(folder).as_posix(): path
+        for root, _, names in os.walk(folder)
+        for name in names
+    }
 
 
 def _local_state(file: Path) -> list[int]:
@@ -168,29 +224,41 @@ def kept_folder(url: str, purpose: str) -> Path:
     Returns
     -------
     Path
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be made.
     """
     from platformdirs import user_cache_path
 
     name, digest = url.rpartition("/")[2], hashlib.sha256(url.encode()).hexdigest()[:16]
     folder = user_cache_path("nonet") / "stores" / f"{digest}-{purpose}" / name
-    with writing_to(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be made, where the copy of {url} is to be kept: {error.strerror or error}.",
+            hint="Let XDG_CACHE_HOME name a folder that can be written to.",
+        ) from error
     return folder
 
 
-def fetch(url: str, *, only: Sequence[str] = ("*",)) -> Path:
-    """Return a copy of a folder in a store, kept on this machine and brought up to date; for reading.
+@contextlib.contextmanager
+def fetched(url: str, *, only: Sequence[str] = ("**",)) -> Iterator[Path]:
+    """Give a copy of a folder in a store, kept on this machine and brought up to date, for reading.
 
     Parameters
     ----------
     url : str
         From `as_url`.
     only : sequence of str
-        Patterns of names that are copied.
+        Patterns of names that are copied, as of `Mirror`.
 
-    Returns
-    -------
+    Yields
+    ------
     Path
+        It stays where it is after the block, within which errors of nonet name the address.
 
     Raises
     ------
@@ -199,8 +267,9 @@ def fetch(url: str, *, only: Sequence[str] = ("*",)) -> Path:
     """
     folder = kept_folder(url, "read")
     with waiting_lock(folder.with_name(f"{folder.name}.lock")):
-        Mirror(url, folder, only=only).pull()
-    return folder
+        Mirror(url, folder, only=only).pull(again=True)
+    with naming(url, folder):
+        yield folder
 
 
 @contextlib.contextmanager
@@ -214,7 +283,7 @@ def mirrored(url: str, kind: FolderKind, *, without: Sequence[str] = ()) -> Iter
     kind : FolderKind
         What the folder is, if it is not empty.
     without : sequence of str
-        Patterns of names that are not copied.
+        Patterns of names that are not copied, as of `Mirror`.
 
     Yields
     ------
@@ -226,11 +295,11 @@ def mirrored(url: str, kind: FolderKind, *, without: Sequence[str] = ()) -> Iter
     BusyError
         If another process of this machine works in it.
     StorageError
-        If the folder is something else, the store cannot be reached, or the disk is full.
+        If the folder is something else, the store cannot be reached or written to, or the disk is full.
     """
     folder = kept_folder(url, "written")
     busy = f"Another process of this machine is writing to {url}.", "Wait for it, or give another address."
-    with exclusive_lock(folder.with_name(f"{folder.name}.lock"), *busy):
+    with exclusive_lock(folder.with_name(f"{folder.name}.lock"), *busy), naming(url, folder):
         _require_usable(Store(url), kind)
         logger.warning(
             f"An object store has no locks, so nonet cannot know whether another machine writes to {url}. Make sure "
@@ -238,15 +307,57 @@ def mirrored(url: str, kind: FolderKind, *, without: Sequence[str] = ()) -> Iter
         )
         mirror = Mirror(url, folder, without=without)
         mirror.pull()
+        prepare_folder(folder, kind)
+        mirror.push()  # a store that cannot be written to is noticed before hours of work
         with mirror.pushed():
             yield mirror
 
 
 def _require_usable(store: Store, kind: FolderKind) -> None:
     """Raise StorageError if a folder of a store is neither empty nor of a kind, before it is copied: it may be huge."""
-    if not any(store.state(name) for name in (MARKER, kind.main)) and (names := store.first_names()):
-        raise StorageError(
-            f"{store} is not empty and is not a {kind.name} of nonet: it contains {', '.join(names)}. Nothing was "
-            "changed.",
-            hint=kind.hint,
-        )
+    names = store.first_names()
+    if not names:
+        return
+    with tempfile.TemporaryDirectory(prefix="nonet-") as folder, naming(store.url, Path(folder)):
+        for name in (MARKER, kind.main):
+            with contextlib.suppress(FileNotFoundError), local_copy(f"{store}/{name}") as file:
+                shutil.copyfile(file, Path(folder) / name)
+        (Path(folder) / names[0]).touch()
+        prepare_folder(Path(folder), kind)
+
+
+@contextlib.contextmanager
+def working_copy(url: str, *, only: Sequence[str]) -> Iterator[Path]:
+    """Work in a temporary copy of a part of a folder in a store, which is copied to it while the block runs.
+
+    Parameters
+    ----------
+    url : str
+        From `as_url`.
+    only : sequence of str
+        Patterns of names that are copied, as of `Mirror`.
+
+    Yields
+    ------
+    Path
+
+    Raises
+    ------
+    StorageError
+        If the store cannot be reached; names the folder if it holds the only copy.
+    """
+    parent = Path(tempfile.mkdtemp(prefix="nonet-"))
+    mirror = Mirror(url, parent / "folder", only=only)
+    with naming(url, mirror.folder):
+        mirror.pull()
+        with writing_to(mirror.folder):
+            mirror.folder.mkdir(exist_ok=True)
+    try:
+        with mirror.pushed(), naming(url, mirror.folder):
+            yield mirror.folder
+    except StorageError as error:
+        raise StorageError(f"{error.message} What was not copied is in {mirror.folder}.", hint=error.hint) from error
+    except BaseException:
+        shutil.rmtree(parent, ignore_errors=True)
+        raise
+    shutil.rmtree(parent, ignore_errors=True)

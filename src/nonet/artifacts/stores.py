@@ -5,15 +5,16 @@ are no locks and no renames.
 """
 
 import contextlib
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from nonet.artifacts.storage import TEMPORARY, writing_to
+from nonet.artifacts.storage import DISK_ERRORS, TEMPORARY, storage_error, writing_to
 from nonet.artifacts.urls import as_url
-from nonet.errors import StorageError
+from nonet.errors import NonetError, StorageError
 
 #: Packages for addresses whose package is not one of fsspec's own: scheme → what to install.
 PACKAGES = {"s3": "'nonet[s3]'", "s3a": "'nonet[s3]'", "gs": "'nonet[gcs]'", "gcs": "'nonet[gcs]'"}
@@ -38,7 +39,8 @@ class Store:
 
         self.url, scheme = url, url.partition(":")[0]
         try:
-            self._system, self._root = fsspec.url_to_fs(url)
+            with _reaching(url):
+                self._system, self._root = fsspec.url_to_fs(url)
         except ImportError as error:
             package = PACKAGES.get(scheme)
             raise StorageError(
@@ -49,12 +51,25 @@ class Store:
         return self.url
 
     def files(self) -> dict[str, str]:
-        """Return what is in the folder and below: names relative to it, and what changes when a file does."""
+        """Return what is in the folder and below: names relative to it, and what changes when a file does.
+
+        Raises
+        ------
+        StorageError
+            If a name would lead out of a folder of this machine.
+        """
         with _reaching(self.url):
             self._system.invalidate_cache()
             found = self._system.find(self._root, detail=True)
         prefix = len(self._root.rstrip("/")) + 1
-        return {path[prefix:]: _state(about) for path, about in found.items() if len(path) > prefix}
+        # Names that end in a slash are not files: consoles of stores make them to show a folder.
+        names = {path[prefix:]: about for path, about in found.items() if not path.endswith("/")}
+        for name in names:
+            if {"", ".", ".."} & set(name.split("/")):
+                raise StorageError(
+                    f'{self.url} contains "{name}", which cannot be a file of a folder.', hint="Remove or rename it."
+                )
+        return {name: _state(about) for name, about in names.items()}
 
     def first_names(self) -> list[str]:
         """Return the names of the first three things in the folder."""
@@ -116,14 +131,15 @@ def _reaching(url: str, local: Path | None = None) -> Iterator[None]:
     """Turn the errors of a store within the block into a StorageError; a missing file stays a FileNotFoundError."""
     try:
         yield
+    except ImportError:
+        raise
     except FileNotFoundError as error:
-        if "bucket" in str(error).lower():
-            raise StorageError(f"{url} cannot be used: {error}.", hint="Check the address.") from error
+        if "specified bucket" in str(error):
+            raise StorageError(f"{url} cannot be used: {str(error).rstrip('.')}.", hint="Check the address.") from error
         raise
     except Exception as error:  # each store has exceptions of its own, which share nothing
-        if isinstance(error, OSError) and error.errno is not None and local is not None and error.filename:
-            with writing_to(local):
-                raise
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS - {errno.EACCES, errno.EPERM}:
+            raise storage_error(error, local) from error
         reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
         raise StorageError(
             f"{url} cannot be used now: {reason}.",
@@ -132,9 +148,29 @@ def _reaching(url: str, local: Path | None = None) -> Iterator[None]:
 
 
 def split(url: str) -> tuple[Store, str]:
-    """Return the folder of a file in a store, and the file's name in it."""
+    """Return the folder of a file in a store, and the file's name in it; StorageError if the address is a bucket."""
     folder, _, name = url.rpartition("/")
+    if folder.endswith("/"):
+        raise StorageError(f"{url} is the address of a bucket, not of a file.", hint="Give s3://bucket/file.")
     return Store(folder), name
+
+
+def has_file(url: str) -> bool:
+    """Whether there is a file at an address."""
+    store, name = split(url)
+    return store.state(name) is not None
+
+
+@contextlib.contextmanager
+def naming(url: str, copy: Path) -> Iterator[None]:
+    """Let errors of nonet within the block name the address, not the copy on this machine that they are about."""
+    try:
+        yield
+    except NonetError as error:
+        words = [text and text.replace(str(copy), url) for text in (error.message, error.hint)]
+        if words == [error.message, error.hint]:
+            raise
+        raise type(error)(words[0] or "", hint=words[1]) from error
 
 
 @contextlib.contextmanager
@@ -163,7 +199,8 @@ def local_copy(place: str | Path) -> Iterator[Path]:
     store, name = split(url)
     with tempfile.TemporaryDirectory(prefix="nonet-") as folder:
         store.get(name, Path(folder) / name)
-        yield Path(folder) / name
+        with naming(store.url, Path(folder)):
+            yield Path(folder) / name
 
 
 @contextlib.contextmanager
@@ -185,6 +222,7 @@ def copied_out(place: str | Path) -> Iterator[Path]:
         return
     store, name = split(url)
     with tempfile.TemporaryDirectory(prefix="nonet-") as folder:
-        yield Path(folder) / name
+        with naming(store.url, Path(folder)):
+            yield Path(folder) / name
         for file in sorted(Path(folder).iterdir(), key=lambda one: one.name != name):
             store.put(file, file.name)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from nonet.errors import NonetError, RunError
 
-#: pathlib makes one slash of two, so both are an address. A single letter would be a Windows drive.
-_URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])")
+#: Of the stores of fsspec; "memory" is one within a process, for trying things out.
+SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory")
+#: pathlib makes one slash of two, and none of two at the end, so all of these are an address.
+_URL = re.compile(rf"({'|'.join(SCHEMES)}):(?:/+(.*))?", re.IGNORECASE)
 
 
 def as_url(place: object) -> str | None:
@@ -26,21 +28,16 @@ def as_url(place: object) -> str | None:
     Raises
     ------
     RunError
-        If it is the address of a local file.
+        If it is an address without a bucket, or with a part such as "..".
     """
     text = os.fspath(place) if isinstance(place, (str, os.PathLike)) else ""
-    match = _URL.match(text) if isinstance(text, str) else None
-    if match is None or not _is_known(match[1]):
+    match = _URL.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
         return None
-    if match[1] in ("file", "local"):
-        raise RunError(f"{text} is the address of a local file.", hint="Give its path instead.")
-    return f"{match[1]}://{text[match.end() :].rstrip('/')}"
-
-
-def _is_known(scheme: str) -> bool:
-    from fsspec import available_protocols  # here, as importing it takes a tenth of a second
-
-    return scheme in available_protocols()
+    key = (match[2] or "").rstrip("/")
+    if not key or {".", ".."} & set(key.split("/")):
+        raise RunError(f"{text} is not an address.", hint="Give one such as s3://bucket/folder.")
+    return f"{match[1].lower()}://{key}"
 
 
 def require_path(place: str | Path, what: str, kind: type[NonetError] = RunError) -> None:

@@ -48,7 +48,8 @@ def predict(
         Files, folders, globs, a CSV with a column "path", or a dataset folder; or shards: a folder that "nonet data
         shard" wrote, Parquet files with images, or WebDataset archives (.tar).
     out : path
-        Folder for the results; of shards, also in an object store. If interrupted, run the same command again to resume.
+        Folder for the results; of shards, also in an object store. If interrupted, run the same command again to
+        resume.
     on : {"local", "ray", "slurm"}
         What deals out the work if shards are predicted: this machine, a Ray cluster, or Slurm.
     devices : int

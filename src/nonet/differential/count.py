@@ -6,10 +6,11 @@ What can be wrong with a call is checked before pandas and SciPy are imported, w
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from nonet.artifacts.mirror import fetch
+from nonet.artifacts.mirror import fetched
 from nonet.artifacts.predictions_csv import NAME as PREDICTIONS
-from nonet.artifacts.shard_results import AGAIN, TO_COUNT, is_of_shards
+from nonet.artifacts.shard_results import AGAIN, INDEX, TO_COUNT, is_of_shards
 from nonet.artifacts.storage import FolderKind, read_json, require_usable_folder
+from nonet.artifacts.stores import has_file
 from nonet.artifacts.urls import as_url, require_path
 from nonet.errors import DataError
 from nonet.evaluation.interval_options import require_confidence
@@ -80,12 +81,26 @@ def count(
         raise DataError(f"{url} is in an object store.", hint="Give a folder of this machine as `out`.")
     folder = Path(place).expanduser() / "differential" if out is None else Path(out).expanduser()
     require_usable_folder(folder, FOLDER)
-    source = Path(place).expanduser() if url is None else fetch(url, only=TO_COUNT)
+    if url is not None:
+        return _count_in_store(url, folder, confidence=confidence, fhir=fhir)
+    source = Path(place).expanduser()
     if not is_of_shards(source):
         require_predictions(source)
     from nonet.differential.counting import count_cases
 
-    return count_cases(source, folder, url or str(source), confidence=confidence, fhir=fhir)
+    return count_cases(source, folder, str(source), confidence=confidence, fhir=fhir)
+
+
+def _count_in_store(url: str, folder: Path, *, confidence: float, fhir: bool) -> "Differentials":
+    if not has_file(f"{url}/{INDEX}"):
+        raise DataError(
+            f"{url} has no finished prediction of shards: {INDEX} is missing.",
+            hint="Copy a prediction of images to this machine to count it.",
+        )
+    from nonet.differential.counting import count_cases
+
+    with fetched(url, only=TO_COUNT) as source:
+        return count_cases(source, folder, url, confidence=confidence, fhir=fhir)
 
 
 def get_folder(predictions: str | Path | HasFolder) -> Path:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.integrity import require_unchanged
-from nonet.artifacts.mirror import fetch
-from nonet.artifacts.run import Run, repair_hint
+from nonet.artifacts.mirror import fetched
+from nonet.artifacts.run import MAKE_ONE, Run, repair_hint
+from nonet.artifacts.stores import has_file
 from nonet.artifacts.urls import as_url
 from nonet.errors import DamagedError, RecipeError, RunError, choose_from, did_you_mean
 from nonet.inference.backends.choice import choose_backend
@@ -24,13 +25,8 @@ logger = logging.getLogger("nonet")
 EffortName = Literal["full", "auto"]
 #: What is copied of a run in an object store: what "nonet train" leaves, without states of training and reports.
 _TO_PREDICT = (
-    "*.toml",
-    "*.json",
-    "*.parquet",
-    "folds.csv",
-    "confusions.csv",
-    "members/*.safetensors",
-    "members/*/DONE",
+    *("*.toml", "*.json", "*.parquet", "*.csv", "samples.npz"),
+    *(f"members/*/*/{name}" for name in ("weights.safetensors", "oof.parquet", "features.npz", "ood.npz", "DONE")),
 )
 EFFORTS: tuple[str, ...] = get_args(EffortName)
 
@@ -151,8 +147,16 @@ def open_run(run: str | Path | Run) -> OpenedRun:
     RunError
         If there is no run, it is not fully trained, or the weights of a member with non-zero weight are missing.
     """
-    url = as_url(run)
-    run = Run(run if url is None else fetch(url, only=_TO_PREDICT))
+    if (url := as_url(run)) is None:
+        return _open(Run(run), None)
+    if not has_file(f"{url}/recipe.toml"):  # before anything is copied
+        raise RunError(f"{url} is not a nonet run: recipe.toml is missing.", hint=MAKE_ONE)
+    with fetched(url, only=_TO_PREDICT) as folder:
+        return _open(Run(folder), url)
+
+
+def _open(run: Run, url: str | None) -> OpenedRun:
+    """Read a run's folder; `url` is where it is a copy of."""
     run.require()
     ensemble = EnsembleFile.read(run)
     require_unchanged(run)

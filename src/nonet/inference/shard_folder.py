@@ -14,7 +14,7 @@ from nonet.inference.folder import PredictionFolder, differing_keys
 from nonet.inference.shards import Shard
 
 #: What the machine that deals out shards does not copy of a folder in an object store.
-NOT_COPIED = (f"{shard_results.FOLDER}/*", "logs/*")
+NOT_COPIED = (f"{shard_results.FOLDER}/**", "logs/**")
 
 
 class ShardPredictionFolder(PredictionFolder):

@@ -1,7 +1,6 @@
 """The shards that are to be predicted: a folder of them, or files of nonet's or of others."""
 
 import contextlib
-import fnmatch
 import glob
 import re
 from collections.abc import Iterable, Iterator
@@ -9,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.artifacts.integrity import read_sealed, require_whole
-from nonet.artifacts.stores import Store, local_copy, split
+from nonet.artifacts.mirror import matches
+from nonet.artifacts.stores import Store, has_file, local_copy, split
 from nonet.artifacts.urls import as_url
 from nonet.data.shards import parquet, webdataset
 from nonet.data.shards.folder import AGAIN, INDEX, read_index
@@ -145,24 +145,20 @@ def _expand_url(url: str) -> list[Shard]:
     DataError
         If it stands for nothing.
     """
-    store, name = split(url)
-    if glob.has_magic(url):
+    with contextlib.suppress(FileNotFoundError), local_copy(f"{url}/{INDEX}") as file:
+        return _listed(read_index(file.parent), url)
+    found = [url] if _is_named_as_shard(url) and has_file(url) else []
+    if not found and glob.has_magic(url):
         fixed = url[: re.search(r"[*?\[]", url).start()].rpartition("/")[0]  # type: ignore[union-attr]
-        places = [f"{fixed}/{one}" for one in Store(fixed).files()]
-        matches = [place for place in sorted(places) if fnmatch.fnmatchcase(place, url) and _is_named_as_shard(place)]
-    elif _is_named_as_shard(url):
-        matches = [url] if store.state(name) else []
-    else:
-        with contextlib.suppress(FileNotFoundError), local_copy(f"{url}/{INDEX}") as file:
-            return _listed(read_index(file.parent), url)
-        matches = []
-    if not matches:
+        places = [f"{fixed}/{one}" for one in sorted(Store(fixed).files())]
+        found = [place for place in places if matches(place, url) and _is_named_as_shard(place)]
+    if not found:
         raise DataError(
             f"There is no shard at {url}.",
             hint='Give a folder that "nonet data shard" wrote and that was copied there, or files that end in .parquet '
             "or .tar. Single images are predicted from this machine only.",
         )
-    return [open_shard(match) for match in matches]
+    return [open_shard(place) for place in found]
 
 
 def _is_named_as_shard(place: str) -> bool:

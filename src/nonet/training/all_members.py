@@ -18,6 +18,7 @@ from nonet.progress import hide_progress, progress, progress_is_hidden
 from nonet.recipe import Recipe
 from nonet.stopping import SavedStops, end_processes, ignore_stops
 from nonet.training.ensemble import finish
+from nonet.training.in_store import exchange_members
 from nonet.training.inputs import Job, get_member_data, prepare, write_samples
 from nonet.training.members import choose_members, lock_free
 from nonet.training.placement import Placement
@@ -79,6 +80,8 @@ def train_remaining(
             from nonet.training.elsewhere import train_elsewhere
 
             busy = train_elsewhere(placement, job, remaining)
+    if placement.mirror is not None:  # other machines may have trained others
+        exchange_members(placement.mirror)
     if busy:
         raise busy
     num_left = sum(not member.is_done for member in members)

@@ -15,7 +15,7 @@ from nonet.artifacts.storage import writing_to
 from nonet.errors import BusyError, NonetError
 from nonet.jobs.tasks import Needs, Task
 from nonet.progress import progress
-from nonet.training.in_store import StoredJob, pull_members, pull_progress, store_job, train_stored_member
+from nonet.training.in_store import StoredJob, pull_progress, store_job, train_stored_member
 from nonet.training.inputs import Job
 from nonet.training.placement import Placement
 
@@ -93,8 +93,6 @@ def train_elsewhere(placement: Placement, job: Job, members: Sequence[Member]) -
                 busy = busy or outcome.error
             else:
                 failure = failure or outcome.error
-    if placement.mirror is not None:
-        pull_members(placement.mirror)
     if failure:
         raise failure
     return busy

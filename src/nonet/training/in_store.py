@@ -5,13 +5,12 @@ temporary folder, and copies what it wrote to the store. No torch here.
 """
 
 import hashlib
-import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from nonet.artifacts.mirror import Mirror, fetch
+from nonet.artifacts.mirror import Mirror, fetched, working_copy
 from nonet.artifacts.run import Run
 from nonet.artifacts.storage import writing_to
 from nonet.artifacts.stores import Store
@@ -22,11 +21,11 @@ from nonet.training.inputs import Job
 #: Folder of the store for images as networks see them; removed when the run is complete.
 PREPARED = "prepared"
 #: What the machine that started the command does not copy of a run.
-NOT_COPIED = (f"{PREPARED}/*", "jobs/*")
+NOT_COPIED = (f"{PREPARED}/**", "jobs/**")
 #: What a process that trains a member needs of the run besides the member's own folder.
 _INPUTS = ("recipe.toml", "provenance.json", "manifest.parquet", "folds.csv")
 #: What shows how far members are.
-_PROGRESS = ("members/*/history.jsonl", "members/*/DONE")
+_PROGRESS = ("members/*/*/history.jsonl", "members/*/*/DONE")
 
 
 @dataclass(frozen=True)
@@ -99,16 +98,15 @@ def train_stored_member(stored: StoredJob, name: str, accelerator: str, num_devi
     """
     from nonet.training.all_members import train_here  # imports torch
 
-    images = {
-        crop: PreparedImages(fetch(url) / file_name, crop, rows)
-        for crop, (url, file_name, rows) in stored.images.items()
-    }
-    with tempfile.TemporaryDirectory(prefix="nonet-") as folder:
-        run = Run(Path(folder) / "run")
-        mirror = Mirror(stored.url, run.folder, only=(*_INPUTS, f"members/{name}/*"))
-        mirror.pull()
-        with writing_to(run), mirror.pushed():
-            if busy := train_here(replace(stored.job, run=run, images=images), [name], accelerator, num_devices):
+    with ExitStack() as opened:
+        images = {
+            crop: PreparedImages(opened.enter_context(fetched(url)) / file_name, crop, rows)
+            for crop, (url, file_name, rows) in stored.images.items()
+        }
+        folder = opened.enter_context(working_copy(stored.url, only=(*_INPUTS, f"members/{name}/*")))
+        with writing_to(folder):
+            job = replace(stored.job, run=Run(folder), images=images)
+            if busy := train_here(job, [name], accelerator, num_devices):
                 raise busy
 
 
@@ -117,9 +115,10 @@ def pull_progress(mirror: Mirror) -> None:
     mirror.pull(only=_PROGRESS)
 
 
-def pull_members(mirror: Mirror) -> None:
-    """Bring all members up to date."""
-    mirror.pull(only=("members/*",))
+def exchange_members(mirror: Mirror) -> None:
+    """Bring all members up to date, here and in the store."""
+    mirror.push()
+    mirror.pull(only=("members/**",))
 
 
 def remove_prepared(mirror: Mirror) -> None:

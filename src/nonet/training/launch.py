@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nonet.artifacts.mirror import fetch, mirrored
+from nonet.artifacts.mirror import fetched, mirrored
 from nonet.artifacts.run import Run
 from nonet.artifacts.storage import (
     FolderKind,
@@ -20,9 +20,10 @@ from nonet.artifacts.storage import (
     require_usable_folder,
     waiting_lock,
 )
+from nonet.artifacts.stores import has_file
 from nonet.artifacts.urls import as_url
-from nonet.data.opening import require_dataset
-from nonet.errors import RunError
+from nonet.data.opening import MAKE_ONE, require_dataset
+from nonet.errors import DataError, RunError
 from nonet.models.backbones import require_size, require_weights
 from nonet.recipe import Recipe, load_recipe
 from nonet.training.losses import get_loss
@@ -105,15 +106,26 @@ def train(
     """
     recipe = load_recipe(recipe, settings)
     if isinstance(dataset, (str, Path)):
-        url = as_url(dataset)
-        dataset = Path(dataset).expanduser() if url is None else fetch(url)
-        require_dataset(dataset)
+        dataset = _find_dataset(dataset)
     placement = Placement(on, accelerator, devices, devices_per_member, address, job or {})
     placement.require()
     _check_recipe(recipe)
     with _opened(out, placement) as (run, placement):
         _train(recipe, dataset, run, members, placement)
     return run
+
+
+def _find_dataset(place: str | Path) -> Path:
+    """Return the folder of a dataset on this machine; of one in an object store, a copy."""
+    if (url := as_url(place)) is None:
+        folder = Path(place).expanduser()
+        require_dataset(folder)
+        return folder
+    if not has_file(f"{url}/dataset.json"):  # before it is copied
+        raise DataError(f"{url} is not a dataset: dataset.json is missing.", hint=MAKE_ONE)
+    with fetched(url) as folder:
+        require_dataset(folder)
+    return folder
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import pytest
 from helpers.stores import download, forget, names_in, upload
 from nonet.artifacts.stores import Store
 from nonet.differential.count import count
-from nonet.errors import DataError, RunError
+from nonet.errors import DamagedError, DataError, RunError
 from nonet.inference.ensemble import Ensemble
 from nonet.inference.load import load
 from nonet.inference.predict_shard import predict_shard
@@ -90,7 +90,9 @@ def test_one_shard(there, here, random_run, tmp_path):
 
 
 @pytest.mark.parametrize("pattern", ["{}/shards/*.parquet", "{}/shar*/shard-00000[012].parquet"])
-def test_patterns(there, here, tmp_path, pattern, random_run):
+def test_patterns(there, here, tmp_path, pattern, random_run, shards):
+    """As in a file system, a star stands for no slash."""
+    upload(shards.folder, f"{there}/shards/old")
     done = predict_shards(random_run, pattern.format(there), out=tmp_path / "out", **OPTIONS)
     require_same_results(done.folder, here.folder)
 
@@ -114,9 +116,28 @@ def test_a_damaged_shard_is_set_aside_by_its_address(there, shards, tmp_path, ra
 def test_what_is_not_there(there, random_run, tmp_path):
     with pytest.raises(DataError, match=f"{there}/nothing"):
         predict_shards(random_run, f"{there}/nothing", out=tmp_path / "out", **OPTIONS)
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match=f"{there}/nothing"):
         predict_shards(f"{there}/nothing", f"{there}/shards", out=tmp_path / "out", **OPTIONS)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_whose_name_looks_like_a_pattern(there, here, random_run, shards, tmp_path):
+    upload(shards.folder, f"{there}/shards [1]")
+    done = predict_shards(random_run, f"{there}/shards [1]", out=tmp_path / "out", **OPTIONS)
+    require_same_results(done.folder, here.folder)
+
+
+def test_a_prediction_of_images_is_not_counted_there(there, tmp_path):
+    with pytest.raises(DataError, match=f"{there}/run"):
+        count(f"{there}/run", out=tmp_path / "counted")
+
+
+def test_a_damaged_result_is_named_by_its_address(there, random_run, tmp_path):
+    done = predict_shards(random_run, f"{there}/shards", out=f"{there}/out", **OPTIONS)
+    (tmp_path / "cut").write_bytes(b"PAR1")
+    Store(f"{there}/out").put(tmp_path / "cut", "results/000001.parquet")
+    with pytest.raises(DamagedError, match=f"{there}/out/results/000001.parquet"):
+        count(done, out=tmp_path / "counted")
 
 
 def test_other_shards_or_models_are_not_mixed(there, random_run, tmp_path):

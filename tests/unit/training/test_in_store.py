@@ -16,6 +16,7 @@ from nonet.artifacts.run import Run
 from nonet.artifacts.stores import Store
 from nonet.errors import DataError, RunError, StorageError
 from nonet.jobs.tasks import Outcome, call, outcome_of, pack
+from nonet.training import all_members
 from nonet.training.launch import train
 
 pytestmark = pytest.mark.training
@@ -129,6 +130,27 @@ def test_members_by_several_commands(bucket, make_recipe, tiny_dataset, tiny_run
     require_same_run(run, tiny_run)
 
 
+def test_two_machines_train_a_member_each_at_the_same_time(bucket, make_recipe, tiny_dataset, tiny_run, monkeypatch):
+    """The one that ends last completes the run, though it had begun before the other one's member was there."""
+    url, train_here, homes = f"{bucket}/run", all_members.train_here, iter("ab")
+
+    def train_both(job, names, *options):
+        if names == [NAMES[0]]:
+            train_on_another_machine(NAMES[1])
+        return train_here(job, names, *options)
+
+    def train_on_another_machine(name):
+        home = os.environ["XDG_CACHE_HOME"]
+        os.environ["XDG_CACHE_HOME"] = f"{home}-{next(homes)}"
+        try:
+            assert not train(make_recipe(), tiny_dataset, out=url, members=[name], accelerator="cpu").ensemble.exists()
+        finally:
+            os.environ["XDG_CACHE_HOME"] = home
+
+    monkeypatch.setattr(all_members, "train_here", train_both)
+    require_same_run(train(make_recipe(), tiny_dataset, out=url, members=[NAMES[0]], accelerator="cpu"), tiny_run)
+
+
 def test_a_dataset_in_a_store(bucket, make_recipe, tiny_dataset, tiny_run, tmp_path):
     """Its images are where they were, or are not needed, as they were prepared before it was copied."""
     upload(tiny_dataset.folder, f"{bucket}/dataset")
@@ -137,7 +159,7 @@ def test_a_dataset_in_a_store(bucket, make_recipe, tiny_dataset, tiny_run, tmp_p
 
 
 def test_what_is_in_the_way(bucket, make_recipe, tiny_dataset, tmp_path):
-    with pytest.raises(DataError, match="nothing-here"):
+    with pytest.raises(DataError, match=f"{bucket}/nothing-here"):
         train(make_recipe(), f"{bucket}/nothing-here", out=tmp_path / "run", accelerator="cpu")
     with pytest.raises(RunError, match="file system in common"):
         train(make_recipe(), tiny_dataset, out=f"{bucket}/run", accelerator="cpu", on="ray", devices_per_member=2)
@@ -152,6 +174,6 @@ def test_what_is_in_the_way(bucket, make_recipe, tiny_dataset, tmp_path):
 def test_another_recipe_is_refused(bucket, make_recipe, tiny_dataset):
     train(make_recipe(), tiny_dataset, out=f"{bucket}/run", members=[NAMES[0]], accelerator="cpu")
     before = names_in(bucket)
-    with pytest.raises(RunError, match="another recipe"):
+    with pytest.raises(RunError, match=f"{bucket}/run was started with another recipe"):
         train(make_recipe("train.epochs=3"), tiny_dataset, out=f"{bucket}/run", accelerator="cpu")
     assert names_in(bucket) == before
