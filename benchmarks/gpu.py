@@ -37,6 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import nonet
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run
+from nonet.data.unknown_types import divide_unknown
 from nonet.models.backbones import get_crop
 from nonet.models.device import make_fabric, make_repeatable
 from nonet.models.network import Classifier, make_classifier
@@ -329,7 +330,15 @@ def training_rate(
     folds, _ = get_folds(recipe, dataset)
     table = folds.merge(dataset.manifest, on="image_id", how="left")
     run = Run(folder / "steps")
-    job = Job(run, recipe, table, dataset.classes, prepare(recipe, dataset, table), recipe.folds.num_folds)
+    job = Job(
+        run,
+        recipe,
+        table,
+        divide_unknown(dataset.manifest, table[["image_id", "fold"]]),
+        dataset.classes,
+        prepare(recipe, dataset, table),
+        recipe.folds.num_folds,
+    )
     member = run.member(architecture, 0)
     data = get_member_data(job, member)
     waiting = Waiting(data.images)

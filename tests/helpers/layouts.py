@@ -29,6 +29,12 @@ def left_out(dataset):
     return dict(Counter(dataset.excluded["reason"].str.split(":").str[0]))
 
 
+def unknown_types(dataset):
+    """Unknown cell type → images."""
+    manifest = dataset.manifest
+    return manifest["unknown_type"].dropna().value_counts().to_dict() if "unknown_type" in manifest else {}
+
+
 def labels(dataset):
     """Label → images."""
     return dataset.manifest["label"].value_counts().to_dict()

@@ -7,6 +7,7 @@ import torch
 
 from helpers.sealing import seal
 from nonet.artifacts.run import Run
+from nonet.data.unknown_types import divide_unknown
 from nonet.models.device import make_fabric
 from nonet.training.member import MemberTraining
 
@@ -32,6 +33,14 @@ def member_training(dataset, recipe, folder, fold=0):
 
     folds, _ = get_folds(recipe, dataset)
     table = folds.merge(dataset.manifest, on="image_id", how="left")
-    job = Job(Run(folder), recipe, table, dataset.classes, prepare(recipe, dataset, table), 2)
+    job = Job(
+        Run(folder),
+        recipe,
+        table,
+        divide_unknown(dataset.manifest, table[["image_id", "fold"]]),
+        dataset.classes,
+        prepare(recipe, dataset, table),
+        2,
+    )
     member = Run(folder).member(recipe.models.architectures[0], fold)
     return MemberTraining(member, get_member_data(job, member), recipe, make_fabric(accelerator="cpu"))

@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-COLOURS = {"BL": (60, 40, 140), "EO": (220, 90, 90), "LY": (60, 160, 220), "SNE": (235, 200, 150)}
+COLOURS = {
+    "BL": (60, 40, 140),
+    "EO": (220, 90, 90),
+    "ERB": (85, 145, 195),
+    "LY": (60, 160, 220),
+    "SNE": (235, 200, 150),
+}
 
 
 def draw_pictures(

@@ -363,6 +363,7 @@ def require_member(member: Member, *files: Path) -> dict:
         If it is not fully trained, or a file is missing or changed.
     """
     done = read_done(member)
-    for file in files or (member.weights, member.oof, member.features, member.ood):
+    unknown = [member.unknown] if member.unknown.name in done["files"] else []
+    for file in files or (member.weights, member.oof, member.features, member.ood, *unknown):
         require_whole(file, done["files"].get(file.name), hint=repair_hint(member.run))
     return done

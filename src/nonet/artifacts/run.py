@@ -155,6 +155,8 @@ class Member:
     oof = InFolder("oof.parquet")
     features = InFolder("features.npz")
     ood = InFolder("ood.npz")
+    unknown = InFolder("unknown.parquet")
+    """Held-out images of unknown cell types and their scores; only where the dataset has such images."""
     done = InFolder("DONE")
 
     @property
@@ -170,7 +172,7 @@ class Member:
     @property
     def results(self) -> tuple[Path, ...]:
         """The files that training leaves, besides DONE."""
-        return self.weights, self.history, self.oof, self.features, self.ood
+        return self.weights, self.history, self.oof, self.features, self.ood, self.unknown
 
     @property
     def is_done(self) -> bool:

@@ -1,14 +1,16 @@
 """Rejection: whether an image is none of the classes, from its out-of-distribution (OOD) scores. NumPy in, NumPy out.
 
 A member's score is the residual of `PrincipalSpace` plus the distance to the `nearest_prototype`, each standardised by
-the images held out of its training; the ensemble's is the mean over members. Held-out images themselves are scored with
+the images held out of its training; where the dataset has unknown cell types, the log-odds that `UnknownHead` has
+learned from them are added. The ensemble's score is the mean over members. Held-out images themselves are scored with
 the mean and spread of the *other* patients held out, as the next patient's images will be. People read the score as a
 percentile of known cells, so that the threshold is the share of known cells that may be rejected, chosen beforehand: no
-out-of-distribution image is needed for it.
+unknown cell is needed for it.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +25,17 @@ from nonet.calibration.ood_scores import (
     fit_prototypes,
     nearest_prototype,
 )
+from nonet.calibration.unknown_head import UnknownHead
 
 #: Shares of known cells at which `Rejection` keeps the score: finer at the end where thresholds lie.
 SHARES = np.concatenate([np.arange(100) / 100, 0.99 + np.arange(1, NUM_QUANTILES - 99) / 1000])
 #: Smallest spread that a part of the score is divided by, as a share of the features' length. Where known cells vary by
 #: less, kernels and devices differ as much as cells do, and dividing by their spread would blow that up.
 SMALLEST_SPREAD = 0.01
+#: Weight of the log-odds beside the two distances (benchmarks/unknown_class.md).
+ODDS_WEIGHT = 3.0
+#: Smallest spread of the log-odds.
+SMALLEST_ODDS_SPREAD = 0.1
 #: If the scores of known cells have a smaller standard deviation than this, they are as good as constant.
 SMALLEST_VARIATION = 0.05
 
@@ -37,16 +44,20 @@ SMALLEST_VARIATION = 0.05
 class MemberScore:
     """A member's OOD score: how far features lie outside the axes of its training images, and from their directions.
 
+    Where it has learned from unknown cells, also how much they look like those.
+
     Attributes
     ----------
     space : PrincipalSpace
         Of its training images.
     prototypes : ndarray of float, shape (k, f)
         Of its training images.
-    mean, std : ndarray of float, shape (2,)
-        Of the residuals, and of the distances to the nearest prototype, of the images held out.
-    smallest : ndarray of float, shape (2,)
+    mean, std : ndarray of float, shape (2,), or (3,) with a head
+        Of the residuals, of the distances to the nearest prototype, and of the log-odds, of the images held out.
+    smallest : ndarray of float, as `std`
         Lower bound of `std`.
+    head : UnknownHead or None
+        Fitted to unknown cells, if there were any.
     """
 
     space: PrincipalSpace
@@ -54,9 +65,10 @@ class MemberScore:
     mean: np.ndarray
     std: np.ndarray
     smallest: np.ndarray
+    head: UnknownHead | None = None
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """Return the sum of both parts, standardised: 0 on average over known cells never seen.
+        """Return the weighted sum of the parts, standardised: 0 on average over known cells never seen.
 
         Parameters
         ----------
@@ -67,8 +79,8 @@ class MemberScore:
         -------
         ndarray of float64, shape (n,)
         """
-        parts = _parts(self.space, self.prototypes, features)
-        return ((parts - self.mean[:, None]) / self.std[:, None]).sum(0)
+        parts = self._parts(features)
+        return _weigh((parts - self.mean[:, None]) / self.std[:, None])
 
     def score_held_out(self, features: np.ndarray, group: np.ndarray) -> np.ndarray:
         """Score the images held out, each standardised by those of the other patients held out.
@@ -87,12 +99,18 @@ class MemberScore:
         ndarray of float64, shape (n,)
             NaN if there is no other patient.
         """
-        parts = _parts(self.space, self.prototypes, features)
+        parts = self._parts(features)
         mean, std = _of_other_groups(parts, group)
-        return ((parts - mean) / np.maximum(std, self.smallest[:, None])).sum(0)
+        return _weigh((parts - mean) / np.maximum(std, self.smallest[:, None]))
+
+    def _parts(self, features: np.ndarray) -> np.ndarray:
+        return _parts(self.space, self.prototypes, self.head, features)
 
     def write(self, path: Path) -> None:
         """Write it as one npz file, about 2 × f × (f / 4 + 32) bytes whatever the number of images."""
+        head: dict[str, Any] = {}
+        if self.head is not None:
+            head = {"head_weight": self.head.weight, "head_bias": self.head.bias}
         with written_whole(path) as temporary:
             np.savez(
                 temporary,
@@ -102,6 +120,7 @@ class MemberScore:
                 mean=self.mean,
                 std=self.std,
                 smallest=self.smallest,
+                **head,
             )
 
     @classmethod
@@ -117,10 +136,11 @@ class MemberScore:
         with reading(path, hint=hint), np.load(path, allow_pickle=False) as stored:
             space = PrincipalSpace(stored["centre"], stored["axes"].astype(np.float32))
             mean, std, smallest = (np.atleast_1d(stored[name]) for name in ("mean", "std", "smallest"))
-            return cls(space, stored["prototypes"].astype(np.float32), mean, std, smallest)
+            head = UnknownHead(stored["head_weight"], stored["head_bias"]) if "head_weight" in stored else None
+            return cls(space, stored["prototypes"].astype(np.float32), mean, std, smallest, head)
 
 
-def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
+def fit_member_score(training: np.ndarray, held_out: np.ndarray, head: UnknownHead | None = None) -> MemberScore:
     """Fit a member's score.
 
     Parameters
@@ -129,6 +149,8 @@ def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
         Features of its training images.
     held_out : ndarray of float, shape (m, f)
         Features of the images held out of its training.
+    head : UnknownHead, optional
+        Fitted to features of its training images and of unknown cells.
 
     Returns
     -------
@@ -143,18 +165,26 @@ def fit_member_score(training: np.ndarray, held_out: np.ndarray) -> MemberScore:
     # Rounded as in the file, so that scores are the same before and after it is written.
     space = PrincipalSpace(fitted.centre.astype(np.float32), fitted.axes.astype(np.float16).astype(np.float32))
     prototypes = fit_prototypes(training).astype(np.float16).astype(np.float32)
-    parts = _parts(space, prototypes, held_out)
+    parts = _parts(space, prototypes, head, held_out)
     length = float(np.linalg.norm(training, axis=1).mean())  # of the prototypes it is 1
     smallest = np.maximum(SMALLEST_SPREAD * np.array([length, 1.0]), np.finfo(np.float32).tiny)
-    return MemberScore(space, prototypes, parts.mean(1), np.maximum(parts.std(1), smallest), smallest)
+    smallest = np.append(smallest, SMALLEST_ODDS_SPREAD)[: len(parts)]
+    return MemberScore(space, prototypes, parts.mean(1), np.maximum(parts.std(1), smallest), smallest, head)
 
 
-def _parts(space: PrincipalSpace, prototypes: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Return the parts of a member's score, float64 (2, n); (1, n) of a member that diverged."""
+def _parts(space: PrincipalSpace, prototypes: np.ndarray, head: UnknownHead | None, features: np.ndarray) -> np.ndarray:
+    """Return the parts of a member's score, float64 (2, n); (3, n) with a head, (1, n) of a member that diverged."""
     parts = [space.residual(features)]
     if len(prototypes):
         parts.append(nearest_prototype(prototypes, features))
+        if head is not None:
+            parts.append(head.log_odds(features))
     return np.stack(parts)
+
+
+def _weigh(parts: np.ndarray) -> np.ndarray:
+    """Return the weighted sum (n,) of standardised parts (p, n)."""
+    return np.array([1.0, 1.0, ODDS_WEIGHT])[: len(parts)] @ parts
 
 
 def _of_other_groups(parts: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

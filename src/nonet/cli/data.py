@@ -52,6 +52,7 @@ def build(
     labels: Path | None = None,
     layout: str | None = None,
     patient_from: str | None = None,
+    unknown: Names | None = None,
     num_folds: int | None = None,
     num_workers: int | None = None,
 ) -> None:
@@ -76,6 +77,7 @@ def build(
         labels=labels,
         layout=layout,
         patient_from=patient_from,
+        unknown=split_commas(unknown),
         num_folds=num_folds,
         num_workers=num_workers,
     )

@@ -39,6 +39,7 @@ def build_dataset(
     labels: str | Path | None = None,
     layout: str | None = None,
     patient_from: str | None = None,
+    unknown: str | list[str] | None = None,
     num_folds: int | None = None,
     num_workers: int | None = None,
 ) -> "Dataset":
@@ -55,7 +56,7 @@ def build_dataset(
         Folder of the dataset: new, empty, or a dataset, which is then replaced.
     classes : str or list of str, optional
         Class codes to keep, or "13" for nonet's thirteen. By default all labels; what a published data set has beyond
-        the thirteen (erythroblasts, undivided neutrophils) is left out unless its label is named here.
+        the thirteen (promonocytes, undivided neutrophils) is left out unless its label is named here.
     external : str or list of str
         Names of sources to train on but leave out of every score.
     paper : str or list of str
@@ -75,6 +76,9 @@ def build_dataset(
     patient_from : str, optional
         For folder and csv sources, a regular expression for the path of an image without a patient: its first group
         is the patient.
+    unknown : str or list of str, optional
+        Labels of unknown cell types: no class, but kept, to teach rejection. By default artefacts, erythroblasts,
+        platelets and smudge cells (ART, ERB, GT, PLT, SMU) that are no class; "none" leaves these out too.
     num_folds : int, optional
         Folds that will be trained with: the checks report classes of fewer patients. By default the recipes'.
     num_workers : int, optional
@@ -101,6 +105,7 @@ def build_dataset(
     listings = read_sources(_as_list(sources), options)
     names = {row["source"] for listing in listings.values() for row in listing.rows}
     external, paper = _as_list(external), _as_list(paper)
+    unknown = None if unknown is None else _as_list(unknown)
     for option, given in (("external", external), ("paper", paper)):
         if names:  # otherwise that there are no images is the error
             require_sources(names, given, option)
@@ -113,6 +118,7 @@ def build_dataset(
         decisions=decisions,
         labels=labels,
         patient_from=patient_from,
+        unknown=unknown,
     )
     return build_listed(listings, out, selecting, num_folds=num_folds, num_workers=num_workers)
 

@@ -34,6 +34,7 @@ from nonet.data.selection import (
     wanted_classes,
 )
 from nonet.data.sources.listing import Listing
+from nonet.data.unknown_types import take_unknown_types
 from nonet.data.unpack import packed_sources, remove_stale, unpack_images
 from nonet.errors import DataError
 
@@ -50,6 +51,7 @@ class Selecting:
     decisions: str | Path | None
     labels: str | Path | None
     patient_from: str | None
+    unknown: list[str] | None
 
 
 def build_listed(
@@ -66,7 +68,7 @@ def build_listed(
     if selecting.decisions is not None:
         decided = read_decisions(selecting.decisions, selection.rows, classes=wanted)
         apply_decisions(selection, decided)
-    left_out = _select(selection, list(listings.values()), wanted, selecting.paper)
+    left_out = _select(selection, list(listings.values()), wanted, selecting)
     prepare_folder(out, FOLDER)
     packed = packed_sources(listings.values())
     roots |= unpack_images(selection, packed, out)
@@ -101,15 +103,18 @@ def _tidy(
         tidy_patients(selection)
 
 
-def _select(selection: Selection, listings: list[Listing], wanted: set[str] | None, paper: list[str]) -> pd.DataFrame:
+def _select(
+    selection: Selection, listings: list[Listing], wanted: set[str] | None, selecting: Selecting
+) -> pd.DataFrame:
     """Select the images to read; return the rows that were left out."""
     listed = selection.rows
-    limit_to_paper(selection, listings, paper)
+    limit_to_paper(selection, listings, selecting.paper)
     for name in ("patient", "original_image_id"):  # names are unique only within their source
         known = selection.rows[name].notna()
         selection.rows.loc[known, name] = selection.rows.loc[known, "source"] + "/" + selection.rows.loc[known, name]
     selection.rows["patient_is_standin"] &= selection.rows["patient"].notna()
     drop_same_path(selection)
+    take_unknown_types(selection, wanted, selecting.unknown, selecting.paper)
     drop_opt_in(selection, wanted)
     drop_other_labels(selection, wanted)
     drop_unprintable_labels(selection)

@@ -5,6 +5,7 @@ import pandas as pd
 from nonet.cells import CLASSES, UNIDENTIFIED
 from nonet.data.selection import Selection, wanted_classes
 from nonet.data.sources.vocabulary import canonical_form
+from nonet.data.unknown_types import count_types
 from nonet.errors import DataError, counted
 
 
@@ -86,10 +87,12 @@ def nothing_left(selection: Selection) -> DataError:
     -------
     DataError
     """
-    num_unlabelled = len(selection.rows)
+    num_unlabelled = int(selection.rows["unknown_type"].isna().sum())
     reasons = pd.Series([row["reason"] for row in selection.excluded], dtype=str)
     groups = {str(kind): group for kind, group in reasons.groupby(reasons.str.split(":").str[0], sort=False)}
     why = [f"{num_unlabelled:,} unlabelled"] if num_unlabelled else []
+    if types := count_types(selection.rows):
+        why.append(f"unknown cell types {types}")
     why += [f"{len(group):,} {group.iloc[0].removesuffix('.')}" for group in groups.values()]
     return DataError(
         f"No labelled image is left: {'; '.join(why) or 'the sources are empty'}.",

@@ -112,12 +112,13 @@ def _drop_copies(selection: Selection, key: pd.Series, what: str) -> None:
     rows = selection.rows.loc[key.index]
     # Labelled before unlabelled, evaluated before external, then by name, whatever the order of sources: the first of
     # the copies stays.
-    ranked = rows.assign(_key=key, _unlabelled=rows["label"].isna(), _external=~rows["evaluate"])
+    what_it_is = rows["label"].where(rows["label"].notna(), rows["unknown_type"])
+    ranked = rows.assign(_key=key, _label=what_it_is, _unlabelled=what_it_is.isna(), _external=~rows["evaluate"])
     ranked = ranked.sort_values(["_unlabelled", "_external", "image_id"], kind="stable")
     reasons: dict[object, str] = {}
     num_patients_differ = 0
     for _, copies in ranked[ranked["_key"].duplicated(keep=False)].groupby("_key", sort=False):
-        labels = sorted(copies["label"].dropna().unique())
+        labels = sorted(copies["_label"].dropna().unique())
         num_patients_differ += copies["patient"].dropna().nunique() > 1
         images = ", ".join(copies["image_id"].drop_duplicates())
         for index in copies.index:

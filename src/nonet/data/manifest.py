@@ -34,6 +34,7 @@ COLUMNS = {
 OPTIONAL_COLUMNS = {
     "original_image_id": "object",  # source/name of the image that this is a version of; versions share a fold
     "severity": "object",  # of the corruption, in its publishers' words
+    "unknown_type": "object",  # what it is, if that is none of the classes; the image then has no label
 }
 EXCLUDED_COLUMNS = ["path", "source", "label", "reason"]
 _AGAIN = "Build the dataset again, with the same command."
@@ -140,6 +141,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Return a SHA-256 of everything that training depends on: contents, labels, patients, use; not paths."""
         columns = ["image_id", "label", "patient", "source", "split", "evaluate", "sha256"]
+        columns += [name for name in ["unknown_type"] if name in self.manifest]
         text = self.manifest[columns].sort_values("image_id").to_csv(index=False)
         return hashlib.sha256((text + ",".join(self.classes)).encode()).hexdigest()
 
@@ -147,13 +149,17 @@ class Dataset:
         """Describe in words and a table what is in the dataset and what was left out."""
         table = self.manifest
         labelled = table["label"].notna()
+        types = table["unknown_type"].dropna() if "unknown_type" in table else pd.Series(dtype=object)
         external = labelled & ~table["evaluate"] & table["split"].ne("test")
         lines = [
             f"{self.folder}: {len(table):,} images, {len(self.classes)} classes, {_describe_patients(table)}; "
-            f"{int((~labelled).sum()):,} unlabelled, {int(external.sum()):,} external.",
+            f"{int((~labelled).sum()) - len(types):,} unlabelled, {int(external.sum()):,} external.",
             "",
             _count_table(table, self.classes),
         ]
+        if len(types):
+            counts = ", ".join(f"{name} {count:,}" for name, count in types.value_counts().sort_index().items())
+            lines += ["", f"Unknown cell types, for rejection: {counts}."]
         if len(self.excluded):
             lines += ["", f"{len(self.excluded):,} left out, listed in {self.folder / 'excluded.csv'}:"]
             kinds = self.excluded["reason"].str.split(":").str[0]

@@ -82,6 +82,7 @@ def select_from_listings(listings: Iterable[Listing]) -> Selection:
     listings = list(listings)
     rows = pd.concat([listing.table() for listing in listings], ignore_index=True)
     rows["image_id"] = rows["source"] + "/" + rows["path"]
+    rows["unknown_type"] = None
     excluded = [row for listing in listings for row in listing.excluded]
     return Selection(rows, excluded, [note for listing in listings for note in listing.notes])
 

@@ -161,8 +161,8 @@ def rejection_table(
     rejected = rejected | without_nucleus
     size = max(len(oof.classes), 2)  # the counts are square; accepted and rejected are two columns
     counts = confusions_by_group(oof.true, rejected.astype(int), oof.group, size)
-    total = _shares(counts.total())
-    low, high = bootstrap.intervals(counts, {"share": _shares})["share"]
+    total = shares_rejected(counts.total())
+    low, high = bootstrap.intervals(counts, {"share": shares_rejected})["share"]
     rows = []
     for code in (ALL_CLASSES, *in_order_of_maturation(oof.classes)):
         k = size if code == ALL_CLASSES else oof.classes.index(code)
@@ -184,9 +184,20 @@ def rejection_table(
     return pd.DataFrame(rows)
 
 
-def _shares(counts: np.ndarray) -> np.ndarray:
-    """Return the share rejected, (..., C + 1), per class and overall, from counts (..., C, C); column 1 is rejected."""
-    rejected, images = counts[..., 1], counts.sum(-1)
-    rejected = np.concatenate([rejected, rejected.sum(-1, keepdims=True)], axis=-1).astype(float)
+def shares_rejected(counts: np.ndarray) -> np.ndarray:
+    """Return the share rejected, (..., C + 1), of each class or type and overall.
+
+    Parameters
+    ----------
+    counts : ndarray of float, shape (..., C, C)
+        Column 1 has those rejected, column 0 the others.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., C + 1)
+        NaN without images.
+    """
+    rejected, images = counts[..., 1].astype(float), counts.sum(-1).astype(float)
+    rejected = np.concatenate([rejected, rejected.sum(-1, keepdims=True)], axis=-1)
     images = np.concatenate([images, images.sum(-1, keepdims=True)], axis=-1)
     return np.divide(rejected, images, out=np.full(rejected.shape, np.nan), where=images > 0)

@@ -24,6 +24,7 @@ from nonet.evaluation.robustness import Robustness, read_robustness
 from nonet.evaluation.run_data import RunData, read_run
 from nonet.evaluation.stage_errors import measure_stage_errors
 from nonet.evaluation.tables import confusion_table, difference_table, per_class_table, table_1
+from nonet.evaluation.unknown import measure_unknown, read_unknown
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Results:
         As `measure_calibration` returns it.
     rejection : DataFrame or NotMeasured
         As `measure_rejection` returns it.
+    unknown : DataFrame or None
+        As `measure_unknown` returns it.
     baseline : MajorityBaseline
         The majority baseline.
     issues : Issues or None
@@ -72,6 +75,7 @@ class Results:
     accuracy: tuple[float, float, float]
     calibration: MeasuredCalibration | NotMeasured
     rejection: pd.DataFrame | NotMeasured
+    unknown: pd.DataFrame | None
     baseline: MajorityBaseline
     issues: Issues | None
     robustness: Robustness | None
@@ -180,6 +184,7 @@ def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
         accuracy=(float(accuracy_score(confusions.total())), float(low), float(high)),
         calibration=calibration,
         rejection=measure_rejection(oof, rejected, without_nucleus, bootstrap),
+        unknown=measure_unknown(read_unknown(run, data.ensemble), oof, data.calibrate.false_alarm, bootstrap),
         baseline=baseline,
         issues=find_issues(run, data, fitted=fitted) if has_issues else None,
         robustness=read_robustness(run),

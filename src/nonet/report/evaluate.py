@@ -50,8 +50,9 @@ def evaluate(
     true), mistakes.csv (by group of models and lineage), stage_errors.csv (how far granulocyte stages are called too
     early or too late, if the run has at least two), expanded_confusion.csv and expanded_mistakes.csv (confusion and
     mistakes of all held-out images, if external ones were held out), calibration.csv, coverage.csv and rejection.csv
-    (if there are enough patients), the files of `nonet.issues`, ``figures/*.svg``, report.html, model_card.md and
-    datasheet.md. Report and card include the results of `nonet.evaluate_robustness`.
+    (if there are enough patients), unknown_types.csv (if some of these are held out), the files of `nonet.issues`,
+    ``figures/*.svg``, report.html, model_card.md and datasheet.md. Report and card include the results of
+    `nonet.evaluate_robustness`.
     """
     run = Run(run)
     require_interval_options(num_resamples, confidence)

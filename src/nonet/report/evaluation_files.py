@@ -57,6 +57,7 @@ def _tables(results: Results) -> dict[str, pd.DataFrame | None]:
         "calibration": measured.measures if measured else None,
         "coverage": measured.coverage if measured else None,
         "rejection": _if_measured(results.rejection),
+        "unknown_types": results.unknown,
         **(issue_tables(issues) if issues else dict.fromkeys(("issues", "issues_by_source", "issues_by_patient"))),
         "per_class": results.per_class,
         "differences": results.differences,

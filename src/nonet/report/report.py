@@ -125,6 +125,7 @@ def _page_values(results: Results) -> dict:
         "about_corruptions": CORRUPTIONS,
         "calibration": calibration_values(results.calibration),
         "rejection": rejection_words(results.rejection, data.calibrate.false_alarm),
+        "unknown": None if results.unknown is None else results.unknown.to_dict("records"),
         "recipe": data.recipe_text,
         "provenance": _flat(data.provenance),
         "histories": (histories := _history_rows(data)),

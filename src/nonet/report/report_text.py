@@ -225,6 +225,9 @@ def rejection(results: Results) -> str:
     text = f"{share} known cells are rejected as an unknown cell type (target {100 * target:g} %)"
     if row["rejected"] and len(by_class) > 1:
         text += f"; most often {most['class']} ({percent(most['share'], 1)})"
+    if results.unknown is not None:
+        found = results.unknown.iloc[0]
+        text += f". Of {found['images']:,} unknown cells, {percent(found['share'])} are found"
     return f"{text}."
 
 

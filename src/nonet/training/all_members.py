@@ -12,6 +12,7 @@ import pandas as pd
 from nonet.artifacts.run import Member, Run
 from nonet.artifacts.storage import waiting_lock
 from nonet.data.manifest import Dataset
+from nonet.data.unknown_types import divide_unknown
 from nonet.errors import BusyError, NonetError, RunError, counted
 from nonet.models.backbones import get_backbone
 from nonet.progress import hide_progress, progress, progress_is_hidden
@@ -73,7 +74,10 @@ def train_remaining(
                 member.clear()
     remaining = [member for member in chosen if not member.is_done]
     if remaining:
-        job = Job(run, recipe, table, dataset.classes, prepare(recipe, dataset, table), num_folds)
+        unknown = divide_unknown(dataset.manifest, folds)
+        columns = ["image_id", "sha256"]
+        images = prepare(recipe, dataset, pd.concat([table[columns], unknown[columns]], ignore_index=True))
+        job = Job(run, recipe, table, unknown, dataset.classes, images, num_folds)
         if placement.is_here:
             busy = train_here(job, [member.name for member in remaining], placement.accelerator, placement.share)
         else:

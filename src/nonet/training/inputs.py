@@ -46,16 +46,19 @@ class Job:
     recipe : Recipe
     table : DataFrame
         One row per image: folds.csv joined with the manifest.
+    unknown : DataFrame
+        One row per image of an unknown cell type, from `divide_unknown`.
     classes : list of str
         Class codes.
     images : dict of Crop to PreparedImages
-        In the order of `table`.
+        In the order of `table`, then of `unknown`.
     num_folds : int
     """
 
     run: Run
     recipe: Recipe
     table: pd.DataFrame
+    unknown: pd.DataFrame
     classes: list[str]
     images: dict[Crop, PreparedImages]
     num_folds: int
@@ -224,7 +227,7 @@ def get_member_data(job: Job, member: Member) -> MemberData:
     train = np.setdiff1d(np.arange(len(fold)), held_out)
     number = {code: i for i, code in enumerate(job.classes)}
     labels = job.table["label"].map(number).to_numpy(dtype=np.int64)
-    return MemberData(images, labels, train, held_out, job.table, job.classes)
+    return MemberData(images, labels, train, held_out, job.table, job.classes, job.unknown)
 
 
 def write_samples(run: Run, recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> None:

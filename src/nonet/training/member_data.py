@@ -14,8 +14,8 @@ class MemberData:
 
     Attributes
     ----------
-    images : PreparedImages of uint8, shape (n, s, s, 3)
-        All labelled images of the dataset, read when they are needed.
+    images : PreparedImages of uint8, shape (n + u, s, s, 3)
+        All labelled images of the dataset, then those of unknown types, read when they are needed.
     labels : ndarray of int64, shape (n,)
         Class numbers, indices into `classes`.
     train, held_out : ndarray of int64
@@ -24,6 +24,8 @@ class MemberData:
         One row per image, with columns image_id, label, patient, source and evaluate.
     classes : list of str
         Class codes.
+    unknown : DataFrame
+        One row per image of an unknown cell type; see `divide_unknown`.
     """
 
     images: PreparedImages
@@ -32,6 +34,12 @@ class MemberData:
     held_out: np.ndarray
     table: pd.DataFrame
     classes: list[str]
+    unknown: pd.DataFrame
+
+    @property
+    def unknown_rows(self) -> np.ndarray:
+        """Row numbers of the images of unknown types, ndarray of int64, shape (u,)."""
+        return len(self.table) + np.arange(len(self.unknown))
 
     @property
     def truth(self) -> np.ndarray:

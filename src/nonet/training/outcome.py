@@ -18,7 +18,8 @@ from nonet.artifacts.features import Features
 from nonet.artifacts.integrity import write_done
 from nonet.artifacts.oof import logit_columns
 from nonet.artifacts.run import Member, written_whole
-from nonet.calibration.ood import fit_member_score
+from nonet.calibration.ood import MemberScore, fit_member_score
+from nonet.calibration.unknown_head import UnknownHead
 from nonet.data.folds import patient_or_image
 from nonet.data.images.nucleus import shows_nucleus
 from nonet.models.network import Classifier, make_head
@@ -34,6 +35,8 @@ logger = logging.getLogger("nonet")
 
 #: Training images, drawn at random, to whose features the out-of-distribution score is fitted: enough and still quick.
 MAX_IMAGES_OF_SCORE = 20_000
+#: Fewer unknown cells than this teach nothing that holds for others.
+MIN_UNKNOWN_IMAGES = 20
 
 
 def macro_f1(truth: np.ndarray, logits: np.ndarray) -> float:
@@ -146,13 +149,19 @@ class Outcome:
         View set → logits of the held-out images.
     held_out : ndarray of float32, shape (n, num_features)
         Features of the held-out images.
+    drawn : ndarray of int64, shape (m,)
+        Row numbers of training images, at most MAX_IMAGES_OF_SCORE, to which the out-of-distribution score is fitted.
     training : ndarray of float32, shape (m, num_features)
-        Features of training images, at most MAX_IMAGES_OF_SCORE, to which the out-of-distribution score is fitted.
+        Their features.
+    unknown : ndarray of float32, shape (u, num_features)
+        Features of the images of unknown cell types, in the order of `MemberData.unknown`.
     """
 
     logits: dict[str, np.ndarray]
     held_out: np.ndarray
+    drawn: np.ndarray
     training: np.ndarray
+    unknown: np.ndarray
 
 
 def compute_outcome(evaluator: Evaluator, external: np.ndarray, seed: int) -> Outcome:
@@ -185,7 +194,10 @@ def compute_outcome(evaluator: Evaluator, external: np.ndarray, seed: int) -> Ou
     if recipe.predict.views != "none":
         sets[recipe.predict.views] = get_views(recipe.predict)
     logits = {name: evaluator.logits(views, f"{evaluator.member.name}, views: {name}") for name, views in sets.items()}
-    return Outcome(logits, evaluator.features(evaluator.data.held_out), training)
+    data = evaluator.data
+    return Outcome(
+        logits, evaluator.features(data.held_out), train[drawn], training, evaluator.features(data.unknown_rows)
+    )
 
 
 def _refit_head(evaluator: Evaluator, features: np.ndarray, external: np.ndarray) -> None:
@@ -221,8 +233,8 @@ def write_outcome(evaluator: Evaluator, outcome: Outcome, facts: dict) -> None:
     evaluator : Evaluator
         Its network's weights are written.
     outcome : Outcome
-        Written to oof.parquet, features.npz (by which `nonet.evaluation.neighbours` compares images) and ood.npz (the
-        out-of-distribution score).
+        Written to oof.parquet, features.npz (by which `nonet.evaluation.neighbours` compares images), ood.npz (the
+        out-of-distribution score) and unknown.parquet (unknown cells held out).
     facts : dict
         Further content of DONE.
     """
@@ -243,11 +255,49 @@ def _write_score(evaluator: Evaluator, outcome: Outcome) -> np.ndarray:
     """Write ood.npz; return the OOD scores of the held-out images, (n,), each standardised by other patients."""
     table = evaluator.data.table.iloc[evaluator.data.held_out]
     evaluated, group = table["evaluate"].to_numpy(dtype=bool), patient_or_image(table).to_numpy(dtype=str)
-    score = fit_member_score(outcome.training, outcome.held_out[evaluated])  # external images look different
+    # External images look different.
+    score = fit_member_score(outcome.training, outcome.held_out[evaluated], _fit_unknown_head(evaluator, outcome))
     score.write(evaluator.member.ood)
+    _write_unknown(evaluator, outcome, score)
     ood_score = score.score(outcome.held_out)
     ood_score[evaluated] = score.score_held_out(outcome.held_out[evaluated], group[evaluated])
     return ood_score
+
+
+def _fit_unknown_head(evaluator: Evaluator, outcome: Outcome) -> UnknownHead | None:
+    """Fit a head with one more class to unknown cells that the member may know; None if there are too few."""
+    data = evaluator.data
+    features = outcome.unknown[_is_learned_from(evaluator)]
+    features = features[np.isfinite(features).all(axis=1)]
+    if len(features) < MIN_UNKNOWN_IMAGES or not np.isfinite(outcome.training).all():
+        return None
+    num_classes = len(data.classes)
+    labels = np.concatenate([data.labels[outcome.drawn], np.full(len(features), num_classes)])
+    external = ~data.table["evaluate"].to_numpy(dtype=bool)[outcome.drawn]
+    weights = np.where(external, evaluator.recipe.sampling.external_weight, 1.0)
+    weights = np.concatenate([weights, np.ones(len(features))])
+    return UnknownHead(
+        *fit_linear_head(np.concatenate([outcome.training, features]), labels, num_classes + 1, weights=weights)
+    )
+
+
+def _is_learned_from(evaluator: Evaluator) -> np.ndarray:
+    """Return which images of unknown types are not held out of a member, bool (u,)."""
+    return (evaluator.data.unknown["fold"] != evaluator.member.fold).fillna(True).to_numpy(dtype=bool)
+
+
+def _write_unknown(evaluator: Evaluator, outcome: Outcome, score: MemberScore) -> None:
+    """Write the scores of the images of unknown types that are held out; no file without such images."""
+    member, held_out = evaluator.member, ~_is_learned_from(evaluator)
+    if not held_out.any():
+        member.unknown.unlink(missing_ok=True)
+        return
+    about = evaluator.data.unknown.loc[held_out, ["image_id", "unknown_type", "patient", "source", "fold"]]
+    scores = score.score(outcome.unknown[held_out]).astype(np.float32)
+    with written_whole(member.unknown) as path:
+        about.assign(architecture=member.architecture, ood_score=scores).to_parquet(
+            path, index=False, write_page_checksum=True
+        )
 
 
 def _oof_table(evaluator: Evaluator, outcome: Outcome, ood_score: np.ndarray) -> pd.DataFrame:

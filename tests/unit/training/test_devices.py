@@ -15,6 +15,7 @@ import torch
 
 from helpers.networks import member_training
 from nonet.artifacts.run import Run
+from nonet.data.unknown_types import divide_unknown
 from nonet.errors import WeightsError
 from nonet.models.device import make_fabric
 from nonet.training.all_members import train_members
@@ -32,7 +33,15 @@ SHARED = {"accelerator": "cpu", "devices": 2, "devices_per_member": 2}
 def make_job(dataset, recipe, folder) -> Job:
     folds, _ = get_folds(recipe, dataset)
     table = folds.merge(dataset.manifest, on="image_id", how="left")
-    return Job(Run(folder), recipe, table, dataset.classes, prepare(recipe, dataset, table), 2)
+    return Job(
+        Run(folder),
+        recipe,
+        table,
+        divide_unknown(dataset.manifest, table[["image_id", "fold"]]),
+        dataset.classes,
+        prepare(recipe, dataset, table),
+        2,
+    )
 
 
 @pytest.fixture(autouse=True)

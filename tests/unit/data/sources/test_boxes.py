@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.layouts import draw, labels, left_out
+from helpers.layouts import draw, labels, left_out, unknown_types
 from nonet.data.build import build_dataset
 from nonet.data.sources.boxes import Box
 from nonet.errors import DataError
@@ -144,7 +144,8 @@ def test_chula_by_its_table_or_by_folders(tmp_path):
     (root / "labels.csv").write_text("\n".join(["Order.jpg,Summary by 5 experts", *rows]))
     dataset = build_dataset(f"chula:{root}", tmp_path / "out")
     assert labels(dataset) == {"SNE": 1, "EO": 1}
-    assert left_out(dataset) == {"no code for Smudge cell": 1, "no label": 1, "in no table": 1, "missing": 1}
+    assert unknown_types(dataset) == {"SMU": 1}
+    assert left_out(dataset) == {"no label": 1, "in no table": 1, "missing": 1}
     draw(root / "more/000000.jpg")
     assert left_out(build_dataset(f"chula:{root}", tmp_path / "out"))["name twice"] == 2
     (root / "labels.csv").write_text("file,class\n000000.jpg,SNE\n")

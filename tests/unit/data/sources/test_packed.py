@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.layouts import draw, labels, left_out, packed, pixels, write_parquet
+from helpers.layouts import draw, labels, left_out, packed, pixels, unknown_types, write_parquet
 from nonet.data.build import build_dataset
 from nonet.data.folds import make_folds
 from nonet.data.manifest import Dataset
@@ -150,8 +150,8 @@ def test_a_packed_copy_that_is_left_out_contests_the_one_that_is_kept(tmp_path):
     assert labels(dataset) == {"BA": 1, "LY": 1}
     contested = dataset.excluded[dataset.excluded["reason"].str.startswith("conflicting")].set_index("label")["reason"]
     assert "labelled BA and, left out, NEU: blood8/" in contested["BA"]
-    assert "labelled LY and, left out, PLT: blood8/" in contested["LY"]
-    assert len([p for p in (tmp_path / "out/unpacked").rglob("*") if p.is_file()]) == 2, "compared, not written"
+    assert "labelled LY and PLT: blood8/" in contested["LY"]
+    assert len([p for p in (tmp_path / "out/unpacked").rglob("*") if p.is_file()]) == 3, "compared, not written"
 
 
 # Arrays
@@ -173,11 +173,10 @@ def test_bloodmnist_keeps_pixels_and_splits(tmp_path):
     dataset = build_dataset(f"bloodmnist:{tmp_path / 'set'}", tmp_path / "out")
     assert labels(dataset) == {"BA": 3, "EO": 3, "LY": 1, "MO": 1}
     assert left_out(dataset) == {
-        "no code for erythroblast": 2,
         "no code for immature granulocytes": 1,
         "no code for neutrophil": 1,
-        "no code for platelet": 1,
     }
+    assert unknown_types(dataset) == {"ERB": 2, "PLT": 1}
     manifest = dataset.manifest.set_index("path")
     assert manifest.loc["test/00001.png", "split"] == "test" and not manifest.loc["test/00001.png", "evaluate"]
     found = np.asarray(Image.open(dataset.image_path("bloodmnist/train/00005.png")))
@@ -197,7 +196,7 @@ def test_a_copy_in_an_array_that_is_left_out_contests_the_one_that_is_kept(tmp_p
     np.savez_compressed(tmp_path / "bloodmnist.npz", **arrays)
     dataset = build_dataset(f"bloodmnist:{tmp_path / 'bloodmnist.npz'}", tmp_path / "out")
     assert labels(dataset) == {"BA": 2, "EO": 3, "LY": 1, "MO": 1}
-    assert left_out(dataset)["conflicting labels"] == 1
+    assert left_out(dataset)["conflicting labels"] == 2 and unknown_types(dataset) == {"ERB": 1, "PLT": 1}
 
 
 def test_what_is_not_bloodmnist_is_refused(tmp_path):

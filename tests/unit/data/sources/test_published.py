@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from helpers.layouts import draw, draw_acevedo, labels, left_out, packed, write_parquet
+from helpers.layouts import draw, draw_acevedo, labels, left_out, packed, unknown_types, write_parquet
 from nonet.data.build import build_dataset
 from nonet.data.gather import read_sources
 from nonet.data.selection import limit_to_paper, select_from_listings
@@ -28,10 +28,11 @@ def acevedo(tmp_path):
 def test_acevedo_maps_by_prefix_and_lists_the_rest(acevedo, tmp_path):
     dataset = build_dataset(f"acevedo:{acevedo}", tmp_path / "out")
     assert labels(dataset) == dict.fromkeys(("BA", "EO", "LY", "MO", "SNE", "BNE", "MMY", "MY", "PMY"), 2)
-    no_code = {f"no code for {p}": 2 for p in ("NEUTROPHIL", "IG", "ERB", "PLATELET")}
+    no_code = {f"no code for {p}": 2 for p in ("NEUTROPHIL", "IG")}
     assert left_out(dataset) == no_code | {"left by a system or program": 1}
     assert set(dataset.manifest["source"]) == {"acevedo"}
     assert dataset.manifest["patient"].isna().all()
+    assert unknown_types(dataset) == {"ERB": 2, "PLT": 2}
     assert len(dataset.manifest) + len(dataset.excluded) == 27
     text = " ".join(dataset.notes)
     assert "EO 2 of 3,117" in text
@@ -104,11 +105,8 @@ def test_acevedo_where_folder_and_name_disagree(acevedo, tmp_path):
 def test_undivided_classes_are_kept_on_request(acevedo, tmp_path):
     dataset = build_dataset(f"acevedo:{acevedo}", tmp_path / "out", classes=["13", "NEU", "IG"])
     assert {"NEU", "IG"} < set(dataset.classes)
-    assert set(left_out(dataset)) == {
-        "no code for ERB",
-        "no code for PLATELET",
-        "left by a system or program",
-    }
+    assert set(left_out(dataset)) == {"left by a system or program"}
+    assert unknown_types(dataset) == {"ERB": 2, "PLT": 2}
 
 
 def test_paper_names_a_source_of_which_it_takes_something(acevedo, tmp_path):
@@ -131,7 +129,7 @@ def test_lmu_with_alpha(tmp_path):
     assert labels(dataset) == {"BL": 2} | dict.fromkeys(
         ("SNE", "BNE", "LY", "VLY", "MO", "BA", "EO", "MY", "MMY", "PMY"), 1
     )
-    assert set(left_out(dataset)) == {"no code for PMB", "no code for EBO", "no code for KSC"}
+    assert set(left_out(dataset)) == {"no code for PMB"} and unknown_types(dataset) == {"ERB": 1, "SMU": 1}
     assert set(dataset.manifest["mode"]) == {"RGBA"}
 
 
@@ -141,7 +139,7 @@ def test_bone_marrow_is_marked_as_such_and_may_lie_in_folders_of_a_thousand(tmp_
     draw(tmp_path / "BM_cytomorphology_data/PLM/PLM_00002.jpg")
     dataset = build_dataset(f"mll-bm:{tmp_path / 'BM_cytomorphology_data'}", tmp_path / "out")
     assert labels(dataset)["PC"] == 2 and len(dataset.classes) == 11
-    assert sum(left_out(dataset).values()) == 10
+    assert sum(left_out(dataset).values()) + sum(unknown_types(dataset).values()) == 10
     assert any("marrow" in note.lower() for note in dataset.notes)
 
 
