@@ -210,7 +210,8 @@ def report(cells: Cells, title: str, arguments) -> str:
         "the same hospital that the member was trained on; also to corners of fields, plain colours and noise. "
         f"*distance and class*: log-odds with a weight of {ODDS_WEIGHT:g} beside the two parts of the distance, all "
         f"standardised by known cells held out; fitted to other hospitals and patients, it is what nonet uses where a "
-        f"dataset has unknown types. The weight hardly matters: AUROC of the last way is {areas}; chosen on the other folds it is "
+        f"dataset has unknown types. The weight hardly matters: AUROC of the last way is {areas}; chosen on the other "
+        "folds it is "
         f"{', '.join(f'{weight:g}' for weight in chosen)}.",
         "",
         "## By type",
