@@ -149,17 +149,15 @@ class Dataset:
         """Describe in words and a table what is in the dataset and what was left out."""
         table = self.manifest
         labelled = table["label"].notna()
-        types = table["unknown_type"].dropna() if "unknown_type" in table else pd.Series(dtype=object)
+        num_unknown = int(table["unknown_type"].notna().sum()) if "unknown_type" in table else 0
         external = labelled & ~table["evaluate"] & table["split"].ne("test")
         lines = [
             f"{self.folder}: {len(table):,} images, {len(self.classes)} classes, {_describe_patients(table)}; "
-            f"{int((~labelled).sum()) - len(types):,} unlabelled, {int(external.sum()):,} external.",
+            f"{int((~labelled).sum()) - num_unknown:,} unlabelled, {int(external.sum()):,} external"
+            f"{f', {num_unknown:,} of unknown cell types' if num_unknown else ''}.",
             "",
             _count_table(table, self.classes),
         ]
-        if len(types):
-            counts = ", ".join(f"{name} {count:,}" for name, count in types.value_counts().sort_index().items())
-            lines += ["", f"Unknown cell types, for rejection: {counts}."]
         if len(self.excluded):
             lines += ["", f"{len(self.excluded):,} left out, listed in {self.folder / 'excluded.csv'}:"]
             kinds = self.excluded["reason"].str.split(":").str[0]
