@@ -184,7 +184,9 @@ def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
         accuracy=(float(accuracy_score(confusions.total())), float(low), float(high)),
         calibration=calibration,
         rejection=measure_rejection(oof, rejected, without_nucleus, bootstrap),
-        unknown=measure_unknown(read_unknown(run, data.ensemble), oof, data.calibrate.false_alarm, bootstrap),
+        unknown=measure_unknown(
+            read_unknown(run, data.ensemble, data.done), oof, data.calibrate.false_alarm, bootstrap
+        ),
         baseline=baseline,
         issues=find_issues(run, data, fitted=fitted) if has_issues else None,
         robustness=read_robustness(run),

@@ -1,14 +1,14 @@
 """How many unknown cells are found, by type, among those that no network's rejection has learned from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from nonet.artifacts.ensemble_file import EnsembleFile
-from nonet.artifacts.integrity import read_checked_parquet
-from nonet.artifacts.run import Run
+from nonet.artifacts.integrity import read_checked_parquet, require_whole
+from nonet.artifacts.run import Run, repair_hint
 from nonet.calibration.ood import fit_rejection
 from nonet.data.folds import patient_or_image
 from nonet.data.sources.base import EXTRA_LABELS
@@ -20,7 +20,7 @@ from nonet.evaluation.oof import OutOfFold
 ALL_TYPES = "all"
 
 
-def read_unknown(run: Run, ensemble: EnsembleFile) -> pd.DataFrame | None:
+def read_unknown(run: Run, ensemble: EnsembleFile, done: Mapping[tuple[str, int], Mapping]) -> pd.DataFrame | None:
     """Return the unknown cells that members with non-zero weight hold out, with the ensemble's score of each.
 
     Parameters
@@ -28,6 +28,8 @@ def read_unknown(run: Run, ensemble: EnsembleFile) -> pd.DataFrame | None:
     run : Run
     ensemble : EnsembleFile
         Of the run.
+    done : mapping of (architecture, fold) to mapping
+        Contents of the members' DONE, which says whether they hold out unknown cells.
 
     Returns
     -------
@@ -38,12 +40,14 @@ def read_unknown(run: Run, ensemble: EnsembleFile) -> pd.DataFrame | None:
     Raises
     ------
     DamagedError
-        If a file is damaged.
+        If a file is missing or damaged.
     """
     tables = []
     for entry in ensemble.members:
         file = run.member(entry.architecture, entry.fold).unknown
-        if entry.weight > 0 and file.exists():
+        files = done.get((entry.architecture, entry.fold), {}).get("files", {})
+        if entry.weight > 0 and file.name in files:
+            require_whole(file, files[file.name], hint=repair_hint(run))
             table = read_checked_parquet(file)
             tables.append(table.assign(weight=entry.weight, weighted=entry.weight * table["ood_score"]))
     if not tables:

@@ -1,5 +1,8 @@
 """Unknown cell types teach rejection, and nothing else; each member learns from patients that it does not hold out."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,9 +11,11 @@ from sklearn.metrics import roc_auc_score
 from helpers.pictures import draw_pictures
 from helpers.runs import require_same_weights
 from nonet.artifacts.oof import read_oof
+from nonet.artifacts.run import Run
 from nonet.calibration.ood import MemberScore, fit_rejection
 from nonet.data.build import build_dataset
 from nonet.data.unknown_types import divide_unknown
+from nonet.errors import DamagedError
 from nonet.evaluation.run_data import read_run
 from nonet.evaluation.unknown import measure_unknown, read_unknown
 from nonet.inference.load import load
@@ -90,7 +95,7 @@ def test_too_few_teach_nothing(table, make_recipe, tmp_path):
 def test_what_is_found_is_measured_with_thresholds_of_the_other_folds(runs, without_drawings):
     run = runs["kept"]
     data = read_run(run)
-    unknown = read_unknown(run, data.ensemble)
+    unknown = read_unknown(run, data.ensemble, data.done)
     measured = measure_unknown(unknown, data.oof, 0.02).set_index("type")
     score = unknown["ood_score"].to_numpy()
     found = 0
@@ -109,6 +114,20 @@ def test_what_is_found_is_measured_with_thresholds_of_the_other_folds(runs, with
     assert written.loc["ERB", "rejected"] == found
     assert "erythroblast" in (run.evaluation / "report.html").read_text()
     assert data.oof.ood_score is not None and (read_run(runs["none"]).oof.ood_score != data.oof.ood_score).any()
+
+
+def test_a_damaged_or_missing_table_is_noticed_and_made_again(runs, table, make_recipe, tmp_path):
+    for number, damage in enumerate((Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:300]))):
+        run = Run(shutil.copytree(runs["kept"].folder, tmp_path / f"run {number}"))
+        file = run.member("vit_mini", 0).unknown
+        before = file.read_bytes()
+        damage(file)
+        with pytest.raises(DamagedError, match=r"unknown\.parquet") as caught:
+            evaluate(run, num_resamples=50)
+        assert "nonet train" in caught.value.hint
+        dataset = runs["kept"].folder.parent / "kept-dataset"
+        train(make_recipe("models.refit_head=true"), dataset, out=run, accelerator="cpu")
+        assert file.read_bytes() == before
 
 
 def test_unknown_cells_of_new_patients_stand_out_more_by_what_was_learned_from_others(runs, tmp_path):
