@@ -12,7 +12,7 @@ import pandas as pd
 
 from nonet.cells import class_name, in_order_of_maturation
 from nonet.data.sources import SOURCES
-from nonet.data.unknown_types import has_unknown_type
+from nonet.data.unknown_types import count_types, has_unknown_type
 from nonet.evaluation.calibration import MeasuredCalibration
 from nonet.evaluation.results import Results
 from nonet.evaluation.robustness import corruption_rows
@@ -255,6 +255,7 @@ def _dataset(results: Results, sources: list[dict]) -> dict:
         "manifest": manifest,
         "num_patients": _patients_text(manifest),
         "unlabelled": int((manifest["label"].isna() & ~has_unknown_type(manifest)).sum()),
+        "unknown_types": count_types(manifest),
         "test": int(manifest["split"].eq("test").sum()),
         "folds": table(["held out in fold", "images", "known patients"], folds, align="lrr"),
         "by": data.recipe.folds.by,

@@ -113,6 +113,7 @@ def test_what_is_found_is_measured_with_thresholds_of_the_other_folds(runs, with
     written = pd.read_csv(run.evaluation / "unknown_types.csv").set_index("type")
     assert written.loc["ERB", "rejected"] == found
     assert "erythroblast" in (run.evaluation / "report.html").read_text()
+    assert "ERB 60" in (run.evaluation / "datasheet.md").read_text()
     assert data.oof.ood_score is not None and (read_run(runs["none"]).oof.ood_score != data.oof.ood_score).any()
 
 
