@@ -9,6 +9,7 @@ import pandas as pd
 from nonet.data.checks.finding import Finding
 from nonet.data.selection import Selection
 from nonet.data.sources.vocabulary import is_missing_value, plain_letters
+from nonet.data.unknown_types import has_unknown_type
 from nonet.errors import DataError, counted
 
 _PREFIXES = {"p", "pat", "pt", "patient", "subject", "subj", "case", "id", "no", "nr", "number", "num"}
@@ -138,7 +139,7 @@ def _name(patient: str, source: str) -> str:
 def _on_two_sides(rows: pd.DataFrame) -> Iterator[Finding]:
     """Report patients of the test set who are trained on, and patients of whom only some images are scored."""
     test = rows["split"].eq("test")
-    labelled = rows["label"].notna()
+    labelled = rows["label"].notna() | has_unknown_type(rows)  # rejection learns from these
     trained = set(rows.loc[~test & labelled, "patient"])
     both = sorted(set(rows.loc[test, "patient"]) & trained)
     if both:

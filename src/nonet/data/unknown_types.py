@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from nonet.data.labels import match_label
+from nonet.data.labels import match_label, name_code
 from nonet.data.selection import Selection
 from nonet.data.sources.base import EXTRA_LABELS
 from nonet.errors import DataError
@@ -47,16 +47,18 @@ def take_unknown_types(
             raise DataError('`unknown` is "none" and more.', hint="Give either labels or none.")
         return
     labels = sorted(rows["label"].dropna().unique())
-    types = set(UNKNOWN_TYPES) if named is None else {_find(name, labels) for name in named}
-    if named is not None and (both := sorted(types & (wanted or set()))):
-        raise DataError(f"{both[0]} is in `classes` and in `unknown`.", hint="Give it in one of them.")
-    chosen = rows["label"].isin(types) & ~rows["source"].isin(paper)
-    if named is None:  # a label that is a class stays one
-        chosen &= rows["opt_in_reason"].notna() if wanted is None else ~rows["label"].isin(wanted)
-        chosen &= ~rows["label"].isin(wanted or ())
+    if named is None:
+        types = {label: code for label in labels if (code := name_code(label)) in UNKNOWN_TYPES}
+        # A label that is a class stays one.
+        types = {label: code for label, code in types.items() if label not in _classes(rows, wanted)}
+    else:
+        types = {label: _code(label) for name in named for label in _find(name, labels)}
+        if both := sorted(set(types) & (wanted or set())):
+            raise DataError(f"{both[0]} is in `classes` and in `unknown`.", hint="Give it in one of them.")
+    chosen = rows["label"].isin(list(types)) & ~rows["source"].isin(paper)
     if not chosen.any():
         return
-    rows.loc[chosen, COLUMN] = rows.loc[chosen, "label"]
+    rows.loc[chosen, COLUMN] = rows.loc[chosen, "label"].map(types)
     rows.loc[chosen, ["label", "opt_in_reason"]] = None
     selection.notes.append(
         f"Kept as unknown cell types, which teach rejection and are no class: {count_types(rows)}. To leave them out: "
@@ -64,12 +66,24 @@ def take_unknown_types(
     )
 
 
-def _find(name: str, labels: list[str]) -> str:
-    """Return the label that a person means by a name."""
-    found = match_label(name, labels) or (match_label(name, EXTRA_LABELS) if name not in labels else None)
-    if found is None or found not in labels:
+def _classes(rows: pd.DataFrame, wanted: set[str] | None) -> set[str]:
+    """Return the labels that are classes: those of `classes`, or all that have images without being asked for."""
+    return set(rows.loc[rows["opt_in_reason"].isna(), "label"].dropna()) if wanted is None else wanted
+
+
+def _find(name: str, labels: list[str]) -> list[str]:
+    """Return the labels that a person means by a name."""
+    exact = match_label(name, labels)
+    found = [label for label in labels if label == exact or ((code := name_code(name)) and name_code(label) == code)]
+    if not found:
         raise DataError(f'No image is labelled "{name}", which `unknown` names.', hint=f"Labels: {', '.join(labels)}.")
     return found
+
+
+def _code(label: str) -> str:
+    """Return the code of a kind of cell that has one, else the label as it is."""
+    code = name_code(label)
+    return code if code in EXTRA_LABELS else label
 
 
 def has_unknown_type(manifest: pd.DataFrame) -> pd.Series:
@@ -99,8 +113,9 @@ def divide_unknown(manifest: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         Columns image_id, unknown_type, patient, source, sha256 and fold (Int64), by image_id. The fold is that of the
-        patient's other cells; without such, one drawn by the patient's name, or the image's where the patient is not
-        known; missing for external images, which every fold learns from. Images of the split "test" are left out.
+        patient's other cells. Without such it is missing for external images, which every fold learns from, and for
+        others drawn by the patient's name, or the image's where the patient is not known. Images of the split "test"
+        are left out.
     """
     columns = ["image_id", COLUMN, "patient", "source", "sha256"]
     if COLUMN not in manifest:
@@ -111,9 +126,14 @@ def divide_unknown(manifest: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
     num_folds = int(folds["fold"].max()) + 1
     names = rows["patient"].where(rows["patient"].notna(), rows["image_id"])
     drawn = [int(hashlib.sha256(name.encode()).hexdigest(), 16) % num_folds for name in names]
-    fold = rows["patient"].map(of_patient).astype("Int64").fillna(pd.Series(drawn, index=rows.index, dtype="Int64"))
-    fold = fold.where(rows["evaluate"].astype(bool).to_numpy())
+    own = pd.Series(drawn, index=rows.index, dtype="Int64").where(rows["evaluate"].astype(bool))
+    fold = rows["patient"].map(of_patient).astype("Int64").fillna(own)
     return rows[columns].assign(fold=fold.array).reset_index(drop=True)
+
+
+def is_learned_from(unknown: pd.DataFrame, fold: int) -> np.ndarray:
+    """Return which images of unknown types, from `divide_unknown`, the members of a fold learn from, bool (u,)."""
+    return (unknown["fold"] != fold).fillna(True).to_numpy(dtype=bool)
 
 
 def type_numbers(types: pd.Series) -> tuple[list[str], np.ndarray]:

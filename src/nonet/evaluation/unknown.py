@@ -83,6 +83,8 @@ def measure_unknown(
     """
     if unknown is None or oof.ood_score is None or false_alarm == 0 or not np.isfinite(oof.ood_score).all():
         return None
+    if not np.isfinite(unknown["ood_score"]).all():  # of a network that diverged
+        return None
     rejected = np.zeros(len(unknown), dtype=bool)
     score, fold = unknown["ood_score"].to_numpy(dtype=np.float64), unknown["fold"].to_numpy(dtype=np.int64)
     for k in np.unique(fold):

@@ -236,9 +236,10 @@ def _require_no_split(item: str, split: str | None) -> None:
 
 def _list_dataset(folder: Path, split: str | None) -> list[Input]:
     from nonet.data.manifest import Dataset
+    from nonet.data.unknown_types import has_unknown_type
 
     dataset = Dataset.open(folder)
-    rows = dataset.manifest
+    rows = dataset.manifest[~has_unknown_type(dataset.manifest)]  # what it is of no class is known, and no case's cell
     if split is not None:
         rows = rows[rows["split"].isin([split, parse_split(split)] if parse_split(split) else [split])]
         if rows.empty:

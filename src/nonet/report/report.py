@@ -9,6 +9,7 @@ import pandas as pd
 from nonet.cells import GRANULOCYTE_STAGES, class_name, lineage_blocks
 from nonet.data.preprocess.corruptions import CORRUPTIONS
 from nonet.data.run_images import RunImages
+from nonet.data.unknown_types import has_unknown_type
 from nonet.evaluation.issues import Issues, commonest
 from nonet.evaluation.mistakes import expanded_in_words, mistakes_in_words
 from nonet.evaluation.not_measured import NotMeasured
@@ -125,6 +126,7 @@ def _page_values(results: Results) -> dict:
         "about_corruptions": CORRUPTIONS,
         "calibration": calibration_values(results.calibration),
         "rejection": rejection_words(results.rejection, data.calibrate.false_alarm),
+        "has_unknown": bool(has_unknown_type(data.manifest).any()),
         "unknown": None if results.unknown is None else results.unknown.to_dict("records"),
         "recipe": data.recipe_text,
         "provenance": _flat(data.provenance),

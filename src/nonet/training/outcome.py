@@ -22,6 +22,7 @@ from nonet.calibration.ood import MemberScore, fit_member_score
 from nonet.calibration.unknown_head import UnknownHead
 from nonet.data.folds import patient_or_image
 from nonet.data.images.nucleus import shows_nucleus
+from nonet.data.unknown_types import is_learned_from
 from nonet.models.network import Classifier, make_head
 from nonet.models.tensors import logits_over_views, to_device
 from nonet.models.views import View, batches, get_views, no_views
@@ -265,11 +266,17 @@ def _write_score(evaluator: Evaluator, outcome: Outcome) -> np.ndarray:
 
 
 def _fit_unknown_head(evaluator: Evaluator, outcome: Outcome) -> UnknownHead | None:
-    """Fit a head with one more class to unknown cells that the member may know; None if there are too few."""
+    """Fit a head with one more class to unknown cells that the member may know.
+
+    None if there are too few, for this member or another: scores with a head and without are not comparable.
+    """
     data = evaluator.data
-    features = outcome.unknown[_is_learned_from(evaluator)]
+    folds = range(int(data.table["fold"].max()) + 1)
+    if min(is_learned_from(data.unknown, fold).sum() for fold in folds) < MIN_UNKNOWN_IMAGES:
+        return None
+    features = outcome.unknown[is_learned_from(data.unknown, evaluator.member.fold)]
     features = features[np.isfinite(features).all(axis=1)]
-    if len(features) < MIN_UNKNOWN_IMAGES or not np.isfinite(outcome.training).all():
+    if len(features) == 0 or not np.isfinite(outcome.training).all():
         return None
     num_classes = len(data.classes)
     labels = np.concatenate([data.labels[outcome.drawn], np.full(len(features), num_classes)])
@@ -281,14 +288,9 @@ def _fit_unknown_head(evaluator: Evaluator, outcome: Outcome) -> UnknownHead | N
     )
 
 
-def _is_learned_from(evaluator: Evaluator) -> np.ndarray:
-    """Return which images of unknown types are not held out of a member, bool (u,)."""
-    return (evaluator.data.unknown["fold"] != evaluator.member.fold).fillna(True).to_numpy(dtype=bool)
-
-
 def _write_unknown(evaluator: Evaluator, outcome: Outcome, score: MemberScore) -> None:
     """Write the scores of the images of unknown types that are held out; no file without such images."""
-    member, held_out = evaluator.member, ~_is_learned_from(evaluator)
+    member, held_out = evaluator.member, ~is_learned_from(evaluator.data.unknown, evaluator.member.fold)
     if not held_out.any():
         member.unknown.unlink(missing_ok=True)
         return

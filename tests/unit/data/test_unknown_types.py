@@ -10,6 +10,7 @@ from nonet.data.folds import make_folds
 from nonet.data.manifest import Dataset
 from nonet.data.unknown_types import divide_unknown
 from nonet.errors import DataError
+from nonet.inference.inputs import find_inputs
 
 
 @pytest.fixture
@@ -77,6 +78,40 @@ def test_what_training_depends_on_includes_unknown_types(table, tmp_path):
     one = build_dataset(f"csv:{table}", tmp_path / "one", classes=["13"])
     two = build_dataset(f"csv:{table}", tmp_path / "two", classes=["13"], unknown="none")
     assert one.fingerprint() != two.fingerprint()
+
+
+def test_a_class_of_one_source_is_no_unknown_type_of_another(table, tmp_path):
+    published = tmp_path / "acevedo"
+    for code, name in (("ERB", "erythroblast"), ("LY", "lymphocyte")):
+        (published / name).mkdir(parents=True)
+        for i, file in enumerate(sorted((table.parent / code).iterdir())[:3]):
+            (published / name / f"{code}_{i}.png").write_bytes(file.read_bytes() + b" ")
+    dataset = build_dataset([f"csv:{table}", f"acevedo:{published}"], tmp_path / "dataset")
+    assert "ERB" in dataset.classes and unknown_types(dataset) == {}
+
+
+@pytest.mark.parametrize("word", ["erythroblast", "Erythroblasts", "erb"])
+def test_types_are_recognised_by_their_names(table, tmp_path, word):
+    table.write_text(table.read_text().replace(",ERB,", f",{word},"))
+    for options in ({"classes": "13"}, {"unknown": "ERB"}):
+        dataset = build_dataset(f"csv:{table}", tmp_path / "dataset", **options)
+        assert unknown_types(dataset) == {"ERB": 7} and dataset.classes == ["EO", "LY", "SNE"]
+
+
+def test_a_dataset_that_is_predicted_has_the_cells_of_its_classes(table, tmp_path):
+    build_dataset(f"csv:{table}", tmp_path / "dataset", classes=["13"])
+    assert len(find_inputs([tmp_path / "dataset"])) == 36
+
+
+def test_external_cells_of_a_patient_that_is_held_out_are_held_out_with_it(tmp_path, table):
+    other = draw_pictures(tmp_path / "other", {"EO": 8, "LY": 8, "ERB": 8}, seed=1)
+    both = [f"csv:{table}", f"theirs=csv:{other}"]
+    dataset = build_dataset(both, tmp_path / "dataset", classes=["13"], external=["theirs"])
+    folds, _ = make_folds(dataset.manifest, num_folds=2, hold_out_external=True)
+    unknown = divide_unknown(dataset.manifest, folds)
+    known = folds.merge(dataset.manifest, on="image_id").groupby("patient")["fold"].first()
+    theirs = unknown[unknown["source"] == "theirs"]
+    assert (theirs["fold"] == theirs["patient"].map(known)).all() and len(theirs) == 8
 
 
 def test_a_patient_is_on_one_side_of_every_fold(tmp_path, table):

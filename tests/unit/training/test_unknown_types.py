@@ -92,6 +92,17 @@ def test_too_few_teach_nothing(table, make_recipe, tmp_path):
     assert run.member("vit_mini", 0).unknown.exists()  # how many are found is measured all the same
 
 
+def test_all_members_learn_or_none_does(make_recipe, tmp_path):
+    """Scores of members that learned are not comparable with those of others."""
+    table = draw_pictures(tmp_path / "pictures", COUNTS, num_patients=20)
+    rows = pd.read_csv(table)
+    rows.loc[rows["label"] == "ERB", "patient"] = "P0"
+    rows.to_csv(table, index=False)
+    dataset = build_dataset(f"csv:{table}", tmp_path / "dataset", classes=["13"])
+    run = train(make_recipe("models.refit_head=true"), dataset, out=tmp_path / "run", accelerator="cpu")
+    assert all(MemberScore.read(run.member("vit_mini", fold).ood).head is None for fold in (0, 1))
+
+
 def test_what_is_found_is_measured_with_thresholds_of_the_other_folds(runs, without_drawings):
     run = runs["kept"]
     data = read_run(run)
