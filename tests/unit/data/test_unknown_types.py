@@ -134,3 +134,14 @@ def test_a_patient_is_on_one_side_of_every_fold(tmp_path, table):
     assert unknown.loc[unknown["patient"] == "ours/only", "fold"].nunique() == 1
     assert unknown.loc[unknown["source"] == "theirs", "fold"].isna().all()
     pd.testing.assert_frame_equal(unknown, divide_unknown(dataset.manifest.sample(frac=1), folds))
+
+
+def test_a_test_patient_whose_unknown_cells_are_learned_from_is_a_leak(table, tmp_path):
+    rows = pd.read_csv(table)
+    rows["split"] = [
+        "test" if patient == "P0" and label != "ERB" else "train"
+        for patient, label in zip(rows["patient"], rows["label"])
+    ]
+    rows.to_csv(table, index=False)
+    dataset = build_dataset(f"csv:{table}", tmp_path / "dataset", classes=["13"])
+    assert any("leak" in text and "P0" in text for text in dataset.description["checks"])
