@@ -37,13 +37,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import nonet
 from nonet.artifacts.ensemble_file import EnsembleFile
 from nonet.artifacts.run import Run
-from nonet.data.unknown_types import divide_unknown
 from nonet.models.backbones import get_crop
 from nonet.models.device import make_fabric, make_repeatable
 from nonet.models.network import Classifier, make_classifier
 from nonet.recipe import Recipe, load_recipe
 from nonet.synthetic.dataset import draw_dataset
-from nonet.training.inputs import Job, get_folds, get_member_data, prepare
+from nonet.training.inputs import get_folds, get_member_data, make_job
 from nonet.training.member import MemberTraining
 
 HERE = Path(__file__).parent
@@ -328,17 +327,8 @@ def training_rate(
     torch.compiler.reset()
     recipe = plan.recipe
     folds, _ = get_folds(recipe, dataset)
-    table = folds.merge(dataset.manifest, on="image_id", how="left")
     run = Run(folder / "steps")
-    job = Job(
-        run,
-        recipe,
-        table,
-        divide_unknown(dataset.manifest, table[["image_id", "fold"]]),
-        dataset.classes,
-        prepare(recipe, dataset, table),
-        recipe.folds.num_folds,
-    )
+    job = make_job(run, recipe, dataset, folds)
     member = run.member(architecture, 0)
     data = get_member_data(job, member)
     waiting = Waiting(data.images)

@@ -7,7 +7,6 @@ import torch
 
 from helpers.sealing import seal
 from nonet.artifacts.run import Run
-from nonet.data.unknown_types import divide_unknown
 from nonet.models.device import make_fabric
 from nonet.training.member import MemberTraining
 
@@ -29,18 +28,9 @@ def with_random_weights(run, folder):
 
 def member_training(dataset, recipe, folder, fold=0):
     """A MemberTraining outside of `train`, to take single steps with."""
-    from nonet.training.inputs import Job, get_folds, get_member_data, prepare
+    from nonet.training.inputs import get_folds, get_member_data, make_job
 
     folds, _ = get_folds(recipe, dataset)
-    table = folds.merge(dataset.manifest, on="image_id", how="left")
-    job = Job(
-        Run(folder),
-        recipe,
-        table,
-        divide_unknown(dataset.manifest, table[["image_id", "fold"]]),
-        dataset.classes,
-        prepare(recipe, dataset, table),
-        2,
-    )
+    job = make_job(Run(folder), recipe, dataset, folds)
     member = Run(folder).member(recipe.models.architectures[0], fold)
     return MemberTraining(member, get_member_data(job, member), recipe, make_fabric(accelerator="cpu"))

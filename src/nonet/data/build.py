@@ -77,8 +77,9 @@ def build_dataset(
         For folder and csv sources, a regular expression for the path of an image without a patient: its first group
         is the patient.
     unknown : str or list of str, optional
-        Labels of unknown cell types: no class, but kept, to teach rejection. By default artefacts, erythroblasts,
-        platelets and smudge cells (ART, ERB, GT, PLT, SMU) that are no class; "none" leaves these out too.
+        Labels to keep as unknown cell types: networks are not trained on them, but rejection learns from them. By
+        default artefacts, erythroblasts, platelets and smudge cells (ART, ERB, GT, PLT, SMU), unless they are classes;
+        "none" keeps none.
     num_folds : int, optional
         Folds that will be trained with: the checks report classes of fewer patients. By default the recipes'.
     num_workers : int, optional

@@ -34,7 +34,7 @@ COLUMNS = {
 OPTIONAL_COLUMNS = {
     "original_image_id": "object",  # source/name of the image that this is a version of; versions share a fold
     "severity": "object",  # of the corruption, in its publishers' words
-    "unknown_type": "object",  # what it is, if that is none of the classes; the image then has no label
+    "unknown_type": "object",  # of an image outside the classes, which has no label
 }
 EXCLUDED_COLUMNS = ["path", "source", "label", "reason"]
 _AGAIN = "Build the dataset again, with the same command."

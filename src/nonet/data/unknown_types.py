@@ -1,7 +1,6 @@
-"""Unknown cell types: images whose label says what they are, but is none of the classes, such as erythroblasts.
+"""Unknown cell types: labelled images outside the classes, such as erythroblasts.
 
-No network is trained on them and no class is scored on them. They teach rejection: what a run makes of cells that it
-has no class for.
+Networks are not trained on them, and no score includes them. Rejection learns from them.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ def take_unknown_types(
     wanted : set of str or None
         Labels of `classes`; None for all.
     named : list of str or None
-        Labels that are unknown types; ["none"] for none. None stands for those of `UNKNOWN_TYPES` that are no class.
+        Labels to keep as unknown types; ["none"] keeps none. None keeps those of `UNKNOWN_TYPES` that are not classes.
     paper : list of str
         Sources that are limited to what the paper used of them: it used no unknown types.
 
@@ -44,13 +43,13 @@ def take_unknown_types(
     rows = selection.rows
     if named is not None and NONE in named:
         if len(named) > 1:
-            raise DataError('`unknown` is "none" and more.', hint="Give either labels or none.")
+            raise DataError('`unknown` has "none" beside labels.', hint="Give either labels or none.")
         return
     labels = sorted(rows["label"].dropna().unique())
     if named is None:
-        types = {label: code for label in labels if (code := name_code(label)) in UNKNOWN_TYPES}
-        # A label that is a class stays one.
-        types = {label: code for label, code in types.items() if label not in _classes(rows, wanted)}
+        classes = _classes(rows, wanted)
+        outside = [label for label in labels if label not in classes]
+        types = {label: code for label in outside if (code := name_code(label)) in UNKNOWN_TYPES}
     else:
         types = {label: _code(label) for name in named for label in _find(name, labels)}
         if both := sorted(set(types) & (wanted or set())):
@@ -61,7 +60,7 @@ def take_unknown_types(
     rows.loc[chosen, COLUMN] = rows.loc[chosen, "label"].map(types)
     rows.loc[chosen, ["label", "opt_in_reason"]] = None
     selection.notes.append(
-        f"Kept as unknown cell types, which teach rejection and are no class: {count_types(rows)}. To leave them out: "
+        f"Kept as unknown cell types, from which only rejection learns: {count_types(rows)}. To leave them out: "
         "`unknown=none`."
     )
 

@@ -12,7 +12,6 @@ import pandas as pd
 from nonet.artifacts.run import Member, Run
 from nonet.artifacts.storage import waiting_lock
 from nonet.data.manifest import Dataset
-from nonet.data.unknown_types import divide_unknown
 from nonet.errors import BusyError, NonetError, RunError, counted
 from nonet.models.backbones import get_backbone
 from nonet.progress import hide_progress, progress, progress_is_hidden
@@ -20,7 +19,7 @@ from nonet.recipe import Recipe
 from nonet.stopping import SavedStops, end_processes, ignore_stops
 from nonet.training.ensemble import finish
 from nonet.training.in_store import exchange_members
-from nonet.training.inputs import Job, get_member_data, prepare, write_samples
+from nonet.training.inputs import Job, get_member_data, make_job, write_samples
 from nonet.training.members import choose_members, lock_free
 from nonet.training.placement import Placement
 from nonet.training.repair import reset_damaged_members
@@ -74,10 +73,7 @@ def train_remaining(
                 member.clear()
     remaining = [member for member in chosen if not member.is_done]
     if remaining:
-        unknown = divide_unknown(dataset.manifest, folds)
-        columns = ["image_id", "sha256"]
-        images = prepare(recipe, dataset, pd.concat([table[columns], unknown[columns]], ignore_index=True))
-        job = Job(run, recipe, table, unknown, dataset.classes, images, num_folds)
+        job = make_job(run, recipe, dataset, folds)
         if placement.is_here:
             busy = train_here(job, [member.name for member in remaining], placement.accelerator, placement.share)
         else:

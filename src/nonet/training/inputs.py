@@ -24,6 +24,7 @@ from nonet.data.folds import check_folds, make_folds, read_folds, write_folds
 from nonet.data.manifest import Dataset
 from nonet.data.preprocess.cache import PreparedImages, prepare_images
 from nonet.data.preprocess.crop import Crop
+from nonet.data.unknown_types import divide_unknown
 from nonet.errors import DataError, RecipeError
 from nonet.models.backbones import get_crop
 from nonet.recipe import Recipe, differing_settings, load_recipe
@@ -207,6 +208,32 @@ def prepare(recipe: Recipe, dataset: Dataset, table: pd.DataFrame) -> dict[Crop,
         cache_dir=Path(dataset.folder) / "cache",
         description=f"{'denoising' if recipe.denoise.enabled else 'reading'}, {' and '.join(map(str, crops))}",
     )
+
+
+def make_job(run: Run, recipe: Recipe, dataset: Dataset, folds: pd.DataFrame) -> Job:
+    """Prepare the images of a training, and return what its processes need.
+
+    Parameters
+    ----------
+    run : Run
+    recipe : Recipe
+    dataset : Dataset
+    folds : DataFrame
+        Columns image_id and fold.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    DataError
+        If an image cannot be read.
+    """
+    table = folds.merge(dataset.manifest, on="image_id", how="left", validate="one_to_one")
+    unknown, columns = divide_unknown(dataset.manifest, folds), ["image_id", "sha256"]
+    images = prepare(recipe, dataset, pd.concat([table[columns], unknown[columns]], ignore_index=True))
+    return Job(run, recipe, table, unknown, dataset.classes, images, int(folds["fold"].max()) + 1)
 
 
 def get_member_data(job: Job, member: Member) -> MemberData:

@@ -379,31 +379,6 @@ def test_a_file_is_copied_out_before_those_beside_it(bucket, monkeypatch):
     assert names_in(bucket) == ["results/7.json", "results/7.parquet"]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "evaluate {url}",
-        "calibrate {url}",
-        "issues {url}",
-        "data build folder:. --out {url}",
-        "data check {url}",
-        "data folds {url}",
-        "compare {url} reference.csv",
-        "count {url}",
-        "table {url}",
-        "serve {url}",
-        "demo {url}",
-    ],
-)
-def test_what_needs_a_folder_says_so(words, refused, tmp_path, monkeypatch):
-    """And makes no folder named "s3:"."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "EO").mkdir()
-    (tmp_path / "reference.csv").write_text("path,label\n")
-    assert "s3://bucket/run" in refused(*words.format(url="s3://bucket/run").split())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["EO", "reference.csv"]
-
-
 def test_errors_are_ours(bucket):
     with pytest.raises(FileNotFoundError), local_copy(f"{bucket}/nothing"):
         pass

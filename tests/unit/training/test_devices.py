@@ -15,11 +15,10 @@ import torch
 
 from helpers.networks import member_training
 from nonet.artifacts.run import Run
-from nonet.data.unknown_types import divide_unknown
 from nonet.errors import WeightsError
 from nonet.models.device import make_fabric
 from nonet.training.all_members import train_members
-from nonet.training.inputs import Job, get_folds, get_member_data, prepare
+from nonet.training.inputs import Job, get_folds, get_member_data, make_job
 from nonet.training.launch import train
 from nonet.training.member import MemberTraining
 from nonet.workers import end_with_parent
@@ -30,18 +29,9 @@ TWO = {"accelerator": "cpu", "devices": 2}
 SHARED = {"accelerator": "cpu", "devices": 2, "devices_per_member": 2}
 
 
-def make_job(dataset, recipe, folder) -> Job:
+def begin(dataset, recipe, folder) -> Job:
     folds, _ = get_folds(recipe, dataset)
-    table = folds.merge(dataset.manifest, on="image_id", how="left")
-    return Job(
-        Run(folder),
-        recipe,
-        table,
-        divide_unknown(dataset.manifest, table[["image_id", "fold"]]),
-        dataset.classes,
-        prepare(recipe, dataset, table),
-        2,
-    )
+    return make_job(Run(folder), recipe, dataset, folds)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +73,7 @@ def test_two_processes_give_the_gradients_of_one(make_recipe, tiny_dataset, tmp_
     settings += ["optimiser.learning_rate_first=1e-12", "optimiser.learning_rate_last=0.0", "models.image_size_px=32"]
     names = ["vit_mini", "swinv2_mini"]
     recipes = [make_recipe(f'models.architectures=["{name}"]', *settings) for name in names]
-    jobs = [make_job(tiny_dataset, recipe, tmp_path) for recipe in recipes]
+    jobs = [begin(tiny_dataset, recipe, tmp_path) for recipe in recipes]
     sizes = [8, 7, 3, 2]
     gradients_of_each(make_fabric(accelerator="cpu"), jobs, sizes, tmp_path / "alone.pt")
     make_fabric(**TWO).launch(partial(gradients_of_each, jobs=jobs, sizes=sizes, out=tmp_path / "together.pt"))
@@ -129,7 +119,7 @@ def test_an_error_in_a_process_is_the_users_to_read(make_recipe, tiny_dataset, t
 def test_one_process_may_go_on_where_two_were_stopped(make_recipe, tiny_dataset, tmp_path):
     """The state is of the network alone, without the wrapping that several processes put around it."""
     recipe = make_recipe("train.epochs=2")
-    job = make_job(tiny_dataset, recipe, tmp_path / "run")
+    job = begin(tiny_dataset, recipe, tmp_path / "run")
     make_fabric(**TWO).launch(partial(train_one_epoch, job=job))
     assert job.run.member("vit_mini", 0).state.exists()
     train_members(make_fabric(accelerator="cpu"), job, job.members)
@@ -161,7 +151,7 @@ def train_one_epoch(fabric, job: Job) -> None:
 def test_two_processes_finish_as_one_does(refit, make_recipe, tiny_dataset, tmp_path):
     """From the same last state: validation, features and views are shared, uneven shares too, and are the same bits."""
     recipe = make_recipe("train.batch_size=2", "train.epochs=1", f"models.refit_head={refit}")
-    begun = make_job(tiny_dataset, recipe, tmp_path / "begun")
+    begun = begin(tiny_dataset, recipe, tmp_path / "begun")
     train_one_epoch(make_fabric(accelerator="cpu"), begun)
     jobs = []
     for name in ("alone", "together"):
