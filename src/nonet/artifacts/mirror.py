@@ -140,7 +140,7 @@ class Mirror:
             try:
                 self.push()
             except (NonetError, OSError) as error:  # which must not hide why the block ended
-                logger.warning(f"Not everything was copied to {self.url}: {error}")
+                logger.warning(f"Not everything was copied to {self.url}: {error} It is in {self.folder}.")
             raise
         ended.set()
         watcher.join()
@@ -167,7 +167,7 @@ class Mirror:
         self.push()
 
     def _is_copied(self, name: str, only: Sequence[str] = ("**",)) -> bool:
-        """Whether a file belongs into the store; locks and files that are not whole do not."""
+        """Whether a file is copied; locks and files that are not whole are not."""
         base = name.rpartition("/")[2]
         if base.endswith(".lock") or base.startswith(TEMPORARY) or f"/{TEMPORARY}" in f"/{name}":
             return False
@@ -358,6 +358,8 @@ def working_copy(url: str, *, only: Sequence[str]) -> Iterator[Path]:
     except StorageError as error:
         raise StorageError(f"{error.message} What was not copied is in {mirror.folder}.", hint=error.hint) from error
     except BaseException:
-        shutil.rmtree(parent, ignore_errors=True)
+        with contextlib.suppress(NonetError, OSError):  # where copying fails, the folder stays: it has the only copy
+            mirror.push()
+            shutil.rmtree(parent, ignore_errors=True)
         raise
     shutil.rmtree(parent, ignore_errors=True)

@@ -292,6 +292,14 @@ def test_the_only_copy_of_what_cannot_be_copied_is_kept_and_named(bucket, monkey
     assert (folder / "weights").read_text() == "weights" and str(folder) in caught.value.message
 
 
+def test_the_only_copy_is_kept_whatever_ended_the_work(bucket, monkeypatch, caplog):
+    with pytest.raises(KeyboardInterrupt), working_copy(f"{bucket}/run", only=["**"]) as folder:
+        (folder / "weights").write_text("weights")
+        monkeypatch.setattr(Store, "put", fail)
+        raise KeyboardInterrupt
+    assert (folder / "weights").read_text() == "weights" and str(folder) in caplog.text
+
+
 def test_a_temporary_copy_is_removed_otherwise(bucket):
     with working_copy(f"{bucket}/run", only=["**"]) as folder:
         (folder / "weights").write_text("weights")
