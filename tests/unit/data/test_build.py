@@ -12,6 +12,7 @@ from nonet.cells import CLASSES
 from nonet.data.build import build_dataset
 from nonet.data.manifest import COLUMNS, Dataset
 from nonet.data.sources import SOURCES
+from nonet.data.unknown_types import UNKNOWN_TYPES
 from nonet.errors import DataError, StorageError
 
 PHOTOGRAPHS = Path(__file__).parents[4] / "shared/data"
@@ -309,7 +310,10 @@ def test_photographs(tmp_path):
     dataset = build_dataset(spec, tmp_path / "out", classes=["13"], external=["pbc"])
     listed = pd.read_csv(PHOTOGRAPHS / "manifest.csv")
     known = listed[listed["label"].isin(CLASSES)]
-    assert dataset.manifest["source"].value_counts().to_dict() == known["source"].value_counts().to_dict()
-    others = listed.loc[~listed["label"].isin(CLASSES), "label"].value_counts().to_dict()
+    unknown = listed[listed["label"].isin(UNKNOWN_TYPES)]
+    labelled = dataset.manifest[dataset.manifest["label"].notna()]
+    assert labelled["source"].value_counts().to_dict() == known["source"].value_counts().to_dict()
+    assert dataset.manifest["unknown_type"].value_counts().to_dict() == unknown["label"].value_counts().to_dict()
+    others = listed.loc[~listed.index.isin([*known.index, *unknown.index]), "label"].value_counts().to_dict()
     assert dataset.excluded["label"].value_counts().to_dict() == others
     assert not dataset.manifest.loc[dataset.manifest["source"] == "pbc", "evaluate"].any()

@@ -32,7 +32,7 @@ def words_of(page):
     text = visible_text(text) if page.suffix == ".html" else text
     text = text.replace(str(page.parents[1]), "RUN")
     text = re.sub(r"\b[0-9a-f]{64}", "SHA256", text)
-    text = re.sub(r"\d+ [A-Z][a-z]+ \d{4} \d\d:\d\d UTC", "TIME", text)
+    text = re.sub(r"\d+ [A-Z][a-z]+ \d{4}, \d\d:\d\d UTC", "TIME", text)
     return re.sub(r"[+−]?\d[\d,]*(\.\d+)*", "#", text)
 
 
