@@ -94,7 +94,11 @@ def measured(ensemble, dataset, work: Path) -> str:
     return section(methods, true, groups, len(ensemble.classes), ensemble)
 
 
-def extract(ensemble, dataset, table: pd.DataFrame, work: Path) -> None:
+def network_of_member(member) -> torch.nn.Module:
+    return member.network.module
+
+
+def extract(ensemble, dataset, table: pd.DataFrame, work: Path, network_of: Callable = network_of_member) -> None:
     """Write each member's features: of all images without views, and of its held-out images averaged over the views."""
     work.mkdir(parents=True, exist_ok=True)
     missing = [
@@ -115,7 +119,7 @@ def extract(ensemble, dataset, table: pd.DataFrame, work: Path) -> None:
         }
         for file, (rows, of_image) in files.items():
             if not file.exists():
-                features = features_over_views(member.network.module, images[member.crop], rows, of_image)
+                features = features_over_views(network_of(member), images[member.crop], rows, of_image)
                 with written_whole(file) as path:
                     np.save(path, features)
 

@@ -119,9 +119,14 @@ def load_image(file: Path, architecture: str, models: dict) -> torch.Tensor:
 
 
 def calibrated(logits: np.ndarray, ensemble: dict) -> np.ndarray:
-    """Divide by the temperature and add the prior correction, as ensemble.json says."""
+    """Divide by the temperature of each image and add the prior correction, as ensemble.json says."""
     bias = ensemble["calibration"].get("bias") or {}
-    return logits / ensemble["temperature"] + np.array([bias.get(code, 0.0) for code in ensemble["classes"]])
+    slope = ensemble["calibration"].get("entropy_slope", 0.0)
+    proba = np.exp(logits - logits.max(1, keepdims=True))
+    proba /= proba.sum(1, keepdims=True)
+    entropy = -(proba * np.log(np.maximum(proba, 1e-300))).sum(1, keepdims=True) / np.log(logits.shape[1])
+    temperature = ensemble["temperature"] * np.exp(-slope * entropy)
+    return logits / temperature + np.array([bias.get(code, 0.0) for code in ensemble["classes"]])
 
 
 def write(out: Path, files: list[Path], logits: np.ndarray, classes: list[str]) -> None:

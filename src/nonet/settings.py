@@ -245,14 +245,15 @@ class Calibrate(Section):
     again."""
 
     temperature: bool = True
-    """Fit a temperature: the divisor of the logits with the highest likelihood. It does not change predicted
-    classes."""
+    """Fit a temperature, the divisor of the logits with the highest likelihood, and how it changes with the entropy of
+    a cell's probabilities. It does not change predicted classes."""
     prior_strength: Annotated[float, Field(ge=-1, le=1)] | Literal["choose"] = 0.0
     """Prior correction (label shift) from the class frequencies seen in training: 1 towards those of the evaluated
     images, -1 towards equal ones, 0 none; 'choose' takes the best out-of-fold macro-F1. It changes predicted
     classes."""
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Target share of images whose prediction set contains the true class."""
+    """Target share of known cells whose prediction set contains the true class. A rejected cell has no set and counts
+    as a miss, so the other sets are a little larger."""
     min_confidence: Probability = 0.5
     """Cells whose most probable class has a lower probability are left unidentified. 0: none."""
     false_alarm: Annotated[float, Field(ge=0, lt=1)] = 0.02

@@ -1,6 +1,7 @@
 """`evaluate` scores the very decisions of `predict`: its members' weights, its class priors, what it rejects."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from nonet.calibration.ood import fit_rejection
 from nonet.data.run_images import RunImages
 from nonet.errors import RunError
 from nonet.evaluation.bootstrap import Bootstrap
+from nonet.evaluation.ood import rejected_out_of_fold
 from nonet.evaluation.oof import align_oof
 from nonet.evaluation.results import measure
 from nonet.page.numbers import percent
@@ -168,9 +170,10 @@ def test_a_calibration_of_other_weights_is_said(run):
 def as_predicted(found, settings):
     """Return predict's table for each fold, by a calibration and a rejection fitted on the other folds."""
     oof, parts = found.data.oof, []
+    held_out = replace(oof.held_out, rejected=rejected_out_of_fold(oof, settings.false_alarm))
     for fold in range(3):
         here = oof.fold == fold
-        others = oof.held_out.subset(~here)
+        others = held_out.subset(~here)
         fitted = fit_calibration(others, settings, found.data.trained_priors, oof.classes)
         rejection = fit_rejection(
             oof.ood_score[~here], oof.group[~here], oof.fold[~here], false_alarm=settings.false_alarm

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Weights = Mapping[tuple[str, int], float]
 #: Largest number in the file: beyond it logits, or the sum of weights, would overflow.
 MAX_NUMBER = 1_000_000
+#: The largest slope of the temperature with entropy: a factor of e² between a certain and a doubtful cell.
+MAX_SLOPE = 2.0
 
 #: How many quantiles of the known cells' out-of-distribution scores are stored.
 NUM_QUANTILES = 110
@@ -53,6 +55,7 @@ class MemberEntry(_Section):
 class CalibrationSection(_Section):
     """What `nonet.calibration.calibrator.Calibration` holds; without any key nothing was fitted."""
 
+    entropy_slope: Annotated[float, Field(ge=-MAX_SLOPE, le=MAX_SLOPE, allow_inf_nan=False)] = 0.0
     prior_strength: Number = 0.0
     bias: PerClass | None = None
     min_confidence: Probability = 0.0
@@ -100,7 +103,7 @@ class EnsembleFile(_Section):
     trained_priors : dict of str to float
         Share of each class in what training drew: the class priors that the members learned.
     temperature : float
-        Divides the logits.
+        Divides the logits, see `nonet.calibration.calibrator`.
     class_priors : dict of str to float or None
         Mean probability of each class over the images that the calibration was fitted on.
     calibration, rejection, nucleus : sections

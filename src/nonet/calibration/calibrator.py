@@ -1,7 +1,8 @@
 """How an ensemble's logits become probabilities, as ensemble.json stores it. NumPy in, NumPy out.
 
-    probabilities = softmax(logits / temperature + bias)
+    probabilities = softmax(logits / (temperature * exp(-entropy_slope * entropy)) + bias)
 
+where entropy is that of softmax(logits), from 0 for a cell whose class is certain to 1 for one that could be anything.
 `fitting` fits it on out-of-fold logits, `conformal` its prediction sets.
 """
 
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.special import softmax, xlogy
 
 from nonet.artifacts.ensemble_file import CalibrationSection, EnsembleFile, per_class
 from nonet.settings import Calibrate
@@ -21,7 +23,9 @@ class Calibration:
     Attributes
     ----------
     temperature : float
-        Divides the logits; above 1 it makes probabilities less confident.
+        Divides the logits of a cell whose class is certain; above 1 it makes probabilities less confident.
+    entropy_slope : float
+        How fast the logarithm of the temperature falls with entropy. 0: every cell has the same temperature.
     bias : ndarray of float64, shape (classes,), or None
         Added after that: the prior correction. None is zero.
     prior_strength : float
@@ -40,6 +44,7 @@ class Calibration:
     """
 
     temperature: float = 1.0
+    entropy_slope: float = 0.0
     bias: np.ndarray | None = None
     prior_strength: float = 0.0
     class_priors: np.ndarray | None = None
@@ -60,13 +65,31 @@ class Calibration:
         -------
         ndarray of float64, shape (..., classes)
         """
-        scaled = np.asarray(logits, dtype=np.float64) / self.temperature
+        scaled = self.scale(logits)
         return scaled if self.bias is None else scaled + self.bias
+
+    def scale(self, logits: np.ndarray) -> np.ndarray:
+        """Return the logits divided by the temperature of each cell, without the prior correction.
+
+        Parameters
+        ----------
+        logits : ndarray, shape (..., classes)
+            As for `apply`.
+
+        Returns
+        -------
+        ndarray of float64, shape (..., classes)
+        """
+        logits = np.asarray(logits, dtype=np.float64)
+        if self.entropy_slope == 0:
+            return logits / self.temperature
+        return logits * (np.exp(self.entropy_slope * normalised_entropy(logits)) / self.temperature)[..., None]
 
     def __str__(self) -> str:
         corrected = f", prior correction of strength {self.prior_strength:+g}" if self.bias is not None else ""
         sets = "" if self.coverage is None else f", prediction sets for {self.coverage:.0%}"
-        return f"temperature {self.temperature:.3f}{corrected}{sets}."
+        sloped = "" if self.entropy_slope == 0 else f" (entropy slope {self.entropy_slope:.3f})"
+        return f"temperature {self.temperature:.3f}{sloped}{corrected}{sets}."
 
     @classmethod
     def from_ensemble(cls, ensemble: EnsembleFile) -> "Calibration":
@@ -74,6 +97,7 @@ class Calibration:
         section = ensemble.calibration
         return cls(
             temperature=float(ensemble.temperature),
+            entropy_slope=float(section.entropy_slope),
             bias=ensemble.array(section.bias),
             prior_strength=float(section.prior_strength),
             class_priors=ensemble.array(ensemble.class_priors),
@@ -102,6 +126,7 @@ class Calibration:
             "temperature": self.temperature,
             "class_priors": per_class(classes, self.class_priors),
             "calibration": CalibrationSection(
+                entropy_slope=self.entropy_slope,
                 prior_strength=self.prior_strength,
                 bias=per_class(classes, self.bias),
                 min_confidence=self.min_confidence,
@@ -111,3 +136,26 @@ class Calibration:
                 settings=settings,
             ),
         }
+
+
+UNCALIBRATED = Calibration()
+
+
+def normalised_entropy(logits: np.ndarray) -> np.ndarray:
+    """Return the entropy of the soft-max of logits as a share of the greatest possible.
+
+    Parameters
+    ----------
+    logits : ndarray of float, shape (..., classes)
+        Any.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        From 0, one class is certain, to 1, all are equally probable; 0 with a single class.
+    """
+    proba = softmax(np.asarray(logits, dtype=np.float64), axis=-1)
+    num_classes = proba.shape[-1]
+    if num_classes == 1:
+        return np.zeros(proba.shape[:-1])
+    return -xlogy(proba, proba).sum(axis=-1) / np.log(num_classes)

@@ -8,6 +8,7 @@ Ding, Angelopoulos, Bates, Jordan & Tibshirani, Class-conditional conformal pred
 
 The guarantee is for exchangeable images, and cells of one patient are not exchangeable with those of the next. So
 what counts is the coverage measured on patients that thresholds were not fitted on: `nonet.evaluation.calibration`.
+Thresholds with a guarantee for a cell of the next patient cover too much (benchmarks/calibration.md).
 """
 
 import numpy as np

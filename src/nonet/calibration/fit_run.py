@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,8 @@ from nonet.calibration.calibrator import Calibration
 from nonet.calibration.fitting import HeldOut, fit_calibration
 from nonet.calibration.labels import DOUBTFUL, label_images
 from nonet.calibration.member_weights import folds_with_weight, mean_over_members, weights_by_image
-from nonet.calibration.nucleus_rule import NucleusRule, fit_nucleus_rule
-from nonet.calibration.ood import Rejection, fit_rejection
+from nonet.calibration.nucleus_rule import fit_nucleus_rule
+from nonet.calibration.ood import fit_rejection
 from nonet.cells import UNIDENTIFIED
 from nonet.data.folds import patient_or_image
 from nonet.recipe import Recipe
@@ -44,12 +45,18 @@ def write_calibrated(run: Run, recipe: Recipe, ensemble: EnsembleFile, settings:
     Calibration
     """
     held_out, ood_score, notes = _held_out(run, recipe, ensemble)
-    trained_priors = ensemble.array(ensemble.trained_priors)
-    fitted = fit_calibration(held_out, settings, trained_priors, ensemble.classes)
-    fitted.notes.extend(notes)
     rejection = fit_rejection(ood_score, held_out.group, held_out.fold, false_alarm=settings.false_alarm)
     nucleus = fit_nucleus_rule(held_out.nucleus, required=settings.require_nucleus)
-    _confusions(held_out, ood_score, fitted, rejection, nucleus, ensemble.classes).write(run.confusions)
+    rejected = rejection.rejects(rejection.percentile(ood_score))
+    without_nucleus = np.zeros(len(rejected), dtype=bool)
+    if held_out.nucleus is not None:
+        without_nucleus = nucleus.rejects(held_out.nucleus)
+    held_out = replace(held_out, rejected=rejected | without_nucleus)
+    fitted = fit_calibration(held_out, settings, ensemble.array(ensemble.trained_priors), ensemble.classes)
+    fitted.notes.extend(notes)
+    proba = softmax(fitted.apply(held_out.logits), axis=-1)
+    labels = label_images(proba, ensemble.classes, fitted, rejected, without_nucleus)
+    _confusions(held_out, labels, ensemble.classes).write(run.confusions)
     ensemble.updated(
         **fitted.to_ensemble(ensemble.classes, settings),
         rejection=rejection.to_section(),
@@ -86,19 +93,8 @@ def _held_out(run: Run, recipe: Recipe, ensemble: EnsembleFile) -> tuple[HeldOut
     return held_out, means[:, -2], list(_caveats(recipe, first))
 
 
-def _confusions(
-    held_out: HeldOut,
-    ood_score: np.ndarray,
-    fitted: Calibration,
-    rejection: Rejection,
-    nucleus: NucleusRule,
-    classes: list[str],
-) -> KnownConfusions:
+def _confusions(held_out: HeldOut, labels: pd.DataFrame, classes: list[str]) -> KnownConfusions:
     """Return what the held-out images are called, as `predict` would call them."""
-    rejected = rejection.rejects(rejection.percentile(ood_score))
-    shows = np.ones(len(held_out.true), dtype=bool) if held_out.nucleus is None else held_out.nucleus
-    proba = softmax(fitted.apply(held_out.logits), axis=-1)
-    labels = label_images(proba, classes, fitted, rejected, nucleus.rejects(shows))
     outcome = labels["label"].where(labels["reason"].isin(["", DOUBTFUL]), REJECTED)
     true = np.array(classes, dtype=object)[held_out.true]
     return KnownConfusions.from_labels(

@@ -4,7 +4,7 @@ Everything "after" is cross-fitted: what is applied to a fold was fitted on the 
 patients are others. So the ensemble's own calibration, fitted on all folds, is never scored on what it was fitted on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,8 @@ class CrossFitted:
         Calibrated logits.
     inside : ndarray of bool, shape (num_images, C)
         The prediction sets.
-    temperatures, strengths : list of float
-        Temperature, and strength of the prior correction, one per fold.
+    temperatures, slopes, strengths : list of float
+        Temperature, its slope with entropy, and strength of the prior correction, one per fold.
     shifted : ndarray of int, shape (num_images,)
         The predicted class where the strength of the prior correction is chosen on the other folds.
     adapted : ndarray of int, shape (num_images,), or None
@@ -49,6 +49,7 @@ class CrossFitted:
     logits: np.ndarray
     inside: np.ndarray
     temperatures: list[float]
+    slopes: list[float]
     strengths: list[float]
     shifted: np.ndarray
     adapted: np.ndarray | None
@@ -138,7 +139,7 @@ def measure_calibration(
         settings=settings,
         fitted=fitted,
         measures=measures,
-        coverage=_coverage(oof, fitted.inside & ~rejected[:, None], bootstrap),
+        coverage=_coverage(oof, fitted.inside, rejected, bootstrap),
         doubt=_doubt(oof, after, settings.min_confidence, rejected, bootstrap),
         bins=bins,
         differences=_differences(oof, logits.argmax(1), fitted, bootstrap),
@@ -167,7 +168,8 @@ def cross_fit(
     classes : list of str
         The C class codes.
     rejected : ndarray of bool, shape (num_images,), optional
-        Images that priors are not estimated from, as `predict` does not either; by default none.
+        Images left unidentified whatever their probabilities: they have no prediction set, and priors are not
+        estimated from them. By default none.
 
     Returns
     -------
@@ -175,6 +177,7 @@ def cross_fit(
         NotMeasured where the folds are too small.
     """
     known = np.ones(len(held_out.true), dtype=bool) if rejected is None else ~rejected
+    held_out = replace(held_out, rejected=rejected)
     logits, inside = np.empty_like(held_out.logits), np.zeros(held_out.logits.shape, dtype=bool)
     shifted, adapted = np.empty_like(held_out.true), np.empty_like(held_out.true)
     fits, folds = [], np.unique(held_out.fold)
@@ -196,8 +199,15 @@ def cross_fit(
             priors = estimate_priors(proba[known[rows]], fitted.class_priors)
             adapted[rows] = (logits[rows] + log_ratio(priors, fitted.class_priors)).argmax(1)
     enough = np.bincount(held_out.fold[known], minlength=folds.max() + 1)[folds].min() >= MIN_IMAGES_TO_ADAPT
-    temperatures, strengths = [fit.temperature for fit in fits], [fit.prior_strength for fit in fits]
-    return CrossFitted(logits, inside, temperatures, strengths, shifted, adapted if enough else None)
+    return CrossFitted(
+        logits=logits,
+        inside=inside,
+        temperatures=[fit.temperature for fit in fits],
+        slopes=[fit.entropy_slope for fit in fits],
+        strengths=[fit.prior_strength for fit in fits],
+        shifted=shifted,
+        adapted=adapted if enough else None,
+    )
 
 
 def _places(num_classes: int) -> dict[str, slice]:
@@ -315,9 +325,10 @@ def _bins(total: np.ndarray, at: dict[str, slice], limits: tuple[np.ndarray, np.
     return pd.concat(tables, ignore_index=True)
 
 
-def _coverage(oof: OutOfFold, inside: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
+def _coverage(oof: OutOfFold, inside: np.ndarray, rejected: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
     """Return how often the sets hold the true class and how large they are, for all images and by true class."""
     num_classes, n = len(oof.classes), len(oof.true)
+    inside = inside & ~rejected[:, None]
     covered, size = inside[np.arange(n), oof.true].astype(float), inside.sum(1).astype(float)
     columns = oof.true[:, None] + num_classes * np.arange(3)
     numbers = _rows_at(columns, np.stack([np.ones(n), covered, size], axis=1), 3 * num_classes)
@@ -333,7 +344,7 @@ def _coverage(oof: OutOfFold, inside: np.ndarray, bootstrap: Bootstrap) -> pd.Da
 
     scores = {"coverage": ratio(1), "set_size": ratio(2)}
     limits = bootstrap.intervals(sums, scores)
-    own = own_thresholds(oof.true, oof.group, num_classes)
+    own = own_thresholds(oof.true[~rejected], oof.group[~rejected], num_classes)
     rows = []
     for k in [-1, *(oof.classes.index(code) for code in in_order_of_maturation(oof.classes))]:
         of_class = oof.true == k if k >= 0 else np.ones(n, dtype=bool)

@@ -124,7 +124,7 @@ def ensemble_proba(data: RunData, fitted: CrossFitted | NotMeasured | None = Non
         fitted = cross_fit(oof.held_out, data.calibrate, data.trained_priors, oof.classes)
     if isinstance(fitted, CrossFitted) and fitted.moves_priors:
         return softmax(fitted.logits, axis=1)
-    return softmax(oof.final_logits / data.temperature, axis=1)
+    return softmax(data.calibration.scale(oof.final_logits), axis=1)
 
 
 def _table(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from nonet.calibration.calibrator import UNCALIBRATED, Calibration
 from nonet.cells import CELLS, GRANULOCYTE_STAGES, GRANULOPOIESIS, LYMPHOPOIESIS
 from nonet.evaluation.label_issues import find_label_issues
 from nonet.evaluation.metrics import confusion_matrix
@@ -173,7 +174,7 @@ def measure_expanded(
     evaluated: OutOfFold,
     *,
     names: Mapping[str, str] | None = None,
-    temperature: float = 1.0,
+    calibration: Calibration = UNCALIBRATED,
 ) -> Expanded | None:
     """Measure the ensemble on all images held out.
 
@@ -185,8 +186,8 @@ def measure_expanded(
         Predictions for the evaluated images alone.
     names : mapping of str to str, optional
         Display names of the architectures.
-    temperature : float
-        The ensemble's, for the probabilities by which label issues are found.
+    calibration : Calibration
+        The ensemble's, for the probabilities by which label issues are found; its prior correction is left out.
 
     Returns
     -------
@@ -199,7 +200,8 @@ def measure_expanded(
     predicted, num = expanded.final_logits.argmax(axis=1), len(expanded.classes)
     issues = None
     if num > 1:
-        issues = external[find_label_issues(expanded.true, softmax(expanded.final_logits / temperature, axis=-1))]
+        proba = softmax(calibration.scale(expanded.final_logits), axis=-1)
+        issues = external[find_label_issues(expanded.true, proba)]
     return Expanded(
         confusion=confusion_table(confusion_matrix(expanded.true, predicted, num), expanded.classes),
         mistakes=mistakes_table(expanded, names=names),

@@ -1,6 +1,6 @@
 """All results of an evaluation, in one place for tables, figures, report and cards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -107,15 +107,19 @@ class Results:
         oof, settings = self.data.oof, self.data.calibrate
         stored, rejection = Calibration.from_ensemble(self.data.ensemble), Rejection.from_ensemble(self.data.ensemble)
         requires_nucleus = self.data.ensemble.nucleus.required
-        fitted = fit_calibration(oof.held_out, settings, self.data.trained_priors, oof.classes)
         ood_score = np.full(len(oof.true), np.nan) if oof.ood_score is None else oof.ood_score
         refitted = fit_rejection(ood_score, oof.group, oof.fold, false_alarm=settings.false_alarm)
-        names = ("temperature", "bias", "thresholds", "min_confidence")
+        nucleus = fit_nucleus_rule(oof.nucleus, required=settings.require_nucleus)
+        rejected = refitted.rejects(refitted.percentile(ood_score))
+        if oof.nucleus is not None:
+            rejected |= nucleus.rejects(oof.nucleus)
+        held_out = replace(oof.held_out, rejected=rejected)
+        fitted = fit_calibration(held_out, settings, self.data.trained_priors, oof.classes)
+        names = ("temperature", "entropy_slope", "bias", "thresholds", "min_confidence")
         pairs = [(getattr(fitted, name), getattr(stored, name)) for name in names]
         pairs.append((refitted.quantiles, rejection.quantiles))
         if refitted.is_fitted:
             pairs.append((refitted.false_alarm, rejection.false_alarm))
-        nucleus = fit_nucleus_rule(oof.nucleus, required=settings.require_nucleus)
         pairs.append((float(nucleus.required), float(requires_nucleus)))
         return not all(_alike(*pair) for pair in pairs)
 
@@ -180,7 +184,7 @@ def measure(run: Run, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP) -> Results:
         confusion=confusion_table(confusions.total(), oof.classes),
         mistakes=mistakes_table(oof, names=data.titles, predicted=predicted),
         stage_errors=measure_stage_errors(oof, predicted, bootstrap),
-        expanded=measure_expanded(data.expanded, oof, names=data.titles, temperature=data.temperature),
+        expanded=measure_expanded(data.expanded, oof, names=data.titles, calibration=data.calibration),
         accuracy=(float(accuracy_score(confusions.total())), float(low), float(high)),
         calibration=calibration,
         rejection=measure_rejection(oof, rejected, without_nucleus, bootstrap),

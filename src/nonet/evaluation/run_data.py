@@ -15,6 +15,7 @@ from nonet.artifacts.ensemble_file import EnsembleFile, Weights
 from nonet.artifacts.integrity import read_done, read_json, reading, require_unchanged, require_whole
 from nonet.artifacts.oof import read_oof
 from nonet.artifacts.run import Member, Run, repair_hint
+from nonet.calibration.calibrator import Calibration
 from nonet.calibration.member_weights import folds_with_weight
 from nonet.errors import RunError
 from nonet.evaluation.oof import OutOfFold, align_oof
@@ -116,9 +117,9 @@ class RunData:
         return sum(weight > 0 for weight in self.weights.values())
 
     @property
-    def temperature(self) -> float:
-        """The ensemble's temperature: logits are divided by it."""
-        return float(self.ensemble.temperature)
+    def calibration(self) -> Calibration:
+        """The ensemble's calibration, fitted on all folds."""
+        return Calibration.from_ensemble(self.ensemble)
 
     @property
     def calibrate(self) -> Calibrate:

@@ -58,6 +58,7 @@ def calibration_values(measured: MeasuredCalibration | NotMeasured | None) -> di
         "missing": None,
         "settings": measured.settings,
         "temperature": float(np.exp(np.mean(np.log(measured.fitted.temperatures)))),
+        "temperature_doubtful": float(np.exp(np.mean(np.log(measured.fitted.temperatures) - measured.fitted.slopes))),
         "overall": overall.to_dict(),
         "mean_confidence": mean,
         "accuracy_before": float(sums["accuracy"]["before"] / sums["images"]["before"]),

@@ -1,19 +1,28 @@
 """Calibration's arithmetic: known temperatures, priors and coverages are found again; too little is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
+from scipy.stats import entropy as scipy_entropy
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
 
 from helpers.posteriors import held_out, true_posteriors
 from nonet.artifacts.ensemble_file import EnsembleFile, MemberEntry
-from nonet.calibration.calibrator import Calibration
+from nonet.calibration.calibrator import Calibration, normalised_entropy
 from nonet.calibration.conformal import fit_thresholds, lowest_probability, own_thresholds, prediction_sets
-from nonet.calibration.fitting import HeldOut, fit_calibration, fit_temperature, negative_log_likelihood
+from nonet.calibration.fitting import (
+    HeldOut,
+    fit_calibration,
+    fit_sloped_temperature,
+    fit_temperature,
+    negative_log_likelihood,
+)
 from nonet.calibration.priors import choose_strength, estimate_priors, log_ratio, prior_shift
 from nonet.errors import DataError
 from nonet.recipe import Calibrate, Sampling
@@ -38,6 +47,51 @@ def test_the_temperature_is_the_likeliest():
     assert np.log(fit_temperature(h.logits, h.true)) == pytest.approx(best, abs=1e-3)
     proba = softmax(h.logits, axis=-1)
     assert negative_log_likelihood(h.logits, h.true).mean() == pytest.approx(log_loss(h.true, proba, labels=range(4)))
+
+
+def uncalibrated(logits, calibration):
+    """Return logits that the calibration maps to `logits`: the right multiples of them, by bisection."""
+    low, high = np.zeros((len(logits), 1)), np.full((len(logits), 1), 100.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        is_above = (np.abs(calibration.scale(middle * logits)) > np.abs(logits)).any(axis=1, keepdims=True)
+        low, high = np.where(is_above, low, middle), np.where(is_above, middle, high)
+    return middle * logits
+
+
+@pytest.mark.parametrize(("temperature", "slope"), [(1.2, 0.5), (2.0, -0.4), (0.5, 0.0)])
+def test_a_slope_that_was_planted_is_found(temperature, slope):
+    logits, true = true_posteriors(20_000, (0.4, 0.3, 0.2, 0.1))
+    planted = uncalibrated(logits, Calibration(temperature=temperature, entropy_slope=slope))
+    found = fit_sloped_temperature(planted, true, np.arange(len(true)))
+    assert found == pytest.approx((temperature, slope), abs=0.1)
+    again = Calibration(temperature=found[0], entropy_slope=found[1]).apply(planted)
+    assert softmax(again, axis=-1) == pytest.approx(softmax(logits, axis=-1), abs=0.03)
+    assert (again.argmax(1) == logits.argmax(1)).all()
+
+
+def test_temperature_and_slope_are_the_likeliest_if_each_patient_counts_the_same():
+    h = held_out(n=600, temperature=2.0, num_patients=12)
+    group = np.where(np.arange(600) < 400, "P0", h.group)  # one patient with two thirds of the cells
+    counts = dict(zip(*np.unique(group, return_counts=True)))
+    weight = [1 / counts[name] for name in group]
+
+    def loss(temperature, slope):
+        proba = softmax(Calibration(temperature=temperature, entropy_slope=slope).apply(h.logits), axis=-1)
+        return log_loss(h.true, proba, labels=range(4), sample_weight=weight)
+
+    temperature, slope = fit_sloped_temperature(h.logits, h.true, group)
+    for other in (temperature * 1.02, temperature / 1.02):
+        assert loss(temperature, slope) < loss(other, slope)
+    for other in (slope + 0.05, slope - 0.05):
+        assert loss(temperature, slope) < loss(temperature, other)
+
+
+def test_entropy_goes_from_a_certain_class_to_none():
+    assert normalised_entropy(np.array([[50.0, 0, 0, 0], [3, 3, 3, 3]])) == pytest.approx([0, 1], abs=1e-6)
+    expected = scipy_entropy([0.7, 0.2, 0.1], base=3)
+    assert normalised_entropy(np.log([0.7, 0.2, 0.1])) == pytest.approx(expected)
+    assert normalised_entropy(np.array([[2.0], [5.0]])).tolist() == [0, 0]
 
 
 def test_logits_that_are_always_right_still_have_a_temperature():
@@ -151,6 +205,24 @@ def test_sets_cover_as_often_as_requested_on_new_images():
         assert (inside[rows, new.true] | ~reached).all()
 
 
+def test_rejected_cells_count_as_missed_and_the_others_make_up_for_it():
+    def with_rejected(h, share):
+        return replace(h, rejected=np.random.default_rng(0).random(len(h.true)) < share)
+
+    fitted_on, new = with_rejected(held_out(seed=1), 0.1), with_rejected(held_out(n=20_000, seed=2), 0.1)
+    fitted = fit(fitted_on, coverage=0.8)
+    inside = prediction_sets(softmax(fitted.apply(new.logits), axis=-1), fitted.thresholds)
+    covered = inside[np.arange(len(new.true)), new.true] & ~new.rejected
+    assert covered.mean() == pytest.approx(0.8, abs=0.015)
+
+
+def test_where_more_are_rejected_than_may_be_missed_sets_hold_every_class_and_it_is_said():
+    h = held_out(seed=1)
+    fitted = fit(replace(h, rejected=np.arange(len(h.true)) % 4 == 0), coverage=0.8)
+    assert (fitted.thresholds == 0).all()
+    assert any("25.0%" in note for note in fitted.notes)
+
+
 def test_small_classes_share_a_threshold_and_it_covers_them_together():
     fitted_on, new = (
         held_out(priors=(0.6, 0.38, 0.01, 0.01), seed=1),
@@ -194,7 +266,7 @@ def test_a_calibration_is_fitted_and_survives_its_file():
 
 
 def test_the_temperature_alone_changes_no_decision_and_full_strength_equals_natural_priors():
-    h = held_out(temperature=0.4)
+    h = held_out(n=20_000, num_patients=400, temperature=0.4)
     assert (fit(h).apply(h.logits).argmax(1) == h.logits.argmax(1)).all()
     equal = HeldOut(
         h.logits - 0.4 * np.log([0.55, 0.3, 0.1, 0.05]), h.true, h.group, h.fold

@@ -356,6 +356,7 @@ def test_weights_that_cannot_be_are_refused(run_copy, weights):
         {"members": [{"architecture": "vit_mini", "fold": 0, "weight": 1}] * 2},
         {"calibration": {"settings": {"coverage": 2}}},
         {"calibration": {"notes": 7}},
+        {"calibration": {"entropy_slope": 1e9}},
         {"temperature": "1"},
         {"temperature": True},
         {"temperature": 1e-300},
