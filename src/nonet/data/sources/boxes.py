@@ -3,15 +3,19 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nonet.data.images.formats import IMAGE_SUFFIXES
 from nonet.data.sources.listing import LabelMap, Listing
 from nonet.data.sources.packed import as_png, files_fingerprint
 from nonet.data.sources.walk import walk_files
 from nonet.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 logger = logging.getLogger("nonet")
 
@@ -134,31 +138,48 @@ class BoxedImages:
         return hashlib.sha256(f"{fields} {CONTEXT} {boxes}".encode()).hexdigest()[:12]
 
     def images(self, paths: Collection[str]) -> Iterator[tuple[str, bytes | DataError]]:
-        """Yield each crop as a PNG file; each field is opened once. See `Packed.images`."""
-        import numpy as np
+        """Yield each crop as a PNG file. See `Packed.images`."""
+        yield from crop_fields({path: self.places[path][0] for path in paths}, self._crop)
 
-        from nonet.data.images.decode import read_image
+    def _crop(self, path: str, pixels: "np.ndarray") -> bytes | DataError:
+        left, top, right, bottom = self.places[path][1].square(pixels.shape[1], pixels.shape[0])
+        crop = pixels[top:bottom, left:right]
+        return as_png(crop) if crop.size else DataError("its box is outside the field.")
 
-        wanted: dict[Path, list[str]] = {}
+
+def crop_fields(
+    fields: Mapping[str, Path], crop: Callable[[str, "np.ndarray"], bytes | DataError]
+) -> Iterator[tuple[str, bytes | DataError]]:
+    """Yield crops of fields, of which each is opened once.
+
+    Parameters
+    ----------
+    fields : mapping
+        Path of a crop → file of its field.
+    crop : callable
+        Function of a path and its field's pixels, in RGB as stored, that returns an image file, or why there is none.
+
+    Yields
+    ------
+    path : str
+    data : bytes or DataError
+    """
+    from nonet.data.images.decode import read_image
+
+    wanted: dict[Path, list[str]] = {}
+    for path, field in fields.items():
+        wanted.setdefault(field, []).append(path)
+    for field, paths in wanted.items():
+        try:
+            # Boxes refer to the pixels as stored, so EXIF rotation is ignored.
+            read = read_image(field, upright=False)
+        except DataError as error:
+            yield from ((path, DataError(f"its field: {error.message}")) for path in paths)
+            continue
+        if read.note:
+            logger.warning(f"{field}: {read.note}")
         for path in paths:
-            wanted.setdefault(self.places[path][0], []).append(path)
-        for field, crops in wanted.items():
-            try:
-                # Boxes refer to the pixels as stored, so EXIF rotation is ignored.
-                read = read_image(field, upright=False)
-            except DataError as error:
-                yield from ((path, DataError(f"its field: {error.message}")) for path in crops)
-                continue
-            if read.note:
-                logger.warning(f"{field}: {read.note}")
-            pixels = read.pixels
-            for path in crops:
-                left, top, right, bottom = self.places[path][1].square(pixels.shape[1], pixels.shape[0])
-                crop = pixels[top:bottom, left:right]
-                if crop.size:
-                    yield path, as_png(np.ascontiguousarray(crop))
-                else:
-                    yield path, DataError("its box is outside the field.")
+            yield path, crop(path, read.pixels)
 
 
 @dataclass(frozen=True)
