@@ -25,8 +25,8 @@ PUBLISHED = pytest.mark.parametrize(
 def test_the_sources_of_the_field_are_there():
     assert set(SOURCES) == {
         *OWN,
-        *("wbcbench", "wbcbench-hf", "acevedo", "blood8", "cellwiki", "deepapl", "lmu-aml", "mll-bm"),
-        *("chula", "raabin", "bccd", "bloodmnist"),
+        *("wbcbench", "wbcbench-hf", "acevedo", "blood8", "cellwiki", "cytologia", "deepapl", "lmu-aml"),
+        *("mll-bm", "chula", "raabin", "bccd", "bloodmnist"),
     }
 
 

@@ -8,6 +8,7 @@ from nonet.data.sources.bloodmnist import BLOODMNIST
 from nonet.data.sources.cellwiki import CELLWIKI
 from nonet.data.sources.chula import CHULA
 from nonet.data.sources.csv_table import CSV
+from nonet.data.sources.cytologia import CYTOLOGIA
 from nonet.data.sources.deepapl import DEEPAPL
 from nonet.data.sources.folder import FOLDER
 from nonet.data.sources.lmu_aml import LMU_AML
@@ -25,6 +26,7 @@ SOURCES: dict[str, Source] = {
     "acevedo": ACEVEDO,
     "blood8": BLOOD8,
     "cellwiki": CELLWIKI,
+    "cytologia": CYTOLOGIA,
     "deepapl": DEEPAPL,
     "lmu-aml": LMU_AML,
     "mll-bm": MLL_BM,
