@@ -26,7 +26,7 @@ def test_the_sources_of_the_field_are_there():
     assert set(SOURCES) == {
         *OWN,
         *("wbcbench", "wbcbench-hf", "acevedo", "blood8", "cellwiki", "cytologia", "deepapl", "lmu-aml"),
-        *("mll-bm", "chula", "raabin", "bccd", "bloodmnist"),
+        *("mll23", "mll-bm", "chula", "raabin", "bccd", "bloodmnist"),
     }
 
 

@@ -12,6 +12,7 @@ from nonet.data.sources.cytologia import CYTOLOGIA
 from nonet.data.sources.deepapl import DEEPAPL
 from nonet.data.sources.folder import FOLDER
 from nonet.data.sources.lmu_aml import LMU_AML
+from nonet.data.sources.mll23 import MLL23
 from nonet.data.sources.mll_bm import MLL_BM
 from nonet.data.sources.raabin import RAABIN
 from nonet.data.sources.wbcbench import WBCBENCH
@@ -29,6 +30,7 @@ SOURCES: dict[str, Source] = {
     "cytologia": CYTOLOGIA,
     "deepapl": DEEPAPL,
     "lmu-aml": LMU_AML,
+    "mll23": MLL23,
     "mll-bm": MLL_BM,
     "chula": CHULA,
     "raabin": RAABIN,

@@ -143,6 +143,24 @@ def test_bone_marrow_is_marked_as_such_and_may_lie_in_folders_of_a_thousand(tmp_
     assert any("marrow" in note.lower() for note in dataset.notes)
 
 
+def test_mll23_maps_its_folders_which_may_lie_in_folders_of_their_name(tmp_path):
+    for label in SOURCES["mll23"].labels:
+        draw(tmp_path / "MLL23" / label / f"{label}_0001.TIF")
+    draw(tmp_path / "MLL23/plasma_cell/plasma_cell/plasma_cell_0002.TIF")
+    draw(tmp_path / "MLL23/__MACOSX/basophil/basophil_0001.TIF")
+    draw(tmp_path / "MLL23/platelet/platelet_0001.TIF")
+    for place in (tmp_path, tmp_path / "MLL23"):
+        dataset = build_dataset(f"mll23:{place}", tmp_path / "out")
+        assert labels(dataset) == {"PC": 2} | dict.fromkeys(
+            ("SNE", "BNE", "MMY", "MY", "PMY", "BL", "EO", "BA", "MO", "LY", "VLY"), 1
+        )
+        assert unknown_types(dataset) == {"ERB": 1, "SMU": 1}
+        outside = ("promyelocyte_atypical", "hairy_cell", "lymphocyte_large_granular", "lymphocyte_neoplastic")
+        left = left_out(dataset)
+        assert {f"no code for {label}" for label in outside} < set(left) and left["unknown label platelet"] == 1
+        assert dataset.manifest["patient"].isna().all()
+
+
 def test_deepapl_has_patients_and_tells_unsigned_slides(tmp_path):
     root = tmp_path / "Data/All"
     draw(root / "Patient_00/Signed slides/Band neutrophils/BNE_1.jpg")
