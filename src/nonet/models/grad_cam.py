@@ -40,7 +40,7 @@ def grad_cam(network: Classifier, image: torch.Tensor, class_number: int) -> tup
         return kept[-1]
 
     with torch.inference_mode(False), torch.enable_grad():
-        handle = _last_maps(network.backbone).register_forward_hook(keep)
+        handle = _last_maps(network).register_forward_hook(keep)
         try:
             features = network.features(image.clone())
             logit = network.head(features)[0, class_number]
@@ -53,19 +53,25 @@ def grad_cam(network: Classifier, image: torch.Tensor, class_number: int) -> tup
     return heat.float().cpu().numpy(), features[0].detach().float().cpu().numpy()
 
 
-def _last_maps(backbone: nn.Module) -> nn.Module:
+def _last_maps(network: Classifier) -> nn.Module:
     """Return the last module whose output still says where in the image something is.
 
     Of a vision transformer that is the norm before its last attention: after it only the class token counts, and the
     gradient of all places is zero.
     """
+    backbone = network.backbone
     blocks = getattr(backbone, "blocks", None)
     if hasattr(backbone, "patch_embed") and blocks is not None:
         return blocks[-1].norm1
-    for name in ("norm_pre", "bn2", "norm", "stages", "blocks"):  # ConvNeXt, EfficientNet, Swin, others, MobileNet
+    stages = next((getattr(backbone, name) for name in ("stages", "layers", "blocks") if hasattr(backbone, name)), None)
+    if network.stage_widths and stages is not None:  # the head gets what comes before the last norm
+        return stages[-1]
+    for name in ("norm_pre", "bn2", "norm"):  # ConvNeXt, EfficientNet, Swin
         module = getattr(backbone, name, None)
         if isinstance(module, nn.Module) and not isinstance(module, nn.Identity):
             return module
+    if stages is not None:  # MobileNet and others
+        return stages
     raise TypeError(f"{type(backbone).__name__} has no feature maps that are known here")
 
 

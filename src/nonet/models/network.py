@@ -1,11 +1,12 @@
 """A classifier: uint8 pixels in, logits out. Normalisation, backbone and head in one module."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from nonet.models.backbones import get_backbone, get_crop, load_pretrained, make_backbone
+from nonet.models.backbones import get_backbone, get_crop, load_pretrained, make_backbone, require_stages
 from nonet.recipe import Models
 
 
@@ -20,15 +21,28 @@ class Classifier(nn.Module):
         Features → logits.
     mean, std : sequence of float, length 3
         Of the pixels that the backbone was trained on, by channel, in 0–1.
+
+    stage_widths : sequence of int
+        Channels of the backbone's last stages, in their order, if the head gets the mean over the image of what each
+        of them puts out; empty if it gets what the last layer puts out.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, mean: Sequence[float], std: Sequence[float]):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        stage_widths: Sequence[int] = (),
+    ):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.stage_widths = tuple(stage_widths)
         # Not in the state dict: facts of the architecture, not learned.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
@@ -36,7 +50,7 @@ class Classifier(nn.Module):
     @property
     def num_features(self) -> int:
         """Number of features per image, before the head."""
-        return get_num_features(self.backbone)
+        return sum(self.stage_widths) if self.stage_widths else get_num_features(self.backbone)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the head gets.
@@ -50,7 +64,14 @@ class Classifier(nn.Module):
         -------
         Tensor of float, shape (n, num_features)
         """
-        return self.backbone((images - self.mean) / self.std)
+        normalised = (images - self.mean) / self.std
+        if not self.stage_widths:
+            return self.backbone(normalised)
+        options: dict[str, Any] = {"indices": len(self.stage_widths), "output_fmt": "NCHW", "intermediates_only": True}
+        if hasattr(self.backbone, "stage_ends"):  # of timm's EfficientNets
+            options["extra_blocks"] = True  # all stages, not only the last one of each size
+        maps = self.backbone.forward_intermediates(normalised, **options)
+        return torch.cat([one.mean(dim=(2, 3)) for one in maps], dim=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Classify images.
@@ -145,9 +166,37 @@ def make_classifier(
     origin = None
     if models.weights == "pretrained" and not trained:
         origin = load_pretrained(backbone, architecture, models.weight_files.get(architecture))
-    widths = () if trained and models.refit_head else models.head_widths
-    head = make_head(get_num_features(backbone), num_classes, widths=widths, dropout=models.head_dropout)
+    if trained and models.refit_head:
+        stage_widths = get_stage_widths(architecture, models)
+        head = make_head(sum(stage_widths) or get_num_features(backbone), num_classes, widths=(), dropout=0)
+        return Classifier(backbone, head, entry.mean, entry.std, stage_widths=stage_widths), origin
+    head = make_head(get_num_features(backbone), num_classes, widths=models.head_widths, dropout=models.head_dropout)
     return Classifier(backbone, head, entry.mean, entry.std), origin
+
+
+def get_stage_widths(architecture: str, models: Models) -> tuple[int, ...]:
+    """Return the number of channels of each stage that the refitted head looks at.
+
+    Parameters
+    ----------
+    architecture : str
+        Key of BACKBONES.
+    models : Models
+        The recipe's section.
+
+    Returns
+    -------
+    tuple of int
+        Empty if it looks at the last layer.
+
+    Raises
+    ------
+    RecipeError
+        If the backbone is unknown or has fewer stages.
+    """
+    require_stages(architecture, models.head_stages)
+    widths = get_backbone(architecture).stage_widths
+    return widths[len(widths) - models.head_stages :]
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -24,7 +24,7 @@ from nonet.artifacts.stores import has_file
 from nonet.artifacts.urls import as_url
 from nonet.data.opening import MAKE_ONE, require_dataset
 from nonet.errors import DataError, RunError
-from nonet.models.backbones import require_size, require_weights
+from nonet.models.backbones import require_size, require_stages, require_weights
 from nonet.recipe import Recipe, load_recipe
 from nonet.training.losses import get_loss
 from nonet.training.placement import Placement
@@ -175,6 +175,7 @@ def _check_recipe(recipe: Recipe) -> None:
     """Raise if a backbone, an image size, a sampler or a loss is not valid."""
     for architecture in recipe.models.architectures:
         require_size(architecture, recipe.models.image_size_px)
+        require_stages(architecture, recipe.models.head_stages)
     get_sampler(recipe.sampling.sampler)
     get_loss(recipe.loss.name)
 

@@ -23,14 +23,14 @@ from nonet.calibration.unknown_head import UnknownHead
 from nonet.data.folds import patient_or_image
 from nonet.data.images.nucleus import shows_nucleus
 from nonet.data.unknown_types import is_learned_from
-from nonet.models.network import Classifier, make_head
+from nonet.models.network import Classifier, get_stage_widths, make_head
 from nonet.models.tensors import logits_over_views, to_device
 from nonet.models.views import View, batches, get_views, no_views
 from nonet.recipe import Recipe
 from nonet.training.distributed import compute_distributed
 from nonet.training.features import compute_features
 from nonet.training.member_data import MemberData
-from nonet.training.refit import fit_linear_head
+from nonet.training.refit import C_OF_STAGES, C, fit_linear_head
 
 logger = logging.getLogger("nonet")
 
@@ -186,6 +186,7 @@ def compute_outcome(evaluator: Evaluator, external: np.ndarray, seed: int) -> Ou
     if len(train) > MAX_IMAGES_OF_SCORE:
         drawn = np.sort(np.random.default_rng(seed).choice(len(train), MAX_IMAGES_OF_SCORE, replace=False))
     if recipe.models.refit_head:
+        evaluator.network.stage_widths = get_stage_widths(evaluator.member.architecture, recipe.models)
         features = evaluator.features(train)  # of all, computed once
         _refit_head(evaluator, features, external)
         training = features[drawn] if len(drawn) < len(features) else features
@@ -223,7 +224,8 @@ def _fit_head(evaluator: Evaluator, features: np.ndarray, external: np.ndarray) 
             "finite. The head is refitted without these images."
         )
         features, labels, counts = features[finite], labels[finite], counts[finite]
-    return fit_linear_head(features, labels, len(evaluator.data.classes), weights=counts)
+    c = C_OF_STAGES if evaluator.network.stage_widths else C
+    return fit_linear_head(features, labels, len(evaluator.data.classes), weights=counts, c=c)
 
 
 def write_outcome(evaluator: Evaluator, outcome: Outcome, facts: dict) -> None:

@@ -9,6 +9,8 @@ from sklearn.preprocessing import StandardScaler
 
 #: scikit-learn's C, the inverse of the penalty on weights of standardised features (benchmarks/afterwards.md).
 C = 1e-3
+#: The same for the means of several stages (benchmarks/heads.md).
+C_OF_STAGES = 3e-3
 MAX_ITERATIONS = 1000
 #: Lower limit of a feature's scale, as a share of the median scale.
 SMALLEST_SCALE = 0.1

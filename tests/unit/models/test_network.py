@@ -6,7 +6,7 @@ from nonet.errors import RecipeError
 from nonet.models.backbones import BACKBONES, get_backbone, get_crop, make_backbone, weights_availability
 from nonet.models.device import make_fabric
 from nonet.models.listing import list_backbones
-from nonet.models.network import Classifier, count_parameters, make_classifier, make_head
+from nonet.models.network import Classifier, count_parameters, get_stage_widths, make_classifier, make_head
 from nonet.recipe import Models, load_recipe
 
 
@@ -40,6 +40,44 @@ def test_both_readings_of_the_papers_head_are_settings(name, three_and_linear, f
         blocks = [type(layer) for layer in network.head]
         hidden = len(models.head_widths)
         assert blocks == [torch.nn.Linear, torch.nn.ReLU, torch.nn.Dropout] * hidden + [torch.nn.Linear]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_head_on_stages_gets_the_means_of_their_maps(name):
+    size = {"swinv2_tiny": 64, "dinobloom_small": 28}.get(name, 64)
+    models = settings(name, refit_head=True, head_stages=2, image_size_px=size)
+    network, _ = make_classifier(name, models, 13, trained=True)
+    network.eval()
+    backbone, kept = network.backbone, []
+    stages = next(getattr(backbone, kind) for kind in ("stages", "layers", "blocks") if hasattr(backbone, kind))
+    for stage in stages[-2:]:
+        stage.register_forward_hook(lambda module, given, out: kept.append(out))
+    images = 255 * torch.rand(2, 3, size, size)
+    with torch.no_grad():
+        logits, kept[:] = network(images), []
+        features = network.features(images)
+    assert features.shape == (2, network.num_features) and logits.shape == (2, 13)
+    if name in ("dinobloom_small", "vit_mini"):  # tokens, the class token first
+        kept = [tokens[:, 1:].transpose(1, 2)[..., None] for tokens in kept]
+    elif name.startswith("swin"):
+        kept = [maps.permute(0, 3, 1, 2) for maps in kept]
+    expected = torch.cat([maps.mean(dim=(2, 3)) for maps in kept], dim=1)
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_more_stages_than_there_are_are_refused(name):
+    available = len(get_backbone(name).stage_widths)
+    models = settings(name, refit_head=True, head_stages=available, image_size_px=64 if "dino" not in name else 28)
+    assert sum(get_stage_widths(name, models)) == sum(get_backbone(name).stage_widths)
+    if available < 12:
+        with pytest.raises(RecipeError, match=f"{available + 1}.*{name}.*{available}"):
+            get_stage_widths(name, settings(name, refit_head=True, head_stages=available + 1))
+
+
+def test_stages_need_a_refitted_head():
+    with pytest.raises(ValidationError, match="refit_head"):
+        settings("vit_mini", head_stages=2)
 
 
 def test_the_head_is_the_papers():

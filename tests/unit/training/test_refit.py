@@ -22,7 +22,7 @@ from nonet.training import outcome as outcome_module
 from nonet.training.ensemble import trained_priors
 from nonet.training.features import compute_features
 from nonet.training.launch import train
-from nonet.training.refit import fit_linear_head
+from nonet.training.refit import C_OF_STAGES, C, fit_linear_head
 
 
 def drawn(num_classes, *, first=120):
@@ -119,30 +119,33 @@ def test_images_whose_features_are_not_finite_are_left_out_with_a_warning(
 
 @pytest.fixture(scope="module")
 def runs(tiny_dataset, make_recipe, tmp_path_factory):
-    """The same training, as it is and with heads refitted."""
-    folder = tmp_path_factory.mktemp("refit")
+    """The same training, as it is, with heads refitted, and with heads refitted to the last two stages."""
+    folder, refit = tmp_path_factory.mktemp("refit"), "models.refit_head=true"
+    settings = {"plain": [], "refitted": [refit], "stages": [refit, "models.head_stages=2"]}
     return [
-        train(make_recipe(f"models.refit_head={refit}"), tiny_dataset, out=folder / refit, accelerator="cpu")
-        for refit in ("false", "true")
+        train(make_recipe(*changes), tiny_dataset, out=folder / name, accelerator="cpu")
+        for name, changes in settings.items()
     ]
 
 
 @pytest.mark.training
 def test_a_refitted_run_keeps_the_backbone_and_has_a_linear_head(runs):
-    plain, refitted = (safetensors.torch.load_file(run.member("vit_mini", 0).weights) for run in runs)
+    plain, *refitted = (safetensors.torch.load_file(run.member("vit_mini", 0).weights) for run in runs)
     of_backbone = {name for name in plain if name.startswith("backbone.")}
-    assert {name for name in refitted if not name.startswith("head.")} == of_backbone
-    assert all((plain[name] == refitted[name]).all() for name in of_backbone)
-    assert {name: tuple(refitted[name].shape)[:1] for name in refitted if name.startswith("head.")} == {
-        "head.0.weight": (3,),
-        "head.0.bias": (3,),
-    }
+    for weights, num_features in zip(refitted, (96, 192)):
+        assert {name for name in weights if not name.startswith("head.")} == of_backbone
+        assert all((plain[name] == weights[name]).all() for name in of_backbone)
+        assert {name: tuple(weights[name].shape) for name in weights if name.startswith("head.")} == {
+            "head.0.weight": (3, num_features),
+            "head.0.bias": (3,),
+        }
 
 
 @pytest.mark.training
-def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
+@pytest.mark.parametrize(("which", "c"), [(1, C), (2, C_OF_STAGES)])
+def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset, which, c):
     """The head of each fold, fitted again outside of training, gives the logits that oof.parquet holds."""
-    run, number = runs[1], {code: k for k, code in enumerate(tiny_dataset.classes)}
+    run, number = runs[which], {code: k for k, code in enumerate(tiny_dataset.classes)}
     ensemble = nonet.load(run, accelerator="cpu", backend="torch")
     table = pd.read_csv(run.folds, dtype={"image_id": str}).merge(tiny_dataset.manifest, on="image_id")
     labels = table["label"].map(number).to_numpy()
@@ -155,7 +158,7 @@ def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
         images = np.stack([ensemble.prepare(path)[member.crop] for path in paths])
         features = compute_features(member.network.module, images, np.arange(len(images)), device=torch.device("cpu"))
         held_out = (table["fold"] == int(member.name[-1])).to_numpy()
-        head = fit_linear_head(features[~held_out], labels[~held_out], 3)
+        head = fit_linear_head(features[~held_out], labels[~held_out], 3, c=c)
         names = table["image_id"][held_out]
         result = oof["none"].loc[names, columns].to_numpy()
         np.testing.assert_allclose(result, apply_head(head, features[held_out]), atol=1e-3)
@@ -168,6 +171,15 @@ def test_out_of_fold_logits_are_those_of_the_refitted_head(runs, tiny_dataset):
             axis=0,
         )
         np.testing.assert_allclose(oof["dihedral"].loc[names, columns].to_numpy(), apply_head(head, mean), atol=1e-3)
+
+
+@pytest.mark.training
+def test_a_head_on_stages_predicts_the_same_with_every_backend(runs, tiny_dataset):
+    expected, found = (
+        nonet.load(runs[2], accelerator="cpu", backend=backend).predict_logits(tiny_dataset.paths()[:6])
+        for backend in ("torch", "openvino")
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.training
