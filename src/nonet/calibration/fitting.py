@@ -214,10 +214,8 @@ def _fit_sets(proba: np.ndarray, held_out: HeldOut, coverage: float) -> tuple[np
     """
     kept = np.ones(len(held_out.true), dtype=bool) if held_out.rejected is None else ~held_out.rejected
     if kept.mean() <= coverage:
-        why = (
-            f"{1 - kept.mean():.1%} of the known cells are rejected, so prediction sets cannot cover {coverage:.1%} of "
-        )
-        why += "them. The sets of the others hold every class."
+        why = f"{1 - kept.mean():.1%} of the known cells are rejected, so prediction sets cannot cover {coverage:.1%}"
+        why += " of them. The sets of the others hold every class."
         return np.zeros(proba.shape[1]), [why]
     true, group = held_out.true[kept], held_out.group[kept]
     return fit_thresholds(proba[kept], true, group, coverage=coverage / kept.mean()), []
