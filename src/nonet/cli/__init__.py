@@ -68,8 +68,8 @@ DATA_COMMANDS = {
     "Leaks and shortcuts that would spoil training are reported, with pictures in checks.html, before folds are drawn.",
     "data:check": "Read every image of a dataset again and report missing, changed and unreadable ones. Exit status 1 "
     "if any.\n\nThen run the checks of the build: near duplicates across patients, labels or splits; labels that can "
-    "be predicted from size, border or file order; classes too small to score. Findings are printed and written to "
-    "DATASET/checks.html and checks.json.",
+    "be predicted from size, border or file order; classes too small to score; patients and sources that the "
+    "background's colour tells apart. Findings are printed and written to DATASET/checks.html and checks.json.",
     "data:shard": 'Pack images into shards, a few large files, for "nonet predict" on many machines.\n\nIf '
     "interrupted, run the same command again to resume. Exit status 1 if images could not be read now but may be "
     "later; the same command then writes their shards again.",

@@ -153,7 +153,9 @@ def _check(dataset: Dataset, stats: dict[str, ImageStats], num_folds: int | None
     dataset.folder.mkdir(parents=True, exist_ok=True)
     in_order = [stats[image_id] for image_id in dataset.manifest["image_id"]]
     check = partial(run_checks, dataset.manifest, in_order, dataset.excluded, num_folds=num_folds or NUM_FOLDS)
-    dataset.description["checks"] = [finding.text for finding in write_checks(dataset, check).findings]
+    checks = write_checks(dataset, check)
+    dataset.description["checks"] = [finding.text for finding in checks.findings]
+    dataset.description["check_notes"] = [note.text for note in checks.notes]
 
 
 def _save(dataset: Dataset, decided: pd.DataFrame | None, decisions: str | Path | None) -> None:

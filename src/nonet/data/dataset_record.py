@@ -31,7 +31,8 @@ def summarise_dataset(dataset: Dataset) -> dict:
         - notes: sentences of the build;
         - excluded: one dict (source, reason, images) per reason;
         - decisions: None, or a dict (num_images, sha256);
-        - checks: None where there were none, else a dict of findings (sentences) and near_duplicates (pairs per kind).
+        - checks: None where there were none, else a dict of findings and notes (sentences) and near_duplicates (pairs
+          per kind).
 
     Raises
     ------
@@ -71,5 +72,6 @@ def _summarise_checks(dataset: Dataset) -> dict | None:
     with reading(path, hint=f'Run "nonet data check {dataset.folder}".', kind=DataError):
         checks = json.loads(path.read_text(encoding="utf-8"))
         findings = [str(finding["text"]) for finding in checks["findings"]]
+        notes = [str(note["text"]) for note in checks.get("notes", [])]  # datasets of older versions have none
         pairs = Counter(str(pair["kind"]) for pair in checks["pairs"])
-    return {"findings": findings, "near_duplicates": dict(pairs)}
+    return {"findings": findings, "notes": notes, "near_duplicates": dict(pairs)}

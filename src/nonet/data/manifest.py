@@ -167,7 +167,7 @@ class Dataset:
         if "checks" in self.description:
             lines += [
                 "",
-                format_findings(self.description["checks"]),
+                format_findings(self.description["checks"], self.description.get("check_notes", [])),
                 f"Checks, with pictures: {self.folder / 'checks.html'}",
             ]
         return "\n".join(lines)
@@ -175,7 +175,7 @@ class Dataset:
 
 def _require_sound(description: dict) -> None:
     """Raise KeyError or ValueError where dataset.json lacks something that is used."""
-    checks = {"checks": list} if "checks" in description else {}  # written by the checks
+    checks = {name: list for name in ("checks", "check_notes") if name in description}  # written by the checks
     for name, kind in ({"classes": list, "roots": dict, "kinds": dict, "notes": list} | checks).items():
         values = description[name]
         if not isinstance(values, kind):
@@ -205,20 +205,25 @@ def _require_fitting(manifest: pd.DataFrame, description: dict) -> None:
             raise ValueError(f"{column} {unknown.iloc[0]!r} is not in dataset.json")
 
 
-def format_findings(findings: list[str]) -> str:
+def format_findings(findings: list[str], notes: list[str]) -> str:
     """Format what the checks found as lines of text.
 
     Parameters
     ----------
-    findings : list of str
+    findings, notes : list of str
+        What to look at before training, and what the data are like.
 
     Returns
     -------
     str
     """
-    if not findings:
-        return "Checks: no leak, no shortcut, nothing unreadable; every class can be scored."
-    return "\n".join(["Checks, before you train:", *(f"- {text}" for text in findings)])
+    if findings:
+        lines = ["Checks, before you train:", *(f"- {text}" for text in findings)]
+    else:
+        lines = ["Checks: no leak, no shortcut, nothing unreadable; every class can be scored."]
+    if notes:
+        lines += ["About these data:", *(f"- {text}" for text in notes)]
+    return "\n".join(lines)
 
 
 def order_columns(table: pd.DataFrame) -> pd.DataFrame:

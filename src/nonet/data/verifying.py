@@ -31,7 +31,8 @@ class CheckReport:
     problems : DataFrame
         Columns image_id, path and problem: one row per image that is missing, changed or unreadable.
     checks : Checks
-        Near duplicates, shortcuts, classes that are too small. `ok` does not depend on them, as they need judgement.
+        Near duplicates, shortcuts, backgrounds, classes that are too small. `ok` does not depend on them, as they need
+        judgement.
     """
 
     folder: Path

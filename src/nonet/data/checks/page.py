@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nonet.artifacts.run import write_json, write_text
+from nonet.data.checks.background import Background
 from nonet.data.checks.near_duplicates import MIN_SIMILARITY
 from nonet.data.checks.run import PAIR_KINDS, Checks
 from nonet.data.checks.shortcuts import ORDER
@@ -29,6 +30,7 @@ from nonet.workers import map_in_threads, worker_count
 _TEMPLATES = Path(__file__).parent / "templates"
 _MAX_PICTURES = 12  # pairs shown with pictures
 _MAX_ROWS = 200  # rows of a table; checks.json has them all
+_MAX_SWATCHES = 400  # groups whose colours are shown beside each other; more would be too narrow to see
 _PER_CLASS = 6
 _SIDE_PX = 104
 _OWN_SIZE_PX = 224  # for recipes that leave each network its own size, which is at least this
@@ -127,6 +129,10 @@ def render_checks(dataset: Dataset, checks: Checks, figures: dict[str, str]) -> 
             min_similarity=MIN_SIMILARITY,
             shortcuts=checks.shortcuts,
             file_order=ORDER,
+            backgrounds=checks.backgrounds,
+            swatches=[
+                (each, _swatches(each)) for each in checks.backgrounds if 2 <= len(each.colours) <= _MAX_SWATCHES
+            ],
             tables=_tables(checks),
             max_rows=_MAX_ROWS,
             num_folds=checks.num_folds,
@@ -135,6 +141,12 @@ def render_checks(dataset: Dataset, checks: Checks, figures: dict[str, str]) -> 
             made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
         )
     )
+
+
+def _swatches(background: Background) -> list[str]:
+    """Return the mean background colours of the groups as CSS colours, the darkest first."""
+    colours = sorted(background.colours.values(), key=sum)
+    return [f"rgb({red:g}, {green:g}, {blue:g})" for red, green, blue in colours]
 
 
 def _tables(checks: Checks) -> list[tuple[str, list[dict], int]]:

@@ -1,4 +1,4 @@
-"""The checks of a dataset before training: copies, leaks, shortcuts, and classes that are too small."""
+"""The checks of a dataset before training: copies, leaks, shortcuts, backgrounds, and classes that are too small."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nonet.cells import class_name, in_order_of_maturation
+from nonet.data.checks.background import BACKGROUND, Background, background_notes, find_backgrounds
 from nonet.data.checks.finding import Finding
 from nonet.data.checks.near_duplicates import UNCHANGED, near_duplicates
 from nonet.data.checks.shortcuts import ALL_SOURCES, ORDER, Shortcut, find_shortcuts
@@ -38,10 +39,14 @@ class Checks:
     ----------
     findings : list of Finding
         What a person should look at; empty for a clean dataset.
+    notes : list of Finding
+        What the data are like, and what follows for scores; nothing to repair, so `ok` does not depend on them.
     pairs : DataFrame
         Near duplicates, with the columns PAIR_COLUMNS; `kind` is the most serious of PAIR_KINDS that applies.
     shortcuts : list of Shortcut
         Everything that was tested.
+    backgrounds : list of Background
+        How far the background's colour tells sources and patients apart.
     counts : DataFrame
         One row per class and source with images; the columns are those of `class_counts`.
     copies, conflicts, unreadable : DataFrame
@@ -53,8 +58,10 @@ class Checks:
     """
 
     findings: list[Finding]
+    notes: list[Finding]
     pairs: pd.DataFrame
     shortcuts: list[Shortcut]
+    backgrounds: list[Background]
     counts: pd.DataFrame
     copies: pd.DataFrame
     conflicts: pd.DataFrame
@@ -68,14 +75,15 @@ class Checks:
         return not self.findings
 
     def __str__(self) -> str:
-        return format_findings([finding.text for finding in self.findings])
+        return format_findings([finding.text for finding in self.findings], [note.text for note in self.notes])
 
     def as_json(self) -> dict:
         """Return the results as plain lists and dicts that JSON can represent, with None for NaN."""
         tables = ("pairs", "counts", "copies", "conflicts", "unreadable")
-        data = {"num_images": self.num_images, "findings": [asdict(finding) for finding in self.findings]}
-        data |= {name: getattr(self, name).to_dict("records") for name in tables}
-        return _plain(data | {"shortcuts": [asdict(shortcut) for shortcut in self.shortcuts]})
+        lists = ("findings", "notes", "shortcuts", "backgrounds")
+        data: dict = {"num_images": self.num_images}
+        data |= {name: [asdict(each) for each in getattr(self, name)] for name in lists}
+        return _plain(data | {name: getattr(self, name).to_dict("records") for name in tables})
 
 
 def run_checks(
@@ -105,16 +113,16 @@ def run_checks(
     -------
     Checks
     """
-    is_readable = np.array([each is not None for each in stats], dtype=bool)
-    readable = manifest[is_readable].reset_index(drop=True)
+    readable = manifest[np.array([each is not None for each in stats], dtype=bool)].reset_index(drop=True)
     known_stats = [each for each in stats if each is not None]
     reason = excluded["reason"].astype(str)
     failed = excluded[reason.str.match("unreadable|missing|changed|could not be read now")]
     if unreadable is not None:
         failed = pd.concat([failed, unreadable], ignore_index=True)
-    pairs, shortcuts = _find_pairs(readable, known_stats), _find_shortcuts(readable, known_stats)
-    copies, conflicts = excluded[reason.str.startswith("duplicate image")], excluded[reason.str.startswith("conflict")]
-    counts = class_counts(manifest)
+    with_colours = _add_colours(readable, known_stats)
+    pairs, backgrounds = _find_pairs(readable, known_stats), find_backgrounds(with_colours)
+    shortcuts = find_shortcuts(with_colours[with_colours["label"].notna() & with_colours["split"].ne("test")])
+    conflicts = excluded[reason.str.startswith("conflict")]
     findings = [
         *_unreadable_findings(failed),
         *_conflict_findings(conflicts),
@@ -124,7 +132,19 @@ def run_checks(
         *_shortcut_findings(shortcuts, readable),
         *_small_class_findings(manifest, num_folds),
     ]
-    return Checks(findings, pairs, shortcuts, counts, copies, conflicts, failed, len(manifest), num_folds)
+    return Checks(
+        findings=findings,
+        notes=list(background_notes(backgrounds, manifest)),
+        pairs=pairs,
+        shortcuts=shortcuts,
+        backgrounds=backgrounds,
+        counts=class_counts(manifest),
+        copies=excluded[reason.str.startswith("duplicate image")],
+        conflicts=conflicts,
+        unreadable=failed,
+        num_images=len(manifest),
+        num_folds=num_folds,
+    )
 
 
 def class_counts(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -180,10 +200,12 @@ def _find_pairs(manifest: pd.DataFrame, stats: list[ImageStats]) -> pd.DataFrame
     return pairs.iloc[np.argsort(rank.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
-def _find_shortcuts(manifest: pd.DataFrame, stats: list[ImageStats]) -> list[Shortcut]:
+def _add_colours(manifest: pd.DataFrame, stats: list[ImageStats]) -> pd.DataFrame:
+    """Return the manifest with the colours of each image's border, as the checks name them."""
     red, green, blue = np.array([each.border for each in stats]).reshape(-1, 3).T
+    background = np.array([each.background for each in stats]).reshape(-1, 3)
     table = manifest.assign(border_red=red, border_green=green, border_blue=blue)
-    return find_shortcuts(table[table["label"].notna() & table["split"].ne("test")])
+    return table.assign(**dict(zip(BACKGROUND, background.T)))
 
 
 def _unreadable_findings(failed: pd.DataFrame) -> Iterator[Finding]:

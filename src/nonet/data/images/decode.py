@@ -70,7 +70,7 @@ class ImageFacts:
     note : str
         What is unusual about the image; usually empty.
     stats : ImageStats
-        Thumbnail and border colour.
+        Thumbnail and colours of the border.
     """
 
     width: int

@@ -143,7 +143,7 @@ def test_kind_of_a_pair(tmp_path, label, patient, split, kind):
 @pytest.mark.usefixtures("without_figures")
 def test_versions_of_one_image_are_no_leak_unless_one_is_of_the_test(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
-    stats = [ImageStats(picture, (0.0, 0.0, 0.0))] * 2
+    stats = [ImageStats(picture, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))] * 2
     row = {"label": "SNE", "source": "s", "split": None, "evaluate": True, "width": 9, "height": 9}
     rows = [row | {"image_id": f"s/{name}", "path": name, "patient": name} for name in "ab"]
     table = pd.DataFrame(rows).assign(patient_is_standin=True)
