@@ -29,7 +29,11 @@ RECORD = {
     "notes": ["No image of PLY: the classes are the 12 others."],
     "excluded": [{"source": "acevedo", "reason": "duplicate image", "images": 17}],
     "decisions": {"num_images": 9, "sha256": "a" * 64},
-    "checks": {"findings": ["Shortcut, size over all sources."], "near_duplicates": {"patients differ": 3}},
+    "checks": {
+        "findings": ["Shortcut, size over all sources."],
+        "notes": ["Background colour, between patients."],
+        "near_duplicates": {"patients differ": 3},
+    },
 }
 
 
@@ -133,6 +137,7 @@ def test_datasheet_tells_how_the_dataset_was_made(full):
     assert "| acevedo | duplicate image | 17 |" in sheet
     assert "to 9 images" in sheet and "a" * 64 in sheet
     assert "Shortcut, size over all sources." in sheet and "patients differ: 3 pairs" in sheet
+    assert "- Background colour, between patients." in sheet
     assert "No image of PLY" in sheet
 
 
