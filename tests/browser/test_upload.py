@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, press, served, until
+from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, press, served, until, wait_for_signing
 from helpers.odd_images import as_file, noise, zipped
 
 pytestmark = NEEDS_BROWSER
@@ -50,8 +50,9 @@ def label_and_sign(page):
         is_unidentified = page.evaluate("document.activeElement.closest('section').dataset.code === 'unidentified'")
         press(page, "s" if is_unidentified else "Enter")
     until(page, "!document.getElementById('left').textContent.includes('saving')")
+    assert "· 0 unidentified" in page.inner_text("#left"), page.inner_text("body")
     press(page, "Enter")
-    page.wait_for_selector(".sign button:focus")
+    wait_for_signing(page)
     press(page, "Enter")
     page.wait_for_selector("text=Signed by Ada")
 

@@ -65,8 +65,17 @@ def until(page, expression, seconds=20):
     """Wait for JavaScript to be true; Playwright's own function is stopped by the content security policy."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression):
-        assert time.monotonic() < end, expression
+        assert time.monotonic() < end, f"{expression}\non {page.url}:\n{page.inner_text('body')}"
         time.sleep(0.02)
+
+
+def wait_for_signing(page):
+    """Wait until the page of the differential has given its button for signing the focus.
+
+    By the document's own word: whether `:focus` matches depends on whether Chromium takes the window for active.
+    """
+    page.wait_for_url("**/differential")
+    until(page, "document.activeElement !== null && document.activeElement.matches('.sign button')", 60)
 
 
 def get_json(page, path):

@@ -32,7 +32,9 @@ def clopper_pearson(count: ArrayLike, total: ArrayLike, confidence: float = 0.95
     Clopper and Pearson, Biometrika 1934. The bounds are quantiles of beta distributions: Brown, Cai and DasGupta,
     Statistical Science 2001, section 4.2.1.
     """
-    from scipy.stats import beta  # here, as the review page uses this module and scipy.stats takes a second to import
+    # As `scipy.stats.beta.ppf`; but scipy.stats takes a second to import, and cannot be imported while another thread
+    # of the review page imports PyTorch: it takes the half-imported module for the whole one.
+    from scipy.special import betaincinv
 
     counts, totals = np.broadcast_arrays(np.asarray(count), np.asarray(total))
     if not 0 < confidence < 1:
@@ -40,9 +42,9 @@ def clopper_pearson(count: ArrayLike, total: ArrayLike, confidence: float = 0.95
     if (counts < 0).any() or (counts > totals).any():
         raise ValueError("Each count must be at least 0 and at most its total.")
     tail = (1 - confidence) / 2
-    with np.errstate(invalid="ignore"):  # beta with a parameter of 0: the bound is 0 or 1
-        low = np.where(counts == 0, 0.0, beta.ppf(tail, counts, totals - counts + 1))
-        high = np.where(counts == totals, 1.0, beta.ppf(1 - tail, counts + 1, totals - counts))
+    with np.errstate(invalid="ignore"):  # a parameter of 0: the bound is 0 or 1
+        low = np.where(counts == 0, 0.0, betaincinv(counts, totals - counts + 1, tail))
+        high = np.where(counts == totals, 1.0, betaincinv(counts + 1, totals - counts, 1 - tail))
     return low, high
 
 
