@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, press, served, until, wait_for_signing
+from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, press, served, until
 from helpers.prediction_folders import write_reviewable, write_run
 
 pytestmark = NEEDS_BROWSER
@@ -78,7 +78,7 @@ def test_from_the_list_of_cases_to_a_signed_differential_by_keys_alone(browser, 
         press(page, "Enter", "Enter")
         until(page, "document.activeElement.id === 'next'")
         press(page, "Enter")
-        wait_for_signing(page)
+        page.wait_for_selector(".sign button:focus")
         press(page, "Enter")
         page.wait_for_selector("text=Signed by Ada")
         for kind in ("CSV", "JSON", "FHIR"):

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, press, served, until, wait_for_signing
+from helpers.browsing import NEEDS_BROWSER, PHONE, fits, get_json, opened, press, served, until
 from helpers.odd_images import as_file, noise, zipped
 
 pytestmark = NEEDS_BROWSER
@@ -52,7 +52,7 @@ def label_and_sign(page):
     until(page, "!document.getElementById('left').textContent.includes('saving')")
     assert "· 0 unidentified" in page.inner_text("#left"), page.inner_text("body")
     press(page, "Enter")
-    wait_for_signing(page)
+    page.wait_for_selector(".sign button:focus")
     press(page, "Enter")
     page.wait_for_selector("text=Signed by Ada")
 

@@ -69,15 +69,6 @@ def until(page, expression, seconds=20):
         time.sleep(0.02)
 
 
-def wait_for_signing(page):
-    """Wait until the page of the differential has given its button for signing the focus.
-
-    By the document's own word: whether `:focus` matches depends on whether Chromium takes the window for active.
-    """
-    page.wait_for_url("**/differential")
-    until(page, "document.activeElement !== null && document.activeElement.matches('.sign button')", 60)
-
-
 def get_json(page, path):
     """Return JSON that the page can read."""
     return json.loads(page.evaluate("(path) => fetch(path).then((answer) => answer.text())", path))
