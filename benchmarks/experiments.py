@@ -10,13 +10,13 @@ it starts from. About half an hour per experiment on two cores.
 """
 
 import argparse
-import json
 import logging
 import os
 from pathlib import Path
 
 import hospitals
 import numpy as np
+from machine import training_minutes
 
 import nonet
 from nonet.artifacts.oof import read_oof
@@ -120,7 +120,7 @@ def report(dataset, runs: dict, arguments: argparse.Namespace) -> str:
             difference = f"{f1[k] - f1[j]:+.3f} ({lower:+.3f} to {upper:+.3f})"
         lines.append(
             f"| {name} | {what} | {f1[k]:.3f} ({low:.3f}–{high:.3f}) | {recall[k]:.3f} | {start or ''} | {difference} "
-            f"| {sum(_minutes(runs[part]) for part in parts):.0f} |"
+            f"| {sum(training_minutes(runs[part]) for part in parts):.0f} |"
         )
     return "\n".join([*lines, ""])
 
@@ -139,10 +139,6 @@ def _logits(runs: dict) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     codes = [column.removeprefix("logit_") for column in columns]
     groups = first["patient"].where(first["patient"].notna(), first["image_id"]).to_numpy()
     return first["label"].map(codes.index).to_numpy(), groups, logits
-
-
-def _minutes(run) -> float:
-    return sum(json.loads(done.read_text())["seconds"] for done in run.folder.glob("members/*/*/DONE")) / 60
 
 
 if __name__ == "__main__":

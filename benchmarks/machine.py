@@ -1,5 +1,6 @@
-"""The machine that a benchmark ran on, in words, and what it can do at best."""
+"""The machine that a benchmark ran on: in words, what it can do at best, and how long a run trained on it."""
 
+import json
 import os
 import platform
 import time
@@ -30,3 +31,10 @@ def peak_gflops() -> float:
         a @ a
         best = max(best, 2 * 2048**3 / (time.perf_counter() - started) / 1e9)
     return best
+
+
+def training_minutes(run, architecture: str = "*") -> float:
+    """Return how long the members of a run, or those of one architecture, trained, in all."""
+    return (
+        sum(json.loads(done.read_text())["seconds"] for done in run.folder.glob(f"members/{architecture}/*/DONE")) / 60
+    )

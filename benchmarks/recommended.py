@@ -10,7 +10,6 @@ frozen features. Writes benchmarks/recommended.md. About two hours on two free c
 """
 
 import argparse
-import json
 import logging
 import os
 from pathlib import Path
@@ -19,6 +18,7 @@ import hospitals
 import numpy as np
 import pandas as pd
 from cache_key import digest
+from machine import training_minutes
 from probe import probe
 
 import nonet
@@ -140,7 +140,7 @@ def report(dataset, methods: dict[str, pd.DataFrame], runs: dict, tables: dict, 
             lines += ["Paired differences in macro-F1:", "", "```", text, "```", ""]
     lines += ["## Time", "", "Summed over members, also where they were trained side by side.", ""]
     lines += [
-        f"- `{name}`: {_minutes(run):.0f} minutes of training, including the held-out score of each epoch."
+        f"- `{name}`: {training_minutes(run):.0f} minutes of training, including the held-out score of each epoch."
         for name, run in runs.items()
     ]
     return "\n".join([*lines, ""])
@@ -207,10 +207,6 @@ def _calibration(runs: dict) -> list[str]:
         cells = [f"{row[key]:.3f} ({row[f'{key}_low']:.3f}–{row[f'{key}_high']:.3f})" for row, key in columns]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return lines
-
-
-def _minutes(run) -> float:
-    return sum(json.loads(done.read_text())["seconds"] for done in run.folder.glob("members/*/*/DONE")) / 60
 
 
 if __name__ == "__main__":
